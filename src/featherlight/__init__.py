@@ -1,0 +1,1 @@
+"""Featherlight: the model you should ship."""

@@ -1,0 +1,7 @@
+"""python -m featherlight."""
+
+import sys
+
+from featherlight.cli import main
+
+sys.exit(main())

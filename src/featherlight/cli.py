@@ -1,0 +1,300 @@
+"""The table of commands: a signature, a sentence and a hand-over each.
+
+Heavy imports sit inside the commands, so that `--help` answers at once.
+"""
+
+import inspect
+import json
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+from typer.exceptions import Abort, TyperException
+
+from featherlight import progress
+from featherlight.config import Settings, parse_overrides
+from featherlight.errors import UserError, nearest
+from featherlight.pipeline import settings as stage_settings
+
+Command = Callable[..., None]
+COMMAND_LINE = "the command line"
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Takes a text task and a pre-trained encoder and finds the model that you should ship.",
+)  # fmt: skip
+store_app = typer.Typer(no_args_is_help=True, help="List, remove or tidy up results.")
+app.add_typer(store_app, name="store")
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every result.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its name.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", envvar="FEATHERLIGHT_DATA", help="Root folder of local data sets.")
+]
+
+
+def options(cls: type[Settings]) -> Callable[[Command], Command]:
+    """Make a typer option of each field of a settings class.
+
+    The command gets those that were given, and what --set and --seeds say, as the mapping `values`.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
+        fields = list(cls.model_fields)
+        added = [option(cls, name) for name in fields]
+        added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=SetOption))
+        if "seed" in fields:
+            added.append(inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=SeedsOption))
+
+        def run(**given: Any) -> None:
+            values = {name: given.pop(name) for name in fields}
+            values = {name: value for name, value in values.items() if value is not None}
+            values |= known_settings(cls, parse_overrides(given.pop("overrides")))
+            if seeds := given.pop("seeds", ""):
+                values["seeds"] = seed_list(seeds)
+                values.pop("seed", None)
+            command(values=values, **given)
+
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def option(cls: type[Settings], name: str) -> inspect.Parameter:
+    """One field as a typer option; None means that it was not given."""
+    field = cls.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    default = "" if field.default is None or field.is_required() else f" [default: {field.default}]"
+    details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
+    if choices:
+        details["metavar"] = "|".join(choices)
+    if name == "data":
+        details["envvar"] = "FEATHERLIGHT_DATA"
+    kind: Any = plain_type(field.annotation)
+    flag = f"--{name.replace('_', '-')}"
+    declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
+    )
+
+
+def plain_type(annotation: Any) -> type:
+    """int | None -> int; choices are checked by pydantic, whose message lists them, and pass as text."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    return kinds[0] if kinds[0] in (bool, int, float, Path) else str
+
+
+def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The overrides, or a UserError for a key that is no setting of the class."""
+    for name in values:
+        if name not in cls.model_fields and name != "seeds":
+            known = ", ".join(sorted(cls.model_fields))
+            raise UserError(f"--set {name}: no such setting. {nearest(name, cls.model_fields)}Known: {known}.")
+    return values
+
+
+def seed_list(text: str) -> list[int]:
+    """ "1,2,3" -> [1, 2, 3]."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text!r}: write whole numbers with commas, for example 1,2,3.") from None
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text}: a seed stands there twice. Each seed gives one result.")
+    return seeds
+
+
+@app.command()
+def tasks(
+    name: Annotated[str, typer.Argument(help="A task's name, or a file of your own.")] = "",
+    data: DataOption = None,
+    text: Annotated[str | None, typer.Option(help="Own file: the column that holds the text.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Own file: the column that holds the second text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Own file: the column that holds the label or score.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks; or show one: its splits, rows, labels and examples."""
+    from featherlight.pipeline import show
+
+    if not name:
+        return show.task_list(as_json=as_json)
+    show.task(name, data=data, text=text, text_pair=text_pair, label=label, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.FinetuneSettings)
+def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """Fine-tune a pre-trained encoder on a task."""
+    from featherlight.pipeline import plan, show, stages
+
+    jobs = plan.jobs_of(stages.FINETUNE, values, {}, store=store, where=COMMAND_LINE)
+    show.trained([job.run() for job in jobs], as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.DistillSettings)
+def distill(
+    values: Mapping[str, Any],
+    teacher: Annotated[Path, typer.Option(help="Folder of a model that was fine-tuned on the task.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Train a small model to imitate a teacher."""
+    from featherlight.pipeline import plan, show, stages
+
+    jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
+    folders = [job.run() for job in jobs]
+    show.trained([folder for folder in folders if not folder.name.startswith("label-")], as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.EvaluateSettings)
+def evaluate(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model; without --task, on the task that it was trained on."""
+    from featherlight.pipeline import plan, show, stages
+
+    values = {**show.trained_task(folder, values), **values}
+    jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    show.evaluated(jobs[0].run(), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.RunSettings)
+def predict(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines of text, or .jsonl or .csv.")] = "-",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a line of JSON per text. Reads a file or standard input; on a terminal it asks for texts."""
+    from featherlight.config import build
+    from featherlight.pipeline.predict import predict_source
+
+    chosen = build(stage_settings.RunSettings, values, where=COMMAND_LINE)
+    predict_source(folder, source, chosen)
+
+
+@app.command()
+@options(stage_settings.RecipeSettings)
+def run(
+    values: Mapping[str, Any],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each stage's address, done or to do.")] = False,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run a chain of stages; what is done already is not done again."""
+    from featherlight.pipeline import plan, show
+
+    jobs = plan.plan_recipe(recipe, store=store, common=values)
+    if dry_run:
+        return show.planned(jobs, as_json=as_json)
+    for number, job in enumerate(jobs, start=1):
+        progress.say(f"[{number}/{len(jobs)}] {job.name}")
+        job.run()
+    show.finished(jobs, as_json=as_json)
+
+
+@app.command()
+def report(
+    store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures here.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every record under a store as one table; with --html, a page with figures."""
+    from featherlight.pipeline import show
+
+    show.report(store, html=html, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.QuickstartSettings)
+def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """The main job in one go, without network or data: fine-tune, distil, measure, compare."""
+    from featherlight.pipeline.quickstart import run_quickstart
+
+    run_quickstart(values, store=store, as_json=as_json)
+
+
+@store_app.command("list")
+def store_list(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """What a store holds."""
+    from featherlight.pipeline import show
+
+    show.store_entries(store, as_json=as_json)
+
+
+@store_app.command("remove")
+def store_remove(
+    names: Annotated[list[str], typer.Argument(help="Results by name.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Delete results by name."""
+    from featherlight.pipeline import show
+    from featherlight.pipeline.store import remove
+
+    remove(store, names)
+    show.removed(names, as_json=as_json)
+
+
+@store_app.command("gc")
+def store_gc(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """Delete unfinished work that nobody is at, and teacher logits whose teacher is gone."""
+    from featherlight.pipeline import show
+    from featherlight.pipeline.store import collect_garbage
+
+    show.removed(collect_garbage(store), as_json=as_json)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command. Returns the exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    as_json = "--json" in arguments
+    progress.show()
+    try:
+        app(arguments, prog_name="featherlight", standalone_mode=False)
+    except UserError as error:
+        return complain(str(error), 2, as_json=as_json)
+    except TyperException as error:
+        return complain(said(error), 2, as_json=as_json)
+    except (KeyboardInterrupt, Abort):
+        return complain("interrupted; the same command goes on from here.", 130, as_json=as_json)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        return complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
+    return 0
+
+
+def said(error: TyperException) -> str:
+    """What typer has to say about a command that cannot be read, with a way to find out more."""
+    message = getattr(error, "format_message", lambda: str(error))()
+    return f"{message} `featherlight --help` lists the commands, `featherlight COMMAND --help` their options."
+
+
+def complain(message: str, code: int, *, as_json: bool) -> int:
+    """Say what is wrong where the caller looks for it."""
+    if as_json:
+        print(json.dumps({"error": message}, ensure_ascii=False))
+    else:
+        print(f"featherlight: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""YAML and `key=value` in, frozen settings out; and a digest of whatever decides a result.
+
+Knows no stage: the settings classes are `pipeline.settings`.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from featherlight.errors import UserError, nearest
+
+S = TypeVar("S", bound="Settings")
+RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
+
+
+class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
+    """Base of every settings class: frozen, and an unknown key is an error."""
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that can change the result, as JSON values; part of a result's address."""
+        free = {name for name, field in type(self).model_fields.items() if field.json_schema_extra == RESULT}
+        return self.model_dump(mode="json", exclude=free)
+
+
+def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:
+    """cls(**values), or one UserError that lists every mistake; where: "the command line", a file and key."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        mistakes = [explain(dict(mistake), cls) for mistake in error.errors()]
+        raise UserError(f"{where}: " + "; ".join(mistakes)) from None
+
+
+def explain(mistake: Mapping[str, Any], cls: type[Settings]) -> str:
+    """One pydantic error as a sentence that names the setting, its bound and what was given."""
+    name = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "extra_forbidden":
+        known = cls.model_fields
+        return f"no setting called {name!r}. {nearest(name, known)}Known: {', '.join(sorted(known))}"
+    if mistake["type"] == "missing":
+        return f"{name} is missing: {cls.model_fields[name].description}"
+    return f"{name} = {mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+
+
+def read_yaml(path: Path) -> Any:
+    """The value of a YAML file, read without constructing objects; a UserError names file and line."""
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; name a YAML file.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {error}") from None
+
+
+def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
+    """["epochs=2", "schedule=cosine"] -> {"epochs": 2, "schedule": "cosine"}; values are YAML."""
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise UserError(f"--set {pair!r}: write it as key=value, for example --set epochs=2.")
+        values[name.strip().replace("-", "_")] = number(yaml.safe_load(text))
+    return values
+
+
+def number(value: Any) -> Any:
+    """YAML 1.1 reads 3e-5 (no dot) as text; people mean the number."""
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    if isinstance(value, list):
+        return [number(item) for item in value]
+    return value
+
+
+def digest(*parts: Any) -> str:
+    """Twelve hex digits over JSON values; equal parts give equal digests on every machine."""
+    text = json.dumps(parts, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -1,0 +1,1 @@
+"""Names and files in, tokenised batches out."""

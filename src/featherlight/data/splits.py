@@ -1,0 +1,167 @@
+"""Splits cut off train: rows in, two sets of rows out, no related rows on both sides.
+
+What is cut depends on the texts alone: not on a run's seed, nor on the order of the rows.
+Knows no file and no task.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from featherlight.data.task import SELECT, Examples
+from featherlight.errors import UserError
+from featherlight.files import hash_text
+
+SHARE = 0.1  # of train
+MOST_SELECT = 3000  # rows; more would cost evaluation time and decide nothing else
+MOST_DEV = 5000
+SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
+
+
+def cut_select(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
+    """(train, select): the split on which choices are made, 10 % of train and at most 3,000 rows.
+
+    nested_phrases: a text that stands word for word inside a longer one belongs to it (SST-2).
+    Raises UserError where all rows are related, so that nothing can be cut.
+    """
+    groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
+    return cut(train, groups, most=MOST_SELECT, name=SELECT)
+
+
+def cut_dev(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
+    """(train, dev) for data without a dev split: 10 % of train and at most 5,000 rows; else as cut_select."""
+    groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
+    return cut(train, groups, most=MOST_DEV, name="dev")
+
+
+def cut(train: Examples, groups: np.ndarray, *, most: int, name: str) -> tuple[Examples, Examples]:
+    """(rest, cut): whole groups in the order of their hashes, each taken if it still fits.
+
+    groups: int64 [N], rows with equal numbers stay together. name: salts the hashes, so that two
+    cuts of the same rows differ. The rows keep their order.
+    """
+    room = max(1, min(most, int(len(train) * SHARE)))
+    sizes = np.bincount(groups)
+    taken = np.zeros(len(sizes), dtype=bool)
+    for group in hash_order(train, groups, salt=name):
+        if sizes[group] <= room:
+            taken[group] = True
+            room -= sizes[group]
+    chosen = taken[groups]
+    if not chosen.any() or chosen.all():
+        raise UserError(
+            f"cannot cut a {name} split off train: its {len(train)} rows form {len(sizes)} group(s) of related texts. "
+            "Add rows with other texts, or give a dev file and choose on it (--dev FILE --select-on dev)."
+        )
+    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
+
+
+def hash_order(train: Examples, groups: np.ndarray, *, salt: str) -> list[int]:
+    """Group numbers ordered by a SHA-256 of the groups' distinct texts."""
+    texts: dict[int, set[str]] = {}
+    for group, key in zip(groups.tolist(), row_keys(train), strict=True):
+        texts.setdefault(group, set()).add(key)
+    return sorted(texts, key=lambda group: hash_text(salt, *sorted(texts[group])))
+
+
+def row_keys(examples: Examples) -> list[str]:
+    """One string per row, equal where the normalised texts are equal."""
+    first = [normalise(text) for text in examples.first]
+    if examples.second is None:
+        return first
+    return [f"{one}\t{normalise(two)}" for one, two in zip(first, examples.second, strict=True)]
+
+
+def normalise(text: str) -> str:
+    """The text without case and with single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def row_groups(examples: Examples) -> np.ndarray:
+    """int64 [N]: rows with equal texts share a number; pairs that share a text are linked, and so on along chains.
+
+    A shared second text counts from five words on.
+    """
+    first = number(("first", normalise(text)) for text in examples.first)
+    if examples.second is None:
+        return first
+    second = number(
+        ("second", key) if len(key.split()) >= SHORT_SECOND else ("row", index)
+        for index, key in enumerate(normalise(text) for text in examples.second)
+    )
+    return linked(first, second)
+
+
+def number(keys: Iterable[tuple[str, object]]) -> np.ndarray:
+    """int64 [N]: 0, 1, 2 ... for each key when it is first met."""
+    seen: dict[object, int] = {}
+    return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
+
+
+def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """int64 [N]: the connected components of rows that share a number in either array (union-find)."""
+    parents = list(range(int(first.max(initial=-1)) + int(second.max(initial=-1)) + 2))
+    offset = int(first.max(initial=-1)) + 1
+
+    def root(node: int) -> int:
+        while parents[node] != node:
+            parents[node] = parents[parents[node]]
+            node = parents[node]
+        return node
+
+    for one, two in zip(first.tolist(), (second + offset).tolist(), strict=True):
+        parents[root(two)] = root(one)
+    return number(("root", root(node)) for node in first.tolist())
+
+
+def phrase_groups(texts: Sequence[str]) -> np.ndarray:
+    """int64 [N]: each text shares a number with the longest text that contains it as a run of words."""
+    keys = [normalise(text) for text in texts]
+    owners: dict[str, str] = dict.fromkeys(keys, "")
+    for phrase in sorted(owners, key=lambda key: (-key.count(" "), key)):
+        if not owners[phrase]:  # no longer phrase has claimed it
+            claim_spans(phrase, owners)
+    return number(("phrase", owners[key]) for key in keys)
+
+
+def claim_spans(phrase: str, owners: dict[str, str]) -> None:
+    """Make phrase the owner of each known, still free run of its words, itself included."""
+    breaks = [index for index, letter in enumerate(phrase) if letter == " "]
+    starts, ends = [0, *(index + 1 for index in breaks)], [*breaks, len(phrase)]
+    for position, start in enumerate(starts):
+        for end in ends[position:]:
+            if owners.get(phrase[start:end]) == "":
+                owners[phrase[start:end]] = phrase
+
+
+def cut_stratified(examples: Examples, count: int, seed: int) -> Examples:
+    """Exactly count rows at random, the shares of the classes kept; the rows keep their order.
+
+    Shares are rounded by largest remainder; a class keeps at least one row if count allows one for
+    each. A regression is drawn plainly. Raises UserError if count is below 1 or above the rows there are.
+    """
+    if not 1 <= count <= len(examples):
+        raise UserError(f"cannot take {count} examples: there are {len(examples)}. Choose from 1 to {len(examples)}.")
+    generator = np.random.default_rng(seed)
+    labels = examples.labels
+    if labels is None or not np.issubdtype(labels.dtype, np.integer):
+        return examples.take(np.sort(generator.permutation(len(examples))[:count]))
+    classes, sizes = np.unique(labels, return_counts=True)
+    kept = [
+        generator.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in zip(classes, quotas(sizes, count), strict=True)
+    ]
+    return examples.take(np.sort(np.concatenate(kept)))
+
+
+def quotas(sizes: np.ndarray, count: int) -> np.ndarray:
+    """int64 [C]: how many of each class's rows (sizes [C], each above 0) to keep; adds up to count."""
+    shares = sizes * count / sizes.sum()
+    kept: np.ndarray = np.floor(shares).astype(np.int64)
+    if count >= len(sizes):
+        kept = np.maximum(kept, 1)
+    while kept.sum() < count:
+        kept[np.argmax(shares - kept)] += 1
+    while kept.sum() > count:  # rare classes were lifted to one row: the most favoured large class pays
+        kept[np.argmax(np.where(kept > 1, kept - shares, -np.inf))] -= 1
+    return kept

@@ -1,0 +1,81 @@
+"""What a task is, and what it looks like once it is loaded. Knows no file format, model or token.
+
+`Task` describes; `TaskData` holds the rows. A split is `Examples`: parallel columns in memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+SELECT = "select"  # the split on which every choice is made; cut from train, never reported
+
+
+@dataclass(frozen=True)
+class Task:
+    """One text task: how many texts an example has, what its labels are, how it is scored.
+
+    labels: class names in the order of their ids; empty means regression.
+    metrics: names from `measurement.metrics.METRICS`; the first is the headline score.
+    reported: split names that make up the reported score; several (MNLI) are averaged.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    labels: tuple[str, ...]
+    metrics: tuple[str, ...]
+    reported: tuple[str, ...] = ("dev",)
+
+    @property
+    def is_regression(self) -> bool:
+        """Whether the target is a number."""
+        return not self.labels
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether an example is two texts."""
+        return len(self.texts) == 2
+
+
+@dataclass(frozen=True)
+class Examples:
+    """The rows of one split.
+
+    first: N texts. second: N texts, or None for a single-text task.
+    labels: int64 [N] class ids, float32 [N] scores, or None where the split has no labels.
+    rows: int64 [N], each row's number in the file (or table) it came from, counted from 0.
+    """
+
+    first: Sequence[str]
+    second: Sequence[str] | None
+    labels: np.ndarray | None
+    rows: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def take(self, indices: np.ndarray) -> "Examples":
+        """The examples at these positions, in this order."""
+        return Examples(
+            first=[self.first[i] for i in indices],
+            second=None if self.second is None else [self.second[i] for i in indices],
+            labels=None if self.labels is None else self.labels[indices],
+            rows=self.rows[indices],
+        )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """A loaded task.
+
+    splits: "train", "select", and the task's further splits ("dev", "test", "dev_matched" ...).
+    fingerprint: SHA-256 of all that was read; equal data has equal fingerprints on every machine.
+    source: where the rows came from, in words ("hub nyu-mll/glue sst2", "files under glue/SST-2").
+    notes: what a reader of the scores should know (partial files, a dev split cut from train ...).
+    """
+
+    task: Task
+    splits: Mapping[str, Examples]
+    fingerprint: str
+    source: str
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,42 @@
+"""Losses that compare a student with its teacher.
+
+Pure functions: tensors in, one scalar tensor out. No model, no trainer, no device.
+House shapes: B examples, C classes (C = 1: a regression).
+"""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def logits_mse(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Mean squared difference of the logits (Ba and Caruana 2014, arXiv:1312.6184; Tang et al. 2019).
+
+    student, teacher: [B, C]; no gradient reaches the teacher. temperature has no part in it.
+    """
+    return F.mse_loss(student, teacher.detach())
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """H(teacher, student): pull the student's class distribution towards the teacher's softened one.
+
+    student, teacher: logits [B, C]; no gradient reaches the teacher.
+    temperature: above 0; 1 softens nothing.
+    Returns a scalar in nats, times temperature squared so that its gradient keeps the
+    size of the hard-label loss (Hinton et al. 2015, arXiv:1503.02531, section 2).
+    """
+    log_p = F.log_softmax(student / temperature, dim=-1)
+    q = F.softmax(teacher.detach() / temperature, dim=-1)
+    return -(q * log_p).sum(dim=-1).mean() * temperature**2
+
+
+def kl_divergence(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """KL(teacher || student): the soft cross-entropy less the teacher's own entropy; 0 when both agree.
+
+    Its gradient equals that of `soft_cross_entropy`; shapes, units and temperature as there.
+    """
+    log_p = F.log_softmax(student / temperature, dim=-1)
+    log_q = F.log_softmax(teacher.detach() / temperature, dim=-1)
+    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+
+
+LOSSES = {"mse": logits_mse, "ce": soft_cross_entropy, "kl": kl_divergence}

@@ -1,0 +1,102 @@
+"""Files that are never half there: atomic writes, JSON, hashes, locks, the cache folder.
+
+Knows no task, model or stage. The one room below the command line that reads the environment.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the whole new one, whatever happens meanwhile."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).chmod(0o666 & ~current_umask())  # mkstemp makes it private to its owner
+        os.replace(draft, path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def current_umask() -> int:
+    """The process's umask; it can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write value as indented UTF-8 JSON, atomically. NaN is refused: it is not JSON."""
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, (text + "\n").encode())
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value of a file, or a UserError that names the file and the place."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}). It is damaged or cut short; make it again.") from None
+
+
+def hash_text(*parts: str) -> str:
+    """SHA-256 of the parts, as hex; ("ab", "c") and ("a", "bc") differ."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "little") + data)
+    return digest.hexdigest()
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """SHA-256 over the files' names (not their folders) and contents, in the order given."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(hash_text(path.name).encode())
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where things that can be made again are kept: FEATHERLIGHT_CACHE, else the user's cache folder."""
+    named = os.environ.get("FEATHERLIGHT_CACHE")
+    if named:
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featherlight"
+
+
+@contextmanager
+def lock(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Hold path as a lock among processes; the system frees it when its holder dies.
+
+    waiting: called once if another process holds the lock now.
+    """
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = FileLock(path)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        waiting()
+        held.acquire()
+    try:
+        yield
+    finally:
+        held.release()

@@ -1,0 +1,93 @@
+"""Model and texts in, logits out: for whole splits, and text by text as a user would ask.
+
+Knows no task: what the logits are worth is `metrics`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featherlight.data.batches import Tokens, tokenise, within_budget
+from featherlight.data.task import Examples
+from featherlight.errors import UserError
+from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
+from featherlight.models.load import load_checkpoint
+from featherlight.progress import track
+
+
+def is_encoder(model: Any) -> bool:
+    """Whether the model reads both texts of a pair as one sequence; students read them apart."""
+    return not getattr(model.config, "reads_pairs_apart", False)
+
+
+@torch.inference_mode()
+def logits_of(
+    model: Any, tokens: Tokens, *, device: str, precision: str, batch_tokens: int, label: str = "predict"
+) -> np.ndarray:
+    """Logits of every example, in their order: float32 [N, C], or [N] for a regression.
+
+    Batches are sorted by length and hold at most batch_tokens padded tokens. The model ends on
+    the device and in evaluation mode.
+    """
+    keep_freed_memory()
+    model.to(device).eval()
+    regression = model.config.problem_type == "regression"
+    out = np.zeros((len(tokens), model.config.num_labels), dtype=np.float32)
+    lengths = tokens.lengths
+    with track(label, len(tokens), unit="texts") as advance, autocast(device, precision):
+        for part in within_budget(lengths, np.arange(len(tokens)), tokens=batch_tokens):
+            inputs = {name: tensor.to(device) for name, tensor in tokens.batch(part).items()}
+            out[part] = model(**inputs).logits.float().cpu().numpy()
+            advance(len(part))
+    return out[:, 0] if regression else out
+
+
+class Predictor:
+    """A model folder as a function of texts: `predictor(first, second)` -> logits."""
+
+    def __init__(self, folder: Path, *, device: str = "auto", precision: str = "auto", batch_tokens: int = 4096):
+        self.model, self.tokenizer = load_checkpoint(folder)
+        self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device, encoder=is_encoder(self.model))
+        self.batch_tokens = batch_tokens
+        self.model.to(self.device)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; empty for a regression."""
+        if self.model.config.problem_type == "regression":
+            return ()
+        return tuple(self.model.config.id2label[i] for i in range(self.model.config.num_labels))
+
+    def tokens(self, examples: Examples) -> Tokens:
+        """The texts as this model's tokens, cut to the length that it was trained with."""
+        self.check_pair(examples.second is not None)
+        return tokenise(
+            self.tokenizer, examples, max_length=self.tokenizer.model_max_length, apart=not is_encoder(self.model)
+        )
+
+    def check_pair(self, given: bool) -> None:
+        """A student knows whether it reads one text or two; an encoder reads whatever it is given."""
+        wanted = getattr(self.model.config, "pair", given)
+        if wanted != given:
+            needs, got = ("two texts", "one") if wanted else ("one text", "two")
+            raise UserError(f"this model reads {needs} per example and was given {got}.")
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        rows = np.arange(len(first))
+        return self.logits(self.tokens(Examples(first, second, None, rows)))
+
+    def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
+        """Logits of tokens that this predictor's tokenizer made."""
+        return logits_of(
+            self.model,
+            tokens,
+            device=self.device,
+            precision=self.precision,
+            batch_tokens=self.batch_tokens,
+            label=label,
+        )

@@ -1,0 +1,51 @@
+"""Models and folders in, counts and bytes out. Imports no torch: a model is anything with `parameters()`."""
+
+import resource
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
+TOKENIZER = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",  # sentencepiece
+    "tokenization_*.py",
+)
+
+
+class HasParameters(Protocol):
+    """A `torch.nn.Module`, as far as this file is concerned."""
+
+    def parameters(self) -> Iterable[Any]:
+        """Its trained tensors."""
+        ...
+
+
+def parameters(model: HasParameters) -> int:
+    """The number of trained numbers in a model; a tensor that is used twice counts once."""
+    distinct = {id(tensor): tensor for tensor in model.parameters()}
+    return sum(tensor.numel() for tensor in distinct.values())
+
+
+def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + TOKENIZER) -> int:
+    """Bytes of the files directly in a checkpoint folder that are needed to load it and predict.
+
+    Counted are weights, config and tokenizer by their Hugging Face names; records, predictions,
+    logs, checkpoints of a run and hidden files are not. A linked file counts with its full size.
+    """
+    needed = {path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")}
+    return sum(path.stat().st_size for path in needed)
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process has held at once since it started, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB

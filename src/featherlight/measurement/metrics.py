@@ -1,0 +1,370 @@
+"""Labels and logits in, scores with 95 % intervals out. Knows no model, batch, file or task.
+
+scikit-learn and scipy compute the values. Intervals are percentile bootstraps over examples
+(Efron 1979): thousands of resamples at once, each a draw of counts and never a copy of the rows.
+House shapes: N examples, C classes, R resamples. Scores are fractions, not percent.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from featherlight.errors import UserError, pick
+
+Score = dict[str, float]  # {"value", "low", "high"}
+Floats = NDArray[np.float64]
+
+CONFIDENCE = 0.95
+CALIBRATION_BINS = 15  # as in Guo et al. 2017, arXiv:1706.04599, section 2
+NUMBERS_PER_CHUNK = 2**16  # of resampled counts at once, 512 KiB: what fits a processor's cache
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What every classification metric needs of R confusion matrices, each array [R, C].
+
+    hits: the diagonal. truths: row sums. guesses: column sums.
+    """
+
+    hits: Floats
+    truths: Floats
+    guesses: Floats
+
+
+@dataclass(frozen=True)
+class Counted:
+    """R resamples of N pairs of numbers: how often each pair was drawn [R, N], and the pairs x, y [N]."""
+
+    counts: Floats
+    x: Floats
+    y: Floats
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A score: its value for labels and predictions [N], and its values [R] for R resamples.
+
+    resampled takes a Tally (of: classes) or a Counted (of: numbers).
+    """
+
+    of: str
+    value: Callable[[np.ndarray, np.ndarray], float]
+    resampled: Callable[[Any], Floats]
+
+
+def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """The share of examples whose class is right."""
+    from sklearn.metrics import accuracy_score
+
+    return float(accuracy_score(labels, predicted))
+
+
+def micro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """F1 of all decisions together; with one label per example it equals the accuracy."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predicted, average="micro", zero_division=0))
+
+
+def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Mean F1 of the classes that occur among labels or predictions."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predicted, average="macro", zero_division=0))
+
+
+def positive_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """F1 of class 1; 0.0 if it occurs neither among labels nor predictions."""
+    from sklearn.metrics import f1_score
+
+    return float(f1_score(labels, predicted, labels=[1], average=None, zero_division=0)[0])
+
+
+def matthews(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Matthews correlation; 0.0 where either side is one class only, which leaves it undefined."""
+    from sklearn.metrics import matthews_corrcoef
+
+    if is_constant(labels) or is_constant(predicted):
+        return 0.0
+    return float(matthews_corrcoef(labels, predicted))
+
+
+def pearson(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Pearson correlation; 0.0 where either side is constant, which leaves it undefined."""
+    from scipy.stats import pearsonr
+
+    if is_constant(labels) or is_constant(predicted):
+        return 0.0
+    return float(pearsonr(labels, predicted).statistic)
+
+
+def spearman(labels: np.ndarray, predicted: np.ndarray) -> float:
+    """Spearman correlation, ties at their mean rank; 0.0 where either side is constant."""
+    from scipy.stats import spearmanr
+
+    if is_constant(labels) or is_constant(predicted):
+        return 0.0
+    return float(spearmanr(labels, predicted).statistic)
+
+
+def is_constant(values: np.ndarray) -> bool:
+    """Whether all values are equal up to rounding; scipy warns below about the same spread."""
+    return bool(np.ptp(values) <= 2e-13 * np.abs(values).max())
+
+
+def accuracies(tally: Tally) -> Floats:
+    """`accuracy` (and `micro_f1`) of each resample."""
+    shares: Floats = tally.hits.sum(axis=1) / tally.truths.sum(axis=1)
+    return shares
+
+
+def class_f1s(tally: Tally) -> Floats:
+    """F1 of each class in each resample [R, C]; 0.0 for a class that does not occur in it."""
+    return 2 * tally.hits / np.maximum(tally.truths + tally.guesses, 1)
+
+
+def macro_f1s(tally: Tally) -> Floats:
+    """`macro_f1` of each resample."""
+    occurs = tally.truths + tally.guesses > 0
+    means: Floats = class_f1s(tally).sum(axis=1) / occurs.sum(axis=1)
+    return means
+
+
+def positive_f1s(tally: Tally) -> Floats:
+    """`positive_f1` of each resample."""
+    return class_f1s(tally)[:, 1]
+
+
+def all_matthews(tally: Tally) -> Floats:
+    """`matthews` of each resample, for any number of classes (Gorodkin 2004, eq. 8)."""
+    total = tally.truths.sum(axis=1)
+    shared = total * tally.hits.sum(axis=1) - (tally.truths * tally.guesses).sum(axis=1)
+    spread = (total**2 - (tally.truths**2).sum(axis=1)) * (total**2 - (tally.guesses**2).sum(axis=1))
+    return np.where(spread > 0, shared / np.sqrt(np.maximum(spread, 1)), 0.0)
+
+
+def pearsons(drawn: Counted) -> Floats:
+    """`pearson` of each resample."""
+    return correlate(drawn.counts, drawn.x, drawn.y)
+
+
+def spearmans(drawn: Counted) -> Floats:
+    """`spearman` of each resample, its ranks taken within the resample."""
+    return correlate(drawn.counts, ranks(drawn.counts, drawn.x), ranks(drawn.counts, drawn.y))
+
+
+def ranks(counts: Floats, values: Floats) -> Floats:
+    """The mean rank [R, N] that each of N values has in each resample, found without sorting R times.
+
+    Equal values share the mean of the ranks that they take up: those after `below` and up to `upto`.
+    """
+    distinct, place = np.unique(values, return_inverse=True)
+    taken = sum_groups(counts, place, len(distinct))
+    upto = np.cumsum(taken, axis=1)
+    below = upto - taken
+    return ((below + upto + 1) / 2)[:, place]
+
+
+def correlate(counts: Floats, x: Floats, y: Floats) -> Floats:
+    """Pearson correlation under counts [R, N] of x and y, each [N] or [R, N]; 0.0 where one is constant."""
+    # Rounding leaves a constant a spread of about 1e-32 of its square: less than this is no spread.
+    x_least, y_least = (1e-26 * (side * side).max() for side in (x, y))
+    x, y = (side - weigh(counts, side)[:, None] for side in (x, y))
+    shared, x_spread, y_spread = weigh(counts, x * y), weigh(counts, x * x), weigh(counts, y * y)
+    defined = (x_spread > x_least) & (y_spread > y_least)
+    correlation = np.where(defined, shared / np.sqrt(np.where(defined, x_spread * y_spread, 1.0)), 0.0)
+    return correlation.clip(-1.0, 1.0)
+
+
+def weigh(counts: Floats, values: Floats) -> Floats:
+    """The mean [R] of values, [N] or [R, N], under counts [R, N]."""
+    sums = counts @ values if values.ndim == 1 else np.einsum("rn,rn->r", counts, values)
+    means: Floats = sums / counts.sum(axis=1)
+    return means
+
+
+def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
+    """Columns of counts [R, N] added up by their group, 0 up to number -> [R, number]."""
+    order = np.argsort(groups, kind="stable")
+    present, starts = np.unique(groups[order], return_index=True)
+    sums = np.zeros((len(counts), number))
+    sums[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
+    return sums
+
+
+METRICS: Mapping[str, Metric] = {
+    "accuracy": Metric("classes", accuracy, accuracies),
+    "micro_f1": Metric("classes", micro_f1, accuracies),
+    "macro_f1": Metric("classes", macro_f1, macro_f1s),
+    "f1": Metric("classes", positive_f1, positive_f1s),
+    "matthews": Metric("classes", matthews, all_matthews),
+    "pearson": Metric("numbers", pearson, pearsons),
+    "spearman": Metric("numbers", spearman, spearmans),
+}
+
+
+def greater_is_better(name: str) -> bool:
+    """Whether a rise of this score is good news: for all metrics it is, for "loss" it is not."""
+    return pick("metric", name, {**dict.fromkeys(METRICS, True), "loss": False})
+
+
+def predictions(logits: np.ndarray) -> np.ndarray:
+    """Class ids [N] for logits [N, C]; the values themselves for a regression's [N] or [N, 1].
+
+    Numbers that are not finite are refused: they come from a model that has diverged.
+    """
+    finite = np.isfinite(logits)
+    if not finite.all():
+        row = int(np.argwhere(~finite)[0, 0])
+        raise UserError(f"the model's output for row {row} is not a finite number. Train again at a lower rate.")
+    if logits.ndim == 1 or logits.shape[1] == 1:
+        return logits.reshape(len(logits)).astype(np.float64)
+    classes: NDArray[np.intp] = logits.argmax(axis=1)
+    return classes
+
+
+def score(
+    names: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, seed: int = 0, resamples: int = 2000
+) -> dict[str, Score]:
+    """Value and 95 % interval {"value", "low", "high"} of each named metric.
+
+    labels: class ids or numbers [N]. logits: [N, C], or [N] for a regression.
+    Equal seeds give equal intervals. A score that is undefined (a correlation with a constant) is 0.0.
+    """
+    kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
+    chosen = {name: pick("metric", name, METRICS) for name in names}
+    check(chosen, kind, classes=logits.shape[-1], rows=len(labels))
+    predicted = predictions(logits)
+    labels = labels.astype(predicted.dtype)
+    draw: Callable[..., Iterator[Tally | Counted]] = tallies if kind == "classes" else counted
+    parts: dict[str, list[Floats]] = {name: [] for name in names}
+    for chunk in draw(labels, predicted, seed=seed, resamples=resamples):
+        for name, metric in chosen.items():
+            parts[name].append(metric.resampled(chunk))
+    return {
+        name: with_interval(metric.value(labels, predicted), np.concatenate(parts[name]))
+        for name, metric in chosen.items()
+    }
+
+
+def check(chosen: Mapping[str, Metric], kind: str, *, classes: int, rows: int) -> None:
+    """Refuse metrics that do not fit what is predicted, and a split without rows."""
+    if rows == 0:
+        raise UserError("there are no rows to score: the split is empty.")
+    for name, metric in chosen.items():
+        if metric.of != kind:
+            fitting = ", ".join(other for other, metric in METRICS.items() if metric.of == kind)
+            raise UserError(f"{name} scores {metric.of}, but the model predicts {kind}. Choose from: {fitting}.")
+        if name == "f1" and classes != 2:
+            raise UserError(f"f1 is the F1 of class 1 of two, but there are {classes} classes. Take macro_f1.")
+
+
+def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Tally]:
+    """Resampled confusion matrices in chunks.
+
+    Drawing N examples with replacement and counting cells is one draw from a multinomial over
+    the cells; only cells that occur are drawn, at most N of C squared.
+    """
+    classes = max(2, int(max(labels.max(), predicted.max())) + 1)
+    cells, counts = np.unique(labels * classes + predicted, return_counts=True)
+    truth, guess = np.divmod(cells, classes)
+    generator = np.random.default_rng(seed)
+    for size in chunks(resamples, width=max(len(cells), classes)):
+        drawn = generator.multinomial(len(labels), counts / len(labels), size=size).astype(np.float64)
+        hits = sum_groups(drawn * (truth == guess), truth, classes)
+        yield Tally(hits, truths=sum_groups(drawn, truth, classes), guesses=sum_groups(drawn, guess, classes))
+
+
+def counted(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Counted]:
+    """Resamples of pairs of numbers in chunks."""
+    rows = len(labels)
+    generator = np.random.default_rng(seed)
+    for size in chunks(resamples, width=rows):
+        drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
+        yield Counted(counts.astype(np.float64), labels, predicted)
+
+
+def chunks(resamples: int, *, width: int) -> Iterator[int]:
+    """How many resamples of this width to draw at a time, so that memory stays bounded."""
+    size = max(1, NUMBERS_PER_CHUNK // width)
+    for start in range(0, resamples, size):
+        yield min(size, resamples - start)
+
+
+def with_interval(value: float, resampled: Floats) -> Score:
+    """A value with the middle 95 % of its resampled values."""
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return {"value": value, "low": float(low), "high": float(high)}
+
+
+def mean_scores(scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
+    """The mean of each metric over independent splits (MNLI: matched and mismatched).
+
+    The distances from value to limit are added as squares, each side by itself, and divided by the
+    number of splits. That is exact for normal scores and keeps a lopsided interval lopsided
+    (Zou and Donner 2008, doi:10.1002/sim.3095); no resample needs to be stored.
+    """
+    averaged = {}
+    for name in scores[0]:
+        value, low, high = (np.array([one[name][key] for one in scores]) for key in ("value", "low", "high"))
+        mean = float(value.mean())
+        averaged[name] = {
+            "value": mean,
+            "low": mean - float(np.linalg.norm(value - low)) / len(scores),
+            "high": mean + float(np.linalg.norm(high - value)) / len(scores),
+        }
+    return averaged
+
+
+def summary(values: Sequence[float]) -> dict[str, float | None]:
+    """{"mean", "sd", "n"} over seeds; sd divides by n - 1 and is None for a single value."""
+    deviation = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    return {"mean": float(np.mean(values)), "sd": deviation, "n": len(values)}
+
+
+def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """What lies behind the scores, ready for JSON.
+
+    classes: names in the order of their ids -> "per_class" {name: precision, recall, f1, support},
+    "confusion" [C][C] with a row per truth, "calibration_error". Empty: a regression ->
+    "mean_absolute_error" and "root_mean_squared_error" in the unit of the labels.
+    """
+    predicted = predictions(logits)
+    if not classes:
+        error = predicted - labels
+        return {
+            "mean_absolute_error": float(np.abs(error).mean()),
+            "root_mean_squared_error": float(np.sqrt((error**2).mean())),
+        }
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    ids = np.arange(len(classes))
+    columns = precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
+    keys = ("precision", "recall", "f1", "support")
+    return {
+        "per_class": {
+            name: dict(zip(keys, (value.item() for value in row), strict=True))
+            for name, row in zip(classes, zip(*columns, strict=True), strict=True)
+        },
+        "confusion": confusion_matrix(labels, predicted, labels=ids).tolist(),
+        "calibration_error": calibration_error(labels, logits),
+    }
+
+
+def calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
+    """Expected calibration error: the mean gap between confidence and accuracy, over bins of confidence.
+
+    logits [N, C] go through a softmax; 15 bins of equal width, each open to the left and weighted by
+    its examples (Guo et al. 2017, arXiv:1706.04599, section 2). Between 0 and 1; 0 is best.
+    """
+    from scipy.special import softmax
+
+    confidence = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    right = (logits.argmax(axis=1) == labels).astype(float)
+    bins = np.ceil(confidence * CALIBRATION_BINS).astype(int)
+    gaps = np.bincount(bins, weights=confidence - right)
+    return float(np.abs(gaps).sum() / len(labels))

@@ -1,0 +1,29 @@
+"""The bag student: mean of the embeddings, one hidden layer. Order is lost, speed is won."""
+
+from torch import Tensor, nn
+
+from featherlight.models.student import Student, StudentConfig
+
+
+class BagConfig(StudentConfig):
+    """Config of `BagForSequenceClassification`; all of it is the common frame's."""
+
+    model_type = "featherlight-bag"
+
+
+class Mean(nn.Module):
+    """Mean over the real tokens."""
+
+    def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
+        """[B, T, D], [B, T] -> [B, D]; an empty row gives zeros."""
+        kept = attention_mask.unsqueeze(-1).to(vectors.dtype)
+        return (vectors * kept).sum(1) / kept.sum(1).clamp(min=1)
+
+
+class BagForSequenceClassification(Student):
+    """Continuous bag of pieces (Wasserblat et al. 2020, arXiv:1910.06294: the CBOW-FFN student)."""
+
+    config_class = BagConfig
+
+    def __init__(self, config: BagConfig):
+        super().__init__(config, body=Mean(), width=config.dim)

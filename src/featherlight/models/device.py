@@ -1,0 +1,72 @@
+"""Which device and which precision: `auto` becomes a name that a record can state."""
+
+import ctypes
+import functools
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from featherlight.errors import UserError
+
+
+def resolve_device(name: str) -> str:
+    """ "auto" -> "cuda", "mps" or "cpu", the fastest there is; a device that is not there is an error."""
+    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(device for device, there in available.items() if there)
+    if not available[name]:
+        there = ", ".join(device for device, present in available.items() if present)
+        raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here. There is: {there}.")
+    return name
+
+
+def resolve_precision(name: str, device: str, *, encoder: bool) -> str:
+    """ "auto" -> "bf16" for an encoder on a device that computes in it, else "fp32".
+
+    Students stay in fp32: their small matrices gain nothing from bf16.
+    """
+    if name == "auto":
+        return "bf16" if encoder and has_bf16(device) else "fp32"
+    if name == "bf16" and not has_bf16(device):
+        raise UserError(f"--precision bf16: this {device} does not compute in bf16. Use --precision fp32.")
+    return name
+
+
+def has_bf16(device: str) -> bool:
+    """Whether the device has bf16 arithmetic of its own, rather than an emulation."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device == "cpu":
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False
+
+
+def autocast(device: str, precision: str) -> AbstractContextManager[object]:
+    """A context in which matrix products run in the given precision."""
+    if precision == "bf16":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def wait_for(device: str) -> None:
+    """Block until the device is idle, so that a clock sees finished work."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+    elif device == "mps":
+        torch.mps.synchronize()
+
+
+@functools.cache
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks for the next step instead of returning them to the system.
+
+    Every step frees and asks for the same buffers, 47 MB for the gradient of one embedding table.
+    Returned and mapped anew they cost a page fault per 4 KB: up to four fifths of a step where
+    faults are dear (a virtual machine), a tenth elsewhere. Changes no number.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mmap_max, trim_threshold = -4, -1  # from malloc.h
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, 2**31 - 1)

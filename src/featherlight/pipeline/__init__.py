@@ -1,0 +1,1 @@
+"""Order, memory, machines. Imports nothing, so that the settings load without torch."""

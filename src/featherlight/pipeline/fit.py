@@ -1,0 +1,266 @@
+"""Train a model on a loaded task, choose on select, report on dev: what finetune and distill share.
+
+Model, tokenizer, objective and rows in; a saved folder and the common part of a record out.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import PreTrainedTokenizerBase
+
+from featherlight.data.batches import Tokens, tokenise
+from featherlight.data.splits import cut_stratified
+from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.errors import UserError, pick
+from featherlight.measurement import footprint
+from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
+from featherlight.measurement.latency import time_each
+from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
+from featherlight.models.device import resolve_device, resolve_precision, wait_for
+from featherlight.pipeline.record import Phases
+from featherlight.pipeline.settings import TrainSettings
+from featherlight.training.checkpoint import Progress
+from featherlight.training.finetune import label_loss
+from featherlight.training.loop import Objective, Optimisation, Place, TrainingSet, train
+
+MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
+TIMED_TEXTS = 100
+LOSS = "loss"
+
+
+def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
+    """The train split, cut down if asked for; a UserError where the task has none here."""
+    if "train" not in data.splits:
+        notes = " ".join(data.notes)
+        raise UserError(f"task {data.task.name} has no train split here ({data.source}). {notes}".rstrip())
+    rows = data.splits["train"]
+    return rows if examples is None else cut_stratified(rows, examples, seed)
+
+
+def select_rows(data: TaskData) -> Examples:
+    """The split on which choices are made: select, or the reported one where that was asked for."""
+    return data.splits[SELECT if SELECT in data.splits else data.task.reported[0]]
+
+
+class Fit:
+    """One model on its way from rows to a saved folder."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TaskData,
+        settings: TrainSettings,
+        *,
+        out: Path,
+        phases: Phases,
+    ):
+        self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
+        self.out, self.phases = out, phases
+        self.device = resolve_device(settings.device)
+        self.precision = resolve_precision(settings.precision, self.device, encoder=is_encoder(model))
+        known = {**{name: name for name in data.task.metrics}, **fitting_metrics(data), LOSS: LOSS}
+        self.metric = pick("metric for this task", settings.select_metric or data.task.metrics[0], known)
+
+    def tokens(self, examples: Examples) -> Tokens:
+        """A split as this model's tokens."""
+        apart = not is_encoder(self.model)
+        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=apart)
+
+    def run(self, objective: Objective, targets: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
+        """Train, save and score. targets: split name ("train", "select") -> name -> rows."""
+        settings, data = self.settings, self.data
+        with self.phases("tokenize"):
+            rows = train_rows(data, settings.examples, settings.seed)
+            train_tokens, select_tokens = self.tokens(rows), self.tokens(select_rows(data))
+        initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
+        select = select_rows(data)
+        sample = np.linspace(0, len(rows) - 1, min(len(rows), MOST_TRAIN_ROWS_SCORED)).astype(int)
+        shown = {
+            "train": (train_tokens.take(sample), rows.take(sample)),
+            "select": (select_tokens, select),
+        }
+
+        def evaluate(model: Any, epoch: int) -> tuple[float, dict[str, dict[str, float]]]:
+            with self.phases("select"):
+                found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
+            value = found["select"][self.metric]
+            return (-value if self.metric == LOSS else value), found
+
+        how = optimisation(settings)
+        training = TrainingSet(train_tokens, targets["train"])
+        progress = train(self.model, objective, training, evaluate, how=how, where=self.place("fit"))
+        self.phases.seconds["train"] = progress.seconds
+        record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
+        if settings.refit:
+            record["refit"] = self.refit(objective, targets, initial, progress.best_epoch)
+        self.save()
+        return {**record, **self.report()}
+
+    def refit(self, objective: Objective, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
+        """Once more from the same start, on train and select together, for the number of epochs that won."""
+        if SELECT not in self.data.splits:
+            raise UserError("--refit needs a select split of its own; with --select-on dev there is none.")
+        self.model.load_state_dict(initial)
+        rows = train_rows(self.data, self.settings.examples, self.settings.seed)
+        both = joined(rows, self.data.splits[SELECT])
+        merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
+        how = replace(optimisation(self.settings), epochs=epochs)
+        progress = train(
+            self.model, objective, TrainingSet(self.tokens(both), merged), None, how=how, where=self.place("refit")
+        )
+        self.phases.seconds["refit"] = progress.seconds
+        return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
+
+    def place(self, name: str) -> Place:
+        """Where one training keeps its checkpoints."""
+        folder = self.out / f".{name}"
+        folder.mkdir(exist_ok=True)
+        return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds)
+
+    def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
+        """Loss and metrics of one split, without intervals."""
+        logits = logits_of(
+            model, tokens, device=self.device, precision=self.precision, batch_tokens=self.settings.batch_tokens
+        )
+        labels = examples.labels
+        assert labels is not None
+        raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
+        names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == LOSS else [self.metric])])
+        loss = float(label_loss(raw, torch.from_numpy(labels)))
+        guessed = predictions(logits)
+        return {LOSS: loss, **{name: METRICS[name].value(labels, guessed) for name in names}}
+
+    def best(self, progress: Progress) -> dict[str, Any]:
+        """Which epoch was kept, and why."""
+        value = -progress.best_score if self.metric == LOSS else progress.best_score
+        split = SELECT if SELECT in self.data.splits else self.data.task.reported[0]
+        return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
+
+    def conditions(self) -> dict[str, Any]:
+        """What the numbers depend on beyond the settings."""
+        return {"device": self.device, "precision": self.precision, "task": describe_task(self.data, self.settings)}
+
+    def save(self) -> None:
+        """Write the model folder; checkpoints of the training go."""
+        with self.phases("save"):
+            self.tokenizer.model_max_length = self.settings.max_length
+            self.model.to("cpu").save_pretrained(self.out)
+            self.tokenizer.save_pretrained(self.out)
+
+    def report(self) -> dict[str, Any]:
+        """Scores on the reported splits, time per text, size: all measured on the saved folder."""
+        options = {"device": self.device, "precision": self.precision, "batch_tokens": self.settings.batch_tokens}
+        predictor = Predictor(self.out, **options)  # type: ignore[arg-type]
+        with self.phases("evaluate"):
+            metrics = score_splits(predictor, self.data, self.data.task.reported, out=self.out)
+        with self.phases("latency"):
+            latency = time_predictor(predictor, select_rows(self.data))
+        return {
+            "metrics": metrics,
+            "latency": latency,
+            "seconds": self.phases.seconds,
+            "peak_memory_bytes": footprint.peak_memory_bytes(),
+            "parameters": footprint.parameters(predictor.model),
+            "bytes": footprint.folder_bytes(self.out),
+        }
+
+
+def optimisation(settings: TrainSettings) -> Optimisation:
+    """The settings that the loop reads."""
+    return Optimisation(**{name: getattr(settings, name) for name in Optimisation.__dataclass_fields__})
+
+
+def fitting_metrics(data: TaskData) -> dict[str, str]:
+    """Every metric that can score this task."""
+    kind = "numbers" if data.task.is_regression else "classes"
+    return {
+        name: name
+        for name, metric in METRICS.items()
+        if metric.of == kind and (name != "f1" or len(data.task.labels) == 2)
+    }
+
+
+def joined(first: Examples, second: Examples) -> Examples:
+    """Two splits as one."""
+    assert first.labels is not None and second.labels is not None
+    both = None if first.second is None or second.second is None else [*first.second, *second.second]
+    return Examples(
+        [*first.first, *second.first],
+        both,
+        np.concatenate([first.labels, second.labels]),
+        np.concatenate([first.rows, second.rows]),
+    )
+
+
+def curves(progress: Progress) -> dict[str, Any]:
+    """Loss and learning rate per step, scores per epoch."""
+    return {
+        "step": progress.steps,
+        "loss": progress.loss,
+        "learning_rate": progress.learning_rate,
+        "epochs": progress.epochs,
+    }
+
+
+def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
+    """The task as a record states it: counts and hashes, never texts."""
+    rows = {name: len(examples) for name, examples in data.splits.items()}
+    if getattr(settings, "examples", None) is not None:
+        rows["train"] = settings.examples
+    return {
+        "name": data.task.name,
+        "fingerprint": data.fingerprint,
+        "source": data.source,
+        "labels": list(data.task.labels),
+        "rows": rows,
+        "notes": list(data.notes),
+    }
+
+
+def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
+    """Scores with intervals per split; several reported splits (MNLI) also as "dev", their mean.
+
+    The logits and labels behind them go to predictions.safetensors, for paired tests later.
+    """
+    found: dict[str, Any] = {}
+    stored: dict[str, torch.Tensor] = {}
+    for split in splits:
+        examples = data.splits[split]
+        if examples.labels is None:
+            raise UserError(f"split {split!r} of {data.task.name} has no labels to score against.")
+        logits = predictor.logits(predictor.tokens(examples), label=split)
+        stored |= {f"{split}.logits": torch.from_numpy(logits), f"{split}.labels": torch.from_numpy(examples.labels)}
+        found[split] = {
+            "n": len(examples),
+            "headline": data.task.metrics[0],
+            "scores": score(data.task.metrics, examples.labels, logits),
+            "details": details(examples.labels, logits, data.task.labels),
+        }
+    if len(splits) > 1:
+        mean = mean_scores([part["scores"] for part in found.values()])
+        n = sum(part["n"] for part in found.values())
+        found = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **found}
+    save_file(stored, out / "predictions.safetensors")
+    return found
+
+
+def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:
+    """Seconds of predict([text]) on one thread, tokenization included, over texts of the select split."""
+    spread = np.linspace(0, len(examples) - 1, min(len(examples), TIMED_TEXTS)).astype(int)
+    calls = [([examples.first[i]], None if examples.second is None else [examples.second[i]]) for i in spread]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        samples = time_each(lambda call: predictor(*call), calls, wait=lambda: wait_for(predictor.device))
+    finally:
+        torch.set_num_threads(threads)
+    conditions = {"threads": 1, "batch": 1, "device": predictor.device, "precision": predictor.precision}
+    assert all(math.isfinite(value) for value in samples.values)
+    return {"unit": samples.unit, "values": list(samples.values), **conditions}

@@ -1,0 +1,158 @@
+"""A recipe or a command's settings in; the ordered stages, each with its address, out.
+
+In a recipe every setting may be a list; lists multiply. A stage that names an earlier one takes
+each of its folders in turn.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from featherlight.config import Settings, build, number, read_yaml
+from featherlight.errors import UserError, nearest, pick
+from featherlight.pipeline.settings import DistillSettings
+from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
+from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
+
+ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",)}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One stage run that is wanted. name: what the recipe calls it. folder: where its result is or will be."""
+
+    name: str
+    stage: Stage
+    settings: Settings
+    inputs: Inputs
+    store: Path
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs))
+
+    @property
+    def state(self) -> str:
+        """ "done", "unfinished" (a draft to go on from) or "to do"."""
+        if self.folder.exists():
+            return "done"
+        return "unfinished" if (self.store / (DRAFT + self.folder.name)).exists() else "to do"
+
+    def run(self) -> Path:
+        """The finished folder."""
+        return run_once(self.stage, self.settings, self.inputs, store=self.store)
+
+
+def combinations(values: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]:
+    """Every choice of one item from each list; `seeds` is another name for a list of `seed`."""
+    values = dict(values)
+    if "seeds" in values:
+        if "seed" in values:
+            raise UserError(f"{where}: both seed and seeds are given. Keep one.")
+        values["seed"] = values.pop("seeds")
+    lists = [value if isinstance(value, list) else [value] for value in values.values()]
+    for name, items in zip(values, lists, strict=True):
+        if not items:
+            raise UserError(f"{where}: {name} is an empty list. Give it at least one value.")
+    return [dict(zip(values, items, strict=True)) for items in itertools.product(*lists)]
+
+
+def jobs_of(
+    stage: Stage, values: Mapping[str, Any], inputs: Inputs, *, store: Path, where: str, name: str = ""
+) -> list[Job]:
+    """The jobs for one stage and one choice of inputs, in order; a distillation brings its labelling along."""
+    jobs: list[Job] = []
+    for chosen in combinations(values, where=where):
+        settings = build(stage.settings, chosen, where=where)
+        wanted = dict(inputs)
+        if stage is DISTILL:
+            assert isinstance(settings, DistillSettings)
+            if settings.alpha < 1:
+                labels = Job(f"{name} (teacher's logits)", LABEL, label_settings(settings), inputs, store)
+                if labels.folder not in {job.folder for job in jobs}:
+                    jobs.append(labels)
+                wanted["labels"] = labels.folder
+        jobs.append(Job(name or stage.name, stage, settings, wanted, store))
+    return jobs
+
+
+def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[Job]:
+    """The jobs of a recipe, each once, inputs before what needs them.
+
+    common: settings from the command line; they go before the recipe's. Errors name file and key.
+    """
+    recipe = read_yaml(path)
+    if not isinstance(recipe, dict) or not isinstance(recipe.get("stages"), dict) or not recipe["stages"]:
+        raise UserError(f"{path}: a recipe needs `stages:` with a name for each stage. See examples/.")
+    for key in recipe:
+        if key not in ("stages", "common"):
+            raise UserError(f"{path}: no key called {key!r}. Known: common, stages.")
+    shared = section(recipe.get("common") or {}, where=f"{path}: common")
+    unused = set(shared)
+    done: dict[str, list[Job]] = {}
+    for name, raw in recipe["stages"].items():
+        where = f"{path}: stages.{name}"
+        values = section(raw, where=where)
+        stage = pick_stage(values.pop("stage", name), where)
+        fields = stage.settings.model_fields
+        unused -= set(fields)
+        fitting = {key: value for key, value in {**shared, **common}.items() if key in fields}
+        fitting = {key: value for key, value in fitting.items() if key not in values or key in common}
+        done[str(name)] = plan_stage(stage, {**values, **fitting}, done, store=store, where=where, name=str(name))
+    if unused - {"seeds"}:
+        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused - {'seeds'})[0]!r}.")
+    return once([job for jobs in done.values() for job in jobs])
+
+
+def section(raw: Any, *, where: str) -> dict[str, Any]:
+    """A mapping of settings as YAML gives it, with numbers like 3e-5 read as numbers."""
+    if not isinstance(raw, dict):
+        raise UserError(f"{where}: write settings as `key: value` lines.")
+    return {str(key).replace("-", "_"): number(value) for key, value in raw.items()}
+
+
+def pick_stage(name: Any, where: str) -> Stage:
+    """The stage of this name; an error says where it was asked for."""
+    try:
+        return pick("stage", str(name), STAGES)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+
+
+def plan_stage(
+    stage: Stage, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, store: Path, where: str, name: str
+) -> list[Job]:
+    """The jobs of one stage of a recipe: each choice of its settings on each choice of its inputs."""
+    roles = ROLES.get(stage.name, ())
+    choices = [input_folders(role, values, done, where=where) for role in roles]
+    jobs = []
+    for folders in itertools.product(*choices):
+        inputs = dict(zip(roles, folders, strict=True))
+        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name)
+    return jobs
+
+
+def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, where: str) -> list[Path]:
+    """The folders that an input may be: those of an earlier stage, or folders named by their paths."""
+    if role not in values:
+        raise UserError(f"{where}: {role} is missing: name an earlier stage or a model folder.")
+    named = values.pop(role)
+    folders: list[Path] = []
+    for name in named if isinstance(named, list) else [named]:
+        if name in done:
+            folders += [job.folder for job in done[name] if job.stage is not LABEL]
+        elif Path(str(name)).is_dir():
+            folders.append(Path(str(name)))
+        else:
+            raise UserError(f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(str(name), done)}")
+    return folders
+
+
+def once(jobs: Sequence[Job]) -> list[Job]:
+    """Each result once, at its first place."""
+    kept: dict[Path, Job] = {}
+    for job in jobs:
+        kept.setdefault(job.folder, job)
+    return list(kept.values())

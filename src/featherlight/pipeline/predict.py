@@ -1,0 +1,97 @@
+"""Texts from a file, a pipe or a person in; one line of JSON per text out."""
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherlight.errors import UserError
+from featherlight.measurement.evaluate import Predictor
+from featherlight.pipeline.settings import RunSettings
+
+AT_ONCE = 1024  # texts per call; bounds memory on endless input
+Row = tuple[str, str | None]
+
+
+def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
+    """Predict each text of a file, of standard input ("-"), or of a person at a terminal."""
+    if source != "-" and not Path(source).is_file():
+        raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
+    options = {"device": settings.device, "precision": settings.precision, "batch_tokens": settings.batch_tokens}
+    predictor = Predictor(folder, **options)  # type: ignore[arg-type]
+    if source == "-" and sys.stdin.isatty():
+        return ask(predictor)
+    rows = iter(table_rows(Path(source)) if Path(source).suffix in (".jsonl", ".csv", ".tsv") else text_rows(source))
+    while part := list(islice(rows, AT_ONCE)):
+        for answer in answers(predictor, part):
+            print(json.dumps(answer, ensure_ascii=False), flush=False)
+    sys.stdout.flush()
+
+
+def ask(predictor: Predictor) -> None:
+    """Prompt for texts on a terminal until the person ends the input."""
+    pair = getattr(predictor.model.config, "pair", False)
+    print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
+    while True:
+        try:
+            row = (prompt("text> "), prompt("second text> ") if pair else None)
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        print(json.dumps(answers(predictor, [row])[0], ensure_ascii=False), flush=True)
+
+
+def prompt(question: str) -> str:
+    """Ask on standard error, so that standard output holds answers only."""
+    print(question, end="", file=sys.stderr, flush=True)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def text_rows(source: str) -> Iterator[Row]:
+    """A text per line."""
+    with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield line.decode("utf-8").rstrip("\r\n"), None
+            except UnicodeDecodeError as error:
+                raise UserError(f"{source}, line {number}: not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+
+
+def table_rows(path: Path) -> Iterator[Row]:
+    """Columns `text` and, where there is one, `text_pair`."""
+    from featherlight.data.tables import read_table
+
+    table = read_table(path)
+    if "text" not in table.columns:
+        raise UserError(f"{path}: no column `text`. It has: {', '.join(table.columns)}.")
+    pairs: Sequence[Any] = table.column("text_pair") if "text_pair" in table.columns else [None] * len(table)
+    for number, (text, pair) in enumerate(zip(table.column("text"), pairs, strict=True)):
+        if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
+            raise table.complaint(number, "text and text_pair must be strings")
+        yield text, pair
+
+
+def answers(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
+    seconds = [second for _, second in rows if second is not None]
+    if seconds and len(seconds) < len(rows):
+        raise UserError("some rows have a second text and some have none.")
+    logits = predictor([first for first, _ in rows], seconds or None)
+    if not predictor.labels:
+        return [{"value": float(value)} for value in logits]
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    shares /= shares.sum(axis=1, keepdims=True)
+    found = []
+    for row in shares:
+        top = int(row.argmax())
+        probabilities = {name: float(share) for name, share in zip(predictor.labels, row, strict=True)}
+        found.append({"label": predictor.labels[top], "probability": float(row[top]), "probabilities": probabilities})
+    return found

@@ -1,0 +1,73 @@
+"""What every record says besides its numbers: how long each phase took, and on what machine."""
+
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
+             "scikit-learn", "scipy")  # fmt: skip
+
+
+class Phases:
+    """Seconds per named phase of a stage; the clock runs inside `with phases("load"):`."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[None]:
+        """Add the time inside the block to a phase."""
+        start = time.monotonic()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
+
+
+def environment() -> dict[str, Any]:
+    """Machine, cores, threads, library versions and the commit of this program."""
+    import torch
+
+    return {
+        "machine": f"{platform.system()} {platform.machine()}, {processor()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        **{library: version(library) for library in LIBRARIES},
+        "git_commit": git_commit(),
+    }
+
+
+def version(library: str) -> str | None:
+    """An installed distribution's version; None where it is not installed."""
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def processor() -> str:
+    """The processor's name as Linux tells it, elsewhere as Python does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def git_commit() -> str | None:
+    """The commit that this program runs from, "+" behind it if files differ; None for an installed copy."""
+    root = Path(__file__).parents[3]
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

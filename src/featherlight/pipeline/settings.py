@@ -1,0 +1,129 @@
+"""The frozen settings of every stage: name, type, default, meaning and bound, each declared once.
+
+The command line, recipes, addresses and records all read these classes. Imports no torch.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from featherlight.config import RESULT, Settings
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+
+def setting(default: Any, description: str, **bounds: Any) -> Any:
+    """A setting that decides the result."""
+    return Field(default, description=description, **bounds)
+
+
+def free(default: Any, description: str, **bounds: Any) -> Any:
+    """A setting that cannot change the result; it stays out of the address."""
+    return Field(default, description=description, json_schema_extra=dict(RESULT), **bounds)
+
+
+class TaskSettings(Settings):
+    """Which rows a stage sees."""
+
+    task: str = setting(..., "A name from `featherlight tasks`, or a CSV, TSV, JSONL or Parquet file or folder.")
+    data: Path | None = free(None, "Root folder of local data sets; without it, named tasks come from the hub.")
+    text: str | None = setting(None, "Own file: the column that holds the text.")
+    text_pair: str | None = setting(None, "Own file: the column that holds the second text.")
+    label: str | None = setting(None, "Own file: the column that holds the label or score.")
+    kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
+    dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
+    examples: int | None = setting(None, "Cut train down to this many rows, stratified, by seed.", ge=2)
+    select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
+
+
+class RunSettings(Settings):
+    """Where and how exactly numbers are computed."""
+
+    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    precision: Precision = setting("auto", "auto: bf16 for encoders where the device has it, fp32 for students.")
+    batch_tokens: int = setting(4096, "Most padded tokens in one forward pass.", ge=1)
+
+
+class TrainSettings(TaskSettings, RunSettings):
+    """Settings of the training loop."""
+
+    seed: int = setting(1, "Seed of initial weights, order, dropout and the cut of --examples.", ge=0, lt=2**31)
+    max_length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
+    epochs: int = setting(3, "Passes over train.", ge=1)
+    batch_size: int = setting(32, "Examples per optimiser step.", ge=1)
+    optimizer: Literal["adamw", "adam", "adadelta"] = setting("adamw", "Update rule.")
+    learning_rate: float = setting(5e-5, "Peak learning rate.", gt=0)
+    schedule: Literal["linear", "cosine", "constant", "1cycle"] = setting("linear", "Learning rate over the steps.")
+    warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
+    weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
+    clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
+    select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
+    refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
+    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+
+
+class FinetuneSettings(TrainSettings):
+    """Settings of one fine-tuning of an encoder on one task."""
+
+    model: str = setting(..., "A hub name, a local folder, or `minilm`.")
+    revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
+    trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
+
+
+class LabelSettings(TaskSettings, RunSettings):
+    """Settings of the stage that stores a teacher's logits for the texts of a task."""
+
+    seed: int = setting(1, "Seed of the cut of --examples.", ge=0, lt=2**31)
+
+
+class DistillSettings(TrainSettings):
+    """Settings of one distillation of a teacher into a student on one task."""
+
+    student: Literal["bilstm", "bag"] = setting("bilstm", "Architecture of the student.")
+    embedding: Literal["wordpiece", "bpe"] = setting("wordpiece", "Teacher's vocabulary cut down, or own byte pairs.")
+    start: Literal["teacher", "random"] = setting(
+        "teacher", "Embeddings start from the teacher's vectors or at random."
+    )
+    dim: int = setting(25, "Width of the embeddings.", ge=1)
+    vocabulary: int = setting(5000, "Number of pieces.", ge=10)
+    hidden: int | None = setting(None, "Hidden units per direction; 150 if not given, doubled for pairs.", ge=1)
+    classifier: int | None = setting(None, "Hidden units of the classifier; 200 (bag 100), doubled for pairs.", ge=1)
+    pooling: Literal["last", "max", "mean"] = setting("last", "How a recurrent student sums up its states.")
+    dropout: float = setting(0.1, "Dropout on embeddings and in the classifier.", ge=0, lt=1)
+    alpha: float = setting(0.5, "Weight of the labels; the teacher gets the rest.", ge=0, le=1)
+    loss: Literal["mse", "kl", "ce"] = setting("mse", "Distance between the student's and the teacher's logits.")
+    temperature: float = setting(2.0, "Softening of both distributions for kl and ce; 1 means none.", gt=0)
+
+    epochs: int = setting(10, "Passes over train.", ge=1)
+    batch_size: int = setting(50, "Examples per optimiser step.", ge=1)
+    batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
+    optimizer: Literal["adamw", "adam", "adadelta"] = setting("adam", "Update rule.")
+    learning_rate: float = setting(1e-3, "Peak learning rate.", gt=0)
+    weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
+
+
+class EvaluateSettings(TaskSettings, RunSettings):
+    """Settings of one evaluation of a model folder."""
+
+    split: str = setting("dev", "Split to score; `dev` is the task's reported split.")
+
+
+class RecipeSettings(Settings):
+    """What the command line may say over a recipe."""
+
+    data: Path | None = free(None, "Root folder of local data sets.")
+    device: Device | None = free(None, "Where to compute.")
+    precision: Precision | None = setting(None, "auto, fp32 or bf16.")
+    examples: int | None = setting(None, "Cut train down to this many rows.", ge=2)
+
+
+class QuickstartSettings(Settings):
+    """What `quickstart` lets one change."""
+
+    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
+    examples: int = setting(16000, "Rows of train that are used.", ge=100)
+    seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)

@@ -1,0 +1,226 @@
+"""What the commands print: tables for people, one JSON object for programs. Standard output only."""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherlight.data.classification import GLUE
+from featherlight.data.registry import DOCS, load_task, task_names
+from featherlight.data.task import SELECT
+from featherlight.errors import UserError
+from featherlight.files import read_json
+from featherlight.pipeline.store import RECORD, entries
+
+if TYPE_CHECKING:
+    from featherlight.pipeline.plan import Job
+
+EXAMPLES_SHOWN, TEXT_SHOWN = 5, 100
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line."""
+    print(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
+    """Aligned columns, numbers to the right; one row per mapping, all with equal keys."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in rows[0] if rows else ():
+        numeric = all(isinstance(row[name], int | float) for row in rows)
+        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+    Console(soft_wrap=False).print(table)
+
+
+def task_list(*, as_json: bool) -> None:
+    """The named tasks."""
+    rows: list[dict[str, object]] = [
+        {"task": DOCS, "texts": 1, "labels": "packages", "scores": "accuracy, macro_f1", "from": "installed packages"}
+    ]
+    for name, row in GLUE.items():
+        task = row.task
+        rows.append(
+            {
+                "task": name,
+                "texts": len(task.texts),
+                "labels": ", ".join(task.labels) or "a number",
+                "scores": ", ".join(task.metrics),
+                "from": "--data DIR, or the hub",
+            }
+        )
+    if as_json:
+        return print_json({"tasks": list(task_names())})
+    print_rows(rows)
+    print("A CSV, TSV, JSONL or Parquet file of your own is a task too: featherlight tasks FILE")
+
+
+def task(name: str, *, as_json: bool, **options: Any) -> None:
+    """One task: splits, rows, labels, examples."""
+    loaded = load_task(name, **options)
+    splits: dict[str, dict[str, object]] = {split: {"rows": len(part)} for split, part in loaded.splits.items()}
+    if SELECT in splits:
+        fitted = len(loaded.splits["train"])
+        splits["train"] = {"rows": fitted + len(loaded.splits[SELECT]), "fitted": fitted}
+        splits[SELECT]["cut_from"] = "train"
+    if as_json:
+        return print_json(
+            {
+                "name": loaded.task.name,
+                "splits": splits,
+                "labels": list(loaded.task.labels),
+                "metrics": list(loaded.task.metrics),
+                "reported": list(loaded.task.reported),
+                "source": loaded.source,
+                "fingerprint": loaded.fingerprint,
+                "notes": list(loaded.notes),
+            }
+        )
+    print(f"{loaded.task.name}: {loaded.source}")
+    print(f"labels: {', '.join(loaded.task.labels) or 'a number (regression)'}")
+    print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
+    for note in loaded.notes:
+        print(f"note: {note}")
+    print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
+    first_split = next(iter(loaded.splits))
+    examples = loaded.splits[first_split]
+    for i in range(min(if TYPE_CHECKING:
+    from featherlight.pipeline.plan import Job
+
+EXAMPLES_SHOWN, len(examples))):
+        label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
+        texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
+        print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
+
+
+def about(split: str, shown: Mapping[str, object]) -> str:
+    """What a split's rows are for."""
+    if split == SELECT:
+        return "cut from train; every choice is made on it"
+    return f"{shown['fitted']:,} to fit on, the rest is select" if "fitted" in shown else ""
+
+
+def said_label(labels: Sequence[str], value: Any) -> str:
+    """A label as people write it."""
+    return labels[int(value)] if labels else f"{float(value):g}"
+
+
+def shortened(text: str) -> str:
+    """One line of at most a hundred characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= TEXT_SHOWN else line[: TEXT_SHOWN - 1] + "…"
+
+
+def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """record.json of each folder."""
+    return [read_json(folder / RECORD) for folder in folders]
+
+
+def reported_scores(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+    """The scores of a record's first reported split."""
+    first = next(iter(record["metrics"].values()))
+    scores: Mapping[str, Mapping[str, float]] = first["scores"]
+    return scores
+
+
+def trained(folders: Sequence[Path], *, as_json: bool) -> None:
+    """What a training command made: folders, records, a summary over seeds."""
+    from featherlight.measurement.metrics import summary
+
+    records = read_records(folders)
+    names = list(reported_scores(records[0]))
+    summaries = {name: summary([reported_scores(record)[name]["value"] for record in records]) for name in names}
+    if as_json:
+        return print_json({"folders": [str(path) for path in folders], "records": records, "summary": summaries})
+    show_records(records)
+    for folder in folders:
+        print(folder)
+
+
+def show_records(records: Sequence[Mapping[str, Any]]) -> None:
+    """The table of records, and the summary over seeds where there are several."""
+    from featherlight.analysis.report import print_tables
+
+    print_tables(records)
+
+
+def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The task settings of a folder's own training, for a command that names no task."""
+    if "task" in values:
+        return {}
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
+    if not (folder / RECORD).exists():
+        raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
+    settings = read_json(folder / RECORD)["settings"]
+    names = ("task", "data", "text", "text_pair", "label", "kind", "dev", "select_on")
+    return {name: settings[name] for name in names if settings.get(name) is not None}
+
+
+def evaluated(folder: Path, *, as_json: bool) -> None:
+    """The scores of one evaluation."""
+    record = read_json(folder / RECORD)
+    split, found = next(iter(record["metrics"].items()))
+    if as_json:
+        shown = {"task": record["task"]["name"], "split": split, "n": found["n"], "metrics": found["scores"]}
+        parts = {name: part["scores"] for name, part in record["metrics"].items() if name != split}
+        return print_json({**shown, **({"parts": parts} if parts else {}), "folder": str(folder)})
+    print(f"{record['name']} on {record['task']['name']}, {split}, {found['n']:,} rows; 95 % bootstrap intervals")
+    rows = [
+        {"score": name, "value": f"{s['value']:.4f}", "low": f"{s['low']:.4f}", "high": f"{s['high']:.4f}"}
+        for name, s in found["scores"].items()
+    ]
+    print_rows(rows)
+
+
+def planned(jobs: Sequence["Job"], *, as_json: bool) -> None:
+    """The jobs of a recipe, each with its address and state."""
+    rows = [{"stage": job.name, "address": job.folder.name, "state": job.state} for job in jobs]
+    if as_json:
+        return print_json({"jobs": rows})
+    print_rows(rows)
+
+
+def finished(jobs: Sequence["Job"], *, as_json: bool) -> None:
+    """The results of a recipe."""
+    records = read_records([job.folder for job in jobs])
+    if as_json:
+        return print_json({"folders": [str(job.folder) for job in jobs], "records": records})
+    show_records(records)
+
+
+def report(store: Path, *, html: Path | None, as_json: bool) -> None:
+    """Every record under a store."""
+    from featherlight.analysis.report import collect, write_report
+
+    records = collect(store)
+    if html is not None:
+        write_report(records, html=html, markdown=None, title=f"Results in {store}")
+    if as_json:
+        return print_json({"records": records, **({"html": str(html)} if html else {})})
+    show_records(records)
+    if html is not None:
+        print(html)
+
+
+def store_entries(store: Path, *, as_json: bool) -> None:
+    """What a store holds."""
+    found = entries(store)
+    if as_json:
+        return print_json({"entries": found})
+    if not found:
+        return print(f"{store} is empty")
+    print_rows(found)
+
+
+def removed(names: Sequence[str], *, as_json: bool) -> None:
+    """What was deleted."""
+    if as_json:
+        return print_json({"removed": list(names)})
+    print("removed: " + (shlex.join(names) or "nothing"))

@@ -1,0 +1,268 @@
+"""The stages: settings and input folders in, a filled folder and its part of the record out."""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file, save_file
+
+from featherlight.data.registry import load_task
+from featherlight.data.task import SELECT, TaskData
+from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
+from featherlight.errors import UserError
+from featherlight.measurement.evaluate import Predictor
+from featherlight.models.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.device import resolve_device, resolve_precision
+from featherlight.models.embeddings import vectors_from_teacher
+from featherlight.models.load import fingerprint, head_options, load_checkpoint, load_encoder
+from featherlight.models.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
+from featherlight.models.tokenizers import student_tokenizer
+from featherlight.pipeline.fit import Fit, describe_task, score_splits, select_rows, train_rows
+from featherlight.pipeline.record import Phases
+from featherlight.pipeline.settings import (
+    DistillSettings,
+    EvaluateSettings,
+    FinetuneSettings,
+    LabelSettings,
+    RunSettings,
+    TaskSettings,
+)
+from featherlight.pipeline.store import Inputs, Stage
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Objective
+from featherlight.training.seeds import seed_torch
+
+LOGITS = "logits.safetensors"
+TASK_OPTIONS = ("data", "text", "text_pair", "label", "kind", "dev", "select_on")
+
+
+def task_data(settings: TaskSettings) -> TaskData:
+    """The task that the settings name, loaded once per process."""
+    options = tuple((name, getattr(settings, name)) for name in TASK_OPTIONS)
+    return cached_task(settings.task, options)
+
+
+@functools.lru_cache(maxsize=2)
+def cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
+    """`load_task`; the address and the run of a stage see the same rows, read once."""
+    return load_task(name, **dict(options))
+
+
+def data_source(settings: TaskSettings) -> Mapping[str, str]:
+    """A hash of the rows: where they lie and what the task is called do not matter."""
+    return {"task": task_data(settings).fingerprint}
+
+
+def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
+    """Rows and pre-trained weights, by their contents."""
+    return {**data_source(settings), "model": fingerprint(settings.model, settings.revision)}
+
+
+def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
+    """What can change the result: own files and local models count by their contents, not by their paths."""
+    identity: dict[str, Any] = settings.identity()
+    identity["precision"] = precision_of(settings, encoder=encoder)
+    identity.pop("task")
+    identity.pop("model", None)
+    if identity.get("examples") is None:
+        identity.pop("examples", None)
+    return identity
+
+
+def precision_of(settings: RunSettings, *, encoder: bool) -> str:
+    """The precision that `auto` means here."""
+    return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
+
+
+def is_student(folder: Path) -> bool:
+    """Whether a model folder holds a student; a folder that is only planned is told by its name."""
+    return folder.name.startswith("distill-")
+
+
+def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Fine-tune an encoder on a task."""
+    phases = Phases()
+    with phases("load"):
+        data = task_data(settings)
+        seed_torch(settings.seed, "initial weights")
+        model, tokenizer = load_encoder(
+            settings.model,
+            labels=data.task.labels,
+            max_length=settings.max_length,
+            revision=settings.revision,
+            trust_remote_code=settings.trust_remote_code,
+        )
+    fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
+    record = fit.run(LabelObjective(), label_targets(data, settings))
+    return {"name": Path(settings.model).name, **record}
+
+
+def label_targets(data: TaskData, settings: Any) -> dict[str, dict[str, np.ndarray]]:
+    """The labels of train and select."""
+    rows = {"train": train_rows(data, settings.examples, settings.seed), SELECT: select_rows(data)}
+    return {split: {"labels": labelled(examples.labels)} for split, examples in rows.items()}
+
+
+def labelled(labels: np.ndarray | None) -> np.ndarray:
+    """Labels that are known to be there."""
+    if labels is None:
+        raise UserError("the train split has no labels.")
+    return labels
+
+
+def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Store a teacher's logits for train and select, in the order of their rows."""
+    phases = Phases()
+    with phases("load"):
+        data = task_data(settings)
+        teacher = checked_predictor(inputs["teacher"], data, settings)
+    rows = {"train": train_rows(data, settings.examples, settings.seed), SELECT: select_rows(data)}
+    logits = {}
+    for split, examples in rows.items():
+        with phases("tokenize"):
+            tokens = teacher.tokens(examples)
+        with phases("predict"):
+            logits[split] = teacher.logits(tokens, label=f"label {split}")
+    save_file({split: numpy_tensor(values) for split, values in logits.items()}, out / LOGITS)
+    return {
+        "name": f"logits of {inputs['teacher'].name}",
+        "task": describe_task(data, settings),
+        "precision": teacher.precision,
+        "device": teacher.device,
+        "seconds": phases.seconds,
+    }
+
+
+def numpy_tensor(values: np.ndarray) -> Any:
+    """A torch tensor over the same memory, always [N, C]."""
+    import torch
+
+    return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
+
+
+def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
+    """A model folder as a function, after a check that it answers this task's question."""
+    options = {"device": settings.device, "precision": settings.precision, "batch_tokens": settings.batch_tokens}
+    predictor = Predictor(folder, **options)  # type: ignore[arg-type]
+    if predictor.labels != data.task.labels:
+        raise UserError(
+            f"{folder} answers with {list(predictor.labels) or 'a number'}, but the labels of task {data.task.name} "
+            f"are {list(data.task.labels) or 'numbers'}. Give a model that was trained on this task."
+        )
+    predictor.check_pair(data.task.is_pair)
+    return predictor
+
+
+def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Train a student on labels and stored teacher logits."""
+    phases = Phases()
+    with phases("load"):
+        data = task_data(settings)
+        check_loss_fits(settings.loss, regression=data.task.is_regression)
+        model, tokenizer = new_student(settings, data, inputs["teacher"])
+        targets = label_targets(data, settings)
+        objective: Objective = LabelObjective()
+        if settings.alpha < 1:
+            add_teacher(targets, inputs["labels"])
+            objective = TaskDistillation(alpha=settings.alpha, loss=settings.loss, temperature=settings.temperature)
+    record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, targets)
+    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **record}
+
+
+def add_teacher(targets: dict[str, dict[str, np.ndarray]], labels: Path) -> None:
+    """Put the stored logits beside the labels."""
+    for split, logits in load_file(labels / LOGITS).items():
+        if len(logits) != len(targets[split]["labels"]):
+            raise UserError(
+                f"{labels}: holds logits of {len(logits)} {split} rows, not {len(targets[split]['labels'])}."
+            )
+        targets[split]["teacher"] = logits.numpy()
+
+
+def new_student(settings: DistillSettings, data: TaskData, teacher: Path) -> tuple[Any, Any]:
+    """A student that has not learned yet: its pieces, its starting vectors, its body."""
+    teacher_model, teacher_tokenizer = load_checkpoint(teacher)
+    rows = train_rows(data, settings.examples, settings.seed)
+    texts = [*rows.first, *(rows.second or ())]
+    tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher_tokenizer)
+    tokenizer.model_max_length = settings.max_length
+    seed_torch(settings.seed, "initial weights")
+    model = student_body(settings, data, vocabulary=len(tokenizer))
+    if settings.start == "teacher":
+        table = teacher_model.get_input_embeddings().weight.detach().numpy()
+        vectors = vectors_from_teacher(tokenizer, teacher_tokenizer, table, dim=settings.dim)
+        model.embedding.weight.data.copy_(numpy_tensor(vectors))
+    return model, tokenizer
+
+
+def student_body(settings: DistillSettings, data: TaskData, *, vocabulary: int) -> Any:
+    """An untrained student; hidden units double for pairs (Tang et al. 2019)."""
+    pair = data.task.is_pair
+    default = 200 if settings.student == "bilstm" else 100
+    common = {
+        "vocab_size": vocabulary,
+        "dim": settings.dim,
+        "classifier": settings.classifier or default * (1 + pair),
+        "dropout": settings.dropout,
+        "pair": pair,
+        **head_options(data.task.labels),
+    }
+    if settings.student == "bag":
+        return BagForSequenceClassification(BagConfig(**common))
+    hidden = settings.hidden or 150 * (1 + pair)
+    return BiLSTMForSequenceClassification(BiLSTMConfig(hidden=hidden, pooling=settings.pooling, **common))
+
+
+def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Score a model folder on a split."""
+    phases = Phases()
+    with phases("load"):
+        data = task_data(settings)
+        predictor = checked_predictor(inputs["model"], data, settings)
+        splits = splits_named(data, settings.split)
+    with phases("evaluate"):
+        metrics = score_splits(predictor, data, splits, out=out)
+    return {
+        "name": inputs["model"].name,
+        "task": describe_task(data, settings),
+        "metrics": metrics,
+        "precision": predictor.precision,
+        "device": predictor.device,
+        "seconds": phases.seconds,
+    }
+
+
+def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
+    """ "dev" means the task's reported splits; any other name one split."""
+    if name in data.splits:
+        return (name,)
+    if name == "dev":
+        return data.task.reported
+    raise UserError(f"task {data.task.name} has no split {name!r}. It has: {', '.join(data.splits)}.")
+
+
+FINETUNE = Stage(
+    "finetune", 1, FinetuneSettings, finetune_sources, lambda s, _: resolved(s, encoder=True), run_finetune
+)
+LABEL = Stage(
+    "label", 1, LabelSettings, data_source, lambda s, i: resolved(s, encoder=not is_student(i["teacher"])), run_label
+)
+DISTILL = Stage("distill", 1, DistillSettings, data_source, lambda s, _: resolved(s, encoder=False), run_distill)
+EVALUATE = Stage(
+    "evaluate",
+    1,
+    EvaluateSettings,
+    data_source,
+    lambda s, i: resolved(s, encoder=not is_student(i["model"])),
+    run_evaluate,
+)
+STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, EVALUATE)}
+
+
+def label_settings(settings: DistillSettings) -> LabelSettings:
+    """The labelling that a distillation needs: one for all students and seeds that see the same texts."""
+    same = {name: getattr(settings, name) for name in TaskSettings.model_fields}
+    seed = settings.seed if settings.examples is not None else 1
+    return LabelSettings(**same, seed=seed, device=settings.device)

@@ -1,0 +1,85 @@
+"""What a person sees while work goes on: lines and bars on standard error, nothing on standard output.
+
+Silent until `show()` is called, which the command line does and a program that calls us need not.
+"""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+LOGGER = logging.getLogger("featherlight")
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def show() -> None:
+    """Send lines and bars to standard error from now on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    LOGGER.handlers = [handler]
+    LOGGER.setLevel(logging.INFO)
+    LOGGER.propagate = False
+
+
+def say(message: str) -> None:
+    """One line of log."""
+    LOGGER.info(message)
+
+
+@contextmanager
+def track(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]:
+    """Yield a function that is told how many more units are done; draws rate and time left.
+
+    A bar on a terminal; elsewhere a plain line about every ten seconds.
+    """
+    if not LOGGER.isEnabledFor(logging.INFO) or total == 0:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with bar(label, total, unit=unit) as advance:
+            yield advance
+    else:
+        yield lines(label, total, unit=unit)
+
+
+@contextmanager
+def bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]:
+    """A rich bar that disappears when its work is done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn(unit + "  {task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
+        task = shown.add_task(label, total=total, rate="")
+        start, done = time.monotonic(), 0
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(time.monotonic() - start, 1e-9)
+            shown.update(task, advance=count, rate=f"{rate:,.0f}/s")
+
+        yield advance
+
+
+def lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
+    """A function that logs a plain line now and then."""
+    start = last = time.monotonic()
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done, last
+        done += count
+        now = time.monotonic()
+        if now - last >= SECONDS_BETWEEN_LINES:
+            last = now
+            rate = done / (now - start)
+            say(f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {(total - done) / rate:,.0f} s left")
+
+    return advance

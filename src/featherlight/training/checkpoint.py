@@ -1,0 +1,95 @@
+"""A training run's state in one file, swapped in whole: weights, optimiser, place, curves.
+
+Safetensors with a JSON header: nothing that is read back can run code. The best weights so far
+stand in a file of their own, named by their step, so that an old checkpoint never meets new weights.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from featherlight.errors import UserError
+from featherlight.files import write_atomically
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is. step: optimiser steps done. best_step: 0 while nothing was evaluated."""
+
+    step: int = 0
+    best_step: int = 0
+    best_epoch: int = 0
+    best_score: float = float("-inf")
+    steps: list[int] = field(default_factory=list)
+    loss: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def best_file(folder: Path, step: int) -> Path:
+    """Where the best weights stand."""
+    return folder / f"best-{step}.safetensors"
+
+
+def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Contiguous copies: safetensors refuses tensors that share memory, as tied weights do."""
+    seen: set[int] = set()
+    owned = {}
+    for name, tensor in tensors.items():
+        shared = tensor.data_ptr() in seen and tensor.numel() > 0
+        seen.add(tensor.data_ptr())
+        owned[name] = tensor.detach().cpu().clone() if shared else tensor.detach().cpu().contiguous()
+    return owned
+
+
+def write_best(folder: Path, model: nn.Module, step: int) -> None:
+    """Keep the model's weights of this step as the best so far."""
+    write_atomically(best_file(folder, step), save(own_tensors(model.state_dict())))
+
+
+def read_best(folder: Path, model: nn.Module, step: int) -> None:
+    """Put the best weights into the model."""
+    model.load_state_dict(load_file(best_file(folder, step)))
+
+
+def write_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write the whole state, then delete best weights that it does not name."""
+    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(model.state_dict()).items()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
+    header = dict(vars(progress), best_score=repr(progress.best_score))
+    write_atomically(folder / CHECKPOINT, save(tensors, metadata={"progress": json.dumps(header)}))
+    for old in folder.glob("best-*.safetensors"):
+        if old != best_file(folder, progress.best_step):
+            old.unlink()
+
+
+def read_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
+    """Put the last state into model and optimiser; a fresh Progress where there is none."""
+    path = folder / CHECKPOINT
+    if not path.exists():
+        return Progress()
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads(file.metadata()["progress"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
+    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    states: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, key = name.split(".", 2)
+            states.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
+    return Progress(**{**header, "best_score": float(header["best_score"])})

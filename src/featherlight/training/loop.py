@@ -1,0 +1,247 @@
+"""One loop for everyone: an objective, batches and an optimiser in; a trained model and its curves out.
+
+Knows no task, teacher or metric: what is minimised is an `Objective`, how good the model is comes
+from a callable. A run that is killed goes on from its last checkpoint and, on the CPU, ends with
+the same bits: order, dropout and learning rate are functions of (seed, step), not of a state.
+House shapes: B examples, T tokens.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from featherlight.data.batches import Tokens, shuffled_batches, within_budget
+from featherlight.errors import UserError, pick
+from featherlight.models.device import keep_freed_memory
+from featherlight.progress import say, track
+from featherlight.training import schedules
+from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
+from featherlight.training.seeds import numpy_generator, seed_torch
+
+STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
+Scores = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs: keyword arguments of the model. targets: "labels", "teacher" ... with B rows each."""
+
+    inputs: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+
+class Objective(Protocol):
+    """What is minimised. Returns the mean loss over the batch, and its parts for the curves."""
+
+    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
+        """model: logits from a batch's inputs. Returns the mean over the batch, not the sum."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """Tokenised texts and, row by row, what they should lead to."""
+
+    tokens: Tokens
+    targets: Mapping[str, np.ndarray]
+
+    def batch(self, indices: np.ndarray, device: torch.device) -> Batch:
+        """The rows at these positions, on the device."""
+        inputs = {name: tensor.to(device) for name, tensor in self.tokens.batch(indices).items()}
+        targets = {name: torch.from_numpy(rows[indices]).to(device) for name, rows in self.targets.items()}
+        return Batch(inputs, targets)
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """How to walk downhill; the meaning of each number is in `pipeline.settings.TrainSettings`."""
+
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    clip: float
+    epochs: int
+    batch_size: int
+    batch_tokens: int
+    patience: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run computes and keeps its checkpoints."""
+
+    device: str
+    precision: str
+    folder: Path
+    checkpoint_seconds: float = math.inf
+
+
+def adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Adam with the decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)."""
+    return torch.optim.Adam(groups, fused=True)
+
+
+def adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1."""
+    return torch.optim.Adadelta(groups)
+
+
+OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta}
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; vectors (biases, norms) do not."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
+
+
+def accelerator_for(place: Place) -> Accelerator:
+    """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
+    keep_freed_memory()
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(mixed_precision="bf16" if place.precision == "bf16" else "no", cpu=place.device == "cpu")
+
+
+def train(
+    model: nn.Module,
+    objective: Objective,
+    data: TrainingSet,
+    evaluate: Callable[[nn.Module, int], tuple[float, dict[str, Scores]]] | None,
+    *,
+    how: Optimisation,
+    where: Place,
+) -> Progress:
+    """Train the model in place; it ends with its best weights (last ones where evaluate is None).
+
+    evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
+    Raises UserError if the loss stops being a number.
+    """
+    run = Run(model, objective, data, how, where)
+    with track("train", run.total_steps, unit="steps") as advance:
+        advance(run.progress.step)
+        while run.progress.step < run.total_steps and not run.out_of_patience():
+            epoch = run.progress.step // run.steps_per_epoch
+            batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
+            for batch in batches[run.progress.step % run.steps_per_epoch :]:
+                run.step(batch)
+                advance(1)
+            run.end_epoch(evaluate)
+    run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
+    if evaluate is not None:
+        read_best(where.folder, model, run.progress.best_step)
+    return run.progress
+
+
+class Run:
+    """One training in flight: what `train` moves forward step by step."""
+
+    def __init__(self, model: nn.Module, objective: Objective, data: TrainingSet, how: Optimisation, where: Place):
+        self.objective, self.data, self.how, self.where = objective, data, how, where
+        self.accelerator = accelerator_for(where)
+        model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
+        optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)(parameter_groups(model, how.weight_decay))
+        self.progress = read_checkpoint(where.folder, model, optimizer)
+        if self.progress.step:
+            say(f"resumed after step {self.progress.step:,}")
+        self.bare_model = model
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.lengths = data.tokens.lengths
+        self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
+        self.total_steps = self.steps_per_epoch * how.epochs
+        self.unread: list[Tensor] = []
+        self.clock = self.last_checkpoint = time.monotonic()
+
+    def step(self, indices: np.ndarray) -> None:
+        """One optimiser step; a batch above the token budget is summed up exactly from its parts."""
+        step, how = self.progress.step, self.how
+        rate = how.learning_rate * schedules.factor(how.schedule, step, self.total_steps, warmup=how.warmup)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        seed_torch(how.seed, "dropout", step)
+        self.model.train()
+        loss_sum = torch.zeros((), device=self.accelerator.device)
+        for part in within_budget(self.lengths, indices, tokens=how.batch_tokens):
+            loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
+            share = loss * (len(part) / len(indices))
+            self.accelerator.backward(share)
+            loss_sum += share.detach()
+        if how.clip:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), how.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.progress.step += 1
+        self.progress.steps.append(self.progress.step)
+        self.progress.learning_rate.append(rate)
+        self.unread.append(loss_sum)
+        if len(self.unread) >= STEPS_BETWEEN_LOOKS:
+            self.read_losses()
+        at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
+        if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:
+            self.checkpoint()
+
+    def read_losses(self) -> None:
+        """Move the losses off the device and stop if one of them is no number."""
+        first = self.progress.step - len(self.unread) + 1
+        for step, loss in enumerate(torch.stack(self.unread).tolist(), start=first):
+            if not math.isfinite(loss):
+                raise UserError(
+                    f"the loss is {loss} at step {step} of {self.total_steps}: training has diverged. "
+                    f"Lower --learning-rate (it is {self.how.learning_rate:g}), raise --warmup, "
+                    "or use --precision fp32."
+                )
+            self.progress.loss.append(loss)
+        self.unread.clear()
+
+    def end_epoch(self, evaluate: Callable[[nn.Module, int], tuple[float, dict[str, Scores]]] | None) -> None:
+        """Score the model, keep it if it is the best so far, and make a checkpoint."""
+        if self.unread:
+            self.read_losses()
+        self.pause_clock()
+        epoch = self.progress.step // self.steps_per_epoch
+        if evaluate is not None:
+            score, shown = evaluate(self.bare_model, epoch)
+            self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
+            if score > self.progress.best_score or not self.progress.best_step:
+                self.progress.best_score, self.progress.best_epoch = score, epoch
+                self.progress.best_step = self.progress.step
+                write_best(self.where.folder, self.bare_model, self.progress.best_step)
+        self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write the state; the time that takes is not training time."""
+        if self.unread:
+            self.read_losses()
+        self.pause_clock()
+        write_checkpoint(self.where.folder, self.bare_model, self.optimizer.optimizer, self.progress)
+        self.clock = self.last_checkpoint = time.monotonic()
+
+    def pause_clock(self) -> None:
+        """Add the time since the clock was started to the training time."""
+        now = time.monotonic()
+        self.progress.seconds += now - self.clock
+        self.clock = now
+
+    def out_of_patience(self) -> bool:
+        """Whether early stopping is on and too many epochs have passed since the best one."""
+        done = self.progress.step // self.steps_per_epoch
+        return bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience

@@ -1,0 +1,48 @@
+"""Learning-rate schedules as pure functions of the step, so that a resumed run needs no state of theirs."""
+
+import math
+from collections.abc import Callable
+
+START_DIVISOR, END_DIVISOR = 25.0, 1e4  # of 1cycle, as in torch.optim.lr_scheduler.OneCycleLR
+
+
+def linear(progress: float) -> float:
+    """From 1 straight down to 0."""
+    return 1.0 - progress
+
+
+def cosine(progress: float) -> float:
+    """From 1 down to 0 along half a cosine."""
+    return 0.5 * (1.0 + math.cos(math.pi * progress))
+
+
+def constant(progress: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+DECAYS: dict[str, Callable[[float], float]] = {"linear": linear, "cosine": cosine, "constant": constant}
+
+
+def factor(kind: str, step: int, total: int, *, warmup: float) -> float:
+    """What the peak learning rate is multiplied with at a step.
+
+    kind: "linear", "cosine", "constant" or "1cycle" (Smith and Topin 2018, arXiv:1708.07120).
+    step: 0 .. total - 1. warmup: share of the steps in which the rate rises, linearly from 0
+    (1cycle: along a cosine from 1/25, and then down to 1/250,000).
+    """
+    rising = warmup * total
+    if kind == "1cycle":
+        return one_cycle(step, total, rising)
+    if step < rising:
+        return step / max(rising, 1.0)
+    return DECAYS[kind]((step - rising) / max(total - rising, 1.0))
+
+
+def one_cycle(step: int, total: int, rising: float) -> float:
+    """Up along half a cosine until step rising - 1, then down along another until the last step."""
+    top = max(rising - 1.0, 0.0)
+    low, end = 1.0 / START_DIVISOR, 1.0 / (START_DIVISOR * END_DIVISOR)
+    if step <= top:
+        return low + (1.0 - low) * (1.0 - cosine(step / top if top else 1.0))
+    return end + (1.0 - end) * cosine((step - top) / max(total - 1.0 - top, 1.0))

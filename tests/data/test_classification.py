@@ -1,0 +1,227 @@
+import os
+import sys
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from featherlight.data import classification
+from featherlight.data.classification import GLUE, load_glue
+from featherlight.errors import UserError
+
+ROOT = Path(__file__).parents[2]
+REAL = Path(os.environ.get("FEATHERLIGHT_DATA") or ROOT.parent / "shared" / "data")
+
+
+def write(folder, **files):
+    """Files name_suffix=content under a folder: train_tsv="..." is train.tsv."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        path = folder / ".".join(name.rsplit("_", 1))
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def test_quotes_are_letters_and_both_places_of_the_folder_are_found(tmp_path):
+    train = 'sentence\tlabel\n"open quote\t0\na "b" c\t1\n'
+    write(tmp_path / "a" / "glue" / "SST-2", train_tsv=train)
+    write(tmp_path / "b" / "SST-2", train_tsv=train)
+    for root in (tmp_path / "a", tmp_path / "b"):
+        split = load_glue(GLUE["sst2"], root).splits["train"]
+        assert split.first == ['"open quote', 'a "b" c']
+        assert split.labels.tolist() == [0, 1]
+
+
+def test_cola_has_a_header_in_test_alone(tmp_path):
+    row = "gj04\t0\t*\tThe no.\ngj04\t1\t\tThe yes."  # the last line has no end
+    write(tmp_path / "CoLA", train_tsv=row, dev_tsv=row, test_tsv="index\tsentence\n0\tWhat?\n")
+    splits = load_glue(GLUE["cola"], tmp_path).splits
+    assert splits["train"].first == ["The no.", "The yes."]
+    assert splits["dev"].labels.tolist() == [0, 1]
+    assert splits["test"].first == ["What?"]
+    assert splits["test"].labels is None
+
+
+def test_mrpcs_byte_order_mark_is_not_part_of_its_first_column(tmp_path):
+    header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
+    write(tmp_path / "MRPC", dev_tsv=b"\xef\xbb\xbf" + f"{header}\r\n1\t7\t8\tone\ttwo\r\n".encode())
+    dev = load_glue(GLUE["mrpc"], tmp_path).splits["dev"]
+    assert (dev.first, dev.second, dev.labels.tolist()) == (["one"], ["two"], [1])
+
+
+def test_stsb_is_a_regression_in_float32(tmp_path):
+    write(tmp_path / "STS-B", dev_tsv="index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n")
+    labels = load_glue(GLUE["stsb"], tmp_path).splits["dev"].labels
+    assert labels.dtype == np.float32
+    assert labels[0] == np.float32(3.8)
+
+
+def test_mnli_is_scored_on_both_dev_splits_and_leaves_out_rows_without_a_majority(tmp_path):
+    lines = "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\ta\tb\tneutral\t-\n1\tc\td\tneutral\tcontradiction\n"
+    write(tmp_path / "MNLI", dev_matched_tsv=lines, dev_mismatched_tsv=lines)
+    loaded = load_glue(GLUE["mnli"], tmp_path)
+    assert loaded.task.reported == ("dev_matched", "dev_mismatched")
+    matched = loaded.splits["dev_matched"]
+    assert (matched.first, matched.labels.tolist(), matched.rows.tolist()) == (["c"], [2], [1])
+
+
+def test_mnli_with_one_dev_split_reports_that_one_and_says_so(tmp_path):
+    line = '{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
+    write(tmp_path / "MNLI", dev_matched_jsonl=line)
+    loaded = load_glue(GLUE["mnli"], tmp_path)
+    assert loaded.task.reported == ("dev_matched",)
+    assert any("dev_matched alone" in note for note in loaded.notes)
+    assert any(str(tmp_path / "MNLI" / "train.tsv") in note for note in loaded.notes)
+
+
+def test_qqps_partial_file_is_read_with_a_note_and_its_broken_rows_are_left_out(tmp_path):
+    text = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t1\n4\t5\t6\tcut\n"
+    write(tmp_path / "QQP", train_subset_tsv=text)
+    loaded = load_glue(GLUE["qqp"], tmp_path)
+    assert loaded.splits["train"].labels.tolist() == [1]
+    assert any("partial" in note and "train_subset.tsv" in note for note in loaded.notes)
+    write(tmp_path / "QQP", train_tsv=text + "7\t8\t9\tc\td\t0\n")
+    assert len(load_glue(GLUE["qqp"], tmp_path).splits["train"]) == 2
+
+
+def test_a_missing_folder_is_named_in_both_places(tmp_path):
+    with pytest.raises(UserError) as caught:
+        load_glue(GLUE["rte"], tmp_path)
+    assert str(tmp_path / "glue" / "RTE") in str(caught.value)
+    assert str(tmp_path / "RTE") in str(caught.value)
+
+
+def test_an_empty_folder_names_the_files_that_were_looked_for(tmp_path):
+    (tmp_path / "RTE").mkdir()
+    with pytest.raises(UserError, match=r"RTE/train\.tsv.*RTE/dev\.tsv"):
+        load_glue(GLUE["rte"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("index\tsentence1\tsentence2\tlabel\n0\ta\tb\tmaybe\n", "line 2: label is 'maybe', not one of entailment"),
+        ("index\tsentence1\tsentence2\tlabel\n0\ta\tb\n", "line 2: 3 cells, but the header names 4 columns"),
+        ("index\tsentence1\tlabel\n0\ta\tentailment\n", "no column called 'sentence2'. Did you mean 'sentence1'"),
+    ],
+)
+def test_damage_is_named_by_file_and_line(tmp_path, text, message):
+    write(tmp_path / "RTE", dev_tsv=text)
+    with pytest.raises(UserError) as caught:
+        load_glue(GLUE["rte"], tmp_path)
+    assert message in str(caught.value)
+    assert str(tmp_path / "RTE" / "dev.tsv") in str(caught.value)
+
+
+def test_the_fingerprint_follows_the_content_and_not_the_folder(tmp_path):
+    text = "sentence\tlabel\na\t0\n"
+    write(tmp_path / "a" / "SST-2", dev_tsv=text)
+    write(tmp_path / "b" / "glue" / "SST-2", dev_tsv=text)
+    write(tmp_path / "c" / "SST-2", dev_tsv=text.replace("0", "1"))
+    first, second, third = (load_glue(GLUE["sst2"], tmp_path / name).fingerprint for name in "abc")
+    assert first == second != third
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stands in for the hub: what it holds is set by the test, what was asked for is kept."""
+    asked = []
+
+    def load_dataset(*args, **options):
+        asked.append((args, options))
+        return load_dataset.tables
+
+    monkeypatch.setattr(classification, "check_hub", lambda row: None)
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    load_dataset.asked = asked
+    return load_dataset
+
+
+def table(labels, names=None, **columns):
+    features = {name: datasets.Value("string") for name in columns}
+    features["label"] = datasets.ClassLabel(names=names) if names else datasets.Value("float32")
+    return datasets.Dataset.from_dict({**columns, "label": labels}, features=datasets.Features(features))
+
+
+def test_the_hubs_labels_are_mapped_by_name_and_validation_is_dev(hub):
+    swapped = ["not_entailment", "entailment"]
+    hub.tables = datasets.DatasetDict(
+        train=table([0, 1], swapped, sentence1=["a", "b"], sentence2=["c", "d"]),
+        validation=table([1], swapped, sentence1=["e"], sentence2=["f"]),
+        test=table([-1], swapped, sentence1=["g"], sentence2=["h"]),
+    )
+    loaded = load_glue(GLUE["rte"], None)
+    assert hub.asked == [(("nyu-mll/glue", "rte"), {"revision": classification.REVISION})]
+    assert set(loaded.splits) == {"train", "dev", "test"}
+    assert [loaded.task.labels[label] for label in loaded.splits["train"].labels] == swapped
+    assert loaded.splits["dev"].second == ["f"]
+    assert loaded.splits["test"].labels is None
+
+
+def test_the_hubs_mnli_has_two_dev_splits(hub):
+    names = ["entailment", "neutral", "contradiction"]
+    one = table([2], names, premise=["a"], hypothesis=["b"])
+    hub.tables = datasets.DatasetDict(train=one, validation_matched=one, validation_mismatched=one)
+    loaded = load_glue(GLUE["mnli"], None)
+    assert loaded.task.reported == ("dev_matched", "dev_mismatched")
+    assert set(loaded.splits) == {"train", "dev_matched", "dev_mismatched"}
+
+
+def test_the_hubs_scores_stay_numbers_and_its_fingerprint_is_of_the_rows(hub):
+    hub.tables = datasets.DatasetDict(validation=table([3.8], sentence1=["a"], sentence2=["b"]))
+    first = load_glue(GLUE["stsb"], None)
+    assert first.splits["dev"].labels.tolist() == [np.float32(3.8)]
+    hub.tables = datasets.DatasetDict(validation=table([3.9], sentence1=["a"], sentence2=["b"]))
+    assert load_glue(GLUE["stsb"], None).fingerprint != first.fingerprint
+
+
+def test_a_hub_without_an_answer_is_said_with_the_local_alternative(hub, monkeypatch):
+    def refuse(*args, **options):
+        raise ConnectionError("Couldn't reach the Hub")
+
+    monkeypatch.setattr(datasets, "load_dataset", refuse)
+    with pytest.raises(UserError, match=r"Couldn't reach.*--data DIR with DIR/glue/SST-2/train\.tsv"):
+        load_glue(GLUE["sst2"], None)
+
+
+def test_an_unreachable_hub_is_asked_once_and_never_through_datasets(monkeypatch):
+    import huggingface_hub
+
+    calls = []
+
+    class Session:
+        def head(self, url, timeout):
+            calls.append(timeout)
+            raise OSError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+    monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: pytest.fail("asked the hub again"))
+    with pytest.raises(UserError, match="Name or service not known"):
+        load_glue(GLUE["sst2"], None)
+    assert calls == [classification.HUB_SECONDS]
+
+
+def test_a_missing_datasets_package_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"featherlight\[train\]"):
+        load_glue(GLUE["sst2"], None)
+
+
+@pytest.mark.skipif(not (REAL / "glue").is_dir(), reason="no real data here")
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("cola", {"train": 8551, "dev": 1043, "test": 1063}),
+        ("mrpc", {"train": 3668, "dev": 408, "test": 1725}),
+        ("stsb", {"train": 5749, "dev": 1500, "test": 1379}),
+        ("rte", {"train": 2490, "dev": 277, "test": 3000}),
+        ("wnli", {"train": 635, "dev": 71, "test": 146}),
+        ("sst2", {"train": 67349, "dev": 872, "test": 1821}),
+        ("qnli", {"dev": 5463, "test": 5463}),
+        ("qqp", {"train": 23497}),
+        ("mnli", {"dev_matched": 9815}),
+    ],
+)
+def test_the_published_files_have_the_published_numbers_of_rows(name, rows):
+    assert {split: len(part) for split, part in load_glue(GLUE[name], REAL).splits.items()} == rows

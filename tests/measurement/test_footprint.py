@@ -1,0 +1,39 @@
+import numpy as np
+from torch import nn
+
+from featherlight.measurement.footprint import folder_bytes, parameters, peak_memory_bytes
+
+
+def test_parameters_of_a_linear_layer_are_its_weights_and_biases():
+    assert parameters(nn.Linear(3, 5)) == 3 * 5 + 5
+
+
+def test_a_tensor_that_two_layers_share_counts_once():
+    model = nn.Sequential(nn.Linear(3, 3, bias=False), nn.Linear(3, 3, bias=False))
+    model[1].weight = model[0].weight
+    assert parameters(model) == 9
+
+
+def test_buffers_are_no_parameters():
+    assert parameters(nn.BatchNorm1d(7)) == 14
+
+
+def test_a_folder_weighs_what_it_takes_to_load_it_and_nothing_more(tmp_path):
+    needed = {"model.safetensors": 1000, "config.json": 100, "tokenizer.json": 10, "vocab.txt": 1}
+    other = ("record.json", "predictions.npz", ".draft", ".tokenizer.json", "optimizer.pt", "train.log")
+    for name, size in {**needed, **dict.fromkeys(other, 7777)}.items():
+        (tmp_path / name).write_bytes(b"x" * size)
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "model.safetensors").write_bytes(b"x" * 5000)
+    assert folder_bytes(tmp_path) == 1111
+
+
+def test_an_empty_folder_weighs_nothing(tmp_path):
+    assert folder_bytes(tmp_path) == 0
+
+
+def test_peak_memory_holds_what_was_in_memory_once():
+    block = np.ones(2**24)  # 128 MiB, and written to
+    peak = peak_memory_bytes()
+    assert block.nbytes < peak < 2**45
+    assert peak_memory_bytes() >= peak

@@ -1,0 +1,45 @@
+import time
+
+import pytest
+
+from featherlight.measurement.latency import Samples, time_calls, time_each
+
+
+def test_a_call_that_sleeps_takes_that_long():
+    samples = time_calls(lambda: time.sleep(0.01), warmup=0, repeats=3)
+    assert samples.unit == "s"
+    assert 0.01 <= samples.median < 0.1
+
+
+def test_only_repeats_are_counted_but_warm_up_calls_are_made():
+    calls = []
+    samples = time_calls(lambda: calls.append(1), warmup=4, repeats=6)
+    assert (len(calls), len(samples.values)) == (10, 6)
+
+
+def test_the_clock_waits_for_queued_work():
+    samples = time_calls(lambda: None, warmup=0, repeats=2, wait=lambda: time.sleep(0.01))
+    assert min(samples.values) >= 0.01
+
+
+def test_each_item_is_timed_once_in_order_after_a_warm_up_that_goes_round():
+    seen = []
+    samples = time_each(seen.append, ["a", "b", "c"], warmup=5)
+    assert seen == ["a", "b", "c", "a", "b", "a", "b", "c"]
+    assert len(samples.values) == 3
+
+
+def test_a_slow_item_shows_in_its_own_place():
+    samples = time_each(time.sleep, [0.0, 0.03, 0.0], warmup=0)
+    assert max(samples.values) == samples.values[1]
+
+
+def test_no_items_give_no_samples():
+    assert time_each(lambda item: item, []).values == ()
+
+
+def test_quantiles_are_interpolated_between_samples():
+    samples = Samples("latency", "s", (4.0, 1.0, 3.0, 2.0))
+    assert samples.median == 2.5
+    assert (samples.quantile(0), samples.quantile(1)) == (1.0, 4.0)
+    assert samples.quantile(0.9) == pytest.approx(3.7)
