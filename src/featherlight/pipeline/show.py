@@ -90,10 +90,7 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
     print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
     first_split = next(iter(loaded.splits))
     examples = loaded.splits[first_split]
-    for i in range(min(if TYPE_CHECKING:
-    from featherlight.pipeline.plan import Job
-
-EXAMPLES_SHOWN, len(examples))):
+    for i in range(min(EXAMPLES_SHOWN, len(examples))):
         label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
