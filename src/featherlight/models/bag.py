@@ -1,5 +1,7 @@
 """The bag student: mean of the embeddings, one hidden layer. Order is lost, speed is won."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from featherlight.models.student import Student, StudentConfig
@@ -9,6 +11,9 @@ class BagConfig(StudentConfig):
     """Config of `BagForSequenceClassification`; all of it is the common frame's."""
 
     model_type = "featherlight-bag"
+
+    def __init__(self, **common: Any):  # without one, transformers 5 generates an __init__ that drops the frame's
+        super().__init__(**common)
 
 
 class Mean(nn.Module):

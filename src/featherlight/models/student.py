@@ -34,8 +34,8 @@ class StudentConfig(PretrainedConfig):
         **inherited: Any,
     ):
         self.vocab_size, self.dim, self.classifier = vocab_size, dim, classifier
-        self.dropout, self.pair = dropout, pair
-        super().__init__(pad_token_id=pad_token_id, **inherited)
+        self.dropout, self.pair, self.pad_token_id = dropout, pair, pad_token_id
+        super().__init__(**inherited)
 
 
 class Student(PreTrainedModel):

@@ -102,7 +102,10 @@ def cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> di
     """A byte-pair model of at most `size` pieces: a piece brings along the pieces that it is merged from."""
     merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
     made_from = {left + right: (left, right) for left, right in reversed(merges)}
-    kept = {piece for piece in model["vocab"] if len(piece) == 1 and counts[piece]}
+    letters: Counter[str] = Counter()
+    for piece, count in counts.items():
+        letters.update({letter: count for letter in set(piece) & model["vocab"].keys()})
+    kept = set(most_needed(letters, size // 2))
     for piece in most_needed(counts, len(counts)):
         needed, waiting = set(), [piece]
         while waiting:

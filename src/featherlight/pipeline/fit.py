@@ -23,6 +23,7 @@ from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
 from featherlight.models.device import resolve_device, resolve_precision, wait_for
+from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import TrainSettings
 from featherlight.training.checkpoint import Progress
@@ -149,7 +150,7 @@ class Fit:
 
     def save(self) -> None:
         """Write the model folder; checkpoints of the training go."""
-        with self.phases("save"):
+        with self.phases("save"), quiet_transformers():
             self.tokenizer.model_max_length = self.settings.max_length
             self.model.to("cpu").save_pretrained(self.out)
             self.tokenizer.save_pretrained(self.out)

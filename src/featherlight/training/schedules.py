@@ -31,15 +31,15 @@ def factor(kind: str, step: int, total: int, *, warmup: float) -> float:
     step: 0 .. total - 1. warmup: share of the steps in which the rate rises, linearly from 0
     (1cycle: along a cosine from 1/25, and then down to 1/250,000).
     """
-    rising = warmup * total
+    rising = round(warmup * total)
     if kind == "1cycle":
         return one_cycle(step, total, rising)
     if step < rising:
-        return step / max(rising, 1.0)
+        return step / rising
     return DECAYS[kind]((step - rising) / max(total - rising, 1.0))
 
 
-def one_cycle(step: int, total: int, rising: float) -> float:
+def one_cycle(step: int, total: int, rising: int) -> float:
     """Up along half a cosine until step rising - 1, then down along another until the last step."""
     top = max(rising - 1.0, 0.0)
     low, end = 1.0 / START_DIVISOR, 1.0 / (START_DIVISOR * END_DIVISOR)

@@ -1,0 +1,299 @@
+"""Numbers in, matplotlib Figures out; one function per figure. Knows no file and no page.
+
+Figures are drawn without pyplot: nothing global is changed, no window is opened. Names that come
+from data are never read as formulas. Colours are those of Okabe and Ito, told apart by colour-blind eyes.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from featherlight.analysis.tables import BYTES, NAMES
+from featherlight.errors import missing_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.text import Annotation
+    from matplotlib.transforms import Bbox
+
+BLUE, ORANGE, GREEN, INK, GREY = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"
+MOST_STEPS = 2000  # drawn of a loss curve: more than a screen has columns
+
+# From a point to its name, in points of 1/72 inch: near places first, right and above first.
+OFFSETS = [
+    (distance * across, distance * up)
+    for distance in (9, 14, 22, 34)
+    for across, up in ((0.8, 1), (0.8, -1), (1, 0), (-0.8, 1), (-1, 0), (-0.8, -1))
+]
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model in a plane: its bytes on disk, its score and the score's interval (fractions)."""
+
+    name: str
+    bytes: int
+    value: float
+    low: float
+    high: float
+    distilled: bool = False
+
+
+def draw(width: float, height: float, *, panels: int = 1) -> tuple["Figure", list["Axes"]]:
+    """An empty figure in the house style, size in inches, and its axes from left to right."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        raise missing_extra("matplotlib", "report") from None
+    figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
+    grid = figure.subplots(1, panels, squeeze=False)[0]
+    for axes in grid:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.spines[["left", "bottom"]].set_color(GREY)
+        axes.tick_params(which="both", labelcolor=INK, labelsize=9, color=GREY)
+        axes.grid(axis="y", color="#e4e4e4", linewidth=0.7)
+        axes.set_axisbelow(True)
+    return figure, list(grid)
+
+
+def entitle(axes: "Axes", title: str, *, across: str, up: str) -> None:
+    """Title and axis labels; never read as formulas."""
+    axes.set_title(title, loc="left", fontsize=10.5, fontweight="bold", color=INK, parse_math=False)
+    axes.set_xlabel(across, fontsize=9, color=INK, parse_math=False)
+    axes.set_ylabel(up, fontsize=9, color=INK, parse_math=False)
+
+
+def learning_curves(curves: Mapping[str, Any], *, metric: str, best_epoch: int | None = None) -> "Figure":
+    """Loss per step, raw and smoothed, beside the metric per epoch on train and select.
+
+    curves: as in a record: "step", "loss", and "epochs", each of which may be missing or empty.
+    metric: the name of a score (drawn times 100) or "loss".
+    """
+    epochs = [one for one in curves.get("epochs", []) if metric in {*one.get("train", {}), *one.get("select", {})}]
+    figure, panels = draw(8.4, 3.0, panels=2 if epochs else 1)
+    draw_loss(panels[0], curves.get("step", []), curves.get("loss", []))
+    if epochs:
+        draw_epochs(panels[1], epochs, metric=metric, best_epoch=best_epoch)
+    return figure
+
+
+def draw_loss(axes: "Axes", steps: Sequence[int], losses: Sequence[float]) -> None:
+    """The loss of each step, faint, under its running mean."""
+    stride = 1 + len(steps) // MOST_STEPS
+    axes.plot(steps[::stride], losses[::stride], color=BLUE, alpha=0.22, linewidth=0.8)
+    axes.plot(steps[::stride], smooth(losses)[::stride], color=BLUE, linewidth=1.8)
+    entitle(axes, "Loss", across="optimiser step", up="training loss")
+    if losses:
+        axes.set_ylim(bottom=min(0.0, *losses))
+
+
+def smooth(values: Sequence[float]) -> list[float]:
+    """An exponential running mean over about a thirtieth of the values, unbiased at its start."""
+    keep = 1 - 1 / max(1.0, len(values) / 30)
+    means, total, weight = [], 0.0, 0.0
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        means.append(total / weight)
+    return means
+
+
+def draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int | None) -> None:
+    """A metric per epoch on train and select, each line named at its end, the best epoch ringed."""
+    from matplotlib.ticker import MaxNLocator
+
+    scale = 1 if metric == "loss" else 100
+    for split, color in (("train", GREY), ("select", ORANGE)):
+        points = [(one["epoch"], scale * one[split][metric]) for one in epochs if metric in one.get(split, {})]
+        if not points:
+            continue
+        axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, linewidth=1.8)
+        axes.annotate(
+            split, points[-1], xytext=(7, 0), textcoords="offset points", color=color, va="center", fontsize=9
+        )
+        ringed = [point for point in points if split == "select" and point[0] == best_epoch]
+        axes.plot(
+            [x for x, _ in ringed], [y for _, y in ringed], "o", markersize=11, markerfacecolor="none", color=color
+        )
+    name = NAMES.get(metric, metric)
+    entitle(axes, f"{capital(name)} per epoch", across="epoch (ring: the one kept)", up=unit_of(name))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
+    axes.set_xlim(first - 0.05 * (last - first) - 0.2, last + 0.14 * (last - first) + 0.2)
+
+
+def capital(words: str) -> str:
+    """The words with a capital at their start and all else left as it is."""
+    return words[:1].upper() + words[1:]
+
+
+def unit_of(metric: str) -> str:
+    """A metric's axis label."""
+    return metric if metric == "loss" else f"{metric}, times 100"
+
+
+def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "Figure":
+    """Scores with their intervals over bytes on disk (logarithmic), and the skyline.
+
+    The skyline is the best score at or below each size. where: task and split, for the title.
+    """
+    figure, (axes,) = draw(8.4, 4.6)
+    for point in points:
+        color = ORANGE if point.distilled else BLUE
+        axes.plot([point.bytes] * 2, [100 * point.low, 100 * point.high], color=color, linewidth=1.4, alpha=0.55)
+        axes.plot(point.bytes, 100 * point.value, "o", color=color, markersize=7, markeredgecolor="white")
+    name = NAMES.get(metric, metric)
+    title = f"{capital(name)} against size: {where}"
+    entitle(axes, title, across="bytes on disk (logarithmic)", up=f"{unit_of(name)} (bars: 95 % interval)")
+    scale_bytes(axes, [point.bytes for point in points])
+    axes.margins(y=0.12)
+    corners = skyline(points)
+    right = axes.get_xlim()[1]
+    stairs = [(corner.bytes, 100 * corner.value) for corner in corners] + [(right, 100 * corners[-1].value)]
+    axes.step(*zip(*stairs, strict=True), where="post", color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
+    add_legend(axes, points)
+    others = [point for point in points if point not in corners]
+    with any_script():
+        name_points(figure, axes, corners, others, stairs=stairs)
+    return figure
+
+
+def skyline(points: Sequence[Point]) -> list[Point]:
+    """The points that beat every point of their size or less; from small to large."""
+    corners: list[Point] = []
+    for point in sorted(points, key=lambda point: (point.bytes, -point.value)):
+        if not corners or point.value > corners[-1].value:
+            corners.append(point)
+    return corners
+
+
+def scale_bytes(axes: "Axes", sizes: Sequence[int]) -> None:
+    """A logarithmic x axis with room around the sizes and marks such as "500 kB"."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    left, right = min(sizes) / 2.2, max(sizes) * 2.8
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    steps = (1.0,) if right / left > 1e3 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: mark(size)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
+def mark(size: float) -> str:
+    """A round number of bytes: "500 kB"."""
+    factor, unit = next((one for one in BYTES if size >= one[0]), BYTES[-1])
+    return f"{size / factor:g} {unit}"
+
+
+def add_legend(axes: "Axes", points: Sequence[Point]) -> None:
+    """What colours and lines mean, under the plot where it covers nothing."""
+    from matplotlib.lines import Line2D
+
+    kinds = [(False, BLUE, "fine-tuned"), (True, ORANGE, "distilled")]
+    handles = [
+        Line2D([], [], color=color, marker="o", markeredgecolor="white", markersize=7, linewidth=1.4, label=label)
+        for distilled, color, label in kinds
+        if any(point.distilled is distilled for point in points)
+    ]
+    stairs = "skyline: best score at or below a size"
+    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=stairs))
+    axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
+
+
+def name_points(
+    figure: "Figure",
+    axes: "Axes",
+    corners: Sequence[Point],
+    others: Sequence[Point],
+    *,
+    stairs: Sequence[tuple[float, float]],
+) -> None:
+    """Write the names of the points where they cover nothing: no point, bar, name or step of the skyline.
+
+    The skyline's corners are always named, where least is covered; others only where there is room.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its backends without types
+    canvas.draw()  # settles the layout; only then are places on the paper known
+    renderer = canvas.get_renderer()
+    taken = [box for point in (*corners, *others) for box in boxes_of(axes, point)] + boxes_of_steps(axes, stairs)
+    for point in (*corners, *others):
+        label = axes.annotate(
+            point.name, (point.bytes, 100 * point.value), (0, 0), textcoords="offset points", fontsize=8.5, color=INK,
+            va="center", parse_math=False, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
+        )  # fmt: skip
+        trials = []
+        for rank, offset in enumerate(OFFSETS):
+            box = put(label, offset, renderer)
+            outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or not axes.bbox.y0 < box.y0 < axes.bbox.y1
+            trials.append((box.count_overlaps(taken) + 3 * outside, rank))
+        covered, best = min(trials)
+        if covered and point in others:
+            label.remove()
+        else:
+            taken.append(put(label, OFFSETS[best], renderer))
+            if label.arrow_patch is not None:
+                label.arrow_patch.set_visible(best >= len(OFFSETS) // 4)  # a near name needs no line
+
+
+def put(label: "Annotation", offset: tuple[float, float], renderer: Any) -> "Bbox":
+    """Move a name to an offset from its point, in points; returns the place on the paper it then takes."""
+    from matplotlib.text import Text
+
+    label.set_position(offset)
+    label.set_horizontalalignment("left" if offset[0] > 0 else "right")
+    label.update_positions(renderer)
+    return Text.get_window_extent(label, renderer)  # Annotation's own would add the line to the point
+
+
+def boxes_of(axes: "Axes", point: Point) -> list["Bbox"]:
+    """The places on the paper that a point's dot and bar take up."""
+    from matplotlib.transforms import Bbox
+
+    x, y = axes.transData.transform((point.bytes, 100 * point.value))
+    low, high = (axes.transData.transform((point.bytes, 100 * limit))[1] for limit in (point.low, point.high))
+    return [Bbox([[x - 9, y - 9], [x + 9, y + 9]]), Bbox([[x - 3, low], [x + 3, high]])]
+
+
+def boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list["Bbox"]:
+    """The places on the paper that the skyline's level and upright parts take up."""
+    from matplotlib.transforms import Bbox
+
+    places = [axes.transData.transform(corner) for corner in stairs]
+    level = [Bbox([[x, y - 1], [until, y + 1]]) for (x, y), (until, _) in pairwise(places)]
+    upright = [Bbox([[x - 1, y], [x + 1, until]]) for (_, y), (x, until) in pairwise(places)]
+    return level + upright
+
+
+@contextmanager
+def any_script() -> Iterator[None]:
+    """Let names in a script without a font here be drawn as boxes; the tables beside the figure have them whole."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        yield
+
+
+def to_svg(figure: "Figure", *, name: str, alone: bool = False) -> str:
+    """A figure as an <svg> element for use inside a page: no prolog, no date, no address of anywhere.
+
+    name: makes the element's ids its own; figures on one page would otherwise share them.
+    alone: keep prolog and namespaces, which a file of its own needs, on a white ground.
+    """
+    paper = io.StringIO()
+    nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    with any_script():
+        figure.savefig(paper, format="svg", transparent=not alone, metadata=nowhere)
+    text = paper.getvalue()
+    if alone:
+        return text
+    text = text[text.index("<svg") :]
+    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'\bid="', f'id="{name}-', text)
+    return re.sub(r'(url\(|href=")#', rf"\1#{name}-", text)

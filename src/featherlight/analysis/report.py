@@ -1,0 +1,186 @@
+"""A store in, a report out: records to tables to the terminal, Markdown and HTML, with figures."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import TYPE_CHECKING, Any
+
+from featherlight.analysis.figures import Point, learning_curves, score_against_size, to_svg
+from featherlight.analysis.page import page
+from featherlight.analysis.tables import (
+    NAMES,
+    Record,
+    Row,
+    Table,
+    collect_rows,
+    group_seeds,
+    headline_table,
+    seeds_table,
+    table,
+    task_of,
+)
+from featherlight.errors import UserError
+from featherlight.files import read_json, write_atomically
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console, JustifyMethod
+    from rich.table import Table as RichTable
+
+WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
+NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
+
+
+def collect(store: Path) -> list[Record]:
+    """The records of all finished folders directly in a store, by folder name; drafts are passed over."""
+    if not store.is_dir():
+        raise UserError(f"{store}: no such store. Give the folder that --store named when the runs were made.")
+    files = sorted(path for path in store.glob("*/record.json") if not path.parent.name.startswith("."))
+    if not files:
+        raise UserError(f"{store}: no record in it. Run `featherlight finetune` or `distill` with --store {store}.")
+    return [read_record(path) for path in files]
+
+
+def read_record(path: Path) -> Record:
+    """One record, or a UserError that names the file and what it lacks."""
+    record: Any = read_json(path)
+    absent = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
+    if absent:
+        raise UserError(f"{path}: not a record of featherlight: it lacks {', '.join(absent)}. Make it again.")
+    found: Record = record
+    return found
+
+
+def print_tables(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> None:
+    """All runs, and the summary over seeds where there are several, on standard output.
+
+    headline: the short table of the quickstart in place of the one of all runs.
+    """
+    from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
+    for shown in tables_of(records, reference=reference, headline=headline).values():
+        print_table(shown, console)
+
+
+def print_table(shown: Table, console: "Console") -> None:
+    """A table and its notes on a terminal; too narrow a terminal breaks lines but loses no column."""
+    drawn = to_terminal(shown, width=console.width)
+    console.print(drawn, width=max(console.width, console.measure(drawn).minimum), crop=False, no_wrap=True)
+    for note in shown.notes:
+        console.print(note, style="dim", markup=False, highlight=False)
+
+
+def to_terminal(shown: Table, *, width: int) -> "RichTable":
+    """A table for rich; where all would be wider than width, intervals go below their values.
+
+    Cells are plain text: in "89.9 [87.8, 91.7]" rich would look for a style.
+    """
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    folded = sum(max(map(len, column)) + 2 for column in zip(*shown.rows, strict=True)) > width
+    lines = [[cell.replace(" [", "\n[") if folded else cell for cell in line] for line in shown.rows]
+    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for place, heading in enumerate(shown.columns):
+        justify: JustifyMethod = "left" if place < shown.words else "right"
+        # Headings and names may break between words, other cells only where they are folded.
+        parts = [part for line in lines for part in (line[place].split() if place == 0 else line[place].splitlines())]
+        drawn.add_column(Text(heading), justify=justify, min_width=max(map(len, [*heading.split(), *parts])))
+    for line in lines:
+        drawn.add_row(*(Text(cell) for cell in line))
+    return drawn
+
+
+def to_markdown(shown: Table) -> str:
+    """A table and its notes in Markdown; whatever Markdown would read as its own is escaped."""
+    rule = [":--" if place < shown.words else "--:" for place in range(len(shown.columns))]
+    lines = [shown.columns, rule, *shown.rows]
+    text = "\n".join("| " + " | ".join(quote(cell) for cell in line) + " |" for line in lines)
+    return "\n\n".join([text, *(quote(note) for note in shown.notes)]) + "\n"
+
+
+def quote(cell: str) -> str:
+    """Text that means nothing in Markdown but itself."""
+    return re.sub(r"([\\|<>`*_])", r"\\\1", " ".join(cell.split()))
+
+
+def tables_of(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> dict[str, Table]:
+    """The tables of a report under their headings."""
+    make = headline_table if headline else table
+    heading = "Teacher and students" if headline else "All runs"
+    seeds = seeds_table(records)
+    return {heading: make(records, reference=reference), **({"Over seeds": seeds} if seeds else {})}
+
+
+def size_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
+    """Score against size for each task with models of known size, by a sentence that says so."""
+    figures = {}
+    for task in dict.fromkeys(task_of(row.record) for row in rows):
+        sized = [row for row in rows if task_of(row.record) == task and row.record.get("bytes")]
+        # One figure has one axis: rows that were scored otherwise, or elsewhere, are not drawn.
+        alike = [row for row in sized if (row.headline, row.split) == (sized[0].headline, sized[0].split)]
+        if alike:
+            name = NAMES.get(alike[0].headline, alike[0].headline)
+            where = f"{task}, {alike[0].split}, n = {alike[0].count:,}"
+            points = [point_of(group) for group in group_seeds(alike)]
+            figures[f"{name} against size: {where}"] = score_against_size(points, metric=alike[0].headline, where=where)
+    return figures
+
+
+def point_of(rows: Sequence[Row]) -> Point:
+    """A configuration as a point: the means over its seeds.
+
+    So is its interval: the seeds share their examples, and more of them do not narrow it.
+    """
+    score = {key: mean(row.scores[row.headline][key] for row in rows) for key in ("value", "low", "high")}
+    size = round(mean(row.record["bytes"] for row in rows))
+    name = rows[0].name if len(rows) == 1 else f"{rows[0].name} ({len(rows)} seeds)"
+    return Point(name, size, distilled=rows[0].record["stage"] == "distill", **score)
+
+
+def write_report(
+    records: Sequence[Record],
+    *,
+    html: Path | None,
+    markdown: Path | None,
+    title: str,
+    headline: bool = False,
+) -> None:
+    """Write the report as one HTML file, as Markdown with its figures beside it, or as both.
+
+    None writes no such file. headline: the short table of the quickstart in place of the one of all runs.
+    """
+    rows = collect_rows(records)
+    tables = tables_of(records, headline=headline)
+    figures = size_figures(rows)
+    if html is not None:
+        drawn = {says: to_svg(figure, name=f"size{number}") for number, (says, figure) in enumerate(figures.items())}
+        write_atomically(html, page(title, tables, drawn, rows).encode())
+    if markdown is not None:
+        write_markdown(markdown, title, tables, {**figures, **curve_figures(rows)})
+
+
+def curve_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
+    """The learning curves of each run that has some, by a sentence that says so."""
+    figures = {}
+    for row in rows:
+        curves, best = row.record.get("curves") or {}, row.record.get("best") or {}
+        if curves.get("loss") or curves.get("epochs"):
+            says = f"Learning curves: {row.name}, {task_of(row.record)}, {row.record['address']}"
+            metric = best.get("metric", row.headline)
+            figures[says] = learning_curves(curves, metric=metric, best_epoch=best.get("epoch"))
+    return figures
+
+
+def write_markdown(path: Path, title: str, tables: dict[str, Table], figures: dict[str, "Figure"]) -> None:
+    """The Markdown file; its figures are SVG files in the folder `NAME-figures` beside it."""
+    folder = path.with_name(f"{path.stem}-figures")
+    parts = [f"# {quote(title)}", *(f"## {quote(heading)}\n\n{to_markdown(one)}" for heading, one in tables.items())]
+    for number, (says, figure) in enumerate(figures.items()):
+        drawing = folder / f"{number:03}.svg"
+        write_atomically(drawing, to_svg(figure, name=f"figure{number}", alone=True).encode())
+        parts.append(f"![{quote(says)}]({folder.name.replace(' ', '%20')}/{drawing.name})")
+    write_atomically(path, ("\n\n".join(parts) + "\n").encode())

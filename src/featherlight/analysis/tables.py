@@ -1,0 +1,334 @@
+"""Records in, tables of ready-made words and numbers out. Knows no Markdown, HTML or terminal.
+
+A record is the JSON object of a `record.json`; `label` records and others without scores get no row.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from featherlight.data.task import SELECT
+from featherlight.errors import pick
+from featherlight.measurement.metrics import METRICS, Score, mean_scores, summary
+
+Record = Mapping[str, Any]
+
+NOTHING = "–"  # what stands where a number is not known
+COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
+BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
+SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as text. words: how many columns from the left hold words; the others hold numbers."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    words: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A record with what its line of the table needs.
+
+    name: the model's name, with the settings in which it differs from others of that name.
+    split, count: where the scores come from, and on how many examples.
+    reference: the record that size and time are compared with; None if it is not known.
+    """
+
+    record: Record
+    name: str
+    split: str
+    count: int
+    headline: str
+    scores: Mapping[str, Score]
+    reference: Record | None
+
+
+Column = tuple[str, Callable[[Row], str]]
+
+
+def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> list[Row]:
+    """A row for each record with scores; by task, then from large to small.
+
+    reference: the address to compare all with; None compares each with its own teacher.
+    """
+    by_address = {record["address"]: record for record in records}
+    names = tell_apart(records)
+    rows = []
+    for record in records:
+        found = reported(record)
+        if found is None:
+            continue
+        split, parts = found
+        scores = parts[0]["scores"] if len(parts) == 1 else mean_scores([part["scores"] for part in parts])
+        rows.append(
+            Row(
+                record=record,
+                name=names[record["address"]],
+                split=split,
+                count=sum(part["n"] for part in parts),
+                headline=parts[0]["headline"],
+                scores=scores,
+                reference=pick("record", reference, by_address) if reference else teacher_of(record, by_address),
+            )
+        )
+    return sorted(rows, key=lambda row: (task_of(row.record), -(row.record.get("bytes") or 0), row.name, seed_of(row)))
+
+
+def reported(record: Record) -> tuple[str, list[Mapping[str, Any]]] | None:
+    """The split that stands for a record, with its parts: MNLI's two dev splits are averaged.
+
+    `select` stands for it only if there is nothing else; None if there are no scores at all.
+    """
+    splits = {name: part for name, part in record.get("metrics", {}).items() if part.get("scores")}
+    if not splits:
+        return None
+    parts_of_dev = [name for name in splits if name.startswith("dev_")]
+    if "dev" not in splits and len(parts_of_dev) > 1:
+        return " + ".join(parts_of_dev), [splits[name] for name in parts_of_dev]
+    chosen = min(splits, key=lambda name: (name == SELECT, name != "dev"))  # the first of equals
+    return chosen, [splits[chosen]]
+
+
+def teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | None:
+    """The record of a record's teacher, if it is at hand; a record without a teacher is its own."""
+    if record["stage"] == "evaluate":
+        return None
+    teacher = record.get("inputs", {}).get("teacher")
+    return by_address.get(teacher) if teacher else record
+
+
+def tell_apart(records: Sequence[Record]) -> dict[str, str]:
+    """A name for each address; models of one name get those settings added in which they differ."""
+    names = {}
+    for record in records:
+        alike = [other["settings"] for other in records if same_kind(record, other)]
+        differing = [
+            f"{key} {value}"
+            for key, value in record["settings"].items()
+            if key != "seed" and any(other.get(key, value) != value for other in alike)
+        ]
+        names[record["address"]] = ", ".join([record["name"], *differing])
+    return names
+
+
+def same_kind(record: Record, other: Record) -> bool:
+    """Whether two records come from the same stage, task and named model."""
+    return all(record[key] == other[key] for key in ("stage", "name")) and task_of(record) == task_of(other)
+
+
+def task_of(record: Record) -> str:
+    """The name of a record's task."""
+    return str(record["task"]["name"])
+
+
+def seed_of(row: Row) -> int:
+    """The seed of a row's record; -1 where it has none."""
+    return int(row.record["settings"].get("seed", -1))
+
+
+def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
+    """Every record with scores as one row: its model, its scores, what it costs."""
+    rows = collect_rows(records, reference=reference)
+    headlines = {row.headline for row in rows}
+    columns: list[Column] = [
+        ("model", lambda row: row.name),
+        ("task", lambda row: task_of(row.record)),
+        ("split", lambda row: row.split),
+        ("seed", lambda row: str(row.record["settings"].get("seed", NOTHING))),
+        ("parameters", show_parameters),
+        ("bytes on disk", show_bytes),
+        *(score_column(name, interval=name in headlines) for name in metrics_of(rows)),
+        *COST,
+    ]
+    return build(columns, rows, words=3, notes=[*explain(rows), *left_out(records)])
+
+
+def headline_table(records: Sequence[Record], *, reference: str | None = None) -> Table:
+    """The table of the quickstart: teacher against students on one task."""
+    columns: list[Column] = [
+        ("model", lambda row: row.name),
+        ("parameters", show_parameters),
+        ("bytes on disk", show_bytes),
+        score_column("accuracy", interval=True),
+        score_column("macro_f1", interval=False),
+        *COST,
+    ]
+    rows = collect_rows(records, reference=reference)
+    return build(columns, rows, words=1, notes=explain(rows))
+
+
+def seeds_table(records: Sequence[Record]) -> Table | None:
+    """Mean, standard deviation and number of the runs that differ in nothing but their seed.
+
+    None if there are no two such runs.
+    """
+    groups = [rows for rows in group_seeds(collect_rows(records)) if len(rows) > 1]
+    if not groups:
+        return None
+    shown = metrics_of([row for rows in groups for row in rows])
+    scores = [f"{NAMES.get(name, name)} {part}" for name in shown for part in ("mean", "sd")]
+    lines = []
+    for rows in groups:
+        cells = [rows[0].name, task_of(rows[0].record), rows[0].split]
+        for name in shown:
+            values = [row.scores[name]["value"] for row in rows if name in row.scores]
+            cells += [*show_summary(values)] if values else [NOTHING, NOTHING]
+        lines.append((*cells, str(len(rows))))
+    return Table(
+        ("model", "task", "split", *scores, "n"),
+        tuple(lines),
+        words=3,
+        notes=("n runs with different seeds; sd divides by n - 1. Scores are times 100.",),
+    )
+
+
+def show_summary(values: Sequence[float]) -> tuple[str, str]:
+    """Mean and standard deviation, times 100."""
+    found = summary(values)
+    mean, deviation = found["mean"], found["sd"]
+    return percent(mean or 0.0), NOTHING if deviation is None else f"{100 * deviation:.2f}"
+
+
+def group_seeds(rows: Iterable[Row]) -> list[list[Row]]:
+    """Rows that differ in nothing but their seed, together; their order is kept."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        settings = {key: value for key, value in row.record["settings"].items() if key != "seed"}
+        same = [row.record["stage"], row.name, task_of(row.record), row.split, settings]
+        teacher = row.record.get("inputs", {}).get("teacher")
+        groups.setdefault(json.dumps([*same, teacher], sort_keys=True), []).append(row)
+    return list(groups.values())
+
+
+def metrics_of(rows: Iterable[Row]) -> list[str]:
+    """The metrics that any row has a score of, in their usual order."""
+    scored = {name for row in rows for name in row.scores}
+    return [name for name in METRICS if name in scored]
+
+
+def build(columns: Sequence[Column], rows: Sequence[Row], *, words: int, notes: Iterable[str]) -> Table:
+    """The table that these columns make of these rows."""
+    cells = tuple(tuple(show(row) for _, show in columns) for row in rows)
+    return Table(tuple(heading for heading, _ in columns), cells, words, tuple(notes))
+
+
+def score_column(name: str, *, interval: bool) -> Column:
+    """A score times 100; with an interval where it is the row's headline."""
+
+    def show(row: Row) -> str:
+        if name not in row.scores:
+            return NOTHING
+        return show_score(row.scores[name], interval=interval and name == row.headline)
+
+    return NAMES.get(name, name) + (" (95 % interval)" if interval else ""), show
+
+
+def show_score(score: Score, *, interval: bool) -> str:
+    """A score times 100: "89.9 [87.8, 91.7]", or "89.9" without its interval."""
+    limits = f" [{percent(score['low'])}, {percent(score['high'])}]" if interval else ""
+    return percent(score["value"]) + limits
+
+
+def show_parameters(row: Row) -> str:
+    """The number of parameters: "22.7 M"."""
+    return with_unit(row.record.get("parameters"), COUNTS)
+
+
+def show_bytes(row: Row) -> str:
+    """What a model takes on disk: "90.9 MB"."""
+    return with_unit(row.record.get("bytes"), BYTES)
+
+
+def show_time(row: Row) -> str:
+    """The median time for one text: "4.21 ms"."""
+    return with_unit(time_of(row.record), SECONDS)
+
+
+def show_smaller(row: Row) -> str:
+    """How many times fewer bytes on disk than the reference."""
+    other = row.reference or {}
+    return times(other.get("bytes"), row.record.get("bytes"))
+
+
+def show_faster(row: Row) -> str:
+    """How many times less time per text than the reference, if both were timed in the same way."""
+    if row.reference is None or conditions(row.record) != conditions(row.reference):
+        return NOTHING
+    return times(time_of(row.reference), time_of(row.record))
+
+
+COST: tuple[Column, ...] = (
+    ("time per text", show_time),
+    ("times smaller", show_smaller),
+    ("times faster", show_faster),
+)
+
+
+def time_of(record: Record) -> float | None:
+    """The median of a record's latencies, in seconds; None if it has none."""
+    values = record.get("latency", {}).get("values")
+    return median(values) if values else None
+
+
+def conditions(record: Record) -> tuple[object, ...]:
+    """What must be equal for two times to be comparable. Precision is a model's own choice."""
+    latency = record.get("latency", {})
+    machine = record.get("environment", {}).get("machine")
+    return (machine, *(latency.get(key) for key in ("device", "threads", "batch")))
+
+
+def explain(rows: Sequence[Row]) -> list[str]:
+    """What a reader must know to read the numbers."""
+    if not rows:
+        return []
+    notes = [
+        "Scores are times 100; intervals are 95 % bootstraps over the examples of the split. 1 MB is 10^6 bytes.",
+        "Times smaller: bytes on disk, times faster: median time per text, both against the model's teacher.",
+    ]
+    timed = [row.record for row in rows if time_of(row.record) is not None]
+    if timed and len({conditions(record) for record in timed}) == 1:
+        _, device, threads, batch = conditions(timed[0])
+        notes.append(f"Time per text: median of single calls; device {device}, threads {threads}, batch {batch}.")
+    elif timed:
+        notes.append(f"Times come from unlike machines, devices or threads; {NOTHING} where they do not compare.")
+    return notes
+
+
+def left_out(records: Iterable[Record]) -> list[str]:
+    """A note on the records that have no scores."""
+    stages = Counter(record["stage"] for record in records if reported(record) is None)
+    counted = ", ".join(f"{number} {stage}" for stage, number in sorted(stages.items()))
+    return [f"Left out, because they hold no scores: {counted}."] if stages else []
+
+
+def percent(value: float) -> str:
+    """A fraction times 100, with one decimal."""
+    return f"{100 * value:.1f}"
+
+
+def with_unit(value: float | None, units: Sequence[tuple[float, str]]) -> str:
+    """A number with three digits and the largest unit that leaves it at 1 or more."""
+    if value is None:
+        return NOTHING
+    rounded = float(f"{value:.3g}")  # first, lest 999,999 become 1e+03 k
+    factor, unit = next((one for one in units if rounded >= one[0]), units[-1])
+    whole = isinstance(value, int) and factor == 1
+    return f"{value if whole else f'{rounded / factor:#.3g}'.rstrip('.')} {unit}".rstrip()
+
+
+def times(reference: float | None, own: float | None) -> str:
+    """How often own goes into reference: "1.0", "8.3", "412"."""
+    if not reference or not own:
+        return NOTHING
+    ratio = reference / own
+    if ratio < 1:
+        return f"{ratio:.2g}"
+    return f"{ratio:.1f}" if ratio < 9.95 else f"{ratio:,.0f}"

@@ -1,0 +1,72 @@
+"""Tiny things that many tests need: an encoder with random weights, a sentiment file, real data where it is."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+GOOD = ("good", "great", "lovely", "bright")
+BAD = ("bad", "awful", "dull", "sad")
+FILLERS = ("the", "a", "film", "plot", "actor", "scene", "was", "is", "and", "very", "story", "music")
+
+
+def sentences(count: int, seed: int) -> list[tuple[str, str]]:
+    """(text, label) rows that a bag of words can learn; no text twice."""
+    generator = np.random.default_rng(seed)
+    rows = {}
+    while len(rows) < count:
+        label = int(generator.integers(2))
+        words = [str(word) for word in generator.choice(FILLERS, size=generator.integers(3, 12))]
+        words.insert(int(generator.integers(len(words))), str(generator.choice((BAD, GOOD)[label])))
+        rows[" ".join(words)] = ("negative", "positive")[label]
+    return list(rows.items())
+
+
+def write_csv(path: Path, rows: list[tuple[str, str]]) -> Path:
+    """A CSV with columns text and label."""
+    path.write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BERT of 20 dimensions with random weights and a word-piece vocabulary, saved as a folder."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    folder = tmp_path_factory.mktemp("encoder")
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, *(f"##{c}" for c in letters)]
+    pieces += [*GOOD, *BAD, *(word for word in FILLERS if len(word) > 1)]
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "BertTokenizer", "do_lower_case": True, "model_max_length": 48})
+    )
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(pieces), hidden_size=20, num_hidden_layers=2, num_attention_heads=4, intermediate_size=28,
+        max_position_embeddings=48,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with train.csv (300 rows) and dev.csv (60 rows)."""
+    folder = tmp_path_factory.mktemp("sentiment")
+    rows = sentences(360, seed=5)
+    write_csv(folder / "train.csv", rows[:300])
+    write_csv(folder / "dev.csv", rows[300:])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real data sets; tests that need it are skipped where it is missing."""
+    folder = Path(os.environ.get("FEATHERLIGHT_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    if not (folder / "glue").is_dir():
+        pytest.skip("no real data here: set FEATHERLIGHT_DATA")
+    return folder

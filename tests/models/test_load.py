@@ -1,0 +1,100 @@
+import shutil
+
+import pytest
+import torch
+
+from featherlight import hub
+from featherlight.errors import UserError
+from featherlight.models.load import check_folder, fingerprint, load_checkpoint, load_encoder
+
+LABELS = ("no", "yes")
+
+
+@pytest.fixture
+def copy(tiny_encoder, tmp_path):
+    return shutil.copytree(tiny_encoder, tmp_path / "copy")
+
+
+def test_a_new_head_has_an_output_per_label(tiny_encoder):
+    model, tokenizer = load_encoder(str(tiny_encoder), labels=("a", "b", "c"), max_length=16)
+    assert model(**tokenizer("good film", return_tensors="pt")).logits.shape == (1, 3)
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    assert tokenizer("good " * 40, truncation=True)["input_ids"].__len__() == 16
+
+
+def test_a_regression_has_one_output(tiny_encoder):
+    model, _ = load_encoder(str(tiny_encoder), labels=(), max_length=16)
+    assert model.config.num_labels == 1 and model.config.problem_type == "regression"
+
+
+def test_the_pretrained_weights_are_the_files_own(tiny_encoder):
+    from safetensors.torch import load_file
+
+    model, _ = load_encoder(str(tiny_encoder), labels=LABELS, max_length=16)
+    stored = load_file(tiny_encoder / "model.safetensors")
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, stored["embeddings.word_embeddings.weight"])
+
+
+def test_weights_that_are_cut_short_are_named(copy):
+    weights = copy / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(UserError, match=r"model\.safetensors: damaged or cut short"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_missing_file_is_named(copy, name):
+    (copy / name).unlink()
+    with pytest.raises(UserError, match=name.replace(".", r"\.")):
+        check_folder(copy)
+
+
+def test_a_config_that_is_cut_short_is_named(copy):
+    config = copy / "config.json"
+    config.write_text(config.read_text()[:40])
+    with pytest.raises(UserError, match=r"config\.json: not valid JSON"):
+        check_folder(copy)
+
+
+def test_a_missing_tokenizer_is_named(copy):
+    for path in copy.glob("*"):
+        if path.name.startswith(("vocab", "tokenizer")):
+            path.unlink()
+    with pytest.raises(UserError, match="no tokenizer files"):
+        check_folder(copy)
+
+
+def test_a_pickle_is_refused_and_not_opened(copy):
+    (copy / "model.safetensors").unlink()
+    (copy / "pytorch_model.bin").write_bytes(b"cos\nsystem\n")
+    with pytest.raises(UserError, match="pickles are never loaded"):
+        check_folder(copy)
+
+
+def test_an_encoder_without_a_head_is_no_checkpoint(tiny_encoder):
+    with pytest.raises(UserError, match="Is this a fine-tuned model"):
+        load_checkpoint(tiny_encoder)
+
+
+def test_more_tokens_than_positions_are_refused(tiny_encoder):
+    with pytest.raises(UserError, match="reads at most 48 tokens"):
+        load_encoder(str(tiny_encoder), labels=LABELS, max_length=64)
+
+
+def test_a_hub_that_does_not_answer_is_said_with_the_local_alternative(monkeypatch):
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    with pytest.raises(UserError, match="hub.*--model minilm"):
+        load_encoder("nobody/no-such-model", labels=LABELS, max_length=16)
+
+
+def test_a_folder_that_is_not_there_is_not_taken_for_a_hub_name():
+    with pytest.raises(UserError, match="no such folder"):
+        load_encoder("./no/such/folder", labels=LABELS, max_length=16)
+
+
+def test_the_fingerprint_follows_the_weights_and_not_the_path(copy, tiny_encoder):
+    assert fingerprint(str(copy)) == fingerprint(str(tiny_encoder))
+    weights = bytearray((copy / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(weights)
+    assert fingerprint(str(copy)) != fingerprint(str(tiny_encoder))

@@ -1,0 +1,145 @@
+import multiprocessing
+import time
+
+import pytest
+from pydantic import Field
+
+from featherlight.config import RESULT, Settings
+from featherlight.errors import UserError
+from featherlight.files import read_json
+from featherlight.pipeline.store import DRAFT, Stage, address, collect_garbage, entries, remove, run_once
+
+
+class Toy(Settings):
+    number: int = Field(1, description="A number.")
+    workers: int = Field(1, description="Processes.", json_schema_extra=dict(RESULT))
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing may catch it."""
+
+
+def stage(run=None, *, version=1, source="data") -> Stage:
+    def write(settings, inputs, out):
+        (out / "result").write_text(str(settings.number))
+        return {"name": "toy"}
+
+    return Stage("toy", version, Toy, lambda _: {"task": source}, lambda s, _: s.identity(), run or write)
+
+
+def test_work_is_done_once(tmp_path):
+    calls = []
+
+    def run(settings, inputs, out):
+        calls.append(settings.number)
+        return {}
+
+    first = run_once(stage(run), Toy(), {}, store=tmp_path)
+    assert run_once(stage(run), Toy(workers=5), {}, store=tmp_path) == first
+    assert run_once(stage(run), Toy(number=2), {}, store=tmp_path) != first
+    assert calls == [1, 2]
+
+
+def test_the_record_says_what_was_done(tmp_path):
+    folder = run_once(stage(), Toy(number=7), {}, store=tmp_path)
+    record = read_json(folder / "record.json")
+    assert record["address"] == folder.name and record["settings"]["number"] == 7
+    assert record["stage"] == "toy" and record["name"] == "toy" and record["environment"]["torch"]
+
+
+def test_version_data_and_inputs_are_part_of_the_address(tmp_path):
+    given = {"teacher": tmp_path / "finetune-0123456789ab"}
+    other = {"teacher": tmp_path / "finetune-0123456789ac"}
+    addresses = {
+        address(stage(), Toy(), {}), address(stage(version=2), Toy(), {}), address(stage(source="other"), Toy(), {}),
+        address(stage(), Toy(), given), address(stage(), Toy(), other),
+    }  # fmt: skip
+    assert len(addresses) == 5
+
+
+def test_a_folder_that_is_no_result_counts_by_its_contents(tmp_path, tiny_encoder):
+    import shutil
+
+    copies = [shutil.copytree(tiny_encoder, tmp_path / name) for name in ("a", "b")]
+    assert len({address(stage(), Toy(), {"model": copy}) for copy in copies}) == 1
+    (copies[1] / "config.json").write_text((copies[1] / "config.json").read_text().replace("gelu", "relu"))
+    assert len({address(stage(), Toy(), {"model": copy}) for copy in copies}) == 2
+    with pytest.raises(UserError, match="no such folder"):
+        address(stage(), Toy(), {"model": tmp_path / "none"})
+
+
+def test_a_users_mistake_leaves_the_store_as_it_was(tmp_path):
+    def run(settings, inputs, out):
+        (out / "half").write_text("x")
+        raise UserError("wrong")
+
+    with pytest.raises(UserError):
+        run_once(stage(run), Toy(), {}, store=tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+    run_once(stage(), Toy(number=2), {}, store=tmp_path / "old")
+    before = sorted(path.name for path in (tmp_path / "old").iterdir())
+    with pytest.raises(UserError):
+        run_once(stage(run), Toy(), {}, store=tmp_path / "old")
+    assert sorted(path.name for path in (tmp_path / "old").iterdir()) == before
+
+
+def test_a_killed_run_leaves_no_final_name_and_the_next_one_finds_its_draft(tmp_path):
+    def killed(settings, inputs, out):
+        (out / "checkpoint").write_text("half way")
+        raise Killed
+
+    def goes_on(settings, inputs, out):
+        return {"found": (out / "checkpoint").read_text()}
+
+    with pytest.raises(Killed):
+        run_once(stage(killed), Toy(), {}, store=tmp_path)
+    assert not (tmp_path / address(stage(), Toy(), {})).exists()
+    assert read_json(run_once(stage(goes_on), Toy(), {}, store=tmp_path) / "record.json")["found"] == "half way"
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"the store .*file.* cannot be written.*--store"):
+        run_once(stage(), Toy(), {}, store=tmp_path / "file" / "runs")
+
+
+def slow_run(settings, inputs, out):
+    with (out.parent / "calls").open("a") as file:
+        file.write("x")
+    time.sleep(0.3)
+    return {}
+
+
+def work(store):
+    run_once(stage(slow_run), Toy(), {}, store=store)
+
+
+def test_of_two_processes_one_computes_and_the_other_waits(tmp_path):
+    processes = [multiprocessing.get_context("fork").Process(target=work, args=(tmp_path,)) for _ in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    assert (tmp_path / "calls").read_text() == "x"
+    assert len([entry for entry in entries(tmp_path) if entry["state"] == "done"]) == 1
+
+
+def test_removing_needs_a_known_name_and_removes_nothing_otherwise(tmp_path):
+    folder = run_once(stage(), Toy(), {}, store=tmp_path)
+    with pytest.raises(UserError, match="holds no 'toy-x'"):
+        remove(tmp_path, [folder.name, "toy-x"])
+    assert folder.exists()
+    remove(tmp_path, [folder.name])
+    assert not folder.exists() and entries(tmp_path) == []
+
+
+def test_garbage_is_drafts_and_logits_without_a_teacher(tmp_path):
+    done = run_once(stage(), Toy(), {}, store=tmp_path)
+    draft = tmp_path / f"{DRAFT}toy-aaaaaaaaaaaa"
+    draft.mkdir()
+    orphan = tmp_path / "label-bbbbbbbbbbbb"
+    orphan.mkdir()
+    (orphan / "record.json").write_text('{"inputs": {"teacher": "finetune-cccccccccccc"}}')
+    assert collect_garbage(tmp_path) == ["toy-aaaaaaaaaaaa", "label-bbbbbbbbbbbb"] or not draft.exists()
+    assert done.exists() and not draft.exists() and not orphan.exists()

@@ -1,0 +1,246 @@
+"""Commands as a person or a program calls them: what they print, and what they say when something is wrong."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import write_csv
+from featherlight import hub
+from featherlight.cli import main
+
+SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("store")
+
+
+def call(capsys, *arguments: object) -> tuple[int, dict]:
+    """Exit code and the JSON object that a command prints."""
+    code = main([*(str(argument) for argument in arguments), "--json"])
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == 1
+    return code, json.loads(printed)
+
+
+def error(capsys, *arguments: object) -> str:
+    """The message of a command that must fail as the user's mistake."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 2 and captured.out == "" and "Traceback" not in captured.err
+    return captured.err
+
+
+@pytest.fixture
+def trained(capsys, store, tiny_encoder, sentiment):
+    command = ("finetune", "--model", tiny_encoder, "--task", sentiment, "--seeds", "1,2", "--store", store, *SMALL)
+    return call(capsys, *command)[1]
+
+
+@pytest.fixture
+def distilled(capsys, store, trained, sentiment):
+    command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bag", "--dim", 8,
+               "--vocabulary", 60, "--store", store, *SMALL)  # fmt: skip
+    return call(capsys, *command)[1]
+
+
+def test_finetune_gives_a_folder_and_a_record_per_seed_and_a_summary(trained):
+    first, second = trained["records"]
+    scores = [record["metrics"]["dev"]["scores"]["accuracy"]["value"] for record in (first, second)]
+    assert [record["settings"]["seed"] for record in (first, second)] == [1, 2]
+    assert trained["summary"]["accuracy"]["mean"] == pytest.approx(sum(scores) / 2)
+    assert trained["summary"]["accuracy"]["n"] == 2
+    assert all(Path(folder, "model.safetensors").exists() for folder in trained["folders"])
+    assert len(first["curves"]["loss"]) == 2 * 11  # 270 rows to fit on, by 25
+    assert first["task"]["rows"] == {"train": 270, "dev": 60, "select": 30}
+
+
+def test_the_reported_accuracy_is_that_of_the_saved_folder(trained, sentiment):
+    """Checked with transformers alone on the rows of dev.csv."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    folder = trained["folders"][0]
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = [line.split(",") for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
+    right = 0
+    for text, label in rows:
+        with torch.inference_mode():
+            logits = model(**tokenizer(text, truncation=True, return_tensors="pt")).logits[0]
+        right += model.config.id2label[int(logits.argmax())] == label
+    assert trained["records"][0]["metrics"]["dev"]["scores"]["accuracy"]["value"] == pytest.approx(
+        right / 60, abs=1 / 60
+    )
+
+
+def test_the_record_names_the_conditions(trained):
+    record = trained["records"][0]
+    assert record["latency"]["threads"] == 1 and len(record["latency"]["values"]) == 30
+    assert record["bytes"] > 4 * record["parameters"] * 0.9
+    assert record["environment"]["torch"] == torch.__version__ and record["environment"]["cores"] >= 1
+    assert record["seconds"]["train"] > 0 and record["peak_memory_bytes"] > 2**20
+
+
+def test_a_student_learns_and_its_folder_loads_with_the_plain_auto_class(distilled):
+    from transformers import AutoModelForSequenceClassification
+
+    record = distilled["records"][0]
+    assert record["inputs"]["teacher"].startswith("finetune-") and record["inputs"]["labels"].startswith("label-")
+    assert record["metrics"]["dev"]["scores"]["accuracy"]["value"] > 0.6
+    assert AutoModelForSequenceClassification.from_pretrained(distilled["folders"][0]).config.dim == 8
+
+
+def test_the_second_student_spends_no_time_in_the_teacher(capsys, store, trained, distilled, sentiment, monkeypatch):
+    from featherlight.pipeline import stages
+
+    monkeypatch.setattr(stages, "checked_predictor", lambda *_: pytest.fail("the teacher was asked again"))
+    command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bilstm", "--dim", 8,
+               "--vocabulary", 60, "--hidden", 9, "--seeds", "3,4", "--store", store, *SMALL)  # fmt: skip
+    code, found = call(capsys, *command)
+    assert code == 0 and len(found["folders"]) == 2
+
+
+def test_evaluate_scores_the_task_that_the_model_was_trained_on(capsys, store, trained):
+    folder = trained["folders"][0]
+    _, found = call(capsys, "evaluate", folder, "--store", store)
+    assert found["split"] == "dev" and found["n"] == 60
+    assert found["metrics"]["accuracy"] == trained["records"][0]["metrics"]["dev"]["scores"]["accuracy"]
+    _, select = call(capsys, "evaluate", folder, "--split", "select", "--store", store)
+    assert select["n"] == 30
+
+
+def test_predict_reads_lines_jsonl_and_csv_alike(capsys, distilled, tmp_path):
+    folder = distilled["folders"][0]
+    texts = ["the film was great", 'awful plot, "dull"', ""]
+    (tmp_path / "t.txt").write_text("\n".join(texts) + "\n")
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    (tmp_path / "t.csv").write_text("text\n" + "".join('"' + t.replace('"', '""') + '"\n' for t in texts))
+    answers = []
+    for name in ("t.txt", "t.jsonl", "t.csv"):
+        assert main(["predict", folder, str(tmp_path / name)]) == 0
+        answers.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    assert answers[0] == answers[1] == answers[2] and len(answers[0]) == 3
+    for answer in answers[0]:
+        assert sum(answer["probabilities"].values()) == pytest.approx(1.0)
+        assert (
+            answer["probability"] == max(answer["probabilities"].values()) == answer["probabilities"][answer["label"]]
+        )
+
+
+def test_predict_reads_standard_input(distilled):
+    command = [sys.executable, "-m", "featherlight", "predict", distilled["folders"][0], "-"]
+    done = subprocess.run(command, input="good film\n", capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["label"] in ("negative", "positive")
+
+
+def test_report_shows_every_record_and_writes_a_page(capsys, store, distilled, tmp_path):
+    code, found = call(capsys, "report", store, "--html", tmp_path / "r.html")
+    assert code == 0 and {"finetune", "distill", "label"} <= {record["stage"] for record in found["records"]}
+    page = (tmp_path / "r.html").read_text()
+    assert "<svg" in page and "bag 8d" in page and "http-equiv" not in page
+
+
+def test_tasks_gives_rows_and_labels(capsys, sentiment):
+    _, found = call(capsys, "tasks", sentiment)
+    assert found["splits"]["train"]["rows"] == 300 and found["labels"] == ["negative", "positive"]
+    assert "docs" in call(capsys, "tasks")[1]["tasks"]
+
+
+def test_store_lists_and_removes(capsys, tmp_path, distilled):
+    shutil.copytree(distilled["folders"][0], tmp_path / Path(distilled["folders"][0]).name)
+    _, found = call(capsys, "store", "list", "--store", tmp_path)
+    name = found["entries"][0]["name"]
+    assert call(capsys, "store", "remove", name, "--store", tmp_path)[1] == {"removed": [name]}
+    assert call(capsys, "store", "list", "--store", tmp_path)[1] == {"entries": []}
+
+
+def test_set_reaches_every_setting(capsys, store, tiny_encoder, sentiment):
+    _, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", sentiment, "--store", store, *SMALL,
+                    "--set", "schedule=cosine", "--set", "patience=1", "--examples", 60)  # fmt: skip
+    record = found["records"][0]
+    assert record["settings"]["schedule"] == "cosine" and record["settings"]["patience"] == 1
+    assert record["task"]["rows"]["train"] == 60 and len(record["curves"]["loss"]) <= 2 * 3
+
+
+MISTAKES = [
+    (("tasks", "sst"), "no task called 'sst'. Did you mean 'sst2'?"),
+    (("tasks", "nowhere.csv"), "nowhere.csv"),
+    (("finetune", "--model", "nobody/none", "--task", "{task}"), "Use --model minilm"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "0"), "epochs = 0"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--schedule", "triangle"), "'linear', 'cosine'"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--max-length", "20", "--select-metric", "acuracy"), "Did you mean 'accuracy'"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--max-length", "500"), "reads at most 48 tokens"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--text", "txt"), "no column called 'txt'. Did you mean 'text'"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--max-length", "20", "--examples", "999"), "270"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--set", "epoch=1"), "Did you mean 'epochs'"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--seeds", "1,1"), "stands there twice"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--seeds", "x"), "whole numbers"),
+    (("finetune", "--task", "{task}"), "model is missing"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "two"), "--help"),
+    (("distill", "--teacher", "none", "--task", "{task}"), "none: no such folder"),
+    (("distill", "--teacher", "{model}", "--task", "{task}"), "Is this a fine-tuned model"),
+    (("evaluate", "none"), "no such folder"),
+    (("predict", "none", "texts"), "texts: no such file"),
+    (("run", "none.yaml"), "none.yaml: no such file"),
+    (("report", "none"), "none: no such store"),
+    (("store", "remove", "x"), "runs"),
+    (("finetun",), "Did you mean 'finetune'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES, ids=lambda value: "" if isinstance(value, tuple) else value)
+def test_a_mistake_gets_one_clear_message_and_leaves_no_store(
+    capsys, arguments, said, tmp_path, tiny_encoder, sentiment, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    filled = [argument.format(model=tiny_encoder, task=sentiment) for argument in arguments]
+    assert said in error(capsys, *filled)
+    assert list(tmp_path.iterdir()) == []
+    code, found = call(capsys, *filled)
+    assert code == 2 and said in found["error"]
+
+
+def test_a_diverging_run_is_stopped_and_leaves_no_draft(capsys, tiny_encoder, sentiment, tmp_path):
+    command = ("finetune", "--model", tiny_encoder, "--task", sentiment, "--store", tmp_path / "runs", "--epochs", 2,
+               "--max-length", 20, "--learning-rate", "1e30", "--clip", 0, "--precision", "fp32")  # fmt: skip
+    message = error(capsys, *command)
+    assert "step" in message and "Lower --learning-rate" in message
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_label_that_train_lacks_is_named(capsys, tmp_path, tiny_encoder):
+    train = write_csv(tmp_path / "train.csv", [("a film", "x"), ("the plot", "y")] * 20)
+    dev = write_csv(tmp_path / "dev.csv", [("a film", "z")])
+    assert "'z'" in error(capsys, "tasks", tmp_path) and train.exists() and dev.exists()
+
+
+def test_a_crash_is_our_fault_and_says_so(capsys, monkeypatch, sentiment):
+    from featherlight.pipeline import show
+
+    monkeypatch.setattr(show, "load_task", lambda *_, **__: 1 / 0)
+    assert main(["tasks", str(sentiment), "--json"]) == 1
+    captured = capsys.readouterr()
+    assert "a fault of featherlight" in json.loads(captured.out)["error"] and "ZeroDivisionError" in captured.err
+
+
+def loaded_by(code: str) -> set[str]:
+    """The packages that a fresh Python has loaded after some code."""
+    report = f"{code}\nimport sys; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+def test_the_import_and_the_help_load_nothing_heavy():
+    heavy = {"torch", "transformers", "sklearn", "pandas", "datasets", "scipy", "matplotlib"}
+    assert not loaded_by("import featherlight") & (heavy | {"numpy", "pydantic"})
+    help_code = (
+        "from featherlight.cli import main\nassert main(['--help']) == 0\nassert main(['finetune', '--help']) == 0"
+    )
+    assert not loaded_by(help_code) & (heavy | {"numpy"})

@@ -1,0 +1,85 @@
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from featherlight.errors import UserError
+from featherlight.files import cache_folder, hash_files, hash_text, lock, read_json, write_atomically, write_json
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    write_json(path, {"x": 1})
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError):
+        write_atomically(path, b"new")
+    assert read_json(path) == {"x": 1} and os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_written_file_has_the_usual_rights(tmp_path):
+    write_json(tmp_path / "a.json", 1)
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"x": ')
+    with pytest.raises(UserError, match=r"a\.json: not valid JSON"):
+        read_json(tmp_path / "a.json")
+
+
+def test_nan_is_never_written_as_json(tmp_path):
+    with pytest.raises(ValueError):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert not list(tmp_path.iterdir())
+
+
+def test_hashes_see_contents_and_borders(tmp_path):
+    assert hash_text("ab", "c") != hash_text("a", "bc")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    for folder in ("one", "two"):
+        (tmp_path / folder / "f").write_text("same")
+    assert hash_files([tmp_path / "one" / "f"]) == hash_files([tmp_path / "two" / "f"])
+    (tmp_path / "two" / "f").write_text("other")
+    assert hash_files([tmp_path / "one" / "f"]) != hash_files([tmp_path / "two" / "f"])
+
+
+def test_a_lock_makes_the_second_holder_wait(tmp_path):
+    order = []
+    inside, asked = threading.Event(), threading.Event()
+
+    def second():
+        inside.wait()
+        with lock(tmp_path / "l", waiting=lambda: (order.append("waits"), asked.set())):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with lock(tmp_path / "l"):
+        inside.set()
+        assert asked.wait(5)
+        order.append("first")
+    thread.join()
+    assert order == ["waits", "first", "second"]
+
+
+def test_a_lock_is_freed_when_its_holder_is_killed(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from featherlight.files import lock\n"
+        "with lock(Path(sys.argv[1])): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "l")], check=False).returncode == -9
+    with lock(tmp_path / "l", waiting=lambda: pytest.fail("still held")):
+        assert True
+
+
+def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEATHERLIGHT_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path

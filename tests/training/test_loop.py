@@ -1,0 +1,172 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from featherlight.data.batches import Ragged, Tokens, shuffled_batches
+from featherlight.errors import UserError
+from featherlight.training.checkpoint import CHECKPOINT
+from featherlight.training.finetune import LabelObjective, label_loss
+from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.seeds import numpy_generator
+
+ROWS = 23
+
+
+class Toy(nn.Module):
+    """Mean of embeddings and a linear layer; `drop` is the dropout between them."""
+
+    def __init__(self, drop: float = 0.0):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embedding, self.drop, self.out = nn.Embedding(13, 5), nn.Dropout(drop), nn.Linear(5, 3)
+
+    def forward(self, input_ids, attention_mask):
+        kept = attention_mask.unsqueeze(-1).float()
+        mean = (self.embedding(input_ids) * kept).sum(1) / kept.sum(1)
+        return SimpleNamespace(logits=self.out(self.drop(mean)))
+
+
+def toy_data() -> TrainingSet:
+    generator = np.random.default_rng(1)
+    rows = [generator.integers(1, 13, size=generator.integers(1, 9)).tolist() for _ in range(ROWS)]
+    labels = generator.integers(3, size=ROWS)
+    return TrainingSet(Tokens({"input_ids": Ragged.of(rows)}, {"input_ids": 0}), {"labels": labels})
+
+
+def how(**changed) -> Optimisation:
+    settings = {
+        "optimizer": "adamw", "learning_rate": 0.05, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01,
+        "clip": 1.0, "epochs": 3, "batch_size": 7, "batch_tokens": 10_000, "patience": 0, "seed": 4,
+    }  # fmt: skip
+    return Optimisation(**{**settings, **changed})
+
+
+def place(folder) -> Place:
+    return Place("cpu", "fp32", folder)
+
+
+def weights(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_the_loop_does_what_the_same_steps_in_plain_torch_do(tmp_path):
+    data, model, reference = toy_data(), Toy(), Toy()
+    train(model, LabelObjective(), data, None, how=how(weight_decay=0.0), where=place(tmp_path))
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.0)
+    total, step = 12, 0
+    for epoch in range(3):
+        for batch in shuffled_batches(data.tokens.lengths, 7, numpy_generator(4, "order", epoch)):
+            # warm-up over one step, then a straight line down to 0 at step 12
+            optimizer.param_groups[0]["lr"] = 0.05 * (0.0 if step == 0 else (total - step) / (total - 1))
+            loss = label_loss(
+                reference(**data.tokens.batch(batch)).logits, torch.from_numpy(data.targets["labels"][batch])
+            )
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
+            optimizer.step()
+            step += 1
+    assert torch.allclose(weights(model), weights(reference), atol=1e-6)
+
+
+def test_a_batch_cut_by_the_token_budget_gives_the_same_weights(tmp_path):
+    whole, cut = Toy(), Toy()
+    train(whole, LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path / "whole"))
+    train(cut, LabelObjective(), toy_data(), None, how=how(batch_tokens=9), where=place(tmp_path / "cut"))
+    assert not torch.equal(weights(whole), weights(Toy()))
+    assert torch.allclose(weights(whole), weights(cut), atol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta"])
+def test_each_optimizer_brings_the_loss_down(optimizer, tmp_path):
+    rate = 1.0 if optimizer == "adadelta" else 0.05
+    settings = how(optimizer=optimizer, learning_rate=rate, epochs=40, weight_decay=0.0, schedule="constant")
+    progress = train(Toy(), LabelObjective(), toy_data(), None, how=settings, where=place(tmp_path))
+    assert np.mean(progress.loss[-4:]) < 0.7 * np.mean(progress.loss[:4])
+
+
+def test_one_seed_gives_one_result_and_another_seed_another(tmp_path):
+    found = []
+    for number, seed in enumerate((4, 4, 5)):
+        model = Toy(drop=0.3)
+        train(model, LabelObjective(), toy_data(), None, how=how(seed=seed), where=place(tmp_path / str(number)))
+        found.append(weights(model))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
+def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path):
+    seen = {}
+
+    def evaluate(model, epoch):
+        seen[epoch] = weights(model).clone()
+        return {1: 0.2, 2: 0.9, 3: 0.5}[epoch], {}
+
+    model = Toy()
+    progress = train(model, LabelObjective(), toy_data(), evaluate, how=how(), where=place(tmp_path))
+    assert progress.best_epoch == 2
+    assert torch.equal(weights(model), seen[2]) and not torch.equal(seen[2], seen[3])
+
+
+def test_patience_counts_epochs_since_the_best_one(tmp_path):
+    epochs = []
+
+    def evaluate(model, epoch):
+        epochs.append(epoch)
+        return {1: 0.5}.get(epoch, 0.4), {}
+
+    train(Toy(), LabelObjective(), toy_data(), evaluate, how=how(epochs=9, patience=2), where=place(tmp_path))
+    assert epochs == [1, 2, 3]
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 9])
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, tmp_path):
+    class CutOff(LabelObjective):
+        calls = 0
+
+        def __call__(self, model, batch):
+            self.calls += 1
+            if self.calls == stop_at + 1:
+                raise Interrupted
+            return super().__call__(model, batch)
+
+    def evaluate(model, epoch):
+        return float(weights(model).sum()), {"select": {"loss": 0.0}}
+
+    always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
+    whole, resumed = Toy(drop=0.3), Toy(drop=0.3)
+    undisturbed = train(whole, LabelObjective(), toy_data(), evaluate, how=how(), where=place(tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        train(Toy(drop=0.3), CutOff(), toy_data(), evaluate, how=how(), where=always)
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
+    progress = train(resumed, LabelObjective(), toy_data(), evaluate, how=how(), where=always)
+    assert torch.equal(weights(whole), weights(resumed))
+    assert progress.loss == undisturbed.loss and progress.epochs == undisturbed.epochs
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_remedy(tmp_path):
+    class Diverging:
+        calls = 0
+
+        def __call__(self, model, batch):
+            self.calls += 1
+            loss, parts = LabelObjective()(model, batch)
+            return (loss * float("nan") if self.calls == 6 else loss), parts
+
+    with pytest.raises(UserError, match=r"nan at step 6 of 12.*Lower --learning-rate"):
+        train(Toy(), Diverging(), toy_data(), None, how=how(), where=place(tmp_path))
+
+
+def test_only_matrices_decay():
+    from featherlight.training.loop import parameter_groups
+
+    model = Toy()
+    decayed, spared = parameter_groups(model, 0.1)
+    assert {id(p) for p in decayed["params"]} == {id(model.embedding.weight), id(model.out.weight)}
+    assert {id(p) for p in spared["params"]} == {id(model.out.bias)} and spared["weight_decay"] == 0.0
