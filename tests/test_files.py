@@ -19,7 +19,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path, monkeypat
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError):
         write_atomically(path, b"new")
-    assert read_json(path) == {"x": 1} and os.listdir(tmp_path) == ["a.json"]
+    assert read_json(path) == {"x": 1} and [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_a_written_file_has_the_usual_rights(tmp_path):

@@ -19,7 +19,7 @@ def test_a_new_head_has_an_output_per_label(tiny_encoder):
     model, tokenizer = load_encoder(str(tiny_encoder), labels=("a", "b", "c"), max_length=16)
     assert model(**tokenizer("good film", return_tensors="pt")).logits.shape == (1, 3)
     assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
-    assert tokenizer("good " * 40, truncation=True)["input_ids"].__len__() == 16
+    assert len(tokenizer("good " * 40, truncation=True)["input_ids"]) == 16
 
 
 def test_a_regression_has_one_output(tiny_encoder):
@@ -83,7 +83,7 @@ def test_more_tokens_than_positions_are_refused(tiny_encoder):
 
 def test_a_hub_that_does_not_answer_is_said_with_the_local_alternative(monkeypatch):
     monkeypatch.setattr(hub, "reachable", lambda: False)
-    with pytest.raises(UserError, match="hub.*--model minilm"):
+    with pytest.raises(UserError, match=r"hub.*--model minilm"):
         load_encoder("nobody/no-such-model", labels=LABELS, max_length=16)
 
 

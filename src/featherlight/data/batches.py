@@ -27,7 +27,7 @@ class Ragged:
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]]) -> "Ragged":
+    def of(cls, rows: Sequence[Sequence[int] | np.ndarray]) -> "Ragged":
         """Pack lists of integers."""
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
         offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -68,7 +68,9 @@ class Tokens:
     @property
     def lengths(self) -> np.ndarray:
         """int64 [N]: tokens per example, both texts of a pair counted."""
-        return sum((ragged.lengths for name, ragged in self.columns.items() if name.endswith("input_ids")), np.int64(0))
+        texts = [ragged.lengths for name, ragged in self.columns.items() if name.endswith("input_ids")]
+        total: np.ndarray = np.sum(texts, axis=0)
+        return total
 
     def batch(self, indices: np.ndarray) -> dict[str, "Tensor"]:
         """Model inputs, int64 [B, T] each: every column, and a mask beside each column of ids."""

@@ -36,7 +36,7 @@ def resolve_precision(name: str, device: str, *, encoder: bool) -> str:
 def has_bf16(device: str) -> bool:
     """Whether the device has bf16 arithmetic of its own, rather than an emulation."""
     if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device == "cpu":
         return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
     return False

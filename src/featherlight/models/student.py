@@ -41,7 +41,7 @@ class StudentConfig(PretrainedConfig):
 class Student(PreTrainedModel):
     """Base of the students; a subclass names its config and sets `body`: ([B, T, D], mask [B, T]) -> [B, W]."""
 
-    config_class = StudentConfig
+    config_class: type[StudentConfig] = StudentConfig
     main_input_name = "input_ids"
 
     def __init__(self, config: StudentConfig, *, body: nn.Module, width: int):
@@ -50,28 +50,26 @@ class Student(PreTrainedModel):
         self.dropout = nn.Dropout(config.dropout)
         self.body = body
         self.classifier = Classifier(
-            width * (4 if config.pair else 1), config.classifier, config.num_labels, config.dropout
+            width * (4 if config.pair else 1), config.classifier, config.num_labels or 0, config.dropout
         )
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def _init_weights(self, module: nn.Module) -> None:
         """PyTorch's own initial weights: the ones of `transformers` (sd 0.02) are made for encoders."""
-        if hasattr(module, "reset_parameters"):
-            module.reset_parameters()
+        reset = getattr(module, "reset_parameters", None)
+        if callable(reset):
+            reset()
 
     def get_input_embeddings(self) -> nn.Module:
         """The embedding table [V, D]."""
         return self.embedding
 
-    def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replace the embedding table."""
-        self.embedding = value
-
     def vector(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:
         """One vector per text: [B, T] -> [B, W]."""
         if attention_mask is None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
-        sums: Tensor = self.body(self.dropout(self.embedding(input_ids)), attention_mask)
+        embedded = self.dropout(self.embedding(input_ids))
+        sums: Tensor = self.body(embedded, attention_mask)
         return sums
 
     def forward(

@@ -126,7 +126,7 @@ def train(
     model: nn.Module,
     objective: Objective,
     data: TrainingSet,
-    evaluate: Callable[[nn.Module, int], tuple[float, dict[str, Scores]]] | None,
+    evaluate: Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]] | None,
     *,
     how: Optimisation,
     where: Place,
@@ -212,7 +212,7 @@ class Run:
             self.progress.loss.append(loss)
         self.unread.clear()
 
-    def end_epoch(self, evaluate: Callable[[nn.Module, int], tuple[float, dict[str, Scores]]] | None) -> None:
+    def end_epoch(self, evaluate: Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]] | None) -> None:
         """Score the model, keep it if it is the best so far, and make a checkpoint."""
         if self.unread:
             self.read_losses()
