@@ -137,8 +137,7 @@ def train(
     Raises UserError if the loss stops being a number.
     """
     run = Run(model, objective, data, how, where)
-    with track("train", run.total_steps, unit="steps") as advance:
-        advance(run.progress.step)
+    with track("train", run.total_steps - run.progress.step, unit="steps") as advance:
         while run.progress.step < run.total_steps and not run.out_of_patience():
             epoch = run.progress.step // run.steps_per_epoch
             batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
@@ -225,6 +224,7 @@ class Run:
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
                 write_best(self.where.folder, self.bare_model, self.progress.best_step)
+        self.clock = time.monotonic()  # evaluation is no training time
         self.checkpoint()
 
     def checkpoint(self) -> None:
