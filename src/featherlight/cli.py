@@ -5,6 +5,7 @@ Heavy imports sit inside the commands, so that `--help` answers at once.
 
 import inspect
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -56,8 +57,9 @@ def options(cls: type[Settings]) -> Callable[[Command], Command]:
             values = {name: value for name, value in values.items() if value is not None}
             values |= known_settings(cls, parse_overrides(given.pop("overrides")))
             if seeds := given.pop("seeds", ""):
-                values["seeds"] = seed_list(seeds)
-                values.pop("seed", None)
+                if "seed" in values:
+                    raise UserError("--seed and --seeds are both given. Keep one.")
+                values["seed"] = seed_list(seeds)
             command(values=values, **given)
 
         run.__doc__, run.__name__ = command.__doc__, command.__name__
@@ -94,9 +96,11 @@ def plain_type(annotation: Any) -> type:
 def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The overrides, or a UserError for a key that is no setting of the class."""
     for name in values:
-        if name not in cls.model_fields and name != "seeds":
+        if name not in cls.model_fields:
             known = ", ".join(sorted(cls.model_fields))
             raise UserError(f"--set {name}: no such setting. {nearest(name, cls.model_fields)}Known: {known}.")
+        if isinstance(values[name], list):
+            raise UserError(f"--set {name}: one value at a time. Several seeds: --seeds; other lists: a recipe.")
     return values
 
 
@@ -135,7 +139,7 @@ def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_js
     from featherlight.pipeline import plan, show, stages
 
     jobs = plan.jobs_of(stages.FINETUNE, values, {}, store=store, where=COMMAND_LINE)
-    show.trained([job.run() for job in jobs], as_json=as_json)
+    show.trained(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -150,8 +154,7 @@ def distill(
     from featherlight.pipeline import plan, show, stages
 
     jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
-    folders = [job.run() for job in jobs]
-    show.trained([folder for folder in folders if not folder.name.startswith("label-")], as_json=as_json)
+    show.trained(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -167,7 +170,7 @@ def evaluate(
 
     values = {**show.trained_task(folder, values), **values}
     jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    show.evaluated(jobs[0].run(), as_json=as_json)
+    show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 
 
 @app.command()
@@ -201,10 +204,7 @@ def run(
     jobs = plan.plan_recipe(recipe, store=store, common=values)
     if dry_run:
         return show.planned(jobs, as_json=as_json)
-    for number, job in enumerate(jobs, start=1):
-        progress.say(f"[{number}/{len(jobs)}] {job.name}")
-        job.run()
-    show.finished(jobs, as_json=as_json)
+    show.finished(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -246,8 +246,7 @@ def store_remove(
     from featherlight.pipeline import show
     from featherlight.pipeline.store import remove
 
-    remove(store, names)
-    show.removed(names, as_json=as_json)
+    show.removed(remove(store, names), as_json=as_json)
 
 
 @store_app.command("gc")
@@ -272,8 +271,8 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(said(error), 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
         return complain("interrupted; the same command goes on from here.", 130, as_json=as_json)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
         traceback.print_exc()

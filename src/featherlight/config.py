@@ -5,6 +5,7 @@ Knows no stage: the settings classes are `pipeline.settings`.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 from featherlight.errors import UserError, nearest
 
 S = TypeVar("S", bound="Settings")
+SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
 
 
@@ -39,6 +41,8 @@ def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:
 def explain(mistake: Mapping[str, Any], cls: type[Settings]) -> str:
     """One pydantic error as a sentence that names the setting, its bound and what was given."""
     name = ".".join(str(part) for part in mistake["loc"])
+    if mistake["type"] == "value_error":  # of a validator over several settings
+        return str(mistake["msg"]).removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         known = cls.model_fields
         return f"no setting called {name!r}. {nearest(name, known)}Known: {', '.join(sorted(known))}"
@@ -66,17 +70,18 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals:
             raise UserError(f"--set {pair!r}: write it as key=value, for example --set epochs=2.")
-        values[name.strip().replace("-", "_")] = number(yaml.safe_load(text))
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise UserError(f"--set {pair!r}: the value is not valid YAML. Put it in quotes if it is a text.") from None
+        values[name.strip().replace("-", "_")] = number(value)
     return values
 
 
 def number(value: Any) -> Any:
     """YAML 1.1 reads 3e-5 (no dot) as text; people mean the number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
+    if isinstance(value, str) and SMALL_NUMBER.fullmatch(value):
+        return float(value)
     if isinstance(value, list):
         return [number(item) for item in value]
     return value

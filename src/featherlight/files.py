@@ -6,6 +6,7 @@ Knows no task, model or stage. The one room below the command line that reads th
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -39,8 +40,9 @@ def current_umask() -> int:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write value as indented UTF-8 JSON, atomically. NaN is refused: it is not JSON."""
+    """Write value as indented UTF-8 JSON, lists of numbers on one line, atomically. NaN is refused: it is not JSON."""
     text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[\n([-+.\deE,\s]+)\]", lambda numbers: f"[{' '.join(numbers[1].split())}]", text)
     write_atomically(path, (text + "\n").encode())
 
 
@@ -67,10 +69,14 @@ def hash_files(paths: Iterable[Path]) -> str:
     """SHA-256 over the files' names (not their folders) and contents, in the order given."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(hash_text(path.name).encode())
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(hash_text(path.name, hash_file(path)).encode())
     return digest.hexdigest()
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's content, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def cache_folder() -> Path:

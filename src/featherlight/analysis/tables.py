@@ -109,14 +109,20 @@ def tell_apart(records: Sequence[Record]) -> dict[str, str]:
     """A name for each address; models of one name get those settings added in which they differ."""
     names = {}
     for record in records:
-        alike = [other["settings"] for other in records if same_kind(record, other)]
+        alike = [deciding(other) for other in records if same_kind(record, other)]
         differing = [
             f"{key} {value}"
-            for key, value in record["settings"].items()
+            for key, value in deciding(record).items()
             if key != "seed" and any(other.get(key, value) != value for other in alike)
         ]
         names[record["address"]] = ", ".join([record["name"], *differing])
     return names
+
+
+def deciding(record: Record) -> Mapping[str, Any]:
+    """The settings that decided a result: its identity, without paths, device and the like."""
+    found: Mapping[str, Any] = record.get("identity", record["settings"])
+    return found
 
 
 def same_kind(record: Record, other: Record) -> bool:
@@ -201,8 +207,8 @@ def group_seeds(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows that differ in nothing but their seed, together; their order is kept."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        settings = {key: value for key, value in row.record["settings"].items() if key != "seed"}
-        same = [row.record["stage"], row.name, task_of(row.record), row.split, settings]
+        settings = {key: value for key, value in deciding(row.record).items() if key != "seed"}
+        same = [row.record["stage"], row.name, task_of(row.record), row.split, settings, row.record.get("sources")]
         teacher = row.record.get("inputs", {}).get("teacher")
         groups.setdefault(json.dumps([*same, teacher], sort_keys=True), []).append(row)
     return list(groups.values())

@@ -12,7 +12,7 @@ import numpy as np
 from featherlight.data.tables import READERS, Table, read_table
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError, nearest
-from featherlight.files import hash_files, hash_text
+from featherlight.files import hash_file, hash_text
 
 TEXT_NAMES = ("text", "sentence", "sentence1", "content", "review", "document", "body", "comment", "message", "tweet")
 PAIR_NAMES = (  # tried before single texts
@@ -54,8 +54,28 @@ def load_own(
     for split, rows in splits.items():
         empty = sum(not one.strip() for one in rows.first)
         notes += [f"{empty:,} empty texts in {split}"] if empty else []
-    fingerprint = hash_text(hash_files(files.values()), *files, *texts, target, *names)
+    contents = [f"{split} {hash_file(file)}" for split, file in files.items()]
+    fingerprint = hash_text(*contents, *texts, target, kind, *names)
     return TaskData(task, splits, fingerprint, f"files {', '.join(map(str, files.values()))}", tuple(notes))
+
+
+def load_whole(
+    path: Path, *, text: str | None, text_pair: str | None, label: str | None, names: Sequence[str]
+) -> TaskData:
+    """A user's file as one labelled split "dev", for a model that was trained elsewhere.
+
+    names: the model's classes in the order of their ids; empty: a regression. Nothing is cut off, and
+    the file need not hold every class. Raises UserError as `load_own` does.
+    """
+    table = read_table(path)
+    texts, target = find_columns(table, text, text_pair, label)
+    first, *second = (texts_of(table, name) for name in texts)
+    values = labels_of(table, target)
+    labels = class_ids(table, values, names, source="the model") if names else scores_of(table, values)
+    rows = Examples(first, second[0] if second else None, labels, np.arange(len(first)))
+    fingerprint = hash_text(hash_file(path), *texts, target, *names)
+    task = Task(path.stem, texts, tuple(names), metrics_for(names))
+    return TaskData(task, {"dev": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
 
 
 def metrics_for(names: Sequence[str]) -> tuple[str, ...]:
@@ -213,18 +233,18 @@ def examples_of(
     labels = None
     if split != "test" or target in table.columns:
         values = labels_of(table, target)
-        labels = class_ids(table, values, names, train) if names else scores_of(table, values)
+        labels = class_ids(table, values, names, source=str(train.path)) if names else scores_of(table, values)
     return Examples(first, second[0] if second else None, labels, np.arange(len(first)))
 
 
-def class_ids(table: Table, values: Sequence[object], names: Sequence[str], train: Table) -> np.ndarray:
-    """int64 [N]; UserError for a label that train lacks."""
+def class_ids(table: Table, values: Sequence[object], names: Sequence[str], *, source: str) -> np.ndarray:
+    """int64 [N]; UserError for a label that is none of the names, which come from source."""
     ids = {name: index for index, name in enumerate(names)}
     for row, value in enumerate(values):
         if class_name(value) not in ids:
             hint = nearest(class_name(value), ids)
             known = ", ".join(names)
-            raise table.complaint(row, f"no label {class_name(value)!r} in {train.path}. {hint}Labels there: {known}.")
+            raise table.complaint(row, f"no label {class_name(value)!r} in {source}. {hint}Labels there: {known}.")
     return np.array([ids[class_name(value)] for value in values], dtype=np.int64)
 
 

@@ -1,5 +1,6 @@
 """Models and folders in, counts and bytes out. Imports no torch: a model is anything with `parameters()`."""
 
+import contextlib
 import resource
 import sys
 from collections.abc import Iterable
@@ -45,7 +46,17 @@ def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + T
     return sum(path.stat().st_size for path in needed)
 
 
+def forget_peak_memory() -> None:
+    """Start the peak anew, where the system lets a process do so (Linux); elsewhere it counts from the start."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_bytes() -> int:
-    """The most memory that this process has held at once since it started, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux KiB
+    """The most main memory that this process has held at once since `forget_peak_memory`, in bytes."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))

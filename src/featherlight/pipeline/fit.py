@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from featherlight.data.batches import Tokens, tokenise
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
-from featherlight.errors import UserError, pick
+from featherlight.errors import UserError
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
 from featherlight.measurement.latency import time_each
@@ -44,9 +44,14 @@ def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
     return rows if examples is None else cut_stratified(rows, examples, seed)
 
 
+def select_split(data: TaskData) -> str:
+    """The split on which choices are made: select, or the (first) reported one where that was asked for."""
+    return SELECT if SELECT in data.splits else data.task.reported[0]
+
+
 def select_rows(data: TaskData) -> Examples:
-    """The split on which choices are made: select, or the reported one where that was asked for."""
-    return data.splits[SELECT if SELECT in data.splits else data.task.reported[0]]
+    """The rows on which choices are made."""
+    return data.splits[select_split(data)]
 
 
 class Fit:
@@ -66,8 +71,7 @@ class Fit:
         self.out, self.phases = out, phases
         self.device = resolve_device(settings.device)
         self.precision = resolve_precision(settings.precision, self.device, encoder=is_encoder(model))
-        known = {**{name: name for name in data.task.metrics}, **fitting_metrics(data), LOSS: LOSS}
-        self.metric = pick("metric for this task", settings.select_metric or data.task.metrics[0], known)
+        self.metric = known_metric(settings.select_metric, data)
 
     def tokens(self, examples: Examples) -> Tokens:
         """A split as this model's tokens."""
@@ -106,13 +110,11 @@ class Fit:
 
     def refit(self, objective: Objective, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
         """Once more from the same start, on train and select together, for the number of epochs that won."""
-        if SELECT not in self.data.splits:
-            raise UserError("--refit needs a select split of its own; with --select-on dev there is none.")
         self.model.load_state_dict(initial)
         rows = train_rows(self.data, self.settings.examples, self.settings.seed)
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
-        how = replace(optimisation(self.settings), epochs=epochs)
+        how = replace(optimisation(self.settings), epochs=epochs, patience=0)
         progress = train(
             self.model, objective, TrainingSet(self.tokens(both), merged), None, how=how, where=self.place("refit")
         )
@@ -141,7 +143,7 @@ class Fit:
     def best(self, progress: Progress) -> dict[str, Any]:
         """Which epoch was kept, and why."""
         value = -progress.best_score if self.metric == LOSS else progress.best_score
-        split = SELECT if SELECT in self.data.splits else self.data.task.reported[0]
+        split = select_split(self.data)
         return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
 
     def conditions(self) -> dict[str, Any]:
@@ -149,16 +151,18 @@ class Fit:
         return {"device": self.device, "precision": self.precision, "task": describe_task(self.data, self.settings)}
 
     def save(self) -> None:
-        """Write the model folder; checkpoints of the training go."""
+        """Write the model folder."""
         with self.phases("save"), quiet_transformers():
             self.tokenizer.model_max_length = self.settings.max_length
+            self.model.config.pair = self.data.task.is_pair  # so that `predict` knows how many texts to ask for
             self.model.to("cpu").save_pretrained(self.out)
             self.tokenizer.save_pretrained(self.out)
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
-        options = {"device": self.device, "precision": self.precision, "batch_tokens": self.settings.batch_tokens}
-        predictor = Predictor(self.out, **options)  # type: ignore[arg-type]
+        predictor = Predictor(
+            self.out, device=self.device, precision=self.precision, batch_tokens=self.settings.batch_tokens
+        )
         with self.phases("evaluate"):
             metrics = score_splits(predictor, self.data, self.data.task.reported, out=self.out)
         with self.phases("latency"):
@@ -167,7 +171,6 @@ class Fit:
             "metrics": metrics,
             "latency": latency,
             "seconds": self.phases.seconds,
-            "peak_memory_bytes": footprint.peak_memory_bytes(),
             "parameters": footprint.parameters(predictor.model),
             "bytes": footprint.folder_bytes(self.out),
         }
@@ -178,14 +181,12 @@ def optimisation(settings: TrainSettings) -> Optimisation:
     return Optimisation(**{name: getattr(settings, name) for name in Optimisation.__dataclass_fields__})
 
 
-def fitting_metrics(data: TaskData) -> dict[str, str]:
-    """Every metric that can score this task."""
+def known_metric(name: str | None, data: TaskData) -> str:
+    """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
     kind = "numbers" if data.task.is_regression else "classes"
-    return {
-        name: name
-        for name, metric in METRICS.items()
-        if metric.of == kind and (name != "f1" or len(data.task.labels) == 2)
-    }
+    fitting = [metric for metric in METRICS if METRICS[metric].of == kind]
+    known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
+    return pick("metric for this task", name or data.task.metrics[0], {**known, LOSS: LOSS})
 
 
 def joined(first: Examples, second: Examples) -> Examples:

@@ -15,6 +15,7 @@ from featherlight.errors import UserError, nearest, pick
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
+from featherlight.progress import say
 
 ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",)}
 
@@ -31,6 +32,7 @@ class Job:
     folder: Path = field(init=False)
 
     def __post_init__(self) -> None:
+        self.stage.check(self.settings, self.inputs)
         object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs))
 
     @property
@@ -45,13 +47,25 @@ class Job:
         return run_once(self.stage, self.settings, self.inputs, store=self.store)
 
 
+def run_jobs(jobs: Sequence[Job]) -> list[Path]:
+    """Run jobs in their order; the folders of all but the labellings.
+
+    A labelling whose students are all there already is passed over: its logits may have been removed.
+    """
+    folders = []
+    for place, job in enumerate(jobs, start=1):
+        users = [other for other in jobs if job.folder in other.inputs.values()]
+        if job.stage is LABEL and users and all(other.state == "done" for other in users):
+            continue
+        say(f"[{place}/{len(jobs)}] {job.name}")
+        folder = job.run()
+        if job.stage is not LABEL:
+            folders.append(folder)
+    return folders
+
+
 def combinations(values: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]:
-    """Every choice of one item from each list; `seeds` is another name for a list of `seed`."""
-    values = dict(values)
-    if "seeds" in values:
-        if "seed" in values:
-            raise UserError(f"{where}: both seed and seeds are given. Keep one.")
-        values["seed"] = values.pop("seeds")
+    """Every choice of one item from each list."""
     lists = [value if isinstance(value, list) else [value] for value in values.values()]
     for name, items in zip(values, lists, strict=True):
         if not items:
@@ -98,11 +112,11 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         stage = pick_stage(values.pop("stage", name), where)
         fields = stage.settings.model_fields
         unused -= set(fields)
-        fitting = {key: value for key, value in {**shared, **common}.items() if key in fields}
-        fitting = {key: value for key, value in fitting.items() if key not in values or key in common}
-        done[str(name)] = plan_stage(stage, {**values, **fitting}, done, store=store, where=where, name=str(name))
-    if unused - {"seeds"}:
-        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused - {'seeds'})[0]!r}.")
+        given = {key: value for key, value in {**shared, **values}.items() if key in values or key in fields}
+        given |= {key: value for key, value in common.items() if key in fields}
+        done[str(name)] = plan_stage(stage, given, done, store=store, where=where, name=str(name))
+    if unused:
+        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}.")
     return once([job for jobs in done.values() for job in jobs])
 
 
@@ -110,7 +124,12 @@ def section(raw: Any, *, where: str) -> dict[str, Any]:
     """A mapping of settings as YAML gives it, with numbers like 3e-5 read as numbers."""
     if not isinstance(raw, dict):
         raise UserError(f"{where}: write settings as `key: value` lines.")
-    return {str(key).replace("-", "_"): number(value) for key, value in raw.items()}
+    values = {str(key).replace("-", "_"): number(value) for key, value in raw.items()}
+    if "seeds" in values:
+        if "seed" in values:
+            raise UserError(f"{where}: both seed and seeds are given. Keep one.")
+        values["seed"] = values.pop("seeds")
+    return values
 
 
 def pick_stage(name: Any, where: str) -> Stage:
@@ -140,13 +159,13 @@ def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence
         raise UserError(f"{where}: {role} is missing: name an earlier stage or a model folder.")
     named = values.pop(role)
     folders: list[Path] = []
-    for name in named if isinstance(named, list) else [named]:
+    for name in map(str, named if isinstance(named, list) else [named]):
         if name in done:
             folders += [job.folder for job in done[name] if job.stage is not LABEL]
-        elif Path(str(name)).is_dir():
-            folders.append(Path(str(name)))
+        elif Path(name).is_dir():
+            folders.append(Path(name))
         else:
-            raise UserError(f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(str(name), done)}")
+            raise UserError(f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, done)}")
     return folders
 
 

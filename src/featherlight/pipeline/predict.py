@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from featherlight.data.tables import READERS, read_table
 from featherlight.errors import UserError
 from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.settings import RunSettings
@@ -22,11 +23,13 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     """Predict each text of a file, of standard input ("-"), or of a person at a terminal."""
     if source != "-" and not Path(source).is_file():
         raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
-    options = {"device": settings.device, "precision": settings.precision, "batch_tokens": settings.batch_tokens}
-    predictor = Predictor(folder, **options)  # type: ignore[arg-type]
+    predictor = Predictor(
+        folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens
+    )
     if source == "-" and sys.stdin.isatty():
         return ask(predictor)
-    rows = iter(table_rows(Path(source)) if Path(source).suffix in (".jsonl", ".csv", ".tsv") else text_rows(source))
+    is_table = Path(source).suffix.lower() in READERS
+    rows = iter(table_rows(Path(source)) if is_table else text_rows(source))
     while part := list(islice(rows, AT_ONCE)):
         for answer in answers(predictor, part):
             print(json.dumps(answer, ensure_ascii=False), flush=False)
@@ -67,8 +70,6 @@ def text_rows(source: str) -> Iterator[Row]:
 
 def table_rows(path: Path) -> Iterator[Row]:
     """Columns `text` and, where there is one, `text_pair`."""
-    from featherlight.data.tables import read_table
-
     table = read_table(path)
     if "text" not in table.columns:
         raise UserError(f"{path}: no column `text`. It has: {', '.join(table.columns)}.")
@@ -76,14 +77,14 @@ def table_rows(path: Path) -> Iterator[Row]:
     for number, (text, pair) in enumerate(zip(table.column("text"), pairs, strict=True)):
         if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
             raise table.complaint(number, "text and text_pair must be strings")
+        if (pair is None) != (pairs[0] is None):
+            raise table.complaint(number, "some rows have a second text and some have none. Give all rows two, or one")
         yield text, pair
 
 
 def answers(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
-    if seconds and len(seconds) < len(rows):
-        raise UserError("some rows have a second text and some have none.")
     logits = predictor([first for first, _ in rows], seconds or None)
     if not predictor.labels:
         return [{"value": float(value)} for value in logits]

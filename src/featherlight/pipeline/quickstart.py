@@ -8,10 +8,10 @@ from typing import Any
 from featherlight.analysis.report import print_tables, write_report
 from featherlight.config import build
 from featherlight.files import read_json
-from featherlight.pipeline.plan import Job, jobs_of
+from featherlight.pipeline.plan import Job, jobs_of, run_jobs
 from featherlight.pipeline.settings import QuickstartSettings
 from featherlight.pipeline.show import print_json
-from featherlight.pipeline.stages import DISTILL, FINETUNE, LABEL
+from featherlight.pipeline.stages import DISTILL, FINETUNE
 from featherlight.pipeline.store import RECORD
 from featherlight.progress import say
 
@@ -24,8 +24,8 @@ STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "max_length": 64}
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
     """Fine-tune, distil twice, and write what came of it to standard output, report.md and report.html."""
     start = time.monotonic()
-    jobs = [job for job in quickstart_jobs(values, store=store) if job.stage is not LABEL]
-    records = [read_json(job.folder / RECORD) for job in jobs]
+    folders = run_jobs(quickstart_jobs(values, store=store))
+    records = [read_json(folder / RECORD) for folder in folders]
     pages = {"html": store / "report.html", "markdown": store / "report.md"}
     write_report(records, title=TITLE, headline=True, **pages)
     say(f"{time.monotonic() - start:.0f} s")
@@ -33,14 +33,12 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
         return print_json({"records": records, **{kind: str(path) for kind, path in pages.items()}})
     print_tables(records, headline=True)
     print(f"\nThe same with figures: {pages['html']}, {pages['markdown']}")
-    print(f"Try a model:           featherlight predict {jobs[-1].folder}")
+    print(f"Try a model:           featherlight predict {folders[-1]}")
 
 
 def quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
-    """The stages of the quickstart, all of them done when this returns."""
+    """The stages of the quickstart, in order."""
     common = {"task": "docs", **build(QuickstartSettings, values, where=WHERE).model_dump()}
     teacher = jobs_of(FINETUNE, {**common, **TEACHER}, {}, store=store, where=WHERE)
     students = jobs_of(DISTILL, {**common, **STUDENT}, {"teacher": teacher[0].folder}, store=store, where=WHERE)
-    for job in (jobs := [*teacher, *students]):
-        job.run()
-    return jobs
+    return [*teacher, *students]

@@ -4,9 +4,9 @@ The command line, recipes, addresses and records all read these classes. Imports
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from featherlight.config import RESULT, Settings
 
@@ -34,7 +34,6 @@ class TaskSettings(Settings):
     label: str | None = setting(None, "Own file: the column that holds the label or score.")
     kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
     dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
-    examples: int | None = setting(None, "Cut train down to this many rows, stratified, by seed.", ge=2)
     select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
 
 
@@ -43,12 +42,19 @@ class RunSettings(Settings):
 
     device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
     precision: Precision = setting("auto", "auto: bf16 for encoders where the device has it, fp32 for students.")
-    batch_tokens: int = setting(4096, "Most padded tokens in one forward pass.", ge=1)
+    batch_tokens: int = free(4096, "Most padded tokens in one forward pass.", ge=1)
 
 
-class TrainSettings(TaskSettings, RunSettings):
+class RowSettings(TaskSettings):
+    """Which rows of train a stage sees."""
+
+    examples: int | None = setting(None, "Cut train down to this many rows, stratified, by seed.", ge=2)
+
+
+class TrainSettings(RowSettings, RunSettings):
     """Settings of the training loop."""
 
+    batch_tokens: int = setting(4096, "Most padded tokens in one forward pass; a batch above it is summed up.", ge=1)
     seed: int = setting(1, "Seed of initial weights, order, dropout and the cut of --examples.", ge=0, lt=2**31)
     max_length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
     epochs: int = setting(3, "Passes over train.", ge=1)
@@ -64,6 +70,13 @@ class TrainSettings(TaskSettings, RunSettings):
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
 
+    @model_validator(mode="after")
+    def refit_needs_select(self) -> Self:
+        """A refit adds the rows of select to train; where dev was selected on, there are none."""
+        if self.refit and self.select_on == "dev":
+            raise ValueError("refit fits on train and select together; with select_on dev there is no select split")
+        return self
+
 
 class FinetuneSettings(TrainSettings):
     """Settings of one fine-tuning of an encoder on one task."""
@@ -73,10 +86,15 @@ class FinetuneSettings(TrainSettings):
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
 
 
-class LabelSettings(TaskSettings, RunSettings):
+class LabelSettings(RowSettings, RunSettings):
     """Settings of the stage that stores a teacher's logits for the texts of a task."""
 
     seed: int = setting(1, "Seed of the cut of --examples.", ge=0, lt=2**31)
+
+
+# Chosen on the select split of SST-2; the temperature agrees with section 6.1.3 of the thesis on featherweight models.
+BAG = {"loss": "kl", "temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}
+ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
 
 
 class DistillSettings(TrainSettings):
@@ -97,18 +115,32 @@ class DistillSettings(TrainSettings):
     loss: Literal["mse", "kl", "ce"] = setting("mse", "Distance between the student's and the teacher's logits.")
     temperature: float = setting(2.0, "Softening of both distributions for kl and ce; 1 means none.", gt=0)
 
-    epochs: int = setting(10, "Passes over train.", ge=1)
+    epochs: int = setting(8, "Passes over train.", ge=1)
     batch_size: int = setting(50, "Examples per optimiser step.", ge=1)
     batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
     optimizer: Literal["adamw", "adam", "adadelta"] = setting("adam", "Update rule.")
     learning_rate: float = setting(1e-3, "Peak learning rate.", gt=0)
     weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in(cls, given: Any) -> Any:
+        """What suits the student and the optimiser, where nothing else was asked for."""
+        if not isinstance(given, dict):
+            return given
+        suited = dict(BAG) if given.get("student") == "bag" else {}
+        if given.get("optimizer") == "adadelta":
+            suited["learning_rate"] = ADADELTA_RATE
+        if "loss" in given and given["loss"] != suited.get("loss"):
+            suited.pop("temperature", None)
+        return {**suited, **given}
+
 
 class EvaluateSettings(TaskSettings, RunSettings):
     """Settings of one evaluation of a model folder."""
 
     split: str = setting("dev", "Split to score; `dev` is the task's reported split.")
+    whole: bool = setting(False, "Own file: score all its rows, rather than the dev split cut off it.")
 
 
 class RecipeSettings(Settings):

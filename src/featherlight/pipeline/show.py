@@ -11,6 +11,7 @@ from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError
 from featherlight.files import read_json
+from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
 
 if TYPE_CHECKING:
@@ -29,13 +30,15 @@ def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD)
     for name in rows[0] if rows else ():
         numeric = all(isinstance(row[name], int | float) for row in rows)
         table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(f"{value:,}" if isinstance(value, int) else str(value) for value in row.values()))
+        # Text: a name in brackets would be read as a style.
+        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
     Console(soft_wrap=False).print(table)
 
 
@@ -148,16 +151,22 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The task settings of a folder's own training, for a command that names no task."""
-    if "task" in values:
+    """The task settings of a folder's own training, for a command that names no task.
+
+    Another file of the user's is scored whole: it was not made to train on.
+    """
+    if "task" in values and not Path(values["task"]).is_file():
         return {}
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
-    if not (folder / RECORD).exists():
+    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+    settings = record.get("settings", {})
+    if "task" in values:
+        same = Path(values["task"]).resolve() == Path(settings.get("task", "")).resolve()
+        return {} if same else {"whole": True}
+    if "task" not in settings:
         raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
-    settings = read_json(folder / RECORD)["settings"]
-    names = ("task", "data", "text", "text_pair", "label", "kind", "dev", "select_on")
-    return {name: settings[name] for name in names if settings.get(name) is not None}
+    return {name: settings[name] for name in TaskSettings.model_fields if settings.get(name) is not None}
 
 
 def evaluated(folder: Path, *, as_json: bool) -> None:
@@ -184,11 +193,11 @@ def planned(jobs: Sequence["Job"], *, as_json: bool) -> None:
     print_rows(rows)
 
 
-def finished(jobs: Sequence["Job"], *, as_json: bool) -> None:
+def finished(folders: Sequence[Path], *, as_json: bool) -> None:
     """The results of a recipe."""
-    records = read_records([job.folder for job in jobs])
+    records = read_records(folders)
     if as_json:
-        return print_json({"folders": [str(job.folder) for job in jobs], "records": records})
+        return print_json({"folders": [str(folder) for folder in folders], "records": records})
     show_records(records)
 
 
@@ -198,7 +207,10 @@ def report(store: Path, *, html: Path | None, as_json: bool) -> None:
 
     records = collect(store)
     if html is not None:
-        write_report(records, html=html, markdown=None, title=f"Results in {store}")
+        try:
+            write_report(records, html=html, markdown=None, title=f"Results in {store}")
+        except OSError as error:
+            raise UserError(f"--html {html}: cannot be written ({error.strerror}). Name a file.") from None
     if as_json:
         return print_json({"records": records, **({"html": str(html)} if html else {})})
     show_records(records)

@@ -8,26 +8,30 @@ from typing import Any
 import numpy as np
 from safetensors.torch import load_file, save_file
 
+from featherlight.data.own import load_whole
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, TaskData
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
 from featherlight.errors import UserError
+from featherlight.files import hash_file, hash_text
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.device import resolve_device, resolve_precision
-from featherlight.models.embeddings import vectors_from_teacher
-from featherlight.models.load import fingerprint, head_options, load_checkpoint, load_encoder
+from featherlight.models.embeddings import check_width, vectors_from_teacher
+from featherlight.models.load import fingerprint, head_options, load_checkpoint, load_encoder, read_json_object
 from featherlight.models.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
 from featherlight.models.tokenizers import student_tokenizer
-from featherlight.pipeline.fit import Fit, describe_task, score_splits, select_rows, train_rows
+from featherlight.pipeline.fit import Fit, describe_task, known_metric, score_splits, select_rows, train_rows
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
     DistillSettings,
     EvaluateSettings,
     FinetuneSettings,
     LabelSettings,
+    RowSettings,
     RunSettings,
     TaskSettings,
+    TrainSettings,
 )
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.training.finetune import LabelObjective
@@ -35,7 +39,9 @@ from featherlight.training.loop import Objective
 from featherlight.training.seeds import seed_torch
 
 LOGITS = "logits.safetensors"
-TASK_OPTIONS = ("data", "text", "text_pair", "label", "kind", "dev", "select_on")
+TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
+TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
+STUDENT_TYPE = "featherlight-"
 
 
 def task_data(settings: TaskSettings) -> TaskData:
@@ -51,8 +57,16 @@ def cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
 
 
 def data_source(settings: TaskSettings) -> Mapping[str, str]:
-    """A hash of the rows: where they lie and what the task is called do not matter."""
+    """A hash of the rows and what their columns mean: where they lie and what the task is called do not matter."""
     return {"task": task_data(settings).fingerprint}
+
+
+def evaluate_sources(settings: EvaluateSettings) -> Mapping[str, str]:
+    """The same; a whole file is hashed as it is, for how it reads depends on the model."""
+    if not settings.whole:
+        return data_source(settings)
+    columns = (settings.text or "", settings.text_pair or "", settings.label or "")
+    return {"file": hash_text(hash_file(Path(settings.task)), *columns)}
 
 
 def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
@@ -61,14 +75,15 @@ def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
 
 
 def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
-    """What can change the result: own files and local models count by their contents, not by their paths."""
-    identity: dict[str, Any] = settings.identity()
-    identity["precision"] = precision_of(settings, encoder=encoder)
-    identity.pop("task")
-    identity.pop("model", None)
-    if identity.get("examples") is None:
-        identity.pop("examples", None)
-    return identity
+    """What can change the result; what the sources say by content (rows, columns, weights) is left to them."""
+    identity = {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
+    return {**identity, "precision": precision_of(settings, encoder=encoder)}
+
+
+def distill_identity(settings: DistillSettings, inputs: Inputs) -> dict[str, Any]:
+    """Like `resolved`, without settings of a loss that has no part in it."""
+    unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if settings.loss == "mse" else set()
+    return {name: value for name, value in resolved(settings, encoder=False).items() if name not in unused}
 
 
 def precision_of(settings: RunSettings, *, encoder: bool) -> str:
@@ -78,7 +93,10 @@ def precision_of(settings: RunSettings, *, encoder: bool) -> str:
 
 def is_student(folder: Path) -> bool:
     """Whether a model folder holds a student; a folder that is only planned is told by its name."""
-    return folder.name.startswith("distill-")
+    config = folder / "config.json"
+    if not config.exists():
+        return folder.name.startswith("distill-")
+    return str(read_json_object(config).get("model_type")).startswith(STUDENT_TYPE)
 
 
 def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -142,10 +160,14 @@ def numpy_tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
+def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
+    """A model folder as a function, computing where and how the settings say."""
+    return Predictor(folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens)
+
+
 def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
     """A model folder as a function, after a check that it answers this task's question."""
-    options = {"device": settings.device, "precision": settings.precision, "batch_tokens": settings.batch_tokens}
-    predictor = Predictor(folder, **options)  # type: ignore[arg-type]
+    predictor = predictor_of(folder, settings)
     if predictor.labels != data.task.labels:
         raise UserError(
             f"{folder} answers with {list(predictor.labels) or 'a number'}, but the labels of task {data.task.name} "
@@ -160,7 +182,6 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
     phases = Phases()
     with phases("load"):
         data = task_data(settings)
-        check_loss_fits(settings.loss, regression=data.task.is_regression)
         model, tokenizer = new_student(settings, data, inputs["teacher"])
         targets = label_targets(data, settings)
         objective: Objective = LabelObjective()
@@ -219,7 +240,11 @@ def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[
     """Score a model folder on a split."""
     phases = Phases()
     with phases("load"):
-        data = task_data(settings)
+        if settings.whole:
+            columns = {"text": settings.text, "text_pair": settings.text_pair, "label": settings.label}
+            data = load_whole(Path(settings.task), names=predictor_of(inputs["model"], settings).labels, **columns)
+        else:
+            data = task_data(settings)
         predictor = checked_predictor(inputs["model"], data, settings)
         splits = splits_named(data, settings.split)
     with phases("evaluate"):
@@ -243,19 +268,49 @@ def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
     raise UserError(f"task {data.task.name} has no split {name!r}. It has: {', '.join(data.splits)}.")
 
 
+def check_training(settings: TrainSettings, inputs: Inputs) -> None:
+    """What can be known to be wrong before anything is computed."""
+    data = task_data(settings)
+    train_rows(data, settings.examples, settings.seed)
+    known_metric(settings.select_metric, data)
+
+
+def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
+    """The same, and whether loss and width fit task and teacher."""
+    check_training(settings, inputs)
+    if settings.alpha < 1:
+        check_loss_fits(settings.loss, regression=task_data(settings).task.is_regression)
+    config = inputs["teacher"] / "config.json"
+    if settings.start == "teacher" and config.exists():
+        described = read_json_object(config)
+        width = described.get("embedding_size") or described.get("hidden_size") or described.get("dim")
+        check_width(settings.dim, int(width or settings.dim))
+
+
 FINETUNE = Stage(
-    "finetune", 1, FinetuneSettings, finetune_sources, lambda s, _: resolved(s, encoder=True), run_finetune
+    "finetune",
+    1,
+    FinetuneSettings,
+    finetune_sources,
+    lambda settings, inputs: resolved(settings, encoder=True),
+    run_finetune,
+    check_training,
 )
 LABEL = Stage(
-    "label", 1, LabelSettings, data_source, lambda s, i: resolved(s, encoder=not is_student(i["teacher"])), run_label
+    "label",
+    1,
+    LabelSettings,
+    data_source,
+    lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["teacher"])),
+    run_label,
 )
-DISTILL = Stage("distill", 1, DistillSettings, data_source, lambda s, _: resolved(s, encoder=False), run_distill)
+DISTILL = Stage("distill", 1, DistillSettings, data_source, distill_identity, run_distill, check_distillation)
 EVALUATE = Stage(
     "evaluate",
     1,
     EvaluateSettings,
-    data_source,
-    lambda s, i: resolved(s, encoder=not is_student(i["model"])),
+    evaluate_sources,
+    lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["model"])),
     run_evaluate,
 )
 STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, EVALUATE)}
@@ -263,6 +318,6 @@ STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, EVALUATE)}
 
 def label_settings(settings: DistillSettings) -> LabelSettings:
     """The labelling that a distillation needs: one for all students and seeds that see the same texts."""
-    same = {name: getattr(settings, name) for name in TaskSettings.model_fields}
+    same = {name: getattr(settings, name) for name in (*RowSettings.model_fields, "device", "precision")}
     seed = settings.seed if settings.examples is not None else 1
-    return LabelSettings(**same, seed=seed, device=settings.device)
+    return LabelSettings(**same, seed=seed)

@@ -7,8 +7,9 @@ is complete and holds `record.json`; unfinished work stands in a draft that a la
 import os
 import re
 import shutil
+import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from featherlight.files import lock, read_json, write_json
 from featherlight.progress import say
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
-DRAFT, LOCKS, RECORD = ".draft-", ".locks", "record.json"
+DRAFT, DOOMED, LOCKS, RECORD = ".draft-", ".doomed-", ".locks", "record.json"
 Inputs = Mapping[str, Path]
 
 
@@ -32,6 +33,7 @@ class Stage:
     sources: settings -> content hashes of what the stage reads besides its inputs (data, weights).
     identity: settings -> what of them can change the result, with every `auto` resolved.
     run: (settings, inputs, out) -> the stage's part of the record; writes its files into out.
+    check: raises UserError for settings that cannot work, before anything is computed.
     """
 
     name: str
@@ -40,19 +42,34 @@ class Stage:
     sources: Callable[[Any], Mapping[str, str]]
     identity: Callable[[Any, Inputs], Mapping[str, Any]]
     run: Callable[[Any, Inputs, Path], dict[str, Any]]
+    check: Callable[[Any, Inputs], None] = lambda settings, inputs: None
+
+
+def identify(stage: Stage, settings: Settings, inputs: Inputs) -> dict[str, Any]:
+    """All that decides a result, and its address, as a record states it.
+
+    The address is equal on every machine on which `auto` means the same precision.
+    """
+    decides = {
+        "stage": stage.name,
+        "version": stage.version,
+        "identity": dict(stage.identity(settings, inputs)),
+        "sources": dict(stage.sources(settings)),
+        "inputs": {role: address_of(folder) for role, folder in inputs.items()},
+    }
+    return {"address": f"{stage.name}-{digest(decides)}", **decides}
 
 
 def address(stage: Stage, settings: Settings, inputs: Inputs) -> str:
-    """The name of the folder that holds stage(settings, inputs); equal on every machine."""
-    given = {role: address_of(folder) for role, folder in inputs.items()}
-    parts = (stage.version, stage.identity(settings, inputs), stage.sources(settings), given)
-    return f"{stage.name}-{digest(stage.name, *parts)}"
+    """The name of the folder that holds stage(settings, inputs)."""
+    return str(identify(stage, settings, inputs)["address"])
 
 
 def address_of(folder: Path) -> str:
     """A store folder's own name; for any other model folder a hash of its contents."""
     from featherlight.models.load import fingerprint
 
+    folder = folder.resolve()
     if ADDRESS.fullmatch(folder.name):
         record = folder / RECORD
         if not folder.exists():
@@ -70,43 +87,49 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path) -
     If another process computes it now, this one waits for it. A UserError leaves the store as it was;
     after any other end (a kill, a crash) the next call goes on from what the draft holds.
     """
-    name = address(stage, settings, inputs)
+    head = identify(stage, settings, inputs)
+    name = str(head["address"])
     done, draft = store / name, store / (DRAFT + name)
     if done.exists():
         say(f"{name}: done before")
         return done
     with writable(store), lock(store / LOCKS / name, waiting=lambda: say(f"{name}: waiting for another process")):
         if not done.exists():
-            say(f"{name}: {'going on' if draft.exists() else 'starting'}")
+            new = not draft.exists()
+            say(f"{name}: {'starting' if new else 'going on'}")
             draft.mkdir(exist_ok=True)
             try:
-                write_record(stage, settings, inputs, name=name, out=draft)
+                write_record(stage, settings, inputs, head=head, out=draft)
             except UserError:
-                shutil.rmtree(draft)
+                if new:
+                    shutil.rmtree(draft)
                 raise
             adopt(draft, done)
     return done
 
 
-def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, name: str, out: Path) -> None:
-    """Run the stage and write record.json."""
+def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
+    """Run the stage and write record.json. head: what `identify` said before the run."""
+    from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes
     from featherlight.pipeline.record import environment
 
+    forget_peak_memory()
     found = stage.run(settings, inputs, out)
-    head = {
-        "stage": stage.name,
-        "version": stage.version,
-        "address": name,
+    record = {
+        **head,
         "settings": settings.model_dump(mode="json"),
-        "sources": dict(stage.sources(settings)),
-        "inputs": {role: address_of(folder) for role, folder in inputs.items()},
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **found,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "environment": environment(),
     }
-    write_json(out / RECORD, {**head, **found, "environment": environment()})
+    write_json(out / RECORD, record)
 
 
 def adopt(draft: Path, done: Path) -> None:
-    """Give a draft its final name, after everything in it has reached the disk."""
+    """Give a draft its final name: hidden files (checkpoints) go, and the rest has reached the disk."""
+    for scratch in draft.glob(".*"):
+        shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
     for path in [*draft.rglob("*"), draft]:
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -122,8 +145,7 @@ def writable(store: Path) -> Iterator[None]:
     new = not store.exists()
     try:
         (store / LOCKS).mkdir(parents=True, exist_ok=True)
-        (store / LOCKS / ".try").touch()
-        (store / LOCKS / ".try").unlink()
+        tempfile.TemporaryFile(dir=store / LOCKS).close()
     except OSError as error:
         raise UserError(f"the store {store} cannot be written: {error.strerror}. Name another with --store.") from None
     try:
@@ -149,50 +171,45 @@ def entries(store: Path) -> list[dict[str, Any]]:
     return found
 
 
-def remove(store: Path, names: list[str]) -> None:
-    """Delete results and drafts by name; an unknown name deletes nothing at all."""
+def remove(store: Path, names: Sequence[str]) -> list[str]:
+    """Delete results and drafts by name; those that are gone. An unknown name deletes nothing at all."""
     known = {entry["name"] for entry in entries(store)}
     for name in names:
         if name not in known:
-            raise UserError(
-                f"{store} holds no {name!r}. `featherlight store list --store {store}` shows what it holds."
-            )
-    for name in names:
-        for folder in (store / name, store / (DRAFT + name)):
-            if folder.exists():
-                delete(store, folder)
+            raise UserError(f"{store} holds no {name!r}. See `featherlight store list --store {store}`.")
+    return [name for name in names if delete(store, name, store / name, store / (DRAFT + name))]
 
 
 def collect_garbage(store: Path) -> list[str]:
-    """Delete drafts that nobody works on, and stored teacher logits whose teacher is gone; their names."""
-    gone = []
-    present = {entry["name"] for entry in entries(store) if entry["state"] == "done"}
-    for entry in entries(store):
-        if entry["state"] == "unfinished":
-            folder = store / (DRAFT + entry["name"])
-        elif entry["name"].startswith("label-"):
-            teacher = read_json(store / entry["name"] / RECORD)["inputs"]["teacher"]
-            if not ADDRESS.fullmatch(teacher) or teacher in present:
-                continue
-            folder = store / entry["name"]
-        else:
-            continue
-        if delete(store, folder):
-            gone.append(entry["name"])
+    """Delete drafts that nobody works on, and teacher logits that neither a result nor a teacher here uses."""
+    found = entries(store)
+    done = {entry["name"] for entry in found if entry["state"] == "done"}
+    inputs = {name: read_json(store / name / RECORD).get("inputs", {}) for name in done}
+    used = {address for given in inputs.values() for address in given.values()}
+    gone = [entry["name"] for entry in found if entry["state"] == "unfinished"]
+    gone = [name for name in gone if delete(store, name, store / (DRAFT + name))]
+    for name in sorted(done):
+        idle = name.startswith("label-") and name not in used and inputs[name].get("teacher") not in done
+        if idle and delete(store, name, store / name):
+            gone.append(name)
+    for doomed in store.glob(DOOMED + "*"):
+        shutil.rmtree(doomed)
     return gone
 
 
-def delete(store: Path, folder: Path) -> bool:
-    """Delete a folder unless a process is at work on it; it loses its final name first."""
+def delete(store: Path, name: str, *folders: Path) -> bool:
+    """Delete folders of a name unless a process is at work on them; each loses its final name first."""
     from filelock import FileLock, Timeout
 
-    name = folder.name.removeprefix(DRAFT)
     (store / LOCKS).mkdir(exist_ok=True)
     try:
         with FileLock(store / LOCKS / name, timeout=0):
-            doomed = store / f".doomed-{name}"
-            folder.rename(doomed)
-            shutil.rmtree(doomed)
+            for folder in folders:
+                if folder.exists():
+                    doomed = store / f"{DOOMED}{name}"
+                    shutil.rmtree(doomed, ignore_errors=True)
+                    folder.rename(doomed)
+                    shutil.rmtree(doomed)
     except Timeout:
         say(f"{name}: a process is at work on it; left alone")
         return False
