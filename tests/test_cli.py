@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import write_csv
+from conftest import sentences, write_csv
 from featherlight import hub
 from featherlight.cli import main
 
@@ -244,3 +244,104 @@ def test_the_import_and_the_help_load_nothing_heavy():
         "from featherlight.cli import main\nassert main(['--help']) == 0\nassert main(['finetune', '--help']) == 0"
     )
     assert not loaded_by(help_code) & (heavy | {"numpy"})
+
+
+def test_another_file_is_scored_whole(capsys, store, trained, tmp_path):
+    other = write_csv(tmp_path / "other.csv", [("the film was good", "positive"), ("a lovely story", "positive")])
+    _, found = call(capsys, "evaluate", trained["folders"][0], "--task", other, "--store", store)
+    assert found["n"] == 2 and found["split"] == "dev"
+
+
+def test_refit_trains_on_train_and_select_for_the_epochs_that_won(capsys, store, trained, sentiment):
+    _, found = call(capsys, "distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bag",
+                    "--dim", 6, "--store", store, *SMALL, "--set", "patience=1", "--epochs", 4, "--refit")  # fmt: skip
+    record = found["records"][0]
+    refit = record["refit"]
+    assert refit["rows"] == 300 and refit["epochs"] == record["best"]["epoch"]
+    assert len(refit["curves"]["loss"]) == refit["epochs"] * 12
+
+
+def test_selecting_on_dev_leaves_train_whole_and_is_recorded(capsys, store, tiny_encoder, sentiment):
+    _, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", sentiment, "--store", store, *SMALL,
+                    "--select-on", "dev")  # fmt: skip
+    record = found["records"][0]
+    assert record["task"]["rows"] == {"train": 300, "dev": 60} and record["best"]["split"] == "dev"
+    assert any("--select-on dev" in note for note in record["task"]["notes"])
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """A regression on pairs: the share of words that both texts have."""
+    rows = []
+    for text, _ in sentences(200, seed=9):
+        words = text.split()
+        half = words[: len(words) // 2 + 1]
+        rows.append({"text": text, "text_pair": " ".join(half), "label": len(set(half)) / len(set(words))})
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_a_regression_on_pairs_goes_all_the_way(capsys, store, tiny_encoder, pairs, tmp_path):
+    _, teacher = call(capsys, "finetune", "--model", tiny_encoder, "--task", pairs, "--store", store, *SMALL)
+    assert teacher["records"][0]["task"]["labels"] == [] and "pearson" in teacher["summary"]
+    folder = teacher["folders"][0]
+    _, student = call(capsys, "distill", "--teacher", folder, "--task", pairs, "--student", "bilstm", "--dim", 6,
+                      "--hidden", 7, "--store", store, *SMALL)  # fmt: skip
+    for model in (folder, student["folders"][0]):
+        assert main(["predict", model, str(pairs)]) == 0
+        answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(answers) == 200 and set(answers[0]) == {"value"}
+        single = tmp_path / "single.txt"
+        single.write_text("one text\n")
+        assert "reads two texts" in error(capsys, "predict", model, single)
+
+
+DAMAGE = {
+    "config.json": "{}",
+    "tokenizer.json": "{}",
+    "record.json": "{}",
+}
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_folder_gets_a_message(capsys, distilled, sentiment, tmp_path, name):
+    folder = shutil.copytree(distilled["folders"][0], tmp_path / "damaged")
+    (folder / name).write_text(DAMAGE[name])
+    said = error(capsys, "evaluate", folder, "--store", tmp_path / "runs")
+    assert str(folder) in said
+
+
+def test_a_folder_without_its_vocabulary_is_refused(capsys, trained, tmp_path):
+    folder = shutil.copytree(trained["folders"][0], tmp_path / "copy")
+    (folder / "tokenizer.json").unlink()
+    assert "no tokenizer" in error(capsys, "predict", folder, __file__)
+
+
+def test_a_recipe_runs_and_then_is_done(capsys, tmp_path, tiny_encoder, sentiment):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(
+        f"common: {{task: {sentiment}, max_length: 20, epochs: 1}}\n"
+        f"stages:\n  teacher: {{stage: finetune, model: {tiny_encoder}}}\n"
+        "  student: {stage: distill, teacher: teacher, student: bag, vocabulary: 50, dim: [3, 4]}\n"
+    )
+    runs = tmp_path / "runs"
+    before = call(capsys, "run", recipe, "--dry-run", "--store", runs)[1]["jobs"]
+    assert [job["state"] for job in before] == ["to do"] * 4
+    _, found = call(capsys, "run", recipe, "--store", runs)
+    assert {Path(folder).name for folder in found["folders"]} == {
+        j["address"] for j in before if "label" not in j["address"]
+    }
+    after = call(capsys, "run", recipe, "--dry-run", "--store", runs)[1]["jobs"]
+    assert [job["state"] for job in after] == ["done"] * 4
+    shutil.rmtree(next(runs.glob("label-*")))  # done students need no logits
+    assert call(capsys, "run", recipe, "--store", runs)[1]["folders"] == found["folders"]
+    assert not list(runs.glob("label-*"))
+
+
+def test_a_reader_that_stops_early_is_no_fault(distilled, tmp_path):
+    (tmp_path / "t.txt").write_text("good film\n" * 3000)
+    program = f"{sys.executable} -m featherlight predict {distilled['folders'][0]} {tmp_path / 't.txt'}"
+    pipe = f"{program} | head -1; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from featherlight.config import RESULT, Settings
 from featherlight.errors import UserError
-from featherlight.files import read_json
+from featherlight.files import lock, read_json
 from featherlight.pipeline.store import DRAFT, Stage, address, collect_garbage, entries, remove, run_once
 
 
@@ -134,12 +134,61 @@ def test_removing_needs_a_known_name_and_removes_nothing_otherwise(tmp_path):
     assert not folder.exists() and entries(tmp_path) == []
 
 
-def test_garbage_is_drafts_and_logits_without_a_teacher(tmp_path):
-    done = run_once(stage(), Toy(), {}, store=tmp_path)
-    draft = tmp_path / f"{DRAFT}toy-aaaaaaaaaaaa"
+def write_label(store, name, *, teacher):
+    folder = store / name
+    folder.mkdir()
+    (folder / "record.json").write_text(f'{{"inputs": {{"teacher": "{teacher}"}}}}')
+    return folder
+
+
+def test_garbage_is_drafts_and_logits_that_nothing_uses(tmp_path):
+    used = write_label(tmp_path, "label-aaaaaaaaaaaa", teacher="finetune-cccccccccccc")
+    done = run_once(stage(), Toy(), {"labels": used}, store=tmp_path)
+    orphan = write_label(tmp_path, "label-bbbbbbbbbbbb", teacher="finetune-cccccccccccc")
+    taught = write_label(tmp_path, "label-dddddddddddd", teacher=done.name)
+    draft, doomed = tmp_path / f"{DRAFT}toy-eeeeeeeeeeee", tmp_path / ".doomed-toy-ffffffffffff"
     draft.mkdir()
-    orphan = tmp_path / "label-bbbbbbbbbbbb"
-    orphan.mkdir()
-    (orphan / "record.json").write_text('{"inputs": {"teacher": "finetune-cccccccccccc"}}')
-    assert collect_garbage(tmp_path) == ["toy-aaaaaaaaaaaa", "label-bbbbbbbbbbbb"] or not draft.exists()
-    assert done.exists() and not draft.exists() and not orphan.exists()
+    doomed.mkdir()
+    assert collect_garbage(tmp_path) == ["toy-eeeeeeeeeeee", "label-bbbbbbbbbbbb"]
+    assert done.exists() and used.exists() and taught.exists()
+    assert not draft.exists() and not orphan.exists() and not doomed.exists()
+
+
+def test_a_result_that_a_process_is_at_work_on_is_left_alone(tmp_path):
+    folder = run_once(stage(), Toy(), {}, store=tmp_path)
+    with lock(tmp_path / ".locks" / folder.name):
+        assert remove(tmp_path, [folder.name]) == []
+    assert folder.exists()
+    assert remove(tmp_path, [folder.name]) == [folder.name]
+
+
+def test_a_link_to_a_result_is_that_result(tmp_path):
+    folder = run_once(stage(), Toy(), {}, store=tmp_path)
+    (tmp_path / "best").symlink_to(folder)
+    plain, linked = (address(stage(), Toy(), {"model": path}) for path in (folder, tmp_path / "best"))
+    assert plain == linked
+
+
+def test_scratch_files_do_not_reach_the_result(tmp_path):
+    def run(settings, inputs, out):
+        (out / ".fit").mkdir()
+        (out / ".fit" / "checkpoint").write_text("x")
+        (out / ".left-over").write_text("x")
+        return {}
+
+    folder = run_once(stage(run), Toy(), {}, store=tmp_path)
+    assert [path.name for path in folder.iterdir()] == ["record.json"]
+
+
+def test_what_happens_to_the_inputs_during_a_run_does_not_matter(tmp_path, tiny_encoder):
+    """The record states what was read at the start; a model folder deleted meanwhile loses no work."""
+    import shutil
+
+    model = shutil.copytree(tiny_encoder, tmp_path / "model")
+
+    def run(settings, inputs, out):
+        shutil.rmtree(inputs["model"])
+        return {}
+
+    folder = run_once(stage(run), Toy(), {"model": model}, store=tmp_path / "runs")
+    assert read_json(folder / "record.json")["address"] == folder.name

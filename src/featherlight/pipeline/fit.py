@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase
 from featherlight.data.batches import Tokens, tokenise
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
-from featherlight.errors import UserError
+from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
 from featherlight.measurement.latency import time_each

@@ -1,0 +1,102 @@
+from pathlib import Path
+
+import pytest
+
+from featherlight.errors import UserError
+from featherlight.pipeline.plan import plan_recipe
+from featherlight.pipeline.store import ADDRESS
+
+
+@pytest.fixture
+def plan(tmp_path, tiny_encoder, sentiment):
+    """The jobs of a recipe text, in which MODEL and TASK stand for tiny ones."""
+
+    def make(text: str, **common):
+        path = tmp_path / "recipe.yaml"
+        path.write_text(text.replace("MODEL", str(tiny_encoder)).replace("TASK", str(sentiment)))
+        return plan_recipe(path, store=tmp_path / "runs", common=common)
+
+    return make
+
+
+CHAIN = """
+common: {task: TASK, max_length: 20}
+stages:
+  teacher: {stage: finetune, model: MODEL, seeds: [1, 2]}
+  student: {stage: distill, teacher: teacher, student: [bilstm, bag], dim: [3, 4, 5]}
+  check: {stage: evaluate, model: student, split: select}
+"""
+
+
+def test_lists_multiply_and_stages_take_every_folder_of_an_earlier_one(plan):
+    counts: dict[str, int] = {}
+    for job in plan(CHAIN):
+        counts[job.stage.name] = counts.get(job.stage.name, 0) + 1
+    assert counts == {"finetune": 2, "label": 2, "distill": 2 * 2 * 3, "evaluate": 12}
+
+
+def test_inputs_come_before_what_needs_them_and_nothing_twice(plan):
+    seen: set[Path] = set()
+    for job in plan(CHAIN):
+        assert set(job.inputs.values()) <= seen and job.folder not in seen
+        assert ADDRESS.fullmatch(job.folder.name) and job.state == "to do"
+        seen.add(job.folder)
+
+
+def test_planning_writes_nothing(plan, tmp_path):
+    plan(CHAIN)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_seeds_may_stand_under_common(plan):
+    jobs = plan("common: {task: TASK, max_length: 20, seeds: [1, 2, 3]}\nstages: {t: {stage: finetune, model: MODEL}}")
+    assert [job.settings.seed for job in jobs] == [1, 2, 3]
+
+
+def test_the_command_line_goes_before_the_recipe(plan):
+    recipe = "stages: {t: {stage: finetune, model: MODEL, task: TASK, max_length: 20, examples: 50}}"
+    assert plan(recipe, examples=40)[0].settings.examples == 40
+
+
+def test_a_distillation_from_labels_alone_asks_no_teacher_for_logits(plan):
+    recipe = CHAIN.replace("dim: [3, 4, 5]", "alpha: 1").replace("seeds: [1, 2]", "seed: 1")
+    assert not [job for job in plan(recipe) if job.stage.name == "label"]
+
+
+def test_settings_without_a_part_in_the_result_do_not_change_the_address(plan):
+    recipe = "stages: {t: {stage: finetune, model: MODEL, task: TASK, max_length: 20, CHANGE}}"
+    assert len({plan(recipe.replace("CHANGE", c))[0].folder for c in ("seed: 1", "checkpoint_seconds: 5")}) == 1
+    assert len({plan(recipe.replace("CHANGE", c))[0].folder for c in ("seed: 1", "seed: 2", "clip: 2")}) == 3
+
+
+MISTAKES = [
+    ("stages: {t: {stage: finetun, model: MODEL, task: TASK}}", r"stages\.t: no stage called 'finetun'\. Did you mean"),
+    ("stages: {t: {stage: finetune, modle: MODEL, task: TASK}}", r"stages\.t: .*'modle'\. Did you mean 'model'"),
+    ("stages: {t: {stage: finetune, model: MODEL, task: TASK, epochs: 0}}", r"stages\.t: epochs = 0"),
+    ("stages: {t: {stage: distill, task: TASK}}", r"stages\.t: teacher is missing"),
+    ("stages: {t: {stage: distill, task: TASK, teacher: x}}", r"'x' is no earlier stage and no folder"),
+    ("stages: {t: {stage: distill, task: TASK, teacher: {a: b}}}", r"is no earlier stage and no folder"),
+    ("stages: {t: {stage: finetune, model: MODEL, task: TASK, seed: 1, seeds: [2]}}", r"Keep one"),
+    ("stages: {t: {stage: finetune, model: MODEL, task: TASK, seeds: []}}", r"seed is an empty list"),
+    ("stages: {t: {stage: finetune, model: MODEL, task: TASK, refit: true, select_on: dev}}", r"no select split"),
+    ("common: {epoch: 1}\nstages: {t: {stage: finetune, model: MODEL, task: TASK, max_length: 20}}", r"'epoch'"),
+    ("stages: []", r"needs `stages:`"),
+    ("stage: {}", r"needs `stages:`"),
+    ("stages: {t: 5}", r"key: value"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("recipe", "said"), MISTAKES)
+def test_a_mistake_is_named_with_file_and_key(plan, recipe, said):
+    with pytest.raises(UserError, match=r"recipe\.yaml: .*" + said):
+        plan(recipe)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (Path(__file__).parents[2] / "examples").glob("*.yaml")))
+def test_each_example_plans(name, tmp_path, tiny_encoder, sentiment):
+    """With a tiny task and encoder in place of the recipe's own."""
+    text = (Path(__file__).parents[2] / "examples" / name).read_text()
+    text = text.replace("model: minilm", f"model: {tiny_encoder}").replace("max_length: 64", "max_length: 20")
+    text = text.replace("task: sst2", f"task: {sentiment}, max_length: 20").replace("task: docs", f"task: {sentiment}")
+    (tmp_path / name).write_text(text)
+    assert len(plan_recipe(tmp_path / name, store=tmp_path / "runs", common={})) >= 3
