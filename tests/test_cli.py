@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from conftest import sentences, write_csv
 from featherlight import hub
 from featherlight.cli import main
+from toys import sentences, write_csv
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
 
@@ -184,7 +184,7 @@ MISTAKES = [
     (("finetune", "--task", "{task}"), "model is missing"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "two"), "--help"),
     (("distill", "--teacher", "none", "--task", "{task}"), "none: no such folder"),
-    (("distill", "--teacher", "{model}", "--task", "{task}"), "Is this a fine-tuned model"),
+    (("distill", "--teacher", "{model}", "--task", "{task}", "--dim", "8"), "Is this a fine-tuned model"),
     (("evaluate", "none"), "no such folder"),
     (("predict", "none", "texts"), "texts: no such file"),
     (("run", "none.yaml"), "none.yaml: no such file"),

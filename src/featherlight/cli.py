@@ -186,7 +186,10 @@ def predict(
     from featherlight.pipeline.predict import predict_source
 
     chosen = build(stage_settings.RunSettings, values, where=COMMAND_LINE)
-    predict_source(folder, source, chosen)
+    try:
+        predict_source(folder, source, chosen)
+    except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @app.command()
@@ -211,12 +214,13 @@ def run(
 def report(
     store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),
     html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the same as Markdown, figures beside it.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Every record under a store as one table; with --html, a page with figures."""
     from featherlight.pipeline import show
 
-    show.report(store, html=html, as_json=as_json)
+    show.report(store, html=html, markdown=markdown, as_json=as_json)
 
 
 @app.command()
@@ -271,9 +275,6 @@ def main(arguments: list[str] | None = None) -> int:
         return complain(said(error), 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
         return complain("interrupted; the same command goes on from here.", 130, as_json=as_json)
-    except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         traceback.print_exc()
         return complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)

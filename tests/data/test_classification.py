@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pytest
 
+from featherlight import hub
 from featherlight.data import classification
 from featherlight.data.classification import GLUE, load_glue
 from featherlight.errors import UserError
@@ -123,7 +124,7 @@ def test_the_fingerprint_follows_the_content_and_not_the_folder(tmp_path):
 
 
 @pytest.fixture
-def hub(monkeypatch):
+def stored(monkeypatch):
     """Stands in for the hub: what it holds is set by the test, what was asked for is kept."""
     asked = []
 
@@ -131,7 +132,7 @@ def hub(monkeypatch):
         asked.append((args, options))
         return load_dataset.tables
 
-    monkeypatch.setattr(classification, "check_hub", lambda row: None)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     load_dataset.asked = asked
     return load_dataset
@@ -143,39 +144,39 @@ def table(labels, names=None, **columns):
     return datasets.Dataset.from_dict({**columns, "label": labels}, features=datasets.Features(features))
 
 
-def test_the_hubs_labels_are_mapped_by_name_and_validation_is_dev(hub):
+def test_the_hubs_labels_are_mapped_by_name_and_validation_is_dev(stored):
     swapped = ["not_entailment", "entailment"]
-    hub.tables = datasets.DatasetDict(
+    stored.tables = datasets.DatasetDict(
         train=table([0, 1], swapped, sentence1=["a", "b"], sentence2=["c", "d"]),
         validation=table([1], swapped, sentence1=["e"], sentence2=["f"]),
         test=table([-1], swapped, sentence1=["g"], sentence2=["h"]),
     )
     loaded = load_glue(GLUE["rte"], None)
-    assert hub.asked == [(("nyu-mll/glue", "rte"), {"revision": classification.REVISION})]
+    assert stored.asked == [(("nyu-mll/glue", "rte"), {"revision": classification.REVISION})]
     assert set(loaded.splits) == {"train", "dev", "test"}
     assert [loaded.task.labels[label] for label in loaded.splits["train"].labels] == swapped
     assert loaded.splits["dev"].second == ["f"]
     assert loaded.splits["test"].labels is None
 
 
-def test_the_hubs_mnli_has_two_dev_splits(hub):
+def test_the_hubs_mnli_has_two_dev_splits(stored):
     names = ["entailment", "neutral", "contradiction"]
     one = table([2], names, premise=["a"], hypothesis=["b"])
-    hub.tables = datasets.DatasetDict(train=one, validation_matched=one, validation_mismatched=one)
+    stored.tables = datasets.DatasetDict(train=one, validation_matched=one, validation_mismatched=one)
     loaded = load_glue(GLUE["mnli"], None)
     assert loaded.task.reported == ("dev_matched", "dev_mismatched")
     assert set(loaded.splits) == {"train", "dev_matched", "dev_mismatched"}
 
 
-def test_the_hubs_scores_stay_numbers_and_its_fingerprint_is_of_the_rows(hub):
-    hub.tables = datasets.DatasetDict(validation=table([3.8], sentence1=["a"], sentence2=["b"]))
+def test_the_hubs_scores_stay_numbers_and_its_fingerprint_is_of_the_rows(stored):
+    stored.tables = datasets.DatasetDict(validation=table([3.8], sentence1=["a"], sentence2=["b"]))
     first = load_glue(GLUE["stsb"], None)
     assert first.splits["dev"].labels.tolist() == [np.float32(3.8)]
-    hub.tables = datasets.DatasetDict(validation=table([3.9], sentence1=["a"], sentence2=["b"]))
+    stored.tables = datasets.DatasetDict(validation=table([3.9], sentence1=["a"], sentence2=["b"]))
     assert load_glue(GLUE["stsb"], None).fingerprint != first.fingerprint
 
 
-def test_a_hub_without_an_answer_is_said_with_the_local_alternative(hub, monkeypatch):
+def test_a_hub_without_an_answer_is_said_with_the_local_alternative(stored, monkeypatch):
     def refuse(*args, **options):
         raise ConnectionError("Couldn't reach the Hub")
 
@@ -184,22 +185,12 @@ def test_a_hub_without_an_answer_is_said_with_the_local_alternative(hub, monkeyp
         load_glue(GLUE["sst2"], None)
 
 
-def test_an_unreachable_hub_is_asked_once_and_never_through_datasets(monkeypatch):
-    import huggingface_hub
-
-    calls = []
-
-    class Session:
-        def head(self, url, timeout):
-            calls.append(timeout)
-            raise OSError("Name or service not known")
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(huggingface_hub, "get_session", Session)
+def test_a_hub_that_cannot_be_reached_is_said_at_once_with_the_local_alternative(monkeypatch):
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(hub, "switched_off", lambda: False)
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: pytest.fail("asked the hub again"))
-    with pytest.raises(UserError, match="Name or service not known"):
+    with pytest.raises(UserError, match=r"cannot be reached.*--data DIR with DIR/glue/SST-2/train\.tsv"):
         load_glue(GLUE["sst2"], None)
-    assert calls == [classification.HUB_SECONDS]
 
 
 def test_a_missing_datasets_package_names_the_extra(monkeypatch):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from featherlight.data.registry import describe, load_task, task_names
+from featherlight.data.registry import load_task, task_names
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError
 
@@ -100,13 +100,6 @@ def test_docs_ignores_data_and_gets_its_select(monkeypatch, tmp_path):
 def test_select_on_takes_two_values():
     with pytest.raises(UserError, match="'select' or 'dev'"):
         load_task("sst2", select_on="test")
-
-
-def test_describe_gives_rows_and_labels(tmp_path):
-    described = describe(load_task("sst2", data=sst2(tmp_path)))
-    assert described["name"] == "sst2"
-    assert described["splits"]["train"] == {"rows": 36}
-    assert described["labels"] == ["negative", "positive"]
 
 
 def test_the_names_are_docs_and_glues_nine():

@@ -60,7 +60,7 @@ def test_a_missing_tokenizer_is_named(copy):
     for path in copy.glob("*"):
         if path.name.startswith(("vocab", "tokenizer")):
             path.unlink()
-    with pytest.raises(UserError, match="no tokenizer files"):
+    with pytest.raises(UserError, match="no tokenizer"):
         check_folder(copy)
 
 

@@ -66,8 +66,8 @@ def test_padding_is_piece_zero_and_no_special_tokens_are_added(tiny_encoder):
 
 
 def test_byte_pairs_begin_with_the_most_frequent_pair():
-    pieces = train_byte_pairs(["ab ab ab ac"], 2 + 4 + 1).get_vocab()
-    assert set(pieces) == {"[PAD]", "[UNK]", "a", "b", "c", "▁", "▁a"}  # "▁a" stands there four times, "ab" three
+    pieces = train_byte_pairs(["ab ab ab ac"], 2 + 4 + 2).get_vocab()
+    assert set(pieces) == {"[PAD]", "[UNK]", "a", "b", "c", "▁", "▁a", "▁ab"}  # four times "▁a", then three times "▁ab"
 
 
 def test_a_saved_tokenizer_reads_the_same(tiny_encoder, tmp_path):

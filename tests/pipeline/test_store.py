@@ -1,3 +1,4 @@
+import json
 import multiprocessing
 import time
 
@@ -137,7 +138,7 @@ def test_removing_needs_a_known_name_and_removes_nothing_otherwise(tmp_path):
 def write_label(store, name, *, teacher):
     folder = store / name
     folder.mkdir()
-    (folder / "record.json").write_text(f'{{"inputs": {{"teacher": "{teacher}"}}}}')
+    (folder / "record.json").write_text(json.dumps({"address": name, "inputs": {"teacher": teacher}}))
     return folder
 
 

@@ -155,7 +155,7 @@ def write_report(
     """
     rows = collect_rows(records)
     tables = tables_of(records, headline=headline)
-    figures = size_figures(rows)
+    figures = size_figures(rows) if html or markdown else {}
     if html is not None:
         drawn = {says: to_svg(figure, name=f"size{number}") for number, (says, figure) in enumerate(figures.items())}
         write_atomically(html, page(title, tables, drawn, rows).encode())

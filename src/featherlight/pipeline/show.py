@@ -201,21 +201,21 @@ def finished(folders: Sequence[Path], *, as_json: bool) -> None:
     show_records(records)
 
 
-def report(store: Path, *, html: Path | None, as_json: bool) -> None:
-    """Every record under a store."""
+def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bool) -> None:
+    """Every record under a store; as a page and as Markdown where they are asked for."""
     from featherlight.analysis.report import collect, write_report
 
     records = collect(store)
-    if html is not None:
-        try:
-            write_report(records, html=html, markdown=None, title=f"Results in {store}")
-        except OSError as error:
-            raise UserError(f"--html {html}: cannot be written ({error.strerror}). Name a file.") from None
+    pages = {kind: str(path) for kind, path in (("html", html), ("markdown", markdown)) if path is not None}
+    try:
+        write_report(records, html=html, markdown=markdown, title=f"Results in {store.name}")
+    except OSError as error:
+        raise UserError(f"{' or '.join(pages.values())}: cannot be written ({error.strerror}). Name a file.") from None
     if as_json:
-        return print_json({"records": records, **({"html": str(html)} if html else {})})
+        return print_json({"records": records, **pages})
     show_records(records)
-    if html is not None:
-        print(html)
+    for path in pages.values():
+        print(path)
 
 
 def store_entries(store: Path, *, as_json: bool) -> None:
