@@ -160,3 +160,11 @@ def test_an_ngram_model_scores_on_sst2s_select_as_on_dev():
     model = make_pipeline(ngrams, LogisticRegression(C=10, max_iter=1000)).fit(rest.first, rest.labels)
     on_select, on_dev = (model.score(part.first, part.labels) for part in (select, splits["dev"]))
     assert on_select == pytest.approx(on_dev, abs=0.03)  # a random cut gives 0.93 against 0.81
+
+
+def test_rows_of_one_origin_stay_on_one_side():
+    origins = np.arange(400) // 8
+    rows = Examples([f"text number {i}" for i in range(400)], None, np.arange(400) % 2, np.arange(400), origins)
+    train, select = cut_select(rows)
+    assert len(select) == 40 and len(train) == 360
+    assert not set(train.origins) & set(select.origins)

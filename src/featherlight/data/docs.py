@@ -126,7 +126,8 @@ def find_source(package: Package) -> Source:
 
 
 def examples(rows: Sequence[Row], labels: Sequence[str], split: str) -> Examples:
-    """The rows of one split; `rows` counts in the whole table, both splits together."""
+    """The rows of one split; `rows` counts in the whole table, both splits together. An origin is a source file."""
+    files = {place: number for number, place in enumerate(sorted({(row.label, row.file) for row in rows}))}
     chosen = [number for number, row in enumerate(rows) if split_of(row.file) == split]
     ids = {label: number for number, label in enumerate(labels)}
     return Examples(
@@ -134,6 +135,7 @@ def examples(rows: Sequence[Row], labels: Sequence[str], split: str) -> Examples
         second=None,
         labels=np.array([ids[rows[number].label] for number in chosen], dtype=np.int64),
         rows=np.array(chosen, dtype=np.int64),
+        origins=np.array([files[rows[number].label, rows[number].file] for number in chosen], dtype=np.int64),
     )
 
 

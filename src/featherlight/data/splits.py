@@ -78,11 +78,13 @@ def normalise(text: str) -> str:
 
 
 def row_groups(examples: Examples) -> np.ndarray:
-    """int64 [N]: rows with equal texts share a number; pairs that share a text are linked, and so on along chains.
+    """int64 [N]: rows with equal texts or of one origin share a number; pairs that share a text are linked, and so on.
 
     A shared second text counts from five words on.
     """
     first = number(("first", normalise(text)) for text in examples.first)
+    if examples.origins is not None:
+        first = linked(first, examples.origins)
     if examples.second is None:
         return first
     second = number(

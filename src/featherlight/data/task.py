@@ -44,12 +44,15 @@ class Examples:
     first: N texts. second: N texts, or None for a single-text task.
     labels: int64 [N] class ids, float32 [N] scores, or None where the split has no labels.
     rows: int64 [N], each row's number in the file (or table) it came from, counted from 0.
+    origins: int64 [N]: rows of equal number come from one place (a source file) and stay on one side
+    of every cut; None where nothing is known but the texts.
     """
 
     first: Sequence[str]
     second: Sequence[str] | None
     labels: np.ndarray | None
     rows: np.ndarray
+    origins: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.first)
@@ -61,6 +64,7 @@ class Examples:
             second=None if self.second is None else [self.second[i] for i in indices],
             labels=None if self.labels is None else self.labels[indices],
             rows=self.rows[indices],
+            origins=None if self.origins is None else self.origins[indices],
         )
 
 

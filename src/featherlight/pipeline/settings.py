@@ -157,5 +157,5 @@ class QuickstartSettings(Settings):
 
     device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
     precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
-    examples: int | None = setting(None, "Cut train down to this many rows, stratified.", ge=100)
+    examples: int = setting(11000, "Rows of train that are used, stratified.", ge=100)
     seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)
