@@ -1,1 +1,15 @@
-"""Featherlight: the model you should ship."""
+"""Featherlight: takes a text task and a pre-trained encoder and finds the model that you should ship.
+
+Importing this package loads nothing heavy; `featherlight.models` registers the students with transformers.
+"""
+
+from typing import Any
+
+
+def __getattr__(name: str) -> Any:
+    """`featherlight.__version__`, looked up when it is asked for."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("featherlight")
+    raise AttributeError(f"module 'featherlight' has no attribute {name!r}")

@@ -119,7 +119,9 @@ def size_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
     """Score against size for each task with models of known size, by a sentence that says so."""
     figures = {}
     for task in dict.fromkeys(task_of(row.record) for row in rows):
-        sized = [row for row in rows if task_of(row.record) == task and row.record.get("bytes")]
+        # An evaluation scores a model that stands in the figure already.
+        of_task = [row for row in rows if task_of(row.record) == task and row.record["stage"] != "evaluate"]
+        sized = [row for row in of_task if row.record.get("bytes")]
         # One figure has one axis: rows that were scored otherwise, or elsewhere, are not drawn.
         alike = [row for row in sized if (row.headline, row.split) == (sized[0].headline, sized[0].split)]
         if alike:

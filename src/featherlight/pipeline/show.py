@@ -93,7 +93,8 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
     print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
     first_split = next(iter(loaded.splits))
     examples = loaded.splits[first_split]
-    for i in range(min(EXAMPLES_SHOWN, len(examples))):
+    step = max(len(examples) // EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
+    for i in range(0, min(step * EXAMPLES_SHOWN, len(examples)), step):
         label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))

@@ -14,6 +14,7 @@ from featherlight.data.task import SELECT, TaskData
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
 from featherlight.errors import UserError
 from featherlight.files import hash_file, hash_text
+from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.device import resolve_device, resolve_precision
@@ -147,9 +148,18 @@ def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, A
     return {
         "name": f"logits of {inputs['teacher'].name}",
         "task": describe_task(data, settings),
-        "precision": teacher.precision,
-        "device": teacher.device,
         "seconds": phases.seconds,
+        **about_model(teacher, inputs["teacher"]),
+    }
+
+
+def about_model(predictor: Predictor, folder: Path) -> dict[str, Any]:
+    """Size of a model that is used as it is, and where and how it computes."""
+    return {
+        "parameters": footprint.parameters(predictor.model),
+        "bytes": footprint.folder_bytes(folder),
+        "precision": predictor.precision,
+        "device": predictor.device,
     }
 
 
@@ -253,9 +263,8 @@ def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[
         "name": inputs["model"].name,
         "task": describe_task(data, settings),
         "metrics": metrics,
-        "precision": predictor.precision,
-        "device": predictor.device,
         "seconds": phases.seconds,
+        **about_model(predictor, inputs["model"]),
     }
 
 
