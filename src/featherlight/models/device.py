@@ -62,8 +62,7 @@ def keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks for the next step instead of returning them to the system.
 
     Every step frees and asks for the same buffers, 47 MB for the gradient of one embedding table.
-    Returned and mapped anew they cost a page fault per 4 KB: up to four fifths of a step where
-    faults are dear (a virtual machine), a tenth elsewhere. Changes no number.
+    Returned and mapped anew they cost a page fault per 4 KB (`benchmarks/keep_memory.py`). Changes no number.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
