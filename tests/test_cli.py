@@ -171,7 +171,7 @@ def test_set_reaches_every_setting(capsys, store, tiny_encoder, sentiment):
 MISTAKES = [
     (("tasks", "sst"), "no task called 'sst'. Did you mean 'sst2'?"),
     (("tasks", "nowhere.csv"), "nowhere.csv"),
-    (("finetune", "--model", "nobody/none", "--task", "{task}"), "Use --model minilm"),
+    (("finetune", "--model", "nobody/none", "--task", "{task}"), "--model minilm"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "0"), "epochs = 0"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--schedule", "triangle"), "'linear', 'cosine'"),
     (("finetune", "--model", "{model}", "--task", "{task}", *SMALL, "--select-metric=acuracy"), "'accuracy'?"),
@@ -205,6 +205,36 @@ def test_a_mistake_gets_one_clear_message_and_leaves_no_store(
     assert list(tmp_path.iterdir()) == []
     code, found = call(capsys, *filled)
     assert code == 2 and said in found["error"]
+
+
+def test_an_interrupt_is_no_success(capsys, monkeypatch, sentiment):
+    from featherlight.pipeline import show
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(show, "load_task", interrupted)
+    assert main(["tasks", str(sentiment)]) == 130
+    assert "interrupted" in capsys.readouterr().err
+    code, found = call(capsys, "tasks", sentiment)
+    assert code == 130 and "interrupted" in found["error"]
+
+
+def test_the_bytes_are_those_of_the_files_that_are_needed(trained):
+    folder = Path(trained["folders"][0])
+    left_out = {"record.json", "predictions.safetensors"}
+    sizes = [path.stat().st_size for path in folder.iterdir() if path.name not in left_out]
+    assert trained["records"][0]["bytes"] == sum(sizes)
+    assert len({path.stat().st_mode for path in folder.iterdir()}) == 1
+
+
+def test_predict_takes_the_columns_that_the_model_was_trained_on(capsys, tmp_path, tiny_encoder, store):
+    path = tmp_path / "t.csv"
+    path.write_text("review,stars\n" + "".join(f"{text},{label}\n" for text, label in sentences(80, seed=2)))
+    _, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", path, "--label", "stars", "--store", store,
+                    *SMALL)  # fmt: skip
+    assert main(["predict", found["folders"][0], str(path)]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 80
 
 
 def test_a_diverging_run_is_stopped_and_leaves_no_draft(capsys, tiny_encoder, sentiment, tmp_path):
@@ -249,7 +279,7 @@ def test_the_import_and_the_help_load_nothing_heavy():
 def test_another_file_is_scored_whole(capsys, store, trained, tmp_path):
     other = write_csv(tmp_path / "other.csv", [("the film was good", "positive"), ("a lovely story", "positive")])
     _, found = call(capsys, "evaluate", trained["folders"][0], "--task", other, "--store", store)
-    assert found["n"] == 2 and found["split"] == "dev"
+    assert found["n"] == 2 and found["split"] == "all"
 
 
 def test_refit_trains_on_train_and_select_for_the_epochs_that_won(capsys, store, trained, sentiment):

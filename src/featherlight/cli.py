@@ -21,6 +21,7 @@ from featherlight.errors import UserError, nearest
 from featherlight.pipeline import settings as stage_settings
 
 Command = Callable[..., None]
+INTERRUPTED = 130
 COMMAND_LINE = "the command line"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -122,6 +123,8 @@ def tasks(
     text: Annotated[str | None, typer.Option(help="Own file: the column that holds the text.")] = None,
     text_pair: Annotated[str | None, typer.Option(help="Own file: the column that holds the second text.")] = None,
     label: Annotated[str | None, typer.Option(help="Own file: the column that holds the label or score.")] = None,
+    kind: Annotated[str, typer.Option(help="Own file: auto, classification or regression.")] = "auto",
+    dev: Annotated[Path | None, typer.Option(help="Own file: the file that holds the dev split.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks; or show one: its splits, rows, labels and examples."""
@@ -129,7 +132,8 @@ def tasks(
 
     if not name:
         return show.task_list(as_json=as_json)
-    show.task(name, data=data, text=text, text_pair=text_pair, label=label, as_json=as_json)
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    show.task(name, data=data, kind=kind, dev=dev, **columns, as_json=as_json)
 
 
 @app.command()
@@ -154,7 +158,7 @@ def distill(
     from featherlight.pipeline import plan, show, stages
 
     jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
-    show.trained(plan.run_jobs(jobs), as_json=as_json)
+    show.trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
 
 
 @app.command()
@@ -178,7 +182,9 @@ def evaluate(
 def predict(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder.")],
-    source: Annotated[str, typer.Argument(metavar="[FILE|-]", help="Lines of text, or .jsonl or .csv.")] = "-",
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Lines of text, or .jsonl, .csv, .tsv, .parquet.")
+    ] = "-",
     as_json: JsonOption = False,
 ) -> None:
     """Write a line of JSON per text. Reads a file or standard input; on a terminal it asks for texts."""
@@ -255,7 +261,7 @@ def store_remove(
 
 @store_app.command("gc")
 def store_gc(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """Delete unfinished work that nobody is at, and teacher logits whose teacher is gone."""
+    """Delete unfinished work that nobody is at, and teacher logits that nothing here uses any more."""
     from featherlight.pipeline import show
     from featherlight.pipeline.store import collect_garbage
 
@@ -268,13 +274,15 @@ def main(arguments: list[str] | None = None) -> int:
     as_json = "--json" in arguments
     progress.show()
     try:
-        app(arguments, prog_name="featherlight", standalone_mode=False)
+        code = app(arguments, prog_name="featherlight", standalone_mode=False)
+        if code == INTERRUPTED:  # typer turns Ctrl-C into this number
+            raise KeyboardInterrupt
     except UserError as error:
         return complain(str(error), 2, as_json=as_json)
     except TyperException as error:
         return complain(said(error), 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
-        return complain("interrupted; the same command goes on from here.", 130, as_json=as_json)
+        return complain("interrupted; the same command goes on from here.", INTERRUPTED, as_json=as_json)
     except Exception as error:
         traceback.print_exc()
         return complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
@@ -284,7 +292,9 @@ def main(arguments: list[str] | None = None) -> int:
 def said(error: TyperException) -> str:
     """What typer has to say about a command that cannot be read, with a way to find out more."""
     message = getattr(error, "format_message", lambda: str(error))()
-    return f"{message} `featherlight --help` lists the commands, `featherlight COMMAND --help` their options."
+    return (
+        f"{message.rstrip('.')}. `featherlight --help` lists the commands, `featherlight COMMAND --help` their options."
+    )
 
 
 def complain(message: str, code: int, *, as_json: bool) -> int:

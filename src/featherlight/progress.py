@@ -63,7 +63,7 @@ def bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - start, 1e-9)
-            shown.update(task, advance=count, rate=f"{rate:,.0f}/s")
+            shown.update(task, advance=count, rate=f"{shown_rate(rate)}/s")
 
         yield advance
 
@@ -80,6 +80,11 @@ def lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
         if now - last >= SECONDS_BETWEEN_LINES:
             last = now
             rate = done / (now - start)
-            say(f"{label}: {done:,} of {total:,} {unit}, {rate:,.0f}/s, {(total - done) / rate:,.0f} s left")
+            say(f"{label}: {done:,} of {total:,} {unit}, {shown_rate(rate)}/s, {(total - done) / rate:,.0f} s left")
 
     return advance
+
+
+def shown_rate(rate: float) -> str:
+    """Whole numbers where they say enough."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

@@ -20,7 +20,15 @@ def test_buffers_are_no_parameters():
 
 def test_a_folder_weighs_what_it_takes_to_load_it_and_nothing_more(tmp_path):
     needed = {"model.safetensors": 1000, "config.json": 100, "tokenizer.json": 10, "vocab.txt": 1}
-    other = ("record.json", "predictions.npz", ".draft", ".tokenizer.json", "optimizer.pt", "train.log")
+    other = (
+        "record.json",
+        "predictions.safetensors",
+        "logits.safetensors",
+        ".draft",
+        ".tokenizer.json",
+        "optimizer.pt",
+        "train.log",
+    )
     for name, size in {**needed, **dict.fromkeys(other, 7777)}.items():
         (tmp_path / name).write_bytes(b"x" * size)
     (tmp_path / "checkpoint").mkdir()

@@ -90,7 +90,8 @@ def draw_loss(axes: "Axes", steps: Sequence[int], losses: Sequence[float]) -> No
     axes.plot(steps[::stride], smooth(losses)[::stride], color=BLUE, linewidth=1.8)
     entitle(axes, "Loss", across="optimiser step", up="training loss")
     if losses:
-        axes.set_ylim(bottom=min(0.0, *losses))
+        low, high = min(losses), max(losses)
+        axes.set_ylim(min(0.0, low), high + 0.05 * (high - min(0.0, low)))
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -122,7 +123,7 @@ def draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: st
         )
     name = NAMES.get(metric, metric)
     entitle(axes, f"{capital(name)} per epoch", across="epoch (ring: the one kept)", up=unit_of(name))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
     axes.set_xlim(first - 0.05 * (last - first) - 0.2, last + 0.14 * (last - first) + 0.2)
 

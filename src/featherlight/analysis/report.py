@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from featherlight.analysis.figures import Point, learning_curves, score_against_size, to_svg
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
+MOST_LETTERS = 30  # of a name inside a figure
 NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
 
 
@@ -139,7 +141,8 @@ def point_of(rows: Sequence[Row]) -> Point:
     """
     score = {key: mean(row.scores[row.headline][key] for row in rows) for key in ("value", "low", "high")}
     size = round(mean(row.record["bytes"] for row in rows))
-    name = rows[0].name if len(rows) == 1 else f"{rows[0].name} ({len(rows)} seeds)"
+    name = shorten(rows[0].name, MOST_LETTERS, placeholder=" …")
+    name = name if len(rows) == 1 else f"{name} ({len(rows)} seeds)"
     return Point(name, size, distilled=rows[0].record["stage"] == "distill", **score)
 
 

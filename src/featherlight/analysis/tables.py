@@ -153,6 +153,7 @@ def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
         ("bytes on disk", show_bytes),
         *(score_column(name, interval=name in headlines) for name in metrics_of(rows)),
         *COST,
+        ("folder", lambda row: str(row.record["address"])),
     ]
     return build(columns, rows, words=3, notes=[*explain(rows), *left_out(records)])
 

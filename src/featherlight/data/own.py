@@ -62,7 +62,7 @@ def load_own(
 def load_whole(
     path: Path, *, text: str | None, text_pair: str | None, label: str | None, names: Sequence[str]
 ) -> TaskData:
-    """A user's file as one labelled split "dev", for a model that was trained elsewhere.
+    """A user's file as one labelled split "all", for a model that was trained elsewhere.
 
     names: the model's classes in the order of their ids; empty: a regression. Nothing is cut off, and
     the file need not hold every class. Raises UserError as `load_own` does.
@@ -74,8 +74,8 @@ def load_whole(
     labels = class_ids(table, values, names, source="the model") if names else scores_of(table, values)
     rows = Examples(first, second[0] if second else None, labels, np.arange(len(first)))
     fingerprint = hash_text(hash_file(path), *texts, target, *names)
-    task = Task(path.stem, texts, tuple(names), metrics_for(names))
-    return TaskData(task, {"dev": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
+    task = Task(path.stem, texts, tuple(names), metrics_for(names), reported=("all",))
+    return TaskData(task, {"all": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
 
 
 def metrics_for(names: Sequence[str]) -> tuple[str, ...]:
@@ -130,6 +130,11 @@ def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], o
             return known[name]
     refuse_lists(table)
     columns = ", ".join(table.columns)
+    if len(table.columns) == 1 and any(mark in columns for mark in ";\t|"):
+        raise UserError(
+            f"{table.path}: the header is one column, {columns!r}. Separate the cells by commas in a .csv "
+            "and by tabs in a .tsv."
+        )
     raise UserError(f"{table.path}: no {option} column found. Name it with --{option} COLUMN. Columns: {columns}.")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-WEIGHTS = ("*.safetensors", "*.safetensors.index.json")
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
     "tokenizer.json",

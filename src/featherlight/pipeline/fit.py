@@ -38,7 +38,7 @@ LOSS = "loss"
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
     """The train split, cut down if asked for; a UserError where the task has none here."""
     if "train" not in data.splits:
-        notes = " ".join(data.notes)
+        notes = "; ".join(data.notes)
         raise UserError(f"task {data.task.name} has no train split here ({data.source}). {notes}".rstrip())
     rows = data.splits["train"]
     return rows if examples is None else cut_stratified(rows, examples, seed)
@@ -222,6 +222,7 @@ def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
         "name": data.task.name,
         "fingerprint": data.fingerprint,
         "source": data.source,
+        "texts": list(data.task.texts),
         "labels": list(data.task.labels),
         "rows": rows,
         "notes": list(data.notes),

@@ -84,7 +84,7 @@ def jobs_of(
         if stage is DISTILL:
             assert isinstance(settings, DistillSettings)
             if settings.alpha < 1:
-                labels = Job(f"{name} (teacher's logits)", LABEL, label_settings(settings), inputs, store)
+                labels = Job(f"{name or stage.name} (teacher's logits)", LABEL, label_settings(settings), inputs, store)
                 if labels.folder not in {job.folder for job in jobs}:
                     jobs.append(labels)
                 wanted["labels"] = labels.folder
@@ -165,7 +165,10 @@ def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence
         elif Path(name).is_dir():
             folders.append(Path(name))
         else:
-            raise UserError(f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, done)}")
+            raise UserError(
+                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, done)}"
+                f"Earlier stages: {', '.join(done) or 'none'}."
+            )
     return folders
 
 

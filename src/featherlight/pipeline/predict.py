@@ -12,8 +12,10 @@ import numpy as np
 
 from featherlight.data.tables import READERS, read_table
 from featherlight.errors import UserError
+from featherlight.files import read_json
 from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.settings import RunSettings
+from featherlight.pipeline.store import RECORD
 
 AT_ONCE = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]
@@ -29,7 +31,7 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     if source == "-" and sys.stdin.isatty():
         return ask(predictor)
     is_table = Path(source).suffix.lower() in READERS
-    rows = iter(table_rows(Path(source)) if is_table else text_rows(source))
+    rows = iter(table_rows(Path(source), folder) if is_table else text_rows(source))
     while part := list(islice(rows, AT_ONCE)):
         for answer in answers(predictor, part):
             print(json.dumps(answer, ensure_ascii=False), flush=False)
@@ -68,15 +70,19 @@ def text_rows(source: str) -> Iterator[Row]:
                 raise UserError(f"{source}, line {number}: not UTF-8 ({error.reason}). Save it as UTF-8.") from None
 
 
-def table_rows(path: Path) -> Iterator[Row]:
-    """Columns `text` and, where there is one, `text_pair`."""
+def table_rows(path: Path, folder: Path) -> Iterator[Row]:
+    """Columns `text` and `text_pair`, or those that the model of this folder was trained on."""
     table = read_table(path)
-    if "text" not in table.columns:
-        raise UserError(f"{path}: no column `text`. It has: {', '.join(table.columns)}.")
-    pairs: Sequence[Any] = table.column("text_pair") if "text_pair" in table.columns else [None] * len(table)
-    for number, (text, pair) in enumerate(zip(table.column("text"), pairs, strict=True)):
+    trained = read_json(folder / RECORD)["task"].get("texts", []) if (folder / RECORD).exists() else []
+    names = ["text", "text_pair"] if "text" in table.columns else trained
+    if not names or names[0] not in table.columns:
+        wanted = " or ".join(f"`{name}`" for name in dict.fromkeys(["text", *trained[:1]]))
+        raise UserError(f"{path}: no column {wanted}. It has: {', '.join(table.columns)}. Rename one.")
+    paired = len(names) == 2 and names[1] in table.columns
+    pairs: Sequence[Any] = table.column(names[1]) if paired else [None] * len(table)
+    for number, (text, pair) in enumerate(zip(table.column(names[0]), pairs, strict=True)):
         if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
-            raise table.complaint(number, "text and text_pair must be strings")
+            raise table.complaint(number, "a text must be a string")
         if (pair is None) != (pairs[0] is None):
             raise table.complaint(number, "some rows have a second text and some have none. Give all rows two, or one")
         yield text, pair

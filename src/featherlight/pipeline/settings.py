@@ -93,16 +93,14 @@ class LabelSettings(RowSettings, RunSettings):
 
 
 # Chosen on the select split of SST-2; the temperature agrees with section 6.1.3 of the thesis on featherweight models.
-BAG = {"loss": "kl", "temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}
+BAG = {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}
 ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
 
 
 class DistillSettings(TrainSettings):
     """Settings of one distillation of a teacher into a student on one task."""
 
-    student: Literal["bilstm", "bag"] = setting(
-        "bilstm", "Architecture; a bag has its own defaults: kl at 3, rate 3e-3, batch 100."
-    )
+    student: Literal["bilstm", "bag"] = setting("bilstm", "Architecture of the student.")
     embedding: Literal["wordpiece", "bpe"] = setting("wordpiece", "Teacher's vocabulary cut down, or own byte pairs.")
     start: Literal["teacher", "random"] = setting(
         "teacher", "Embeddings start from the teacher's vectors or at random."
@@ -114,14 +112,16 @@ class DistillSettings(TrainSettings):
     pooling: Literal["last", "max", "mean"] = setting("last", "How a recurrent student sums up its states.")
     dropout: float = setting(0.1, "Dropout on embeddings and in the classifier.", ge=0, lt=1)
     alpha: float = setting(0.5, "Weight of the labels; the teacher gets the rest.", ge=0, le=1)
-    loss: Literal["mse", "kl", "ce"] = setting("mse", "Distance between the student's and the teacher's logits.")
-    temperature: float = setting(2.0, "Softening of both distributions for kl and ce; 1 means none.", gt=0)
+    loss: Literal["auto", "mse", "kl", "ce"] = setting(
+        "auto", "Distance between the logits of student and teacher; auto: kl for a bag that classifies, else mse."
+    )
+    temperature: float = setting(2.0, "Softening of both distributions for kl and ce; 1: none. A bag: 3.", gt=0)
 
     epochs: int = setting(8, "Passes over train.", ge=1)
-    batch_size: int = setting(50, "Examples per optimiser step.", ge=1)
+    batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
     batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
     optimizer: Literal["adamw", "adam", "adadelta"] = setting("adam", "Update rule.")
-    learning_rate: float = setting(1e-3, "Peak learning rate.", gt=0)
+    learning_rate: float = setting(1e-3, "Peak learning rate. A bag: 3e-3; adadelta: 1.", gt=0)
     weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
 
     @model_validator(mode="before")
@@ -133,8 +133,6 @@ class DistillSettings(TrainSettings):
         suited = dict(BAG) if given.get("student") == "bag" else {}
         if given.get("optimizer") == "adadelta":
             suited["learning_rate"] = ADADELTA_RATE
-        if "loss" in given and given["loss"] != suited.get("loss"):
-            suited.pop("temperature", None)
         return {**suited, **given}
 
 

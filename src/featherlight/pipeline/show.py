@@ -130,8 +130,8 @@ def reported_scores(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, floa
     return scores
 
 
-def trained(folders: Sequence[Path], *, as_json: bool) -> None:
-    """What a training command made: folders, records, a summary over seeds."""
+def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = None) -> None:
+    """What a training command made: folders, records, a summary over seeds; people see the teacher beside it."""
     from featherlight.measurement.metrics import summary
 
     records = read_records(folders)
@@ -139,7 +139,8 @@ def trained(folders: Sequence[Path], *, as_json: bool) -> None:
     summaries = {name: summary([reported_scores(record)[name]["value"] for record in records]) for name in names}
     if as_json:
         return print_json({"folders": [str(path) for path in folders], "records": records, "summary": summaries})
-    show_records(records)
+    beside = [teacher.resolve()] if teacher and (teacher / RECORD).exists() else []
+    show_records([*read_records(beside), *records])
     for folder in folders:
         print(folder)
 
@@ -167,6 +168,12 @@ def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
         return {} if same else {"whole": True}
     if "task" not in settings:
         raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
+    own_file = settings["task"] not in task_names() and not Path(settings["task"]).exists()
+    if own_file:
+        raise UserError(
+            f"{folder}: it was trained on {settings['task']!r}, which is not there from here. "
+            "Change to the folder where it was trained, or name the file with --task."
+        )
     return {name: settings[name] for name in TaskSettings.model_fields if settings.get(name) is not None}
 
 

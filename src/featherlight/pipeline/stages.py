@@ -12,7 +12,7 @@ from featherlight.data.own import load_whole
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, TaskData
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
-from featherlight.errors import UserError
+from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor
@@ -34,7 +34,7 @@ from featherlight.pipeline.settings import (
     TaskSettings,
     TrainSettings,
 )
-from featherlight.pipeline.store import Inputs, Stage
+from featherlight.pipeline.store import RECORD, Inputs, Stage
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Objective
 from featherlight.training.seeds import seed_torch
@@ -83,8 +83,18 @@ def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
 
 def distill_identity(settings: DistillSettings, inputs: Inputs) -> dict[str, Any]:
     """Like `resolved`, without settings of a loss that has no part in it."""
-    unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if settings.loss == "mse" else set()
-    return {name: value for name, value in resolved(settings, encoder=False).items() if name not in unused}
+    loss = loss_of(settings)
+    unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
+    return {
+        name: value for name, value in {**resolved(settings, encoder=False), "loss": loss}.items() if name not in unused
+    }
+
+
+def loss_of(settings: DistillSettings) -> str:
+    """The loss that `auto` means: the one that did best on select for the student (docs/design.md)."""
+    if settings.loss != "auto":
+        return settings.loss
+    return "kl" if settings.student == "bag" and not task_data(settings).task.is_regression else "mse"
 
 
 def precision_of(settings: RunSettings, *, encoder: bool) -> str:
@@ -197,7 +207,7 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
         objective: Objective = LabelObjective()
         if settings.alpha < 1:
             add_teacher(targets, inputs["labels"])
-            objective = TaskDistillation(alpha=settings.alpha, loss=settings.loss, temperature=settings.temperature)
+            objective = TaskDistillation(alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature)
     record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, targets)
     return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **record}
 
@@ -260,12 +270,18 @@ def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[
     with phases("evaluate"):
         metrics = score_splits(predictor, data, splits, out=out)
     return {
-        "name": inputs["model"].name,
+        "name": name_of(inputs["model"]),
         "task": describe_task(data, settings),
         "metrics": metrics,
         "seconds": phases.seconds,
         **about_model(predictor, inputs["model"]),
     }
+
+
+def name_of(folder: Path) -> str:
+    """What a model's own record calls it; a folder without one by its name."""
+    record = folder / RECORD
+    return str(read_json_object(record).get("name", folder.name)) if record.exists() else folder.name
 
 
 def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
@@ -274,7 +290,8 @@ def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
         return (name,)
     if name == "dev":
         return data.task.reported
-    raise UserError(f"task {data.task.name} has no split {name!r}. It has: {', '.join(data.splits)}.")
+    hint = nearest(name, data.splits)
+    raise UserError(f"task {data.task.name} has no split {name!r}. {hint}It has: {', '.join(data.splits)}.")
 
 
 def check_training(settings: TrainSettings, inputs: Inputs) -> None:
@@ -288,12 +305,18 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
     """The same, and whether loss and width fit task and teacher."""
     check_training(settings, inputs)
     if settings.alpha < 1:
-        check_loss_fits(settings.loss, regression=task_data(settings).task.is_regression)
+        check_loss_fits(loss_of(settings), regression=task_data(settings).task.is_regression)
     config = inputs["teacher"] / "config.json"
     if settings.start == "teacher" and config.exists():
         described = read_json_object(config)
         width = described.get("embedding_size") or described.get("hidden_size") or described.get("dim")
         check_width(settings.dim, int(width or settings.dim))
+
+
+def check_evaluation(settings: EvaluateSettings, inputs: Inputs) -> None:
+    """Whether the split is there, before a model is loaded."""
+    if not settings.whole:
+        splits_named(task_data(settings), settings.split)
 
 
 FINETUNE = Stage(
@@ -321,6 +344,7 @@ EVALUATE = Stage(
     evaluate_sources,
     lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["model"])),
     run_evaluate,
+    check_evaluation,
 )
 STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, EVALUATE)}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from featherlight.config import Settings, digest
 from featherlight.errors import UserError
-from featherlight.files import lock, read_json, write_json
+from featherlight.files import current_umask, lock, read_json, write_json
 from featherlight.progress import say
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
@@ -131,6 +131,8 @@ def adopt(draft: Path, done: Path) -> None:
     for scratch in draft.glob(".*"):
         shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
     for path in [*draft.rglob("*"), draft]:
+        if path.is_file():
+            path.chmod(0o666 & ~current_umask())  # safetensors makes its files private to their owner
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)
