@@ -18,7 +18,7 @@ from featherlight.progress import say
 WHERE = "quickstart"
 TITLE = "Featherlight quickstart: which package does a docstring come from?"
 TEACHER = {"model": "minilm", "epochs": 2, "learning_rate": 1e-4, "max_length": 64}
-STUDENT = {"student": ["bilstm", "bag"], "epochs": 8, "max_length": 64}
+STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learning_rate": 3e-3, "max_length": 64}
 
 
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
