@@ -38,7 +38,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "record.json"}
 
 
-def kill_and_compare(tiny_encoder, sentiment, tmp_path, *, kills: int) -> None:
+def check_kills_change_nothing(tiny_encoder, sentiment, tmp_path, *, kills: int) -> None:
     whole = finish(command(tiny_encoder, sentiment, tmp_path / "whole"))
     pause = random.Random(kills)
     interrupted = sum(
@@ -54,9 +54,9 @@ def kill_and_compare(tiny_encoder, sentiment, tmp_path, *, kills: int) -> None:
 
 
 def test_one_kill_changes_no_bit(tiny_encoder, sentiment, tmp_path):
-    kill_and_compare(tiny_encoder, sentiment, tmp_path, kills=1)
+    check_kills_change_nothing(tiny_encoder, sentiment, tmp_path, kills=1)
 
 
 @pytest.mark.slow
 def test_many_kills_change_no_bit(tiny_encoder, sentiment, tmp_path):
-    kill_and_compare(tiny_encoder, sentiment, tmp_path, kills=8)
+    check_kills_change_nothing(tiny_encoder, sentiment, tmp_path, kills=8)
