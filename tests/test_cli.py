@@ -356,7 +356,9 @@ def test_a_recipe_runs_and_then_is_done(capsys, tmp_path, tiny_encoder, sentimen
         "  student: {stage: distill, teacher: teacher, student: bag, vocabulary: 50, dim: [3, 4]}\n"
     )
     runs = tmp_path / "runs"
+    other = call(capsys, "run", recipe, "--dry-run", "--store", runs, "--set", "clip=2")[1]["jobs"]
     before = call(capsys, "run", recipe, "--dry-run", "--store", runs)[1]["jobs"]
+    assert not {job["address"] for job in other} & {job["address"] for job in before}
     assert [job["state"] for job in before] == ["to do"] * 4
     _, found = call(capsys, "run", recipe, "--store", runs)
     assert {Path(folder).name for folder in found["folders"]} == {

@@ -96,10 +96,10 @@ def plain_type(annotation: Any) -> type:
 
 def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The overrides, or a UserError for a key that is no setting of the class."""
+    known = dict.fromkeys(getattr(cls, "settable", cls.model_fields))
     for name in values:
-        if name not in cls.model_fields:
-            known = ", ".join(sorted(cls.model_fields))
-            raise UserError(f"--set {name}: no such setting. {nearest(name, cls.model_fields)}Known: {known}.")
+        if name not in known:
+            raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
         if isinstance(values[name], list):
             raise UserError(f"--set {name}: one value at a time. Several seeds: --seeds; other lists: a recipe.")
     return values

@@ -4,7 +4,7 @@ The command line, recipes, addresses and records all read these classes. Imports
 """
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -144,7 +144,16 @@ class EvaluateSettings(TaskSettings, RunSettings):
 
 
 class RecipeSettings(Settings):
-    """What the command line may say over a recipe."""
+    """What the command line may say over a recipe; `--set` takes any setting of any stage."""
+
+    settable: ClassVar[tuple[str, ...]] = tuple(
+        {
+            **FinetuneSettings.model_fields,
+            **LabelSettings.model_fields,
+            **DistillSettings.model_fields,
+            **EvaluateSettings.model_fields,
+        }
+    )
 
     data: Path | None = free(None, "Root folder of local data sets.")
     device: Device | None = free(None, "Where to compute.")
