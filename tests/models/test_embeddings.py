@@ -3,7 +3,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from featherlight.errors import UserError
-from featherlight.models.embeddings import principal_components, vectors_from_teacher
+from featherlight.models.embeddings import principal_components, vectors_from_file, vectors_from_teacher
 from featherlight.models.tokenizers import cut_vocabulary, train_byte_pairs
 
 TEXTS = ["the film was good", "the plot was awful"]
@@ -46,3 +46,53 @@ def test_more_dimensions_than_the_teacher_has_are_refused(tiny_encoder):
     teacher = AutoTokenizer.from_pretrained(tiny_encoder)
     with pytest.raises(UserError, match="--dim 7 is wider"):
         vectors_from_teacher(teacher, teacher, np.zeros((len(teacher), 6)), dim=7)
+
+
+GLOVE = "good 1.0 2.0 -3.0\nfilm 0.5 0.25 1.0\n. . . 9 9 9\nplot -1 4 0.125\n"
+
+
+@pytest.mark.parametrize("head", ["", "4 3\n"])  # GloVe has no first line with the counts, word2vec has one
+def test_pieces_that_the_file_knows_keep_its_neighbourhood(tiny_encoder, tmp_path, head):
+    path = tmp_path / "vectors.txt"
+    path.write_text(head + GLOVE)
+    student = cut_vocabulary(AutoTokenizer.from_pretrained(tiny_encoder), TEXTS, 20)
+    random = np.random.default_rng(0).normal(size=(len(student), 3))
+    vectors, known = vectors_from_file(student, path, random)
+    rows = [student.convert_tokens_to_ids(word) for word in ("good", "film", "plot")]
+    assert known == 3 and vectors.shape == random.shape
+    written = np.array([[1, 2, -3], [0.5, 0.25, 1], [-1, 4, 0.125]])
+    ratio = np.linalg.norm(vectors[rows[0]] - vectors[rows[1]]) / np.linalg.norm(vectors[rows[0]] - vectors[rows[2]])
+    expected = np.linalg.norm(written[0] - written[1]) / np.linalg.norm(written[0] - written[2])
+    assert ratio == pytest.approx(expected, rel=1e-5)
+    others = [row for row in range(len(student)) if row not in rows]
+    assert np.allclose(vectors[others], random[others])
+
+
+def test_vectors_of_the_file_may_be_wider_but_not_narrower(tiny_encoder, tmp_path):
+    path = tmp_path / "vectors.txt"
+    path.write_text(GLOVE)
+    student = cut_vocabulary(AutoTokenizer.from_pretrained(tiny_encoder), TEXTS, 20)
+    vectors, _ = vectors_from_file(student, path, np.ones((len(student), 2)) * [[1, -1]])
+    assert vectors.shape == (len(student), 2) and np.isfinite(vectors).all()
+    with pytest.raises(UserError, match="--dim 3 or less"):
+        vectors_from_file(student, path, np.zeros((len(student), 4)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("good 1 2 3\nfilm 1 2\n", "line 2: not a word and 3 numbers"),
+        ("good 1 2 3\nfilm 1 x 3\n", "line 2: could not convert"),
+        ("good 1 2 3\nfilm 1 nan 3\n", "line 2: holds a number that is not finite"),
+        ("good 1 2 3\nfilm 1 2 \xff\n", "line 2: not UTF-8"),
+        ("good\n", "line 1: no vector"),
+        ("\n", "is empty"),
+        ("zebra 1 2 3\n", "no vector for any"),
+    ],
+)
+def test_a_damaged_line_of_vectors_is_named(tiny_encoder, tmp_path, text, message):
+    path = tmp_path / "vectors.txt"
+    path.write_bytes(text.encode("latin-1"))
+    student = cut_vocabulary(AutoTokenizer.from_pretrained(tiny_encoder), TEXTS, 20)
+    with pytest.raises(UserError, match=message):
+        vectors_from_file(student, path, np.zeros((len(student), 2)))

@@ -31,7 +31,7 @@ class Ragged:
         """Pack lists of integers."""
         lengths = np.fromiter((len(row) for row in rows), dtype=np.int64, count=len(rows))
         offsets = np.concatenate(([0], np.cumsum(lengths)))
-        values = np.fromiter((value for row in rows for value in row), dtype=np.int32, count=int(offsets[-1]))
+        values = np.fromiter((value for row in rows for value in row), dtype=np.int64, count=int(offsets[-1]))
         return cls(values, offsets)
 
     @property

@@ -39,4 +39,13 @@ def kl_divergence(student: Tensor, teacher: Tensor, *, temperature: float) -> Te
     return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
 
 
-LOSSES = {"mse": logits_mse, "ce": soft_cross_entropy, "kl": kl_divergence}
+def soft_mse(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+    """Mean squared difference of the softened class distributions, as the FFN students were published with.
+
+    student, teacher: logits [B, C]; no gradient reaches the teacher. temperature: above 0. No factor
+    makes up for the small gradient (thesis on featherweight models, section 6.1.3 and appendix A).
+    """
+    return F.mse_loss(F.softmax(student / temperature, dim=-1), F.softmax(teacher.detach() / temperature, dim=-1))
+
+
+LOSSES = {"mse": logits_mse, "ce": soft_cross_entropy, "kl": kl_divergence, "soft_mse": soft_mse}

@@ -13,17 +13,20 @@ from featherlight.training.loop import Batch
 class TaskDistillation:
     """alpha x the labels' loss + (1 - alpha) x the teacher's; `alpha` always weighs the labels.
 
-    Hinton et al. 2015 (arXiv:1503.02531); Tang et al. 2019 (arXiv:1903.12136), equation 2.
+    Hinton et al. 2015 (arXiv:1503.02531); Tang et al. 2019 (arXiv:1903.12136), equation 2. A text that
+    has no label (see `label_loss`) has the teacher's part alone. class_weights: [C], for the labels' part.
     """
 
-    def __init__(self, *, alpha: float, loss: str, temperature: float):
-        self.alpha, self.temperature = alpha, temperature
+    def __init__(self, *, alpha: float, loss: str, temperature: float, class_weights: Tensor | None = None):
+        self.alpha, self.temperature, self.class_weights = alpha, temperature, class_weights
         self.compare = pick("loss", loss, LOSSES)
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The mean loss of a batch whose targets hold "labels" and "teacher" (logits [B, C])."""
         logits = model(**batch.inputs).logits.float()
-        labels = label_loss(logits, batch.targets["labels"])
+        known = batch.targets["labels"]
+        weights = None if self.class_weights is None else self.class_weights.to(known.device)
+        labels = label_loss(logits, known, weights)
         teacher = self.compare(logits, batch.targets["teacher"], temperature=self.temperature)
         return self.alpha * labels + (1 - self.alpha) * teacher, {"labels": labels, "teacher": teacher}
 

@@ -1,16 +1,35 @@
 """Hugging Face models and tokenizers; nothing that trains.
 
-Importing this package makes the students known to `AutoModelForSequenceClassification`.
+Importing this package makes the students known to `AutoModelForSequenceClassification` and `AutoTokenizer`.
 """
 
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from featherlight.models.bag import BagConfig, BagForSequenceClassification
-from featherlight.models.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
+from featherlight.models.recurrent import (
+    BiLSTMConfig,
+    BiLSTMForSequenceClassification,
+    RNNConfig,
+    RNNForSequenceClassification,
+)
+from featherlight.models.tokenizers import HashTokenizer
 
-__all__ = ["BagConfig", "BagForSequenceClassification", "BiLSTMConfig", "BiLSTMForSequenceClassification"]
+__all__ = [
+    "BagConfig",
+    "BagForSequenceClassification",
+    "BiLSTMConfig",
+    "BiLSTMForSequenceClassification",
+    "HashTokenizer",
+    "RNNConfig",
+    "RNNForSequenceClassification",
+]
 
-AutoConfig.register(BagConfig.model_type, BagConfig)
-AutoConfig.register(BiLSTMConfig.model_type, BiLSTMConfig)
-AutoModelForSequenceClassification.register(BagConfig, BagForSequenceClassification)
-AutoModelForSequenceClassification.register(BiLSTMConfig, BiLSTMForSequenceClassification)
+STUDENTS = {
+    BagConfig: BagForSequenceClassification,
+    BiLSTMConfig: BiLSTMForSequenceClassification,
+    RNNConfig: RNNForSequenceClassification,
+}
+for config, model in STUDENTS.items():
+    AutoConfig.register(config.model_type, config)
+    AutoModelForSequenceClassification.register(config, model)
+    AutoTokenizer.register(config, slow_tokenizer_class=HashTokenizer)

@@ -1,4 +1,6 @@
-"""The BiLSTM student. House shapes: B examples, T tokens, D width, H hidden units per direction."""
+"""The recurrent students, BiLSTM and Elman RNN. House shapes: B examples, T tokens, D width, H hidden units
+per direction.
+"""
 
 from typing import Any
 
@@ -8,40 +10,60 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from featherlight.models.student import Student, StudentConfig
 
-POOLINGS = ("last", "max", "mean")
+POOLINGS = ("last", "last_as_published", "max", "mean")
 
 
-class BiLSTMConfig(StudentConfig):
-    """Config of `BiLSTMForSequenceClassification`. hidden: units per direction. pooling: see `BiLSTM`."""
-
-    model_type = "featherlight-bilstm"
+class RecurrentConfig(StudentConfig):
+    """What both have. hidden: units per direction. pooling: see `Recurrent`."""
 
     def __init__(self, hidden: int = 150, pooling: str = "last", **common: Any):
         self.hidden, self.pooling = hidden, pooling
         super().__init__(**common)
 
 
-class BiLSTM(nn.Module):
+class BiLSTMConfig(RecurrentConfig):
+    """Config of `BiLSTMForSequenceClassification`."""
+
+    model_type = "featherlight-bilstm"
+
+    def __init__(self, **frame: Any):  # without one, transformers 5 generates an __init__ that drops the frame's
+        super().__init__(**frame)
+
+
+class RNNConfig(RecurrentConfig):
+    """Config of `RNNForSequenceClassification`."""
+
+    model_type = "featherlight-rnn"
+
+    def __init__(self, hidden: int = 100, **frame: Any):
+        super().__init__(hidden=hidden, **frame)
+
+
+class Recurrent(nn.Module):
     """One bidirectional layer whose states are summed up by `pooling`.
 
     last: the state of each direction after it has read the whole text (the backward one ends at
-    the first token). max, mean: over the states at all real tokens.
+    the first token). last_as_published: both states at the last token, where the backward direction
+    has read that one token alone, as in the program behind the thesis on featherweight models.
+    max, mean: over the states at all real tokens.
     """
 
-    def __init__(self, width: int, hidden: int, pooling: str):
+    def __init__(self, network: nn.LSTM | nn.RNN, pooling: str):
         super().__init__()
         assert pooling in POOLINGS
-        self.pooling = pooling
-        self.lstm = nn.LSTM(width, hidden, batch_first=True, bidirectional=True)
+        self.network, self.pooling = network, pooling
 
     def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T, D], [B, T] (padding on the right) -> [B, 2H]; an empty row is read as one token of padding."""
         lengths = attention_mask.sum(1).clamp(min=1).cpu()
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
-        states, (last, _) = self.lstm(packed)
+        states, last = self.network(packed)
         if self.pooling == "last":
-            return torch.cat([last[0], last[1]], dim=-1)
+            final = last[0] if isinstance(last, tuple) else last  # an LSTM's state is a pair
+            return torch.cat([final[0], final[1]], dim=-1)
         padded, _ = pad_packed_sequence(states, batch_first=True)
+        if self.pooling == "last_as_published":
+            return padded[torch.arange(len(padded)), lengths.to(padded.device) - 1]
         real = (torch.arange(padded.shape[1]) < lengths[:, None]).unsqueeze(-1).to(padded.device)
         if self.pooling == "max":
             return padded.masked_fill(~real, float("-inf")).max(dim=1).values
@@ -54,4 +76,15 @@ class BiLSTMForSequenceClassification(Student):
     config_class = BiLSTMConfig
 
     def __init__(self, config: BiLSTMConfig):
-        super().__init__(config, body=BiLSTM(config.dim, config.hidden, config.pooling), width=2 * config.hidden)
+        network = nn.LSTM(config.dim, config.hidden, batch_first=True, bidirectional=True)
+        super().__init__(config, body=Recurrent(network, config.pooling), width=2 * config.hidden)
+
+
+class RNNForSequenceClassification(Student):
+    """Single-layer bidirectional RNN with tanh (Elman 1990) and a one-layer classifier."""
+
+    config_class = RNNConfig
+
+    def __init__(self, config: RNNConfig):
+        network = nn.RNN(config.dim, config.hidden, batch_first=True, bidirectional=True)
+        super().__init__(config, body=Recurrent(network, config.pooling), width=2 * config.hidden)

@@ -11,21 +11,24 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from featherlight.models.embeddings import HashEmbedding
 from featherlight.models.heads import Classifier, compare
 
 
 class StudentConfig(PretrainedConfig):
     """What every student has.
 
-    dim: width of the embeddings. classifier: hidden units of the classifier. pair: whether an
-    example is two texts. Number of classes and their names are inherited (`num_labels`, `id2label`).
+    embedding: "table" (a vector per piece) or "hash" (`HashEmbedding`). vocab_size: pieces or buckets,
+    padding included. dim: width of the embeddings. classifier: hidden units of the classifier. pair:
+    whether an example is two texts. Number of classes and their names are inherited (`num_labels`, `id2label`).
     """
 
     reads_pairs_apart = True
 
     def __init__(
         self,
-        vocab_size: int = 5000,
+        vocab_size: int = 5001,
+        embedding: str = "table",
         dim: int = 25,
         classifier: int = 200,
         dropout: float = 0.1,
@@ -33,9 +36,16 @@ class StudentConfig(PretrainedConfig):
         pad_token_id: int = 0,
         **inherited: Any,
     ):
-        self.vocab_size, self.dim, self.classifier = vocab_size, dim, classifier
+        self.vocab_size, self.embedding, self.dim, self.classifier = vocab_size, embedding, dim, classifier
         self.dropout, self.pair, self.pad_token_id = dropout, pair, pad_token_id
         super().__init__(**inherited)
+
+
+def new_embedding(config: StudentConfig) -> nn.Module:
+    """A table with a vector per piece, or shared vectors that words are hashed to; padding is zero."""
+    if config.embedding == "hash":
+        return HashEmbedding(config.vocab_size - 1, config.dim)
+    return nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
 
 
 class Student(PreTrainedModel):
@@ -46,7 +56,7 @@ class Student(PreTrainedModel):
 
     def __init__(self, config: StudentConfig, *, body: nn.Module, width: int):
         super().__init__(config)
-        self.embedding = nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
+        self.embedding = new_embedding(config)
         self.dropout = nn.Dropout(config.dropout)
         self.body = body
         self.classifier = Classifier(
@@ -61,7 +71,7 @@ class Student(PreTrainedModel):
             reset()
 
     def get_input_embeddings(self) -> nn.Module:
-        """The embedding table [V, D]."""
+        """What makes vectors [B, T, D] of token ids [B, T]."""
         return self.embedding
 
     def vector(self, input_ids: Tensor, attention_mask: Tensor | None) -> Tensor:

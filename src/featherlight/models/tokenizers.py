@@ -1,27 +1,112 @@
-"""Tokenizers of the students: a teacher's vocabulary cut to a task, or byte pairs of the task's own.
+"""Tokenizers of the students: a teacher's vocabulary cut to a task, byte pairs of it, letters, bytes, hashed words.
 
-Texts and sizes in, a fast Hugging Face tokenizer out. Students see no special tokens: a text is
-its pieces. Piece 0 is padding and piece 1 what is unknown.
+Texts and sizes in, a Hugging Face tokenizer out. Students see no special tokens: a text is its
+pieces. Piece 0 is padding; where a piece can be unknown, that is piece 1.
 """
 
+import functools
+import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from featherlight.errors import UserError, pick
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
+INPUTS = ["input_ids", "attention_mask"]
+LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"  # 33 signs, 34 rows with padding
+WORD = re.compile(r"\w+|[^\w\s]")
+HASHES = 3
+MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
 
 
-def wrapped(tokenizer: Tokenizer) -> PreTrainedTokenizerFast:
-    """A Hugging Face tokenizer around a plain one whose pieces 0 and 1 are padding and unknown."""
+def wrapped(tokenizer: Tokenizer, **unknown: str) -> PreTrainedTokenizerFast:
+    """A Hugging Face tokenizer around a plain one whose piece 0 is padding; unknown: unk_token, where there is one.
+
+    "[PAD]" in a text is five signs of that text (split_special_tokens).
+    """
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, model_input_names=["input_ids", "attention_mask"]
+        tokenizer_object=tokenizer, pad_token=PAD, model_input_names=INPUTS, split_special_tokens=True, **unknown
     )
+
+
+def letters() -> PreTrainedTokenizerFast:
+    """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
+    tokenizer = Tokenizer(models.WordLevel({sign: row for row, sign in enumerate([PAD, *LETTERS])}, unk_token=PAD))
+    kept = f"[^{re.escape(LETTERS)}]"
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex(kept), "")])
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return wrapped(tokenizer)
+
+
+def utf8_bytes() -> PreTrainedTokenizerFast:
+    """One piece per byte of the text's UTF-8: 257 rows with padding; nothing is dropped or changed."""
+    signs = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {sign: row for row, sign in enumerate([PAD, *signs])}
+    tokenizer = Tokenizer(models.BPE(vocabulary, []))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return wrapped(tokenizer)
+
+
+class HashTokenizer(PreTrainedTokenizer):
+    """Words and signs, lower-cased, as three buckets each, written as one number: no vocabulary at all.
+
+    buckets: K. The i-th bucket of a word is 1 + md5(word + i) mod K; the number is the sum of
+    bucket_i x (K + 1)^i. 0 is padding. `models.embeddings.HashEmbedding` takes the number apart.
+    """
+
+    model_input_names = INPUTS
+
+    def __init__(self, buckets: int = 5000, **inherited: Any):
+        self.buckets = buckets
+        pad = inherited.pop("pad_token", PAD)
+        super().__init__(pad_token=pad, buckets=buckets, **inherited)  # type: ignore[no-untyped-call]
+
+    @property
+    def vocab_size(self) -> int:
+        """Buckets and padding."""
+        return self.buckets + 1
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    def get_vocab(self) -> dict[str, int]:
+        """Padding alone has a name."""
+        return {PAD: 0}
+
+    def _tokenize(self, text: str, **_: Any) -> list[str]:
+        return WORD.findall(text.lower())
+
+    def _convert_token_to_id(self, token: str) -> int:
+        return 0 if token == PAD else packed_buckets(token, self.buckets)
+
+    def __call__(self, text: Any, text_pair: None = None, **options: Any) -> dict[str, list[Any]]:  # type: ignore[override]
+        """{"input_ids": [...]} of one text or of several, cut to max_length; a text in brackets is a text."""
+        if isinstance(text, str):
+            return {"input_ids": self([text], **options)["input_ids"][0]}
+        most = options.get("max_length") if options.get("truncation") else None
+        return {
+            "input_ids": [[packed_buckets(word, self.buckets) for word in self._tokenize(one)[:most]] for one in text]
+        }
+
+    def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
+        """There is none."""
+        return ()
+
+
+@functools.lru_cache(maxsize=200_000)
+def packed_buckets(word: str, buckets: int) -> int:
+    """The three buckets of a word as one number; see `HashTokenizer`."""
+    packed = 0
+    for place in range(HASHES):
+        digest = hashlib.md5(f"{word}{place}".encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
+        packed += (1 + int.from_bytes(digest, "big") % buckets) * (buckets + 1) ** place
+    return packed
 
 
 def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
@@ -36,7 +121,7 @@ def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast
         vocab_size=size, limit_alphabet=size // 2, special_tokens=[PAD, UNKNOWN], show_progress=False
     )
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
-    return wrapped(tokenizer)
+    return wrapped(tokenizer, unk_token=UNKNOWN)
 
 
 def cut_vocabulary(teacher: PreTrainedTokenizerBase, texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
@@ -53,7 +138,7 @@ def cut_vocabulary(teacher: PreTrainedTokenizerBase, texts: Sequence[str], size:
     description["added_tokens"] = []
     description["truncation"] = description["padding"] = None
     tokenizer = Tokenizer.from_str(json.dumps(description))
-    return wrapped(tokenizer)
+    return wrapped(tokenizer, unk_token=UNKNOWN)
 
 
 def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Counter[str]:
@@ -137,10 +222,18 @@ CUTTERS = {"WordPiece": cut_wordpiece, "BPE": cut_byte_pairs, "Unigram": cut_uni
 
 def student_tokenizer(
     kind: str, texts: Sequence[str], size: int, *, teacher: PreTrainedTokenizerBase
-) -> PreTrainedTokenizerFast:
-    """kind: "wordpiece" (the teacher's vocabulary, cut) or "bpe" (byte pairs of the texts)."""
+) -> PreTrainedTokenizerBase:
+    """A tokenizer of one of KINDS. size: pieces (byte-pair, word pieces) or buckets (hash), padding not counted."""
+    if kind == "char":
+        return letters()
+    if kind == "byte":
+        return utf8_bytes()
+    if kind == "hash":
+        if size > MOST_BUCKETS:
+            raise UserError(f"--vocabulary {size}: a hash embedding has at most {MOST_BUCKETS:,} buckets.")
+        return HashTokenizer(size)
     if kind == "bpe":
-        return train_byte_pairs(texts, size)
+        return train_byte_pairs(texts, size + 1)
     if not teacher.is_fast:
         raise UserError("the teacher's tokenizer has no fast version to cut. Use --embedding bpe.")
-    return cut_vocabulary(teacher, texts, size)
+    return cut_vocabulary(teacher, texts, size + 1)

@@ -78,15 +78,17 @@ class Fit:
         apart = not is_encoder(self.model)
         return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=apart)
 
-    def run(self, objective: Objective, targets: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
-        """Train, save and score. targets: split name ("train", "select") -> name -> rows."""
+    def run(
+        self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, Any]:
+        """Train, save and score. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
         settings, data = self.settings, self.data
         with self.phases("tokenize"):
-            rows = train_rows(data, settings.examples, settings.seed)
             train_tokens, select_tokens = self.tokens(rows), self.tokens(select_rows(data))
         initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
         select = select_rows(data)
-        sample = np.linspace(0, len(rows) - 1, min(len(rows), MOST_TRAIN_ROWS_SCORED)).astype(int)
+        own = len(train_rows(data, settings.examples, settings.seed))  # behind them: texts without labels
+        sample = np.linspace(0, own - 1, min(own, MOST_TRAIN_ROWS_SCORED)).astype(int)
         shown = {
             "train": (train_tokens.take(sample), rows.take(sample)),
             "select": (select_tokens, select),
@@ -104,14 +106,13 @@ class Fit:
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
-            record["refit"] = self.refit(objective, targets, initial, progress.best_epoch)
+            record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         self.save()
         return {**record, **self.report()}
 
-    def refit(self, objective: Objective, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
+    def refit(self, objective: Objective, rows: Examples, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
         """Once more from the same start, on train and select together, for the number of epochs that won."""
         self.model.load_state_dict(initial)
-        rows = train_rows(self.data, self.settings.examples, self.settings.seed)
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
         how = replace(optimisation(self.settings), epochs=epochs, patience=0)

@@ -67,6 +67,7 @@ class TrainSettings(RowSettings, RunSettings):
     clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
     patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
+    class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
 
@@ -78,44 +79,83 @@ class TrainSettings(RowSettings, RunSettings):
         return self
 
 
+# Lan et al. 2020 (arXiv:1909.11942), A.4, as table 1 of the thesis on timing has them.
+LEARNING_RATES = {
+    "cola": 1e-5, "stsb": 2e-5, "sst2": 1e-5, "mnli": 3e-5, "qnli": 1e-5, "qqp": 5e-5, "rte": 3e-5, "mrpc": 2e-5,
+    "wnli": 2e-5,
+}  # fmt: skip
+
+
 class FinetuneSettings(TrainSettings):
     """Settings of one fine-tuning of an encoder on one task."""
 
+    learning_rate: float = setting(5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task (Lan et al. 2020).", gt=0)
     model: str = setting(..., "A hub name, a local folder, or `minilm`.")
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def fill_in(cls, given: Any) -> Any:
+        """The learning rate that suits a GLUE task, where none was asked for."""
+        if not isinstance(given, dict) or given.get("task") not in LEARNING_RATES:
+            return given
+        return {"learning_rate": LEARNING_RATES[given["task"]], **given}
 
 
 class LabelSettings(RowSettings, RunSettings):
     """Settings of the stage that stores a teacher's logits for the texts of a task."""
 
     seed: int = setting(1, "Seed of the cut of --examples.", ge=0, lt=2**31)
+    unlabelled: Path | None = free(None, "More texts without labels, one a line or a table, for the teacher to label.")
 
 
 # Chosen on the select split of SST-2; the temperature agrees with section 6.1.3 of the thesis on featherweight models.
-BAG = {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}
+SUITED: dict[str, dict[str, Any]] = {"bag": {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}}
+SPELLED = {"start": "random", "max_length": 512}  # a text is five times as many letters as pieces
+NO_PIECES: dict[str, dict[str, Any]] = {"char": SPELLED, "byte": SPELLED, "hash": {"start": "random"}}
 ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
+
+# Table 6.1 and sections 6.1.3 to 6.1.5 of the thesis on featherweight models. Its byte pairs came with vectors from
+# Wikipedia (BPEmb), which no package here brings: byte pairs of the task and random vectors stand in for them.
+PUBLISHED_ALL: dict[str, Any] = {
+    "embedding": "bpe", "start": "random", "vocabulary": 5000, "batch_size": 50, "dropout": 0.1, "weight_decay": 0.0,
+    "schedule": "constant", "warmup": 0.0, "clip": 0.0, "loss": "mse", "pooling": "last_as_published",
+}  # fmt: skip
+PUBLISHED: dict[str, dict[str, Any]] = {
+    "bilstm": {"optimizer": "adadelta", "learning_rate": 1.0},
+    "rnn": {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5},
+    "bag": {"optimizer": "adam", "learning_rate": 1e-4, "dropout": 0.2, "loss": "soft_mse", "temperature": 3.0},
+}
+PUBLISHED_LARGE = {"qqp": {"batch_size": 256}, "mnli": {"batch_size": 256}}
 
 
 class DistillSettings(TrainSettings):
     """Settings of one distillation of a teacher into a student on one task."""
 
-    student: Literal["bilstm", "bag"] = setting("bilstm", "Architecture of the student.")
-    embedding: Literal["wordpiece", "bpe"] = setting("wordpiece", "Teacher's vocabulary cut down, or own byte pairs.")
-    start: Literal["teacher", "random"] = setting(
-        "teacher", "Embeddings start from the teacher's vectors or at random."
+    student: Literal["bilstm", "rnn", "bag"] = setting("bilstm", "Architecture of the student.")
+    preset: Literal["own", "published"] = free("own", "published: the thesis on featherweight models, table 6.1.")
+    embedding: Literal["wordpiece", "bpe", "char", "byte", "hash"] = setting(
+        "wordpiece", "Teacher's vocabulary cut down, own byte pairs, a to z and signs, bytes, or hashed words."
     )
+    start: Literal["teacher", "random"] = setting(
+        "teacher", "Embeddings start from the teacher's vectors or at random. char, byte, hash: random."
+    )
+    vectors: Path | None = free(None, "Start from these word vectors instead (text of word2vec or GloVe).")
+    unlabelled: Path | None = free(None, "More texts without labels, one a line or a table, for the teacher to label.")
     dim: int = setting(25, "Width of the embeddings.", ge=1)
-    vocabulary: int = setting(5000, "Number of pieces.", ge=10)
-    hidden: int | None = setting(None, "Hidden units per direction; 150 if not given, doubled for pairs.", ge=1)
-    classifier: int | None = setting(None, "Hidden units of the classifier; 200 (bag 100), doubled for pairs.", ge=1)
-    pooling: Literal["last", "max", "mean"] = setting("last", "How a recurrent student sums up its states.")
+    vocabulary: int = setting(5000, "Number of pieces or hash buckets; padding comes on top.", ge=10)
+    hidden: int | None = setting(None, "Hidden units per direction; 150 (rnn 100), doubled for pairs.", ge=1)
+    classifier: int | None = setting(None, "Classifier's hidden units; 200 (rnn, bag 100), doubled for pairs.", ge=1)
+    pooling: Literal["last", "last_as_published", "max", "mean"] = setting(
+        "last", "How a recurrent student sums up its states; as published, the backward half has read one token."
+    )
     dropout: float = setting(0.1, "Dropout on embeddings and in the classifier.", ge=0, lt=1)
     alpha: float = setting(0.5, "Weight of the labels; the teacher gets the rest.", ge=0, le=1)
-    loss: Literal["auto", "mse", "kl", "ce"] = setting(
+    loss: Literal["auto", "mse", "kl", "ce", "soft_mse"] = setting(
         "auto", "Distance between the logits of student and teacher; auto: kl for a bag that classifies, else mse."
     )
-    temperature: float = setting(2.0, "Softening of both distributions for kl and ce; 1: none. A bag: 3.", gt=0)
+    temperature: float = setting(2.0, "Softening of the distributions for kl, ce, soft_mse; 1: none. A bag: 3.", gt=0)
 
     epochs: int = setting(8, "Passes over train.", ge=1)
     batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
@@ -127,13 +167,32 @@ class DistillSettings(TrainSettings):
     @model_validator(mode="before")
     @classmethod
     def fill_in(cls, given: Any) -> Any:
-        """What suits the student and the optimiser, where nothing else was asked for."""
+        """What suits student, embedding and optimiser, or was published, where nothing else was asked for."""
         if not isinstance(given, dict):
             return given
-        suited = dict(BAG) if given.get("student") == "bag" else {}
-        if given.get("optimizer") == "adadelta":
+        student, embedding = str(given.get("student", "bilstm")), str(given.get("embedding"))
+        suited = dict(SUITED.get(student, {}))
+        if given.get("preset") == "published":
+            suited = PUBLISHED_ALL | PUBLISHED.get(student, {}) | PUBLISHED_LARGE.get(str(given.get("task")), {})
+        elif given.get("optimizer") == "adadelta":
             suited["learning_rate"] = ADADELTA_RATE
-        return {**suited, **given}
+        return {**suited, **NO_PIECES.get(embedding, {}), **given}
+
+    @model_validator(mode="after")
+    def start_exists(self) -> Self:
+        """Starting vectors need pieces that the teacher, or a file, knows."""
+        if self.start == "teacher" and self.vectors is None and self.embedding in ("byte", "hash"):
+            raise ValueError(f"start teacher: the teacher has no vectors for embedding {self.embedding}; use random")
+        if self.vectors is not None and self.embedding == "hash":
+            raise ValueError("vectors: hashed words share their vectors; use embedding wordpiece or bpe")
+        return self
+
+    @model_validator(mode="after")
+    def teacher_labels_count(self) -> Self:
+        """A text without a label teaches nothing to a student that listens to labels only."""
+        if self.unlabelled is not None and self.alpha == 1:
+            raise ValueError("unlabelled: with alpha 1 the teacher has no part in the loss; use a smaller alpha")
+        return self
 
 
 class EvaluateSettings(TaskSettings, RunSettings):

@@ -2,27 +2,27 @@
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file, save_file
 
 from featherlight.data.own import load_whole
 from featherlight.data.registry import load_task
-from featherlight.data.task import SELECT, TaskData
+from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.device import resolve_device, resolve_precision
-from featherlight.models.embeddings import check_width, vectors_from_teacher
-from featherlight.models.load import fingerprint, head_options, load_checkpoint, load_encoder, read_json_object
-from featherlight.models.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
-from featherlight.models.tokenizers import student_tokenizer
-from featherlight.pipeline.fit import Fit, describe_task, known_metric, score_splits, select_rows, train_rows
+from featherlight.models.embeddings import check_width
+from featherlight.models.load import fingerprint, load_encoder, read_json_object
+from featherlight.pipeline.fit import Fit, describe_task, joined, known_metric, score_splits, select_rows, train_rows
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
     DistillSettings,
@@ -35,11 +35,13 @@ from featherlight.pipeline.settings import (
     TrainSettings,
 )
 from featherlight.pipeline.store import RECORD, Inputs, Stage
-from featherlight.training.finetune import LabelObjective
+from featherlight.pipeline.students import new_student
+from featherlight.training.finetune import NO_CLASS, NO_SCORE, LabelObjective, balanced_weights
 from featherlight.training.loop import Objective
 from featherlight.training.seeds import seed_torch
 
 LOGITS = "logits.safetensors"
+UNLABELLED = "unlabelled"
 TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
 STUDENT_TYPE = "featherlight-"
@@ -124,14 +126,25 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
             trust_remote_code=settings.trust_remote_code,
         )
     fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
-    record = fit.run(LabelObjective(), label_targets(data, settings))
+    rows = train_rows(data, settings.examples, settings.seed)
+    objective = LabelObjective(class_weights(data, settings))
+    record = fit.run(objective, rows, label_targets(data, rows))
     return {"name": Path(settings.model).name, **record}
 
 
-def label_targets(data: TaskData, settings: Any) -> dict[str, dict[str, np.ndarray]]:
-    """The labels of train and select."""
-    rows = {"train": train_rows(data, settings.examples, settings.seed), SELECT: select_rows(data)}
-    return {split: {"labels": labelled(examples.labels)} for split, examples in rows.items()}
+def label_targets(data: TaskData, rows: Examples) -> dict[str, dict[str, np.ndarray]]:
+    """The labels of the rows that are fitted, and of select."""
+    return {"train": {"labels": labelled(rows.labels)}, SELECT: {"labels": labelled(select_rows(data).labels)}}
+
+
+def class_weights(data: TaskData, settings: TrainSettings) -> torch.Tensor | None:
+    """[C] weights from the labels of train, if they are asked for; UserError for a regression."""
+    if settings.class_weights == "none":
+        return None
+    if data.task.is_regression:
+        raise UserError("--class-weights balanced: this task is a regression and has no classes. Leave it out.")
+    labels = labelled(train_rows(data, settings.examples, settings.seed).labels)
+    return torch.from_numpy(balanced_weights(labels, len(data.task.labels)))
 
 
 def labelled(labels: np.ndarray | None) -> np.ndarray:
@@ -148,6 +161,8 @@ def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, A
         data = task_data(settings)
         teacher = checked_predictor(inputs["teacher"], data, settings)
     rows = {"train": train_rows(data, settings.examples, settings.seed), SELECT: select_rows(data)}
+    if settings.unlabelled is not None:
+        rows[UNLABELLED] = load_unlabelled(settings.unlabelled, data.task)
     logits = {}
     for split, examples in rows.items():
         with phases("tokenize"):
@@ -175,8 +190,6 @@ def about_model(predictor: Predictor, folder: Path) -> dict[str, Any]:
 
 def numpy_tensor(values: np.ndarray) -> Any:
     """A torch tensor over the same memory, always [N, C]."""
-    import torch
-
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
@@ -202,58 +215,42 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
     phases = Phases()
     with phases("load"):
         data = task_data(settings)
-        model, tokenizer = new_student(settings, data, inputs["teacher"])
-        targets = label_targets(data, settings)
-        objective: Objective = LabelObjective()
+        rows = fitted_rows(data, settings)
+        model, tokenizer, start = new_student(settings, data, inputs["teacher"], [*rows.first, *(rows.second or ())])
+        targets, weights = label_targets(data, rows), class_weights(data, settings)
+        objective: Objective = LabelObjective(weights)
         if settings.alpha < 1:
             add_teacher(targets, inputs["labels"])
-            objective = TaskDistillation(alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature)
-    record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, targets)
-    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **record}
+            objective = TaskDistillation(
+                alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature, class_weights=weights
+            )
+    record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, rows, targets)
+    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **start, **record}
+
+
+def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
+    """The rows of train, and behind them those that only the teacher labels."""
+    rows = train_rows(data, settings.examples, settings.seed)
+    if settings.unlabelled is None:
+        return rows
+    more = load_unlabelled(settings.unlabelled, data.task)
+    missing = (
+        np.full(len(more), NO_SCORE, dtype=np.float32) if data.task.is_regression else np.full(len(more), NO_CLASS)
+    )
+    return joined(rows, replace(more, labels=missing))
 
 
 def add_teacher(targets: dict[str, dict[str, np.ndarray]], labels: Path) -> None:
-    """Put the stored logits beside the labels."""
-    for split, logits in load_file(labels / LOGITS).items():
+    """Put the stored logits beside the labels; those of texts without labels follow the ones of train."""
+    stored = {split: logits.numpy() for split, logits in load_file(labels / LOGITS).items()}
+    if UNLABELLED in stored:
+        stored["train"] = np.concatenate([stored["train"], stored.pop(UNLABELLED)])
+    for split, logits in stored.items():
         if len(logits) != len(targets[split]["labels"]):
             raise UserError(
                 f"{labels}: holds logits of {len(logits)} {split} rows, not {len(targets[split]['labels'])}."
             )
-        targets[split]["teacher"] = logits.numpy()
-
-
-def new_student(settings: DistillSettings, data: TaskData, teacher: Path) -> tuple[Any, Any]:
-    """A student that has not learned yet: its pieces, its starting vectors, its body."""
-    teacher_model, teacher_tokenizer = load_checkpoint(teacher)
-    rows = train_rows(data, settings.examples, settings.seed)
-    texts = [*rows.first, *(rows.second or ())]
-    tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher_tokenizer)
-    tokenizer.model_max_length = settings.max_length
-    seed_torch(settings.seed, "initial weights")
-    model = student_body(settings, data, vocabulary=len(tokenizer))
-    if settings.start == "teacher":
-        table = teacher_model.get_input_embeddings().weight.detach().numpy()
-        vectors = vectors_from_teacher(tokenizer, teacher_tokenizer, table, dim=settings.dim)
-        model.embedding.weight.data.copy_(numpy_tensor(vectors))
-    return model, tokenizer
-
-
-def student_body(settings: DistillSettings, data: TaskData, *, vocabulary: int) -> Any:
-    """An untrained student; hidden units double for pairs (Tang et al. 2019)."""
-    pair = data.task.is_pair
-    default = 200 if settings.student == "bilstm" else 100
-    common = {
-        "vocab_size": vocabulary,
-        "dim": settings.dim,
-        "classifier": settings.classifier or default * (1 + pair),
-        "dropout": settings.dropout,
-        "pair": pair,
-        **head_options(data.task.labels),
-    }
-    if settings.student == "bag":
-        return BagForSequenceClassification(BagConfig(**common))
-    hidden = settings.hidden or 150 * (1 + pair)
-    return BiLSTMForSequenceClassification(BiLSTMConfig(hidden=hidden, pooling=settings.pooling, **common))
+        targets[split]["teacher"] = logits
 
 
 def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -294,9 +291,28 @@ def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
     raise UserError(f"task {data.task.name} has no split {name!r}. {hint}It has: {', '.join(data.splits)}.")
 
 
+def label_sources(settings: LabelSettings | DistillSettings) -> Mapping[str, str]:
+    """The rows of the task and those without labels, by their contents."""
+    return {**data_source(settings), **files_named(unlabelled=settings.unlabelled)}
+
+
+def distill_sources(settings: DistillSettings) -> Mapping[str, str]:
+    """The same and the word vectors."""
+    return {**label_sources(settings), **files_named(vectors=settings.vectors)}
+
+
+def files_named(**paths: Path | None) -> Mapping[str, str]:
+    """A hash of each file that is given; UserError for one that is not there."""
+    for name, path in paths.items():
+        if path is not None and not path.is_file():
+            raise UserError(f"--{name} {path}: no such file.")
+    return {name: hash_file(path) for name, path in paths.items() if path is not None}
+
+
 def check_training(settings: TrainSettings, inputs: Inputs) -> None:
     """What can be known to be wrong before anything is computed."""
     data = task_data(settings)
+    class_weights(data, settings)
     train_rows(data, settings.examples, settings.seed)
     known_metric(settings.select_metric, data)
 
@@ -307,7 +323,7 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
     if settings.alpha < 1:
         check_loss_fits(loss_of(settings), regression=task_data(settings).task.is_regression)
     config = inputs["teacher"] / "config.json"
-    if settings.start == "teacher" and config.exists():
+    if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
         width = described.get("embedding_size") or described.get("hidden_size") or described.get("dim")
         check_width(settings.dim, int(width or settings.dim))
@@ -330,13 +346,13 @@ FINETUNE = Stage(
 )
 LABEL = Stage(
     "label",
-    1,
+    2,
     LabelSettings,
-    data_source,
+    label_sources,
     lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["teacher"])),
     run_label,
 )
-DISTILL = Stage("distill", 1, DistillSettings, data_source, distill_identity, run_distill, check_distillation)
+DISTILL = Stage("distill", 2, DistillSettings, distill_sources, distill_identity, run_distill, check_distillation)
 EVALUATE = Stage(
     "evaluate",
     1,
@@ -353,4 +369,4 @@ def label_settings(settings: DistillSettings) -> LabelSettings:
     """The labelling that a distillation needs: one for all students and seeds that see the same texts."""
     same = {name: getattr(settings, name) for name in (*RowSettings.model_fields, "device", "precision")}
     seed = settings.seed if settings.examples is not None else 1
-    return LabelSettings(**same, seed=seed)
+    return LabelSettings(**same, seed=seed, unlabelled=settings.unlabelled)

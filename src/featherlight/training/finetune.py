@@ -1,24 +1,49 @@
-"""The labels as objective: what fine-tuning minimises, and what distillation mixes in."""
+"""The labels as objective: what fine-tuning minimises, and what distillation mixes in.
+
+House shapes: B examples, C classes.
+"""
 
 from collections.abc import Mapping
 
+import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from featherlight.training.loop import Batch
 
+NO_CLASS, NO_SCORE = -100, float("nan")  # the label of a text that only a teacher has labelled
 
-def label_loss(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats for logits [B, C] and class ids [B]; squared error for [B, 1] and scores [B]."""
+
+def label_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+    """Cross-entropy in nats for logits [B, C] and class ids [B]; squared error for [B, 1] and scores [B].
+
+    class_weights: [C], a factor for the examples of each class. The mean is over all B examples:
+    one without a label (NO_CLASS, NO_SCORE) adds nothing, and weights are not divided out again, so
+    that the parts of a batch add up to the whole.
+    """
     if labels.is_floating_point():
-        return F.mse_loss(logits.squeeze(-1).float(), labels)
-    return F.cross_entropy(logits.float(), labels)
+        known = ~labels.isnan()
+        return torch.where(known, logits.squeeze(-1).float() - labels.nan_to_num(), 0).square().mean()
+    losses = F.cross_entropy(logits.float(), labels, class_weights, ignore_index=NO_CLASS, reduction="none")
+    return losses.mean()
+
+
+def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """float32 [C]: N / (C x rows of the class), so that every class weighs the same; 1 for a class without rows."""
+    counts = np.bincount(labels, minlength=classes)
+    return np.where(counts > 0, len(labels) / (classes * np.maximum(counts, 1)), 1.0).astype(np.float32)
 
 
 class LabelObjective:
-    """Pull the model's logits towards the labels."""
+    """Pull the model's logits towards the labels. class_weights: [C], see `label_loss`."""
+
+    def __init__(self, class_weights: Tensor | None = None):
+        self.class_weights = class_weights
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The mean loss of a batch whose targets hold "labels"."""
-        loss = label_loss(model(**batch.inputs).logits, batch.targets["labels"])
+        labels = batch.targets["labels"]
+        weights = None if self.class_weights is None else self.class_weights.to(labels.device)
+        loss = label_loss(model(**batch.inputs).logits, labels, weights)
         return loss, {"labels": loss}

@@ -1,0 +1,38 @@
+"""A file of texts without labels in, examples out, for a teacher to label. Knows no teacher.
+
+A .txt file holds a text per line; a table has the task's text columns, or `text` and `text_pair`.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from featherlight.data.own import texts_of
+from featherlight.data.tables import READERS, read_table, read_text
+from featherlight.data.task import Examples, Task
+from featherlight.errors import UserError
+
+
+def load_unlabelled(path: Path, task: Task) -> Examples:
+    """The rows of a file as examples without labels; blank ones are left out. UserError for what is wrong with it."""
+    if path.suffix.lower() in READERS:
+        table = read_table(path)
+        names = next((n for n in (task.texts, ("text", "text_pair")[: len(task.texts)]) if has(table.columns, n)), None)
+        if names is None:
+            wanted = " and ".join(f"`{name}`" for name in task.texts)
+            raise UserError(f"{path}: no column(s) {wanted}. It has: {', '.join(table.columns)}. Rename them.")
+        columns = [texts_of(table, name) for name in names]
+    elif task.is_pair:
+        raise UserError(
+            f"{path}: task {task.name} reads two texts. Give a table with two columns ({', '.join(READERS)})."
+        )
+    else:
+        columns = [[line.rstrip("\r") for line in read_text(path).split("\n")]]
+    rows = [row for row, text in enumerate(columns[0]) if text.strip()]
+    first, *second = ([column[row] for row in rows] for column in columns)
+    return Examples(first, second[0] if second else None, None, np.array(rows, dtype=np.int64))
+
+
+def has(columns: object, names: tuple[str, ...]) -> bool:
+    """Whether a table has all of these columns."""
+    return all(name in columns for name in names)  # type: ignore[operator]
