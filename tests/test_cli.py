@@ -106,6 +106,55 @@ def test_the_second_student_spends_no_time_in_the_teacher(capsys, store, trained
     assert code == 0 and len(found["folders"]) == 2
 
 
+STUDENTS = [
+    ("rnn", "wordpiece"), ("rnn", "bpe"), ("bag", "char"), ("bilstm", "byte"), ("rnn", "hash"), ("bag", "hash"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("student", "embedding"), STUDENTS)
+def test_every_student_and_embedding_goes_all_the_way(capsys, store, trained, sentiment, student, embedding):
+    command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", student, "--store",
+               store, "--embedding", embedding, "--dim", 8, "--vocabulary", 60, *SMALL)  # fmt: skip
+    code, found = call(capsys, *command)
+    record = found["records"][0]
+    assert code == 0 and record["name"] == f"{student} 8d {embedding}"
+    _, again = call(capsys, "evaluate", found["folders"][0], "--store", store)
+    assert again["metrics"]["accuracy"]["value"] == record["metrics"]["dev"]["scores"]["accuracy"]["value"]
+
+
+def test_texts_without_labels_are_labelled_by_the_teacher(capsys, store, trained, sentiment, tmp_path):
+    more = tmp_path / "more.txt"
+    more.write_text("".join(f"{text} indeed\n" for text, _ in sentences(100, seed=77)))
+    command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bag", "--dim", 8,
+               "--vocabulary", 60, "--store", store, *SMALL)  # fmt: skip
+    _, without = call(capsys, *command)
+    _, found = call(capsys, *command, "--unlabelled", more)
+    record = found["records"][0]
+    assert len(record["curves"]["loss"]) == 2 * 15 > len(without["records"][0]["curves"]["loss"])  # 370 rows by 25
+    assert record["address"] != without["records"][0]["address"]
+    more.write_text(more.read_text() + "one more\n")
+    assert call(capsys, *command, "--unlabelled", more)[1]["records"][0]["address"] != record["address"]
+    assert "no such file" in error(capsys, *command, "--unlabelled", tmp_path / "absent.txt")
+
+
+def test_vectors_of_a_file_are_where_a_student_starts(capsys, store, trained, sentiment, tmp_path):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("good 1 2 3\nbad -1 -2 -3\nfilm 0 1 0\n")
+    command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bag", "--dim", 3,
+               "--vocabulary", 60, "--store", store, "--vectors", vectors, *SMALL)  # fmt: skip
+    record = call(capsys, *command)[1]["records"][0]
+    assert record["start"]["known"] == 3 and "vectors" in record["sources"]
+    vectors.write_text("good 1 2 3\nbad -1 -2\n")
+    assert "vectors.txt, line 2" in error(capsys, *command)
+
+
+def test_balanced_classes_change_the_result_and_not_the_score(capsys, store, tiny_encoder, sentiment, pairs):
+    command = ("finetune", "--model", tiny_encoder, "--store", store, *SMALL, "--class-weights", "balanced")
+    record = call(capsys, *command, "--task", sentiment)[1]["records"][0]
+    assert record["identity"]["class_weights"] == "balanced"
+    assert "is a regression" in error(capsys, *command, "--task", pairs)
+
+
 def test_evaluate_scores_the_task_that_the_model_was_trained_on(capsys, store, trained):
     folder = trained["folders"][0]
     _, found = call(capsys, "evaluate", folder, "--store", store)

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from featherlight.distillation.losses import kl_divergence, logits_mse, soft_cross_entropy
+from featherlight.distillation.losses import kl_divergence, logits_mse, soft_cross_entropy, soft_mse
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
 from featherlight.errors import UserError
 from featherlight.training.loop import Batch
@@ -48,9 +48,22 @@ def test_mse_is_the_mean_over_all_logits():
     assert logits_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 2.0]])).item() == 2.0
 
 
+def test_soft_mse_is_the_mean_over_all_softened_probabilities():
+    # softmax((0, 3 ln 3) / 3) = (1/4, 3/4) against (1/2, 1/2)
+    loss = soft_mse(torch.zeros(1, 2), torch.tensor([[0.0, 3 * math.log(3)]]), temperature=3.0)
+    assert loss.item() == pytest.approx(1 / 16)
+
+
+def test_a_text_without_a_label_has_the_teachers_part_alone():
+    batch = Batch({}, {"labels": torch.tensor([0, -100]), "teacher": TEACHER})
+    loss, _ = TaskDistillation(alpha=0.3, loss="mse", temperature=1.0)(Fixed(), batch)
+    hard = -STUDENT.log_softmax(1)[0, 0] / 2
+    assert loss.item() == pytest.approx((0.3 * hard + 0.7 * ((STUDENT - TEACHER) ** 2).mean()).item())
+
+
 def test_no_gradient_reaches_the_teacher():
     teacher = TEACHER.clone().requires_grad_()
-    for loss in (logits_mse, kl_divergence, soft_cross_entropy):
+    for loss in (logits_mse, kl_divergence, soft_cross_entropy, soft_mse):
         loss(STUDENT.clone().requires_grad_(), teacher, temperature=2.0).backward()
     assert teacher.grad is None
 

