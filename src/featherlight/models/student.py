@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
+from featherlight.models.dropout import Dropout
 from featherlight.models.embeddings import HashEmbedding
 from featherlight.models.heads import Classifier, compare
 
@@ -57,7 +58,7 @@ class Student(PreTrainedModel):
     def __init__(self, config: StudentConfig, *, body: nn.Module, width: int):
         super().__init__(config)
         self.embedding = new_embedding(config)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.body = body
         self.classifier = Classifier(
             width * (4 if config.pair else 1), config.classifier, config.num_labels or 0, config.dropout

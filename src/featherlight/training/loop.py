@@ -107,8 +107,10 @@ OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; vectors (biases, norms) do not."""
+    """Matrices decay; vectors (biases, norms) do not. One group, and so one kernel a step, where nothing decays."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not weight_decay:
+        return [{"params": trained, "weight_decay": 0.0}]
     return [
         {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
@@ -163,7 +165,8 @@ class Run:
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
         self.bare_model = model
-        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.model, self.optimizer = self.accelerator.prepare(model), optimizer
+        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.lengths = data.tokens.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
         self.total_steps = self.steps_per_epoch * how.epochs
@@ -177,21 +180,22 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         seed_torch(how.seed, "dropout", step)
-        self.model.train()
-        loss_sum = torch.zeros((), device=self.accelerator.device)
+        if not self.model.training:
+            self.model.train()
+        shares = []
         for part in within_budget(self.lengths, indices, tokens=how.batch_tokens):
             loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
-            share = loss * (len(part) / len(indices))
-            self.accelerator.backward(share)
-            loss_sum += share.detach()
+            share = loss if len(part) == len(indices) else loss * (len(part) / len(indices))
+            share.backward()  # nothing to scale: there is no fp16 here
+            shares.append(share.detach())
         if how.clip:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), how.clip)
+            nn.utils.clip_grad_norm_(self.trained, how.clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
-        self.unread.append(loss_sum)
+        self.unread.append(shares[0] if len(shares) == 1 else torch.stack(shares).sum())
         if len(self.unread) >= STEPS_BETWEEN_LOOKS:
             self.read_losses()
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
@@ -232,7 +236,7 @@ class Run:
         if self.unread:
             self.read_losses()
         self.pause_clock()
-        write_checkpoint(self.where.folder, self.bare_model, self.optimizer.optimizer, self.progress)
+        write_checkpoint(self.where.folder, self.bare_model, self.optimizer, self.progress)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:

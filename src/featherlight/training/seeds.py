@@ -18,9 +18,14 @@ def numpy_generator(seed: int, *names: str | int) -> np.random.Generator:
 
 
 def seed_torch(seed: int, *names: str | int) -> None:
-    """Set torch's global generators (initial weights and dropout read them).
+    """Set torch's global generators (initial weights and dropout read them); cheap enough for every step.
 
     Called before a model is built and before every optimiser step, so that a run that was
     interrupted draws the same numbers after its resumption without storing generator states.
     """
-    torch.manual_seed(derive(seed, *names))
+    number = derive(seed, *names)
+    torch.default_generator.manual_seed(number)  # torch.manual_seed formats three stack traces where there is no GPU
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(number)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(number)
