@@ -21,7 +21,7 @@ def both_directions(network: nn.LSTM | nn.RNN, vectors: Tensor, lengths: Tensor)
     """
     weights = [torch.stack([getattr(network, name), getattr(network, f"{name}_reverse")]) for name in NAMES]
     cell = LSTMSteps if isinstance(network, nn.LSTM) else RNNSteps
-    states: Tensor = cell.apply(read_both_ways(vectors, lengths), *weights)
+    states: Tensor = cell.apply(read_both_ways(vectors, lengths), *weights)  # type: ignore[no-untyped-call]
     return states
 
 

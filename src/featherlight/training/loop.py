@@ -186,7 +186,7 @@ class Run:
         for part in within_budget(self.lengths, indices, tokens=how.batch_tokens):
             loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
             share = loss if len(part) == len(indices) else loss * (len(part) / len(indices))
-            share.backward()  # nothing to scale: there is no fp16 here
+            share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
             shares.append(share.detach())
         if how.clip:
             nn.utils.clip_grad_norm_(self.trained, how.clip)

@@ -25,7 +25,7 @@ def seed_torch(seed: int, *names: str | int) -> None:
     """
     number = derive(seed, *names)
     torch.default_generator.manual_seed(number)  # torch.manual_seed formats three stack traces where there is no GPU
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(number)
     if torch.backends.mps.is_available():
         torch.mps.manual_seed(number)
