@@ -125,6 +125,7 @@ def tasks(
     label: Annotated[str | None, typer.Option(help="Own file: the column that holds the label or score.")] = None,
     kind: Annotated[str, typer.Option(help="Own file: auto, classification or regression.")] = "auto",
     dev: Annotated[Path | None, typer.Option(help="Own file: the file that holds the dev split.")] = None,
+    drop_leaks: Annotated[bool, typer.Option("--drop-leaks", help="Take out of train what another split has.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks; or show one: its splits, rows, labels and examples."""
@@ -133,7 +134,7 @@ def tasks(
     if not name:
         return show.task_list(as_json=as_json)
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    show.task(name, data=data, kind=kind, dev=dev, **columns, as_json=as_json)
+    show.task(name, data=data, kind=kind, dev=dev, drop_leaks=drop_leaks, **columns, as_json=as_json)
 
 
 @app.command()

@@ -102,5 +102,6 @@ def test_select_on_takes_two_values():
         load_task("sst2", select_on="test")
 
 
-def test_the_names_are_docs_and_glues_nine():
-    assert task_names() == ("docs", "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+def test_the_names_are_docs_glues_nine_and_three_more():
+    nine = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+    assert task_names() == ("docs", *nine, "ag_news", "acl_arc", "restaurants")

@@ -1,4 +1,4 @@
-"""Files with rows and columns in, `Table` out: CSV, TSV, JSONL and Parquet. Knows no task.
+"""Files with rows and columns in, `Table` out: CSV, TSV, JSONL, Parquet, aspect terms. Knows no task.
 
 CSV is read with double quotes, TSV without any quoting, both with a header line, all as UTF-8.
 """
@@ -62,8 +62,11 @@ def read_text(path: Path) -> str:
     return text
 
 
-def read_csv(path: Path) -> Table:
-    """Comma-separated cells in double quotes where they need them; the first record names the columns."""
+def read_csv(path: Path, *, header: Sequence[str] | None = None) -> Table:
+    """Comma-separated cells in double quotes where they need them; the first record names the columns.
+
+    header: the columns' names, for a file that has no header line.
+    """
     text = read_text(path)
     records = []
     with large_cells():
@@ -79,7 +82,7 @@ def read_csv(path: Path) -> Table:
                 f"{path}, line {line}: broken quotes ({error}). A cell with commas, quotes or line breaks "
                 'stands in double quotes, and a quote inside it is doubled: "say ""yes"", please".'
             ) from None
-    return table_of(path, records[0][1], records[1:])
+    return table_of(path, records.pop(0)[1] if header is None else header, records)
 
 
 @contextmanager
@@ -165,9 +168,18 @@ def read_parquet(path: Path) -> Table:
     return Table(path, columns, [f"row {index + 1}" for index in range(table.num_rows)])
 
 
+def read_aspects(path: Path) -> Table:
+    """Aspect terms in their sentences, from SemEval-14's .xml or from .seg: see `data.aspects`."""
+    from featherlight.data import aspects  # which needs Table
+
+    return aspects.read_aspects(path)
+
+
 READERS: Mapping[str, Callable[[Path], Table]] = {
     ".csv": read_csv,
     ".tsv": read_tsv,
     ".jsonl": read_jsonl,
     ".parquet": read_parquet,
+    ".xml": read_aspects,
+    ".seg": read_aspects,
 }
