@@ -198,6 +198,77 @@ def test_a_missing_datasets_package_names_the_extra(monkeypatch):
         load_published(TASKS["sst2"], None)
 
 
+def test_ag_news_joins_title_and_description_and_reads_its_backslashes_as_spaces(tmp_path):
+    line = '"4","A ""title""","two\\lines, one text"\n"1","b","c"\n'
+    write(tmp_path / "agnews", train_csv=line, test_csv=line)
+    loaded = load_published(TASKS["ag_news"], tmp_path)
+    for split in loaded.splits.values():
+        assert split.first == ['A "title" two lines, one text', "b c"]
+        assert [loaded.task.labels[label] for label in split.labels] == ["Sci/Tech", "World"]
+    assert loaded.task.reported == ("test",) and loaded.notes == ()
+
+
+def test_ag_news_partial_file_gives_the_same_texts_and_a_note(tmp_path):
+    write(tmp_path / "agnews", test_csv='"2","a","b\\c"\n', train_union_csv='"2","a b\\c","source"\n')
+    loaded = load_published(TASKS["ag_news"], tmp_path)
+    assert loaded.splits["train"].first == loaded.splits["test"].first == ["a b c"]
+    assert any("train is partial" in note and "train_union.csv" in note for note in loaded.notes)
+
+
+def test_acl_arc_reports_test_or_else_dev_with_a_note(tmp_path):
+    line = '{"text": "as in ( X , 1999 )", "label": "Uses", "metadata": {}}\n'
+    write(tmp_path / "acl_arc", train_jsonl=line, dev_jsonl=line)
+    loaded = load_published(TASKS["acl_arc"], tmp_path)
+    assert loaded.task.reported == ("dev",)
+    assert any("score is that of dev alone: test is not there" in note for note in loaded.notes)
+    write(tmp_path / "acl_arc", test_jsonl=line)
+    assert load_published(TASKS["acl_arc"], tmp_path).task.reported == ("test",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('{"text": "a", "label": "Use"}', "line 1: label is 'Use'"), ('{"text": 3, "label": "Uses"}', "text is 3, which"),
+     ('{"text": "a", "label": ["Uses"]}', "line 1: label is ['Uses']"), ('{"text": "a"}', "no column called 'label'")],
+)  # fmt: skip
+def test_damaged_json_lines_are_named(tmp_path, line, message):
+    write(tmp_path / "acl_arc", train_jsonl=line)
+    with pytest.raises(UserError) as caught:
+        load_published(TASKS["acl_arc"], tmp_path)
+    assert message in str(caught.value)
+
+
+def test_restaurants_are_read_from_xml_or_else_seg(tmp_path):
+    write(tmp_path / "semeval14", **{"Restaurants_Train.xml_seg": "The $T$ !\nsoup\n-1\n"})
+    write(tmp_path / "semeval14", **{"Restaurants_Test_Gold_seg": "A $T$ .\ncup\n0\n"})
+    loaded = load_published(TASKS["restaurants"], tmp_path)
+    train, test = loaded.splits["train"], loaded.splits["test"]
+    assert (train.first, train.second, train.labels.tolist()) == (["The soup !"], ["soup"], [0])
+    assert test.labels.tolist() == [1] and loaded.task.reported == ("test",)
+    assert loaded.notes == ("aspect terms of polarity 'conflict' are left out",)
+
+
+def test_the_hubs_restaurants_are_texts_with_labels_and_lose_their_conflicts(stored):
+    columns = {"text": ["x", "x", "y"], "span": ["a", "b", "c"], "label": ["positive", "conflict", "negative"]}
+    stored.tables = datasets.DatasetDict(test=datasets.Dataset.from_dict(columns))
+    loaded = load_published(TASKS["restaurants"], None)
+    test = loaded.splits["test"]
+    assert stored.asked[0][0] == ("tomaarsen/setfit-absa-semeval-restaurants", None)
+    assert (test.second, test.labels.tolist(), test.rows.tolist()) == (["a", "c"], [2, 0], [0, 2])
+
+
+def test_the_hubs_ag_news_reads_backslashes_as_the_files_do(stored):
+    names = ["World", "Sports", "Business", "Sci/Tech"]
+    stored.tables = datasets.DatasetDict(test=table([3], names, text=["a b\\c"]))
+    test = load_published(TASKS["ag_news"], None).splits["test"]
+    assert test.first == ["a b c"] and test.labels.tolist() == [3]
+
+
+def test_a_label_on_the_hub_that_the_task_lacks_is_named(stored):
+    stored.tables = datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a"], "label": ["Praise"]}))
+    with pytest.raises(UserError, match="does not know: Praise"):
+        load_published(TASKS["acl_arc"], None)
+
+
 @pytest.mark.skipif(not (REAL / "glue").is_dir(), reason="no real data here")
 @pytest.mark.parametrize(
     ("name", "rows"),
@@ -211,6 +282,9 @@ def test_a_missing_datasets_package_names_the_extra(monkeypatch):
         ("qnli", {"dev": 5463, "test": 5463}),
         ("qqp", {"train": 23497}),
         ("mnli", {"dev_matched": 9815}),
+        ("ag_news", {"train": 31574, "test": 7600}),
+        ("acl_arc", {"train": 1688, "dev": 114, "test": 139}),
+        ("restaurants", {"train": 3608, "test": 1120}),
     ],
 )
 def test_the_published_files_have_the_published_numbers_of_rows(name, rows):

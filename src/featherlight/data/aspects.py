@@ -97,7 +97,7 @@ def check_place(path: Path, place: str, text: str, term: str, element: ElementTr
             said = "missing" if offset is None else f"{offset[:40]!r}, which is no number"
             raise UserError(f"{path}, {place}: the offset {name!r} is {said}. Count characters from 0.")
     start, end = (offset_value(str(offset)) for offset in offsets)
-    if flat(text[start:end]) != flat(term):
+    if end > len(text) or flat(text[start:end]) != flat(term):
         raise UserError(
             f"{path}, {place}: from {start} to {end} the sentence has {text[start:end][:80]!r}. Correct the offsets, "
             "counted in characters from 0, or leave them out."

@@ -54,7 +54,7 @@ def load_task(
         loaded = load_named(name, data)
     elif is_path(name):
         loaded = load_own(Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev)
-        if Path(name).suffix.lower() == ".xml":
+        if Path(name).suffix.lower() == ".xml" or any(Path(name).glob("*.xml")):
             loaded = replace(loaded, notes=(*loaded.notes, CONFLICT_NOTE))
     else:
         known = dict.fromkeys(task_names())

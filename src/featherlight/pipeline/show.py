@@ -62,9 +62,7 @@ def task_list(*, as_json: bool) -> None:
     if as_json:
         return print_json({"tasks": list(task_names())})
     print_rows(rows)
-    print(
-        "A CSV, TSV, JSONL or Parquet file of your own, or aspect terms in XML, is a task too: featherlight tasks FILE"
-    )
+    print("A file of your own (CSV, TSV, JSONL, Parquet, aspect terms in XML) is a task too: featherlight tasks FILE")
 
 
 def task(name: str, *, as_json: bool, **options: Any) -> None:
