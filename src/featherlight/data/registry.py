@@ -56,7 +56,10 @@ def load_task(
             f"A file of your own ({', '.join(READERS)}) must exist under the path given."
         )
     nested = name in GLUE and GLUE[name].nested_phrases
-    return with_select(with_dev(loaded, nested), nested, select_on)
+    try:
+        return with_select(with_dev(loaded, nested), nested, select_on)
+    except UserError as error:  # a cut that is not possible
+        raise UserError(f"{name}: {error}") from None
 
 
 def load_named(name: str, data: Path | None) -> TaskData:
