@@ -63,7 +63,7 @@ def test_choosing_on_test_is_refused(tmp_path):
     (tmp_path / "agnews").mkdir()
     for split in ("train", "test"):
         (tmp_path / "agnews" / f"{split}.csv").write_text('"1","a","b"\n')
-    with pytest.raises(UserError, match=r"'ag_news' has no dev split to choose on\. Leave out --select-on"):
+    with pytest.raises(UserError, match=r"ag_news: no dev split to choose on\. Leave out --select-on"):
         load_task("ag_news", data=tmp_path, select_on="dev")
 
 

@@ -63,8 +63,11 @@ def load_task(
             f"A file of your own ({', '.join(READERS)}) must exist under the path given."
         )
     nested = name in TASKS and TASKS[name].nested_phrases
-    loaded = with_dev(loaded, nested)
-    return with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
+    try:
+        loaded = with_dev(loaded, nested)
+        return with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
+    except UserError as error:  # a cut that is not possible
+        raise UserError(f"{name}: {error}") from None
 
 
 def load_named(name: str, data: Path | None) -> TaskData:
@@ -114,7 +117,7 @@ def without_leaks(loaded: TaskData) -> TaskData:
     kept = np.array([index for index, key in enumerate(row_keys(train)) if key not in others], dtype=np.int64)
     if not len(kept):
         raise UserError(
-            f"--drop-leaks: every text of train stands in another split of {loaded.task.name} too, so that none is "
+            "--drop-leaks: every text of train stands in another split too, so that none is "
             "left to train on. Give other files, or leave it out."
         )
     dropped = len(train) - len(kept)
@@ -135,8 +138,6 @@ def with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
             return replace(loaded, notes=(*loaded.notes, note))
         if "dev" in loaded.splits:
             return loaded
-        raise UserError(
-            f"task {loaded.task.name!r} has no dev split to choose on. Leave out --select-on: select is cut off train."
-        )
+        raise UserError("no dev split to choose on. Leave out --select-on: select is cut off train.")
     train, select = cut_select(loaded.splits["train"], nested_phrases=nested)
     return replace(loaded, splits={**loaded.splits, "train": train, SELECT: select})

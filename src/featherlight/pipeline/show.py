@@ -10,7 +10,7 @@ from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT
-from featherlight.errors import UserError
+from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
@@ -18,7 +18,7 @@ from featherlight.pipeline.store import RECORD, entries
 if TYPE_CHECKING:
     from featherlight.pipeline.plan import Job
 
-EXAMPLES_SHOWN, TEXT_SHOWN, CLASSES_SHOWN = 5, 100, 10
+EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
 
 
 def print_json(value: Any) -> None:
@@ -88,7 +88,7 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
             }
         )
     print(f"{loaded.task.name}: {loaded.source}")
-    print(f"labels: {', '.join(loaded.task.labels) or 'a number (regression)'}")
+    print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
     for note in loaded.notes:
         print(f"note: {note}")
@@ -137,12 +137,6 @@ def about(split: str, shown: Mapping[str, object]) -> str:
 def said_label(labels: Sequence[str], value: Any) -> str:
     """A label as people write it."""
     return labels[int(value)] if labels else f"{float(value):g}"
-
-
-def shortened(text: str) -> str:
-    """One line of at most a hundred characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= TEXT_SHOWN else line[: TEXT_SHOWN - 1] + "…"
 
 
 def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
