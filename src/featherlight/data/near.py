@@ -11,9 +11,10 @@ import numpy as np
 
 NEAR = 0.8  # Jaccard similarity from which two texts are near
 WORDS = 3  # in a row make a shingle; a shorter text is one shingle
-BANDS, HASHES_IN_BAND = 24, 4  # of two texts at 0.8, 1 - (1 - 0.8**4)**24 = 99.9997 % share a band
+BANDS, HASHES_IN_BAND = 20, 4  # of two texts at 0.8, 1 - (1 - 0.8**4)**20 = 99.997 % share a band
 MOST_TOGETHER = 32  # texts of one key; further ones meet these alone, or boilerplate would cost its square
 PAIRS_AT_ONCE = 200_000
+BITS = np.uint64(40)  # of a shingle's hash: two that differ look alike once in 10**12 comparisons
 WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -38,7 +39,8 @@ def distinct_twins(sides: Sequence["Shingles"], numbers: np.ndarray, known: int)
     found = np.full(len(numbers), -1, dtype=np.int64)
     for keys in bands(sides):
         earlier, later = together(keys)
-        open_pairs = np.flatnonzero((numbers[earlier] < known) & (found[later] == -1))
+        possible = np.all([side.similar_sizes(earlier, later) for side in sides], axis=0)
+        open_pairs = np.flatnonzero(possible & (numbers[earlier] < known) & (found[later] == -1))
         for start in range(0, len(open_pairs), PAIRS_AT_ONCE):
             part = open_pairs[start : start + PAIRS_AT_ONCE]
             a, b = earlier[part], later[part]
@@ -59,22 +61,28 @@ class Shingles:
         starts = np.concatenate([[0], np.cumsum(self.sizes[rows])])
         return Shingles(self.values[spread(self.starts[rows], self.sizes[rows])], starts)
 
+    def similar_sizes(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """bool [P]: whether texts a [P] and b [P] can be near by the number of their shingles."""
+        ratio = np.minimum(self.sizes[a], self.sizes[b]) / np.maximum(self.sizes[a], self.sizes[b])
+        return np.asarray(ratio >= NEAR)
+
     def similarity(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """float64 [P]: the exact Jaccard similarity of texts a [P] and b [P]."""
         both = np.concatenate([a, b])
         pairs = np.repeat(np.tile(np.arange(len(a)), 2), self.sizes[both])
-        values = self.values[spread(self.starts[both], self.sizes[both])]
-        order = np.lexsort((values, pairs))
-        pairs, values = pairs[order], values[order]
-        shared = pairs[1:][(pairs[1:] == pairs[:-1]) & (values[1:] == values[:-1])]
-        common = np.bincount(shared, minlength=len(a))
+        values = np.sort(numbered(pairs, self.values[spread(self.starts[both], self.sizes[both])]))
+        shared = values[1:][values[1:] == values[:-1]] >> BITS  # each stands twice at most: once in a, once in b
+        common = np.bincount(shared.astype(np.int64), minlength=len(a))
         return np.asarray(common / (self.sizes[a] + self.sizes[b] - common))
 
     def minhashes(self, multipliers: np.ndarray) -> np.ndarray:
-        """uint64 [N, K]: for each of K random orders of all shingles, the first one in each set."""
+        """uint64 [N, K]: for each of K random orders of all shingles, the first one in each set.
+
+        The values are random already, so that an odd multiple of each is order enough.
+        """
         found = np.empty((len(self.sizes), len(multipliers)), dtype=np.uint64)
         for column, multiplier in enumerate(multipliers):
-            found[:, column] = np.minimum.reduceat(scrambled(self.values * multiplier), self.starts[:-1])
+            found[:, column] = np.minimum.reduceat(self.values * multiplier, self.starts[:-1])
         return found
 
 
@@ -96,18 +104,20 @@ def shingled(texts: Sequence[str]) -> Shingles:
     for shift in range(1, WORDS):
         value = scrambled(value) + padded[shift : shift + len(value)]
     sizes = np.maximum(lengths - WORDS + 1, 1)
-    return distinct(scrambled(value)[spread(starts[:-1], sizes)], sizes)
+    return distinct((scrambled(value) >> np.uint64(64) - BITS)[spread(starts[:-1], sizes)], sizes)
 
 
 def distinct(values: np.ndarray, sizes: np.ndarray) -> Shingles:
     """Each text's values sorted, once each."""
-    texts = np.repeat(np.arange(len(sizes)), sizes)
-    order = np.lexsort((values, texts))
-    texts, values = texts[order], values[order]
-    new = np.ones(len(values), dtype=bool)
-    new[1:] = (values[1:] != values[:-1]) | (texts[1:] != texts[:-1])
-    counts = np.bincount(texts[new], minlength=len(sizes))
-    return Shingles(values[new], np.concatenate([[0], np.cumsum(counts)]))
+    values = np.sort(numbered(np.repeat(np.arange(len(sizes)), sizes), values))
+    values = values[np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]]
+    counts = np.bincount((values >> BITS).astype(np.int64), minlength=len(sizes))
+    return Shingles(values & ((np.uint64(1) << BITS) - np.uint64(1)), np.concatenate([[0], np.cumsum(counts)]))
+
+
+def numbered(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """uint64: number and value in one, so that one sort orders both; numbers stay below 2**24."""
+    return np.asarray((numbers.astype(np.uint64) << BITS) | values)
 
 
 def first_copies(sides: Sequence[Shingles]) -> list[int]:
