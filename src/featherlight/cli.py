@@ -125,6 +125,7 @@ def tasks(
     label: Annotated[str | None, typer.Option(help="Own file: the column that holds the label or score.")] = None,
     kind: Annotated[str, typer.Option(help="Own file: auto, classification or regression.")] = "auto",
     dev: Annotated[Path | None, typer.Option(help="Own file: the file that holds the dev split.")] = None,
+    drop_leaks: Annotated[bool, typer.Option("--drop-leaks", help="Take out of train what another split has.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks; or show one: its splits, rows, labels and examples."""
@@ -133,7 +134,7 @@ def tasks(
     if not name:
         return show.task_list(as_json=as_json)
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    show.task(name, data=data, kind=kind, dev=dev, **columns, as_json=as_json)
+    show.task(name, data=data, kind=kind, dev=dev, drop_leaks=drop_leaks, **columns, as_json=as_json)
 
 
 @app.command()
@@ -195,7 +196,7 @@ def predict(
     try:
         predict_source(folder, source, chosen)
     except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
 
 
 @app.command()
@@ -277,13 +278,18 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(arguments, prog_name="featherlight", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this number
             raise KeyboardInterrupt
+        sys.stdout.flush()
     except UserError as error:
         return complain(str(error), 2, as_json=as_json)
+    except BrokenPipeError:
+        drop_output()
     except TyperException as error:
         return complain(said(error), 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
         return complain("interrupted; the same command goes on from here.", INTERRUPTED, as_json=as_json)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
+            return refused(error)
         traceback.print_exc()
         return complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
     return 0
@@ -295,6 +301,21 @@ def said(error: TyperException) -> str:
     return (
         f"{message.rstrip('.')}. `featherlight --help` lists the commands, `featherlight COMMAND --help` their options."
     )
+
+
+def refused(error: OSError) -> int:
+    """Say what the system refused: a file without rights, a full disk behind `> FILE`. Standard output may be it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+    what = error.filename or "what was to be written"
+    return complain(f"{what}: {error.strerror}. Put that right and call again.", 2, as_json=False)
+
+
+def drop_output() -> None:
+    """Forget what standard output still holds, for it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def complain(message: str, code: int, *, as_json: bool) -> int:

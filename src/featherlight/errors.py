@@ -1,10 +1,11 @@
 """What a user can meet when something is wrong: one class, one helper for unknown names."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+MOST_LISTED, MOST_LETTERS = 20, 100
 
 
 class UserError(Exception):
@@ -15,6 +16,18 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
     """ "Did you mean 'x'? " for the closest known name, or an empty string."""
     near = difflib.get_close_matches(name, known, n=1)
     return f"Did you mean {near[0]!r}? " if near else ""
+
+
+def shortened(text: str) -> str:
+    """One line of at most a hundred characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= MOST_LETTERS else line[: MOST_LETTERS - 1] + "…"
+
+
+def listed(names: Collection[str]) -> str:
+    """The names with commas: of many the first twenty and how many there are; long ones shortened."""
+    first = ", ".join(shortened(name) for name in list(names)[:MOST_LISTED])
+    return first if len(names) <= MOST_LISTED else f"{first}, … ({len(names):,} in all)"
 
 
 def pick(kind: str, name: str, known: Mapping[str, T]) -> T:

@@ -3,10 +3,12 @@
 Knows no task, model or stage. The one room below the command line that reads the environment.
 """
 
+import errno
 import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -27,9 +31,30 @@ def write_atomically(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
         Path(draft).chmod(0o666 & ~current_umask())  # mkstemp makes it private to its owner
         os.replace(draft, path)
-    except BaseException:
+    except BaseException as error:
         Path(draft).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # the system names no file where a write fails
         raise
+
+
+@contextmanager
+def reporting_full_disk(folder: Path) -> Iterator[None]:
+    """Turn a write under folder that found no room into a UserError: what failed, where, how much is free.
+
+    Libraries written in Rust say so in words only: "No space left on device (os error 28)".
+    """
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in NO_ROOM and not any(f"(os error {known})" in str(error) for known in NO_ROOM):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise UserError(
+            f"no room to write under {folder}: {free / 1e6:,.1f} MB are free ({error}). Make room; then the same "
+            "command goes on from here."
+        ) from None
 
 
 def current_umask() -> int:
@@ -54,6 +79,17 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: no such file.") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"{path}: not valid JSON ({error}). It is damaged or cut short; make it again.") from None
+
+
+def read_bytes(path: Path) -> bytes:
+    """A plain file's content, or a UserError if there is none or it cannot be read."""
+    try:
+        if path.is_file():
+            return path.read_bytes()
+        what = "not a plain file" if path.exists() else "no such file"
+    except OSError as error:
+        what = f"cannot be read ({error.strerror})"
+    raise UserError(f"{path}: {what}.")
 
 
 def hash_text(*parts: str) -> str:

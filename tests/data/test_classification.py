@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 from featherlight import hub
-from featherlight.data import classification
-from featherlight.data.classification import GLUE, load_glue
+from featherlight.data.classification import TASKS, load_published
 from featherlight.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +27,7 @@ def test_quotes_are_letters_and_both_places_of_the_folder_are_found(tmp_path):
     write(tmp_path / "a" / "glue" / "SST-2", train_tsv=train)
     write(tmp_path / "b" / "SST-2", train_tsv=train)
     for root in (tmp_path / "a", tmp_path / "b"):
-        split = load_glue(GLUE["sst2"], root).splits["train"]
+        split = load_published(TASKS["sst2"], root).splits["train"]
         assert split.first == ['"open quote', 'a "b" c']
         assert split.labels.tolist() == [0, 1]
 
@@ -36,7 +35,7 @@ def test_quotes_are_letters_and_both_places_of_the_folder_are_found(tmp_path):
 def test_cola_has_a_header_in_test_alone(tmp_path):
     row = "gj04\t0\t*\tThe no.\ngj04\t1\t\tThe yes."  # the last line has no end
     write(tmp_path / "CoLA", train_tsv=row, dev_tsv=row, test_tsv="index\tsentence\n0\tWhat?\n")
-    splits = load_glue(GLUE["cola"], tmp_path).splits
+    splits = load_published(TASKS["cola"], tmp_path).splits
     assert splits["train"].first == ["The no.", "The yes."]
     assert splits["dev"].labels.tolist() == [0, 1]
     assert splits["test"].first == ["What?"]
@@ -46,13 +45,13 @@ def test_cola_has_a_header_in_test_alone(tmp_path):
 def test_mrpcs_byte_order_mark_is_not_part_of_its_first_column(tmp_path):
     header = "Quality\t#1 ID\t#2 ID\t#1 String\t#2 String"
     write(tmp_path / "MRPC", dev_tsv=b"\xef\xbb\xbf" + f"{header}\r\n1\t7\t8\tone\ttwo\r\n".encode())
-    dev = load_glue(GLUE["mrpc"], tmp_path).splits["dev"]
+    dev = load_published(TASKS["mrpc"], tmp_path).splits["dev"]
     assert (dev.first, dev.second, dev.labels.tolist()) == (["one"], ["two"], [1])
 
 
 def test_stsb_is_a_regression_in_float32(tmp_path):
     write(tmp_path / "STS-B", dev_tsv="index\tsentence1\tsentence2\tscore\n0\ta\tb\t3.800\n")
-    labels = load_glue(GLUE["stsb"], tmp_path).splits["dev"].labels
+    labels = load_published(TASKS["stsb"], tmp_path).splits["dev"].labels
     assert labels.dtype == np.float32
     assert labels[0] == np.float32(3.8)
 
@@ -60,7 +59,7 @@ def test_stsb_is_a_regression_in_float32(tmp_path):
 def test_mnli_is_scored_on_both_dev_splits_and_leaves_out_rows_without_a_majority(tmp_path):
     lines = "index\tsentence1\tsentence2\tlabel1\tgold_label\n0\ta\tb\tneutral\t-\n1\tc\td\tneutral\tcontradiction\n"
     write(tmp_path / "MNLI", dev_matched_tsv=lines, dev_mismatched_tsv=lines)
-    loaded = load_glue(GLUE["mnli"], tmp_path)
+    loaded = load_published(TASKS["mnli"], tmp_path)
     assert loaded.task.reported == ("dev_matched", "dev_mismatched")
     matched = loaded.splits["dev_matched"]
     assert (matched.first, matched.labels.tolist(), matched.rows.tolist()) == (["c"], [2], [1])
@@ -69,7 +68,7 @@ def test_mnli_is_scored_on_both_dev_splits_and_leaves_out_rows_without_a_majorit
 def test_mnli_with_one_dev_split_reports_that_one_and_says_so(tmp_path):
     line = '{"premise": "a", "hypothesis": "b", "label": "neutral"}\n'
     write(tmp_path / "MNLI", dev_matched_jsonl=line)
-    loaded = load_glue(GLUE["mnli"], tmp_path)
+    loaded = load_published(TASKS["mnli"], tmp_path)
     assert loaded.task.reported == ("dev_matched",)
     assert any("dev_matched alone" in note for note in loaded.notes)
     assert any(str(tmp_path / "MNLI" / "train.tsv") in note for note in loaded.notes)
@@ -78,16 +77,16 @@ def test_mnli_with_one_dev_split_reports_that_one_and_says_so(tmp_path):
 def test_qqps_partial_file_is_read_with_a_note_and_its_broken_rows_are_left_out(tmp_path):
     text = "id\tqid1\tqid2\tquestion1\tquestion2\tis_duplicate\n1\t2\t3\ta\tb\t1\n4\t5\t6\tcut\n"
     write(tmp_path / "QQP", train_subset_tsv=text)
-    loaded = load_glue(GLUE["qqp"], tmp_path)
+    loaded = load_published(TASKS["qqp"], tmp_path)
     assert loaded.splits["train"].labels.tolist() == [1]
     assert any("partial" in note and "train_subset.tsv" in note for note in loaded.notes)
     write(tmp_path / "QQP", train_tsv=text + "7\t8\t9\tc\td\t0\n")
-    assert len(load_glue(GLUE["qqp"], tmp_path).splits["train"]) == 2
+    assert len(load_published(TASKS["qqp"], tmp_path).splits["train"]) == 2
 
 
 def test_a_missing_folder_is_named_in_both_places(tmp_path):
     with pytest.raises(UserError) as caught:
-        load_glue(GLUE["rte"], tmp_path)
+        load_published(TASKS["rte"], tmp_path)
     assert str(tmp_path / "glue" / "RTE") in str(caught.value)
     assert str(tmp_path / "RTE") in str(caught.value)
 
@@ -95,7 +94,7 @@ def test_a_missing_folder_is_named_in_both_places(tmp_path):
 def test_an_empty_folder_names_the_files_that_were_looked_for(tmp_path):
     (tmp_path / "RTE").mkdir()
     with pytest.raises(UserError, match=r"RTE/train\.tsv.*RTE/dev\.tsv"):
-        load_glue(GLUE["rte"], tmp_path)
+        load_published(TASKS["rte"], tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -109,7 +108,7 @@ def test_an_empty_folder_names_the_files_that_were_looked_for(tmp_path):
 def test_damage_is_named_by_file_and_line(tmp_path, text, message):
     write(tmp_path / "RTE", dev_tsv=text)
     with pytest.raises(UserError) as caught:
-        load_glue(GLUE["rte"], tmp_path)
+        load_published(TASKS["rte"], tmp_path)
     assert message in str(caught.value)
     assert str(tmp_path / "RTE" / "dev.tsv") in str(caught.value)
 
@@ -119,7 +118,7 @@ def test_the_fingerprint_follows_the_content_and_not_the_folder(tmp_path):
     write(tmp_path / "a" / "SST-2", dev_tsv=text)
     write(tmp_path / "b" / "glue" / "SST-2", dev_tsv=text)
     write(tmp_path / "c" / "SST-2", dev_tsv=text.replace("0", "1"))
-    first, second, third = (load_glue(GLUE["sst2"], tmp_path / name).fingerprint for name in "abc")
+    first, second, third = (load_published(TASKS["sst2"], tmp_path / name).fingerprint for name in "abc")
     assert first == second != third
 
 
@@ -151,8 +150,8 @@ def test_the_hubs_labels_are_mapped_by_name_and_validation_is_dev(stored):
         validation=table([1], swapped, sentence1=["e"], sentence2=["f"]),
         test=table([-1], swapped, sentence1=["g"], sentence2=["h"]),
     )
-    loaded = load_glue(GLUE["rte"], None)
-    assert stored.asked == [(("nyu-mll/glue", "rte"), {"revision": classification.REVISION})]
+    loaded = load_published(TASKS["rte"], None)
+    assert stored.asked == [(("nyu-mll/glue", "rte"), {"revision": TASKS["rte"].hub.revision})]
     assert set(loaded.splits) == {"train", "dev", "test"}
     assert [loaded.task.labels[label] for label in loaded.splits["train"].labels] == swapped
     assert loaded.splits["dev"].second == ["f"]
@@ -163,17 +162,17 @@ def test_the_hubs_mnli_has_two_dev_splits(stored):
     names = ["entailment", "neutral", "contradiction"]
     one = table([2], names, premise=["a"], hypothesis=["b"])
     stored.tables = datasets.DatasetDict(train=one, validation_matched=one, validation_mismatched=one)
-    loaded = load_glue(GLUE["mnli"], None)
+    loaded = load_published(TASKS["mnli"], None)
     assert loaded.task.reported == ("dev_matched", "dev_mismatched")
     assert set(loaded.splits) == {"train", "dev_matched", "dev_mismatched"}
 
 
 def test_the_hubs_scores_stay_numbers_and_its_fingerprint_is_of_the_rows(stored):
     stored.tables = datasets.DatasetDict(validation=table([3.8], sentence1=["a"], sentence2=["b"]))
-    first = load_glue(GLUE["stsb"], None)
+    first = load_published(TASKS["stsb"], None)
     assert first.splits["dev"].labels.tolist() == [np.float32(3.8)]
     stored.tables = datasets.DatasetDict(validation=table([3.9], sentence1=["a"], sentence2=["b"]))
-    assert load_glue(GLUE["stsb"], None).fingerprint != first.fingerprint
+    assert load_published(TASKS["stsb"], None).fingerprint != first.fingerprint
 
 
 def test_a_hub_without_an_answer_is_said_with_the_local_alternative(stored, monkeypatch):
@@ -182,7 +181,7 @@ def test_a_hub_without_an_answer_is_said_with_the_local_alternative(stored, monk
 
     monkeypatch.setattr(datasets, "load_dataset", refuse)
     with pytest.raises(UserError, match=r"Couldn't reach.*--data DIR with DIR/glue/SST-2/train\.tsv"):
-        load_glue(GLUE["sst2"], None)
+        load_published(TASKS["sst2"], None)
 
 
 def test_a_hub_that_cannot_be_reached_is_said_at_once_with_the_local_alternative(monkeypatch):
@@ -190,13 +189,84 @@ def test_a_hub_that_cannot_be_reached_is_said_at_once_with_the_local_alternative
     monkeypatch.setattr(hub, "switched_off", lambda: False)
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **options: pytest.fail("asked the hub again"))
     with pytest.raises(UserError, match=r"cannot be reached.*--data DIR with DIR/glue/SST-2/train\.tsv"):
-        load_glue(GLUE["sst2"], None)
+        load_published(TASKS["sst2"], None)
 
 
 def test_a_missing_datasets_package_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(UserError, match=r"featherlight\[train\]"):
-        load_glue(GLUE["sst2"], None)
+        load_published(TASKS["sst2"], None)
+
+
+def test_ag_news_joins_title_and_description_and_reads_its_backslashes_as_spaces(tmp_path):
+    line = '"4","A ""title""","two\\lines, one text"\n"1","b","c"\n'
+    write(tmp_path / "agnews", train_csv=line, test_csv=line)
+    loaded = load_published(TASKS["ag_news"], tmp_path)
+    for split in loaded.splits.values():
+        assert split.first == ['A "title" two lines, one text', "b c"]
+        assert [loaded.task.labels[label] for label in split.labels] == ["Sci/Tech", "World"]
+    assert loaded.task.reported == ("test",) and loaded.notes == ()
+
+
+def test_ag_news_partial_file_gives_the_same_texts_and_a_note(tmp_path):
+    write(tmp_path / "agnews", test_csv='"2","a","b\\c"\n', train_union_csv='"2","a b\\c","source"\n')
+    loaded = load_published(TASKS["ag_news"], tmp_path)
+    assert loaded.splits["train"].first == loaded.splits["test"].first == ["a b c"]
+    assert any("train is partial" in note and "train_union.csv" in note for note in loaded.notes)
+
+
+def test_acl_arc_reports_test_or_else_dev_with_a_note(tmp_path):
+    line = '{"text": "as in ( X , 1999 )", "label": "Uses", "metadata": {}}\n'
+    write(tmp_path / "acl_arc", train_jsonl=line, dev_jsonl=line)
+    loaded = load_published(TASKS["acl_arc"], tmp_path)
+    assert loaded.task.reported == ("dev",)
+    assert any("score is that of dev alone: test is not there" in note for note in loaded.notes)
+    write(tmp_path / "acl_arc", test_jsonl=line)
+    assert load_published(TASKS["acl_arc"], tmp_path).task.reported == ("test",)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [('{"text": "a", "label": "Use"}', "line 1: label is 'Use'"), ('{"text": 3, "label": "Uses"}', "text is 3, which"),
+     ('{"text": "a", "label": ["Uses"]}', "line 1: label is ['Uses']"), ('{"text": "a"}', "no column called 'label'")],
+)  # fmt: skip
+def test_damaged_json_lines_are_named(tmp_path, line, message):
+    write(tmp_path / "acl_arc", train_jsonl=line)
+    with pytest.raises(UserError) as caught:
+        load_published(TASKS["acl_arc"], tmp_path)
+    assert message in str(caught.value)
+
+
+def test_restaurants_are_read_from_xml_or_else_seg(tmp_path):
+    write(tmp_path / "semeval14", **{"Restaurants_Train.xml_seg": "The $T$ !\nsoup\n-1\n"})
+    write(tmp_path / "semeval14", **{"Restaurants_Test_Gold_seg": "A $T$ .\ncup\n0\n"})
+    loaded = load_published(TASKS["restaurants"], tmp_path)
+    train, test = loaded.splits["train"], loaded.splits["test"]
+    assert (train.first, train.second, train.labels.tolist()) == (["The soup !"], ["soup"], [0])
+    assert test.labels.tolist() == [1] and loaded.task.reported == ("test",)
+    assert loaded.notes == ("aspect terms of polarity 'conflict' are left out",)
+
+
+def test_the_hubs_restaurants_are_texts_with_labels_and_lose_their_conflicts(stored):
+    columns = {"text": ["x", "x", "y"], "span": ["a", "b", "c"], "label": ["positive", "conflict", "negative"]}
+    stored.tables = datasets.DatasetDict(test=datasets.Dataset.from_dict(columns))
+    loaded = load_published(TASKS["restaurants"], None)
+    test = loaded.splits["test"]
+    assert stored.asked[0][0] == ("tomaarsen/setfit-absa-semeval-restaurants", None)
+    assert (test.second, test.labels.tolist(), test.rows.tolist()) == (["a", "c"], [2, 0], [0, 2])
+
+
+def test_the_hubs_ag_news_reads_backslashes_as_the_files_do(stored):
+    names = ["World", "Sports", "Business", "Sci/Tech"]
+    stored.tables = datasets.DatasetDict(test=table([3], names, text=["a b\\c"]))
+    test = load_published(TASKS["ag_news"], None).splits["test"]
+    assert test.first == ["a b c"] and test.labels.tolist() == [3]
+
+
+def test_a_label_on_the_hub_that_the_task_lacks_is_named(stored):
+    stored.tables = datasets.DatasetDict(train=datasets.Dataset.from_dict({"text": ["a"], "label": ["Praise"]}))
+    with pytest.raises(UserError, match="does not know: Praise"):
+        load_published(TASKS["acl_arc"], None)
 
 
 @pytest.mark.skipif(not (REAL / "glue").is_dir(), reason="no real data here")
@@ -212,7 +282,10 @@ def test_a_missing_datasets_package_names_the_extra(monkeypatch):
         ("qnli", {"dev": 5463, "test": 5463}),
         ("qqp", {"train": 23497}),
         ("mnli", {"dev_matched": 9815}),
+        ("ag_news", {"train": 31574, "test": 7600}),
+        ("acl_arc", {"train": 1688, "dev": 114, "test": 139}),
+        ("restaurants", {"train": 3608, "test": 1120}),
     ],
 )
 def test_the_published_files_have_the_published_numbers_of_rows(name, rows):
-    assert {split: len(part) for split, part in load_glue(GLUE[name], REAL).splits.items()} == rows
+    assert {split: len(part) for split, part in load_published(TASKS[name], REAL).splits.items()} == rows

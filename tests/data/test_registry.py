@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import types
@@ -9,6 +10,7 @@ import pytest
 from featherlight.data.registry import load_task, task_names
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError
+from featherlight.pipeline.fit import select_split
 
 
 def sst2(folder, count=40):
@@ -38,6 +40,43 @@ def test_select_on_dev_leaves_train_whole_and_is_noted(tmp_path):
     assert len(loaded.splits["train"]) == 40
     assert "select" not in loaded.splits
     assert any("--select-on dev" in note for note in loaded.notes)
+
+
+def acl_arc(folder, splits=("train", "dev", "test"), count=40):
+    """A small ACL-ARC; the first two rows of each split have texts that all splits share."""
+    target = folder / "acl_arc"
+    target.mkdir()
+    for split in splits:
+        rows = [{"text": f"{'all' if n < 2 else split} {n}", "label": ("Uses", "Future")[n % 2]} for n in range(count)]
+        (target / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_a_task_that_reports_test_chooses_on_its_dev_split_without_a_warning(tmp_path):
+    loaded = load_task("acl_arc", data=acl_arc(tmp_path), select_on="dev")
+    assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 40, "dev": 40, "test": 40}
+    assert loaded.task.reported == ("test",) and loaded.notes == ()
+    assert select_split(loaded) == "dev"
+
+
+def test_choosing_on_test_is_refused(tmp_path):
+    (tmp_path / "agnews").mkdir()
+    for split in ("train", "test"):
+        (tmp_path / "agnews" / f"{split}.csv").write_text('"1","a","b"\n')
+    with pytest.raises(UserError, match=r"ag_news: no dev split to choose on\. Leave out --select-on"):
+        load_task("ag_news", data=tmp_path, select_on="dev")
+
+
+def test_a_dev_split_that_is_there_is_not_cut_again(tmp_path):
+    loaded = load_task("acl_arc", data=acl_arc(tmp_path, ("train", "dev")))
+    assert loaded.task.reported == ("dev",) and len(loaded.splits["dev"]) == 40
+
+
+def test_leaks_are_dropped_before_select_is_cut_and_rows_keep_their_numbers(tmp_path):
+    loaded = load_task("acl_arc", data=acl_arc(tmp_path), drop_leaks=True)
+    train, select = loaded.splits["train"], loaded.splits["select"]
+    assert sorted([*train.rows, *select.rows]) == list(range(2, 40)) and len(select) == 3
+    assert any("2 rows of train are left out" in note for note in loaded.notes)
 
 
 def test_select_is_the_same_in_each_load(tmp_path):
@@ -102,5 +141,6 @@ def test_select_on_takes_two_values():
         load_task("sst2", select_on="test")
 
 
-def test_the_names_are_docs_and_glues_nine():
-    assert task_names() == ("docs", "cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+def test_the_names_are_docs_glues_nine_and_three_more():
+    nine = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
+    assert task_names() == ("docs", *nine, "ag_news", "acl_arc", "restaurants")

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from featherlight.data.classification import GLUE, load_glue
+from featherlight.data.classification import TASKS, load_published
 from featherlight.data.splits import cut_dev, cut_select, cut_stratified, phrase_groups, row_groups
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
@@ -138,7 +138,7 @@ def test_stratified_says_how_many_rows_there_are(count):
 
 @pytest.mark.skipif(not (REAL / "glue" / "SST-2").is_dir(), reason="no real data here")
 def test_sst2_has_about_6900_groups_and_select_shares_no_phrase_with_train():
-    train = load_glue(GLUE["sst2"], REAL).splits["train"]
+    train = load_published(TASKS["sst2"], REAL).splits["train"]
     assert len(set(phrase_groups(train.first).tolist())) == pytest.approx(6900, rel=0.01)
     rest, select = cut_select(train, nested_phrases=True)
     assert len(select) == 3000
@@ -154,7 +154,7 @@ def test_an_ngram_model_scores_on_sst2s_select_as_on_dev():
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
 
-    splits = load_glue(GLUE["sst2"], REAL).splits
+    splits = load_published(TASKS["sst2"], REAL).splits
     rest, select = cut_select(splits["train"], nested_phrases=True)
     ngrams = TfidfVectorizer(ngram_range=(1, 3), min_df=2, token_pattern=r"\S+", sublinear_tf=True)
     model = make_pipeline(ngrams, LogisticRegression(C=10, max_iter=1000)).fit(rest.first, rest.labels)

@@ -1,25 +1,77 @@
-"""GLUE's nine tasks as rows of data, read from the published files or from the hub.
+"""The named tasks as rows of data, read from the published files or from the hub.
 
 A task's name in, `TaskData` without a select split out. Cuts nothing, knows no model.
 A further task is a further row of ROWS.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featherlight import hub
-from featherlight.data.tables import Table, read_table, read_tsv
+from featherlight.data.aspects import CONFLICT_NOTE, LEFT_OUT, POLARITIES
+from featherlight.data.tables import Table, read_csv, read_table, read_tsv
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import hash_files, hash_text
 
-HUB = "nyu-mll/glue"
-# Read in ZenML's huggingface_datasets_materializer.py, docstring of extract_repo_name (zenml-io/zenml).
-REVISION = "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c"
+
+@dataclass(frozen=True)
+class Hub:
+    """Where the hub keeps a task.
+
+    revision: the commit; None takes the newest, where no commit is known to hold the published rows.
+    columns: the text columns; none: they are called as the task's texts.
+    note: how the rows differ from the published ones.
+    """
+
+    name: str
+    subset: str | None = None
+    revision: str | None = None
+    columns: tuple[str, ...] = ()
+    note: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in (self.name, self.subset) if part)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task and the layout of its published files.
+
+    folder: below the root of local data sets; its last part alone will do as well.
+    columns, target: names in the files. Several columns for a single text are joined by a space.
+    codes: how the files write the labels, in the order of their ids; none for a regression.
+    files: split to file names, the published one first.
+    hub: where the hub has it.
+    headers: file name to column names, for files that have no header line.
+    line_break: how the texts, also those on the hub, write a line break; it is read as a space.
+    nested_phrases: texts stand inside other texts, so they are cut together (see data.splits).
+    skip_short: the published file has a few rows with too few cells, which everyone leaves out.
+    notes: what is said with every score.
+    """
+
+    task: Task
+    folder: str
+    columns: tuple[str, ...]
+    target: str
+    codes: tuple[str, ...]
+    files: Mapping[str, tuple[str, ...]]
+    hub: Hub
+    headers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    line_break: str = ""
+    nested_phrases: bool = False
+    skip_short: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def glue(name: str) -> Hub:
+    """One of GLUE's nine on the hub."""
+    # Read in ZenML's huggingface_datasets_materializer.py, docstring of extract_repo_name (zenml-io/zenml).
+    return Hub("nyu-mll/glue", name, "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
 
 FILES = {"train": ("train.tsv",), "dev": ("dev.tsv",), "test": ("test.tsv",)}
@@ -30,91 +82,105 @@ MNLI_FILES = {
     "test_matched": ("test_matched.tsv",),
     "test_mismatched": ("test_mismatched.tsv",),
 }
+JSONL_FILES = {"train": ("train.jsonl",), "dev": ("dev.jsonl",), "test": ("test.jsonl",)}
+RESTAURANT_FILES = {
+    "train": ("Restaurants_Train.xml", "Restaurants_Train.xml.seg", "Restaurants_Train.seg"),
+    "test": ("Restaurants_Test_Gold.xml", "Restaurants_Test_Gold.xml.seg", "Restaurants_Test_Gold.seg"),
+}
+PARTIAL = ("train_subset.tsv", "train_union.csv")  # files that hold a part of the published rows
+COLA = ("source", "label", "mark", "sentence")
+AG = ("class", "title", "description")
 PAIR = ("sentence1", "sentence2")
 ENTAILS = ("entailment", "not_entailment")
 BITS = ("0", "1")
+INTENTS = ("Background", "CompareOrContrast", "Extends", "Future", "Motivation", "Uses")
 
 
-@dataclass(frozen=True)
-class Row:
-    """A task and the layout of its published files.
-
-    columns, target: names in the files; on the hub they are task.texts and "label".
-    codes: how the files write the labels, in the order of their ids; none for a regression.
-    files: split to file names, the published one first.
-    header: names for the files of train and dev where those have no header line.
-    nested_phrases: texts stand inside other texts, so they are cut together (see data.splits).
-    skip_short: the published file has a few rows with too few cells, which everyone leaves out.
-    """
-
-    task: Task
-    folder: str
-    columns: tuple[str, ...]
-    target: str
-    codes: tuple[str, ...]
-    files: Mapping[str, tuple[str, ...]]
-    header: tuple[str, ...] | None = None
-    nested_phrases: bool = False
-    skip_short: bool = False
-
-
-ROWS = (  # task (name, text columns on the hub, labels, metrics), folder, columns, target, codes, files
+ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes, files, hub
     Row(
         Task("cola", ("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
-        "CoLA", ("sentence",), "label", BITS, FILES, header=("source", "label", "mark", "sentence"),
+        "glue/CoLA", ("sentence",), "label", BITS, FILES, glue("cola"), headers={"train.tsv": COLA, "dev.tsv": COLA},
     ),
     Row(
         Task("sst2", ("sentence",), ("negative", "positive"), ("accuracy", "macro_f1")),
-        "SST-2", ("sentence",), "label", BITS, FILES, nested_phrases=True,
+        "glue/SST-2", ("sentence",), "label", BITS, FILES, glue("sst2"), nested_phrases=True,
     ),
     Row(
         Task("mrpc", PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1")),
-        "MRPC", ("#1 String", "#2 String"), "Quality", BITS, FILES,
+        "glue/MRPC", ("#1 String", "#2 String"), "Quality", BITS, FILES, glue("mrpc"),
     ),
     Row(
         Task("stsb", PAIR, (), ("pearson", "spearman")),
-        "STS-B", PAIR, "score", (), FILES,
+        "glue/STS-B", PAIR, "score", (), FILES, glue("stsb"),
     ),
     Row(
         Task("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
-        "QQP", ("question1", "question2"), "is_duplicate", BITS,
-        FILES | {"train": ("train.tsv", "train_subset.tsv")}, skip_short=True,
+        "glue/QQP", ("question1", "question2"), "is_duplicate", BITS,
+        FILES | {"train": ("train.tsv", "train_subset.tsv")}, glue("qqp"), skip_short=True,
     ),
     Row(
         Task(
             "mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), ("accuracy", "macro_f1"),
             reported=("dev_matched", "dev_mismatched"),
         ),
-        "MNLI", PAIR, "gold_label", ("entailment", "neutral", "contradiction"), MNLI_FILES,
+        "glue/MNLI", PAIR, "gold_label", ("entailment", "neutral", "contradiction"), MNLI_FILES, glue("mnli"),
     ),
     Row(
         Task("qnli", ("question", "sentence"), ENTAILS, ("accuracy", "macro_f1")),
-        "QNLI", ("question", "sentence"), "label", ENTAILS, FILES,
+        "glue/QNLI", ("question", "sentence"), "label", ENTAILS, FILES, glue("qnli"),
     ),
     Row(
         Task("rte", PAIR, ENTAILS, ("accuracy", "macro_f1")),
-        "RTE", PAIR, "label", ENTAILS, FILES,
+        "glue/RTE", PAIR, "label", ENTAILS, FILES, glue("rte"),
     ),
     Row(
         Task("wnli", PAIR, ("not_entailment", "entailment"), ("accuracy", "macro_f1")),
-        "WNLI", PAIR, "label", BITS, FILES,
+        "glue/WNLI", PAIR, "label", BITS, FILES, glue("wnli"),
+    ),
+    Row(
+        Task(
+            "ag_news", ("text",), ("World", "Sports", "Business", "Sci/Tech"), ("accuracy", "macro_f1"),
+            reported=("test",),
+        ),
+        "agnews", ("title", "description"), "class", ("1", "2", "3", "4"),
+        {"train": ("train.csv", "train_union.csv"), "test": ("test.csv",)},
+        Hub("fancyzhx/ag_news", revision="eb185aade064a813bc0b7f42de02595523103ca4"),
+        headers={"train.csv": AG, "test.csv": AG, "train_union.csv": ("class", "text", "source")}, line_break="\\",
+    ),
+    Row(
+        Task("acl_arc", ("text",), INTENTS, ("macro_f1", "accuracy"), reported=("test",)),
+        "acl_arc", ("text",), "label", INTENTS, JSONL_FILES, Hub("zapsdcn/citation_intent"),
+    ),
+    Row(
+        Task("restaurants", ("text", "text_pair"), POLARITIES, ("macro_f1", "accuracy"), reported=("test",)),
+        "semeval14", ("text", "text_pair"), "label", POLARITIES, RESTAURANT_FILES,
+        Hub(
+            "tomaarsen/setfit-absa-semeval-restaurants", None, "8885372fe73256f96bb60f65b550538ac5c26047",
+            ("text", "span"), note="the hub has 3,693 terms in train, conflicts included, where the XML has 3,699",
+        ),
+        notes=(CONFLICT_NOTE,),
     ),
 )  # fmt: skip
-GLUE: Mapping[str, Row] = {row.task.name: row for row in ROWS}
+TASKS: Mapping[str, Row] = {row.task.name: row for row in ROWS}
 
 
-def load_glue(row: Row, data: Path | None) -> TaskData:
+def load_published(row: Row, data: Path | None) -> TaskData:
     """The task from files under the folder data, or from the hub if data is None."""
     loaded = load_hub(row) if data is None else load_files(row, data)
-    present = tuple(split for split in row.task.reported if split in loaded.splits)
-    if present in ((), row.task.reported):
+    loaded = replace(loaded, notes=(*row.notes, *loaded.notes))
+    wanted = row.task.reported
+    present = tuple(split for split in wanted if split in loaded.splits)
+    if not present and "dev" in loaded.splits:
+        present = ("dev",)
+    if present in ((), wanted):
         return loaded
-    note = f"the score is that of {', '.join(present)} alone: the other dev split is not there"
+    missing = ", ".join(split for split in wanted if split not in present)
+    note = f"the score is that of {', '.join(present)} alone: {missing} is not there"
     return replace(loaded, task=replace(row.task, reported=present), notes=(*loaded.notes, note))
 
 
 def load_files(row: Row, data: Path) -> TaskData:
-    """The task from its published files in data/glue/FOLDER or data/FOLDER; UserError if there are none."""
+    """The task from its published files under the folder data; UserError if there are none."""
     folder = find_folder(row, data)
     found: dict[str, Path] = {}
     notes = []
@@ -122,11 +188,11 @@ def load_files(row: Row, data: Path) -> TaskData:
         paths = [folder / name for name in names if (folder / name).is_file()]
         if paths:
             found[split] = paths[0]
-        elif not split.startswith("test"):
+        elif split in row.task.reported or not split.startswith("test"):
             notes.append(f"no {split} split: {folder / names[0]} is not there")
-        if paths and paths[0].name != names[0] and "subset" in paths[0].name:
+        if paths and paths[0].name in PARTIAL:
             notes.append(f"{split} is partial: read from {paths[0]}, as {names[0]} is not there")
-    if not set(found) - {"test", "test_matched", "test_mismatched"}:
+    if not set(found) & {"train", "dev", *row.task.reported}:
         raise UserError(f"task {row.task.name!r}: nothing to train or score on. " + "; ".join(notes) + ".")
     splits = {split: read_split(row, split, path) for split, path in found.items()}
     fingerprint = hash_text(row.task.name, hash_files(found.values()))
@@ -135,26 +201,25 @@ def load_files(row: Row, data: Path) -> TaskData:
 
 def find_folder(row: Row, data: Path) -> Path:
     """The task's folder under data, or a UserError with the paths that were looked for."""
-    places = (data / "glue" / row.folder, data / row.folder)
+    places = dict.fromkeys((data / row.folder, data / Path(row.folder).name))
     for place in places:
         if place.is_dir():
             return place
     raise UserError(
-        f"task {row.task.name!r}: no such folder as {places[0]} or {places[1]}. Put the published files there "
+        f"task {row.task.name!r}: no such folder as {' or '.join(map(str, places))}. Put the published files there "
         f"({', '.join(names[0] for names in row.files.values())}), or leave out --data to read the hub."
     )
 
 
 def read_split(row: Row, split: str, path: Path) -> Examples:
-    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out."""
-    if path.suffix == ".jsonl":
-        table = read_table(path)
-    else:
-        table = read_tsv(path, header=None if split == "test" else row.header, skip_short=row.skip_short)
-    names, target = row.columns, row.target
-    if not set(names) <= set(table.columns):
-        names, target = row.task.texts, "label"
-    texts = [table.column(name) for name in names]
+    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out.
+
+    AG News writes a line break as a backslash, in train and in test: there it becomes a space. The text is
+    title, space, description, which is how the partial file (`train_union.csv`) has it already.
+    """
+    table = read_published(row, path)
+    target = row.target if row.target in table.columns else "label"
+    texts = text_columns(row, table)
     labels = None if split.startswith("test") and target not in table.columns else table.column(target)
     rows = [row for row in range(len(table.places)) if labels is None or labels[row] != "-"]
     return Examples(
@@ -165,6 +230,32 @@ def read_split(row: Row, split: str, path: Path) -> Examples:
     )
 
 
+def read_published(row: Row, path: Path) -> Table:
+    """One published file as a table."""
+    header = row.headers.get(path.name)
+    if path.suffix == ".tsv":
+        return read_tsv(path, header=header, skip_short=row.skip_short)
+    return read_csv(path, header=header) if header else read_table(path)
+
+
+def text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
+    """The columns that hold the task's texts, one for each; UserError for a value that is no text."""
+    names = row.columns if set(row.columns) <= set(table.columns) else row.task.texts
+    columns = [table.column(name) for name in names]
+    for name, column in zip(names, columns, strict=True):
+        for index, value in enumerate(column):
+            if not isinstance(value, str):
+                raise table.complaint(index, f"{name} is {value!r}, which is not a text.")
+    if len(columns) > len(row.task.texts):
+        columns = [[" ".join(parts) for parts in zip(*columns, strict=True)]]
+    return [unbroken(row, column) for column in columns]
+
+
+def unbroken(row: Row, texts: Sequence[str]) -> Sequence[str]:
+    """The texts with a space for each line break that the data set writes in its own way."""
+    return [text.replace(row.line_break, " ") for text in texts] if row.line_break else texts
+
+
 def file_labels(row: Row, table: Table, labels: Sequence[str], rows: Sequence[int]) -> np.ndarray:
     """int64 or float32 [N]: the labels of these rows, or a UserError that names the line."""
     values: list[float] = []
@@ -172,7 +263,7 @@ def file_labels(row: Row, table: Table, labels: Sequence[str], rows: Sequence[in
     for index in rows:
         try:
             values.append(ids[labels[index]] if ids else float(labels[index]))
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):  # TypeError: JSON may hold a list
             known = f"one of {', '.join(ids)}" if ids else "a number"
             raise table.complaint(index, f"{row.target} is {labels[index]!r}, not {known}.") from None
     return np.array(values, dtype=np.int64 if ids else np.float32)
@@ -186,34 +277,50 @@ def load_hub(row: Row) -> TaskData:
         raise missing_extra("datasets", "train") from None
     if not hub.reachable() and not hub.switched_off():
         raise unreachable(row, hub.why_unreachable())  # `datasets` would retry for half a minute
+    place = row.hub
     try:
-        tables = datasets.load_dataset(HUB, row.task.name, revision=REVISION)
+        tables = datasets.load_dataset(place.name, place.subset, revision=place.revision)
     except (OSError, ValueError, RuntimeError) as error:  # no network, no cached copy, cut off ...
         raise unreachable(row, str(error)) from error
-    splits = {name.replace("validation", "dev"): hub_examples(row.task, tables[name]) for name in tables}
-    notes = tuple(f"no {split} split on the hub" for split in row.task.reported if split not in splits)
-    return TaskData(row.task, splits, hash_splits(row.task, splits), f"hub {HUB} {row.task.name} at {REVISION}", notes)
+    splits = {name.replace("validation", "dev"): hub_examples(row, tables[name]) for name in tables}
+    notes = [f"no {split} split on the hub" for split in row.task.reported if split not in splits]
+    notes += [place.note] if place.note else []
+    source = f"hub {place} at {place.revision or 'its newest commit'}"
+    return TaskData(row.task, splits, hash_splits(row.task, splits), source, tuple(notes))
 
 
 def unreachable(row: Row, reason: str) -> UserError:
     """The error for a hub that cannot be read, with the local alternative."""
     return UserError(
-        f"cannot read {HUB} {row.task.name} from the Hugging Face hub: {reason}. Without it: --data DIR with "
-        f"DIR/glue/{row.folder}/{row.files['train'][0]} in it, or HF_HUB_OFFLINE=1 if the hub's cache has a copy."
+        f"cannot read {row.hub} from the Hugging Face hub: {reason}. Without it: --data DIR with "
+        f"DIR/{row.folder}/{row.files['train'][0]} in it, or HF_HUB_OFFLINE=1 if the hub's cache has a copy."
     )
 
 
-def hub_examples(task: Task, table: Any) -> Examples:
+def hub_examples(row: Row, table: Any) -> Examples:
     """One split of a `datasets.DatasetDict` as examples; labels that are all -1 count as none."""
-    texts = [list(table[name]) for name in task.texts]
-    values = np.array(table["label"], dtype=np.float32 if task.is_regression else np.int64)
-    labels: np.ndarray | None = values
-    if (values == -1).all():
-        labels = None
-    elif not task.is_regression:
-        ids = [task.labels.index(name) for name in table.features["label"].names]
-        labels = np.array(ids, dtype=np.int64)[values]
-    return Examples(texts[0], texts[1] if task.is_pair else None, labels, np.arange(len(texts[0])))
+    texts = [unbroken(row, list(table[name])) for name in row.hub.columns or row.task.texts]
+    found = table["label"]
+    kept = np.array([index for index, label in enumerate(found) if label != LEFT_OUT], dtype=np.int64)
+    labels = hub_labels(row, table.features["label"], found)
+    return Examples(texts[0], texts[1] if row.task.is_pair else None, labels, np.arange(len(found))).take(kept)
+
+
+def hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | None:
+    """int64 or float32 [N], or None if all are -1. Classes may be numbers with names, or names.
+
+    A name that is no label of the task (a conflict, which is left out) is -1.
+    """
+    names = getattr(feature, "names", None)
+    if row.task.is_regression or names:
+        values = np.array(found, dtype=np.float32 if row.task.is_regression else np.int64)
+        if row.task.is_regression or (values == -1).all():
+            return None if (values == -1).all() else values
+    ids = {LEFT_OUT: -1, **{name: index for index, name in enumerate(row.task.labels)}}
+    unknown = sorted({str(name) for name in names or found} - set(ids))
+    if unknown:
+        raise UserError(f"{row.hub} has labels that task {row.task.name} does not know: {', '.join(unknown[:5])}.")
+    return np.array([ids[name] for name in names])[values] if names else np.array([ids[name] for name in found])
 
 
 def hash_splits(task: Task, splits: Mapping[str, Examples]) -> str:

@@ -4,15 +4,18 @@ Interprets columns; `tables` reads the files. Cuts no splits.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from featherlight.data.tables import READERS, Table, read_table
+from featherlight.data.splits import normalise
+from featherlight.data.tables import READERS, Table, is_torn, read_table
 from featherlight.data.task import Examples, Task, TaskData
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, listed, nearest, pick, shortened
 from featherlight.files import hash_file, hash_text
+from featherlight.progress import say
 
 TEXT_NAMES = ("text", "sentence", "sentence1", "content", "review", "document", "body", "comment", "message", "tweet")
 PAIR_NAMES = (  # tried before single texts
@@ -26,6 +29,10 @@ PAIR_NAMES = (  # tried before single texts
 LABEL_NAMES = ("label", "labels", "class", "target", "score", "category", "sentiment", "rating", "similarity")
 SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
 MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores, unless they are 0..C-1
+MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
+FEW_CLASSES = 100  # up to here a class may have a single row
+LONGEST_LABEL = 200  # characters
+KINDS = ("auto", "classification", "regression")
 
 
 def load_own(
@@ -38,6 +45,7 @@ def load_own(
     dev: the file of the dev split, instead of the folder's own; None means that.
     Raises UserError for whatever is wrong with the files, by file and line.
     """
+    pick("kind of task", kind, dict.fromkeys(KINDS))
     files = find_files(path, dev)
     tables = {split: read_table(file) for split, file in files.items()}
     train = tables["train"]
@@ -47,10 +55,14 @@ def load_own(
     splits = {split: examples_of(split, table, texts, target, names, train) for split, table in tables.items()}
     scores = np.unique(splits["train"].labels)  # type: ignore[arg-type]
     if len(scores) < 2:
-        raise UserError(f"{train.path}: {target} is {train.columns[target][0]!r} in every row; nothing can be learned.")
+        only = shortened(repr(train.columns[target][0]))
+        raise UserError(f"{train.path}: {target} is {only} in every row; nothing can be learned.")
     name = path.resolve().name if path.is_dir() else path.stem
     task = Task(name, texts, names, metrics_for(names))
-    notes = [f"{kind}: {reason}"]
+    doubts = spelling_doubts(train.columns[target]) if names else []
+    for doubt in doubts:
+        say(f"{train.path}: {doubt}")
+    notes = [f"{kind}: {reason}", *doubts]
     for split, rows in splits.items():
         empty = sum(not one.strip() for one in rows.first)
         notes += [f"{empty:,} empty texts in {split}"] if empty else []
@@ -111,16 +123,23 @@ def find_columns(
     table: Table, text: str | None, text_pair: str | None, label: str | None
 ) -> tuple[tuple[str, ...], str]:
     """(text columns, label column) as named, else by the usual names in any case; UserError if not found."""
-    for name in (text, text_pair, label):
-        if name is not None:
-            table.column(name)
-    known = {name.casefold(): name for name in table.columns if name not in (text, text_pair, label)}
+    named = [name for name in (text, text_pair, label) if name is not None]
+    for name in named:
+        table.column(name)
+    if len(set(named)) < len(named):
+        raise UserError(f"{table.path}: one column is named for two purposes: {listed(named)}. Name different ones.")
+    known = {name.casefold(): name for name in table.columns if name not in named}
     pairs = [pair for pair in PAIR_NAMES if known.keys() >= set(pair)]
     if text is None and text_pair is None and pairs:
         text, text_pair = (known[name] for name in pairs[0])
     text = text or usual_column(table, known, TEXT_NAMES, "text")
     label = label or usual_column(table, known, LABEL_NAMES, "label")
-    return (text,) if text_pair is None else (text, text_pair), label
+    texts = (text,) if text_pair is None else (text, text_pair)
+    for name in (*texts, label):
+        twins = [other for other in table.columns if other.casefold() == name.casefold()]
+        if name not in named and len(twins) > 1:
+            raise UserError(f"{table.path}: columns {listed(twins)} differ by case only. Name one: --text, --label.")
+    return texts, label
 
 
 def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], option: str) -> str:
@@ -129,13 +148,16 @@ def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], o
         if name in known:
             return known[name]
     refuse_lists(table)
-    columns = ", ".join(table.columns)
+    columns = listed(table.columns)
     if len(table.columns) == 1 and any(mark in columns for mark in ";\t|"):
         raise UserError(
             f"{table.path}: the header is one column, {columns!r}. Separate the cells by commas in a .csv "
             "and by tabs in a .tsv."
         )
-    raise UserError(f"{table.path}: no {option} column found. Name it with --{option} COLUMN. Columns: {columns}.")
+    raise UserError(
+        f"{table.path}: no {option} column found. Name it with --{option} COLUMN. Columns, by the first line "
+        f"of a .csv or .tsv: {columns}."
+    )
 
 
 def refuse_lists(table: Table) -> None:
@@ -143,34 +165,39 @@ def refuse_lists(table: Table) -> None:
     for name, values in table.columns.items():
         if as_list(values[0]) is not None:
             raise UserError(
-                f"{table.path}: column {name!r} holds lists. Sequence labelling (tokens with tags) and multi-label "
-                "tasks are not supported; give each row one text and one label."
+                f"{table.path}: column {shortened(repr(name))} holds lists. Sequence labelling (tokens with tags) and "
+                "multi-label tasks are not supported; give each row one text and one label."
             )
 
 
-def as_list(value: object) -> Sequence[object] | None:
-    """The value if it is a list, or a text that spells one ("[1, 2]"); else None."""
+def as_list(value: object) -> Collection[object] | None:
+    """The value if it is a list or an object, or a text that spells a list ("[1, 2]"); else None."""
     if isinstance(value, str) and value.strip()[:1] == "[":
         try:
             value = json.loads(value.replace("'", '"'))
         except (ValueError, RecursionError):
             return None
-    return value if isinstance(value, list | tuple) else None
+    return value if isinstance(value, list | tuple | dict) else None
 
 
 def texts_of(table: Table, name: str) -> list[str]:
     """A text column, or a UserError that names the row whose value is no text."""
     texts = []
     for row, value in enumerate(table.column(name)):
-        if isinstance(value, list | tuple):
+        if isinstance(value, list | tuple | dict):
             refuse_lists(table)
         if not isinstance(value, str):
-            what = "missing" if value is None else f"{value!r}, which is not a text"
-            raise table.complaint(row, f"{name} is {what}.")
-        if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise table.complaint(row, f"{name} holds half of a surrogate pair, which is no character.")
+            what = "missing" if value is None else f"{shortened(repr(value))}, which is not a text"
+            raise table.complaint(row, f"{name} is {what}. Give each row a text, or leave the row out.")
+        refuse_torn(table, row, name, value)
         texts.append(value)
     return texts
+
+
+def refuse_torn(table: Table, row: int, name: str, value: str) -> None:
+    """UserError if a text or label holds half of a character."""
+    if is_torn(value):
+        raise table.complaint(row, f"{name} holds half of a surrogate pair, which is no character. Remove it.")
 
 
 def labels_of(table: Table, name: str) -> Sequence[object]:
@@ -183,16 +210,22 @@ def labels_of(table: Table, name: str) -> Sequence[object]:
             raise table.complaint(
                 row, f"{name} is a list. Multi-label tasks and sequence labelling are not supported; one label a row."
             )
+        if isinstance(value, str):
+            refuse_torn(table, row, name, value)
+        if len(str(value)) > LONGEST_LABEL:
+            raise table.complaint(row, f"the {name} has over {LONGEST_LABEL} characters. Name another with --label.")
     return values
 
 
 def as_number(value: object) -> float | None:
     """The value as a number, read from text if need be; None for other texts and for true and false."""
-    if isinstance(value, bool):
+    if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python would read 1_2 as 12
         return None
     try:
         return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
+    except OverflowError:
+        return math.inf
+    except (TypeError, ValueError):
         return None
 
 
@@ -202,15 +235,31 @@ def decide_kind(table: Table, name: str) -> tuple[str, str]:
     Texts, true and false are classes. Numbers with fractions are scores. Whole numbers are classes if
     at most 20 of them differ, or if they are just 0..C-1 (ids); else scores.
     """
-    numbers = [as_number(value) for value in labels_of(table, name)]
+    values = labels_of(table, name)
+    numbers = [as_number(value) for value in values]
     known = {number for number in numbers if number is not None}
     if None in numbers:
+        refuse_commas(table, name, values, numbers)
         return "classification", f"{name} holds texts"
     if not all(number.is_integer() for number in known):
         return "regression", f"{name} holds fractions (else give --kind classification)"
     if len(known) <= MOST_COUNTED_CLASSES or known == set(range(len(known))):
         return "classification", f"{name} holds {len(known)} whole numbers (else give --kind regression)"
     return "regression", f"{name} holds {len(known)} whole numbers (else give --kind classification)"
+
+
+def refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
+    """UserError if all labels were numbers but for their commas: 3,5 for 3.5, or 1,000 for 1000."""
+    others = [
+        (row, str(value)) for row, (value, number) in enumerate(zip(values, numbers, strict=True)) if number is None
+    ]
+    if all("," in value and as_number(value.replace(",", "")) is not None for _, value in others):
+        row, value = others[0]
+        raise table.complaint(
+            row,
+            f"the {name} {value!r} has a comma. Write numbers as 3.5 and 1000; give --kind classification if "
+            "they are names of classes.",
+        )
 
 
 def class_name(value: object) -> str:
@@ -223,11 +272,39 @@ def class_name(value: object) -> str:
 
 
 def class_names(table: Table, name: str) -> tuple[str, ...]:
-    """The distinct labels, whole numbers by size, others by alphabet."""
+    """The distinct labels, whole numbers by size, others by alphabet; UserError if they are too many."""
     names = {class_name(value) for value in labels_of(table, name)}
+    most = min(MOST_CLASSES, max(FEW_CLASSES, len(table) // 2))
+    if len(names) > most:
+        raise UserError(
+            f"{table.path}: {name} has {len(names):,} different values in {len(table):,} rows, and at most {most:,} "
+            "classes are taken there. Is it a column of ids or texts? Name the label column with --label, or give "
+            "--kind regression for numbers."
+        )
     if all(name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
+
+
+def spelling_doubts(values: Sequence[object]) -> list[str]:
+    """What a reader should know of labels that differ by white space or case only: a sentence each."""
+    spaced: dict[str, set[str]] = {}
+    cased: dict[str, set[str]] = {}
+    for value in {value for value in values if isinstance(value, str)}:
+        name = class_name(value)
+        spaced.setdefault(name, set()).add(value)
+        cased.setdefault(normalise(name), set()).add(name)
+    merged = sorted(name for name, forms in spaced.items() if len(forms) > 1)
+    apart = [" / ".join(sorted(names)) for _, names in sorted(cased.items()) if len(names) > 1]
+    doubts = (
+        [f"white space around labels does not count; each of these is one class: {listed(merged)}"] if merged else []
+    )
+    if apart:
+        doubts.append(
+            f"labels that differ by case or inner white space only stay different classes: {listed(apart)}. "
+            "Spell them alike in the file if they mean the same"
+        )
+    return doubts
 
 
 def examples_of(
@@ -247,9 +324,10 @@ def class_ids(table: Table, values: Sequence[object], names: Sequence[str], *, s
     ids = {name: index for index, name in enumerate(names)}
     for row, value in enumerate(values):
         if class_name(value) not in ids:
-            hint = nearest(class_name(value), ids)
-            known = ", ".join(names)
-            raise table.complaint(row, f"no label {class_name(value)!r} in {source}. {hint}Labels there: {known}.")
+            name = class_name(value)
+            raise table.complaint(
+                row, f"no label {name!r} in {source}. {nearest(name, ids)}Labels there: {listed(names)}."
+            )
     return np.array([ids[class_name(value)] for value in values], dtype=np.int64)
 
 
@@ -259,6 +337,7 @@ def scores_of(table: Table, values: Sequence[object]) -> np.ndarray:
     for row, value in enumerate(values):
         number = as_number(value)
         if number is None or not abs(number) <= largest:  # NaN is not either
-            raise table.complaint(row, f"the score {value!r} is not a finite number. Correct it, or leave the row out.")
+            said = shortened(repr(value))
+            raise table.complaint(row, f"the score {said} is not a finite number. Correct it, or leave the row out.")
         scores[row] = number
     return scores

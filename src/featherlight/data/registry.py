@@ -8,9 +8,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from featherlight.data.classification import GLUE, load_glue
+import numpy as np
+
+from featherlight.data.aspects import CONFLICT_NOTE
+from featherlight.data.classification import TASKS, load_published
 from featherlight.data.own import load_own
-from featherlight.data.splits import cut_dev, cut_select
+from featherlight.data.splits import cut_dev, cut_select, row_keys
 from featherlight.data.tables import READERS
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, nearest
@@ -20,7 +23,7 @@ DOCS = "docs"
 
 def task_names() -> tuple[str, ...]:
     """The tasks that have a name of their own."""
-    return (DOCS, *GLUE)
+    return (DOCS, *TASKS)
 
 
 def load_task(
@@ -33,12 +36,14 @@ def load_task(
     kind: str = "auto",
     dev: Path | None = None,
     select_on: str = SELECT,
+    drop_leaks: bool = False,
 ) -> TaskData:
     """Load a task by name, or a user's file or folder by path.
 
     data: root of local data sets; None reads the hub. `docs` needs neither.
     text, text_pair, label, kind, dev: how to read a user's file, see `own.load_own`; None means find out.
     select_on: "select" cuts that split from train; "dev" leaves train whole, and choices are made on dev.
+    drop_leaks: take the rows out of train whose texts another split has too, before select is cut.
     Raises UserError for an unknown name, a missing file, or rows that cannot be read.
     """
     if select_on not in (SELECT, "dev"):
@@ -49,14 +54,20 @@ def load_task(
         loaded = load_named(name, data)
     elif is_path(name):
         loaded = load_own(Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev)
+        if Path(name).suffix.lower() == ".xml" or any(Path(name).glob("*.xml")):
+            loaded = replace(loaded, notes=(*loaded.notes, CONFLICT_NOTE))
     else:
         known = dict.fromkeys(task_names())
         raise UserError(
             f"no task called {name!r}. {nearest(name, known)}Known: {', '.join(known)}. "
             f"A file of your own ({', '.join(READERS)}) must exist under the path given."
         )
-    nested = name in GLUE and GLUE[name].nested_phrases
-    return with_select(with_dev(loaded, nested), nested, select_on)
+    nested = name in TASKS and TASKS[name].nested_phrases
+    try:
+        loaded = with_dev(loaded, nested)
+        return with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
+    except UserError as error:  # a cut that is not possible
+        raise UserError(f"{name}: {error}") from None
 
 
 def load_named(name: str, data: Path | None) -> TaskData:
@@ -65,7 +76,7 @@ def load_named(name: str, data: Path | None) -> TaskData:
         from featherlight.data.docs import load_docs
 
         return load_docs()
-    return load_glue(GLUE[name], data)
+    return load_published(TASKS[name], data)
 
 
 def is_path(name: str) -> bool:
@@ -94,12 +105,39 @@ def with_dev(loaded: TaskData, nested: bool) -> TaskData:
     )
 
 
-def with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
-    """The same, with select cut off train; or, for select_on "dev", with a note that it was not."""
-    if select_on == "dev":
-        note = "choices are made on dev (--select-on dev): its score is too good by the best of several tries"
-        return replace(loaded, notes=(*loaded.notes, note))
+def without_leaks(loaded: TaskData) -> TaskData:
+    """The same, without the rows of train whose texts (both, for pairs) stand in another split, and a note of them.
+
+    Raises UserError if that leaves nothing to train on.
+    """
     if "train" not in loaded.splits:
         return loaded
+    train = loaded.splits["train"]
+    others = {key for name, split in loaded.splits.items() if name != "train" for key in row_keys(split)}
+    kept = np.array([index for index, key in enumerate(row_keys(train)) if key not in others], dtype=np.int64)
+    if not len(kept):
+        raise UserError(
+            "--drop-leaks: every text of train stands in another split too, so that none is "
+            "left to train on. Give other files, or leave it out."
+        )
+    dropped = len(train) - len(kept)
+    note = f"{dropped:,} rows of train are left out: their texts stand in another split too (--drop-leaks)"
+    return replace(loaded, splits={**loaded.splits, "train": train.take(kept)}, notes=(*loaded.notes, note))
+
+
+def with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
+    """The same, with select cut off train; for select_on "dev" whole, with a note if dev is what is reported.
+
+    Raises UserError where there is no dev split to choose on.
+    """
+    if "train" not in loaded.splits:
+        return loaded
+    if select_on == "dev":
+        if any(split.startswith("dev") for split in loaded.task.reported):
+            note = "choices are made on dev (--select-on dev): its score is too good by the best of several tries"
+            return replace(loaded, notes=(*loaded.notes, note))
+        if "dev" in loaded.splits:
+            return loaded
+        raise UserError("no dev split to choose on. Leave out --select-on: select is cut off train.")
     train, select = cut_select(loaded.splits["train"], nested_phrases=nested)
     return replace(loaded, splits={**loaded.splits, "train": train, SELECT: select})

@@ -1,9 +1,8 @@
-"""Files with rows and columns in, `Table` out: CSV, TSV, JSONL and Parquet. Knows no task.
+"""Files with rows and columns in, `Table` out: CSV, TSV, JSONL, Parquet, aspect terms. Knows no task.
 
 CSV is read with double quotes, TSV without any quoting, both with a header line, all as UTF-8.
 """
 
-import codecs
 import csv
 import io
 import json
@@ -13,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from featherlight.errors import UserError, missing_extra, nearest
+from featherlight.errors import UserError, listed, missing_extra, nearest, shortened
+from featherlight.files import read_bytes
+
+MOST_COLUMNS = 5000  # more are data in the place of names: one key per value would fill the memory
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Table:
         if name in self.columns:
             return self.columns[name]
         hint = nearest(name, self.columns)
-        raise UserError(f"{self.path}: no column called {name!r}. {hint}Columns: {', '.join(self.columns)}.")
+        raise UserError(f"{self.path}: no column called {name!r}. {hint}Columns: {listed(self.columns)}.")
 
     def complaint(self, row: int, what: str) -> UserError:
         """An error about one row, by file and place."""
@@ -49,21 +51,36 @@ def read_table(path: Path) -> Table:
 
 def read_text(path: Path) -> str:
     """A UTF-8 file's text without its byte-order mark; UserError if missing, empty or not UTF-8."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file.")
-    data = path.read_bytes().removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}). Save it as UTF-8.") from None
+    data = read_bytes(path)
+    text = decoded(data, path).lstrip("\ufeff")
     if not text.strip():
         raise UserError(f"{path}: the file is empty.")
     return text
 
 
-def read_csv(path: Path) -> Table:
-    """Comma-separated cells in double quotes where they need them; the first record names the columns."""
+def decoded(data: bytes, source: object, *, line: int = 1) -> str:
+    """UTF-8 without NUL bytes as text, or a UserError. source, line: where the data begins, for the message."""
+    try:
+        text, wrong = data.decode("utf-8"), data.find(b"\0")
+    except UnicodeDecodeError as error:
+        text, wrong = "", error.start
+    if wrong < 0:
+        return text
+    line += data.count(b"\n", 0, wrong)
+    what = "; UTF-16, or a damaged file" if data[wrong] in (0x00, 0xFE, 0xFF) else ""
+    raise UserError(f"{source}, line {line}: not UTF-8 (byte 0x{data[wrong]:02x}{what}). Save it as UTF-8.")
+
+
+def lines_of(text: str) -> list[str]:
+    """Lines that end with "\n" or "\r\n", or all with "\r" as on old Macintoshes."""
+    return [line.removesuffix("\r") for line in text.split("\n" if "\n" in text else "\r")]
+
+
+def read_csv(path: Path, *, header: Sequence[str] | None = None) -> Table:
+    """Comma-separated cells in double quotes where they need them; the first record names the columns.
+
+    header: the columns' names, for a file that has no header line.
+    """
     text = read_text(path)
     records = []
     with large_cells():
@@ -79,7 +96,8 @@ def read_csv(path: Path) -> Table:
                 f"{path}, line {line}: broken quotes ({error}). A cell with commas, quotes or line breaks "
                 'stands in double quotes, and a quote inside it is doubled: "say ""yes"", please".'
             ) from None
-    return table_of(path, records[0][1], records[1:])
+    remedy = "A cell that holds a comma stands in double quotes."
+    return table_of(path, records.pop(0)[1] if header is None else header, records, remedy=remedy)
 
 
 @contextmanager
@@ -98,50 +116,61 @@ def read_tsv(path: Path, *, header: Sequence[str] | None = None, skip_short: boo
     header: the columns' names, for a file that has no header line.
     skip_short: leave out rows with too few cells instead of raising UserError.
     """
-    lines = enumerate(read_text(path).split("\n"), start=1)
-    records = [(number, line.removesuffix("\r").split("\t")) for number, line in lines if line.strip("\r")]
+    lines = enumerate(lines_of(read_text(path)), start=1)
+    records = [(number, line.split("\t")) for number, line in lines if line]
     names = records.pop(0)[1] if header is None else header
     if skip_short:
         records = [(number, cells) for number, cells in records if len(cells) >= len(names)]
-    return table_of(path, names, records)
+    return table_of(path, names, records, remedy="One tab stands between two cells and none inside a cell.")
 
 
-def table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequence[str]]]) -> Table:
-    """Records, each with its line, as columns; UserError if there are none or one is ragged."""
+def table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequence[str]]], *, remedy: str) -> Table:
+    """Records, each with its line, as columns; UserError if there are none or one is ragged (the remedy is said)."""
     names = distinct(path, [name.strip() for name in names])
     if not records:
-        raise UserError(f"{path}: there is a header but no row below it.")
+        raise UserError(f"{path}: there is a header but no row below it. Add rows.")
     for line, cells in records:
         if len(cells) != len(names):
-            raise UserError(f"{path}, line {line}: {len(cells)} cells, but the header names {len(names)} columns.")
+            found = f"{len(cells)} cells, but the header names {len(names)} columns"
+            raise UserError(f"{path}, line {line}: {found}. {remedy}")
     columns = zip(*(cells for _, cells in records), strict=True)
     return Table(path, dict(zip(names, columns, strict=True)), [f"line {line}" for line, _ in records])
 
 
-def distinct(path: Path, names: Sequence[str]) -> Sequence[str]:
-    """The names, or a UserError if two columns share one."""
-    for position, name in enumerate(names):
-        if name in names[:position]:
-            raise UserError(f"{path}: two columns are called {name!r}. Rename one of them.")
+def distinct(where: object, names: Sequence[str]) -> Sequence[str]:
+    """The names, or a UserError if two columns share one or there are too many."""
+    if len(names) > MOST_COLUMNS:
+        raise UserError(f"{where}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read. Keep texts and labels.")
+    if len(set(names)) < len(names):
+        name = next(name for position, name in enumerate(names) if name in names[:position])
+        raise UserError(f"{where}: two columns are called {shortened(repr(name))}. Rename one of them.")
     return names
+
+
+def is_torn(text: str) -> bool:
+    """Whether a text holds half of a surrogate pair, which is no character: JSON can spell one."""
+    return not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
 def read_jsonl(path: Path) -> Table:
     """One JSON object per line; a key that a line lacks counts as null there."""
     records, places = [], []
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    for number, line in enumerate(lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
         try:
             pairs = json.loads(line, object_pairs_hook=tuple)
         except (ValueError, RecursionError) as error:
-            raise UserError(f"{path}, line {number}: not valid JSON ({error}).") from None
+            what = f"not valid JSON ({shortened(str(error))})"
+            raise UserError(f'{path}, line {number}: {what}. Each line is one object, as {{"text": ...}}.') from None
         if not line.lstrip().startswith("{"):
             raise UserError(f'{path}, line {number}: not a JSON object. Each line must be one, as {{"text": ...}}.')
-        distinct(path, [key for key, _ in pairs])
+        distinct(f"{path}, line {number}", [key for key, _ in pairs])
         records.append(dict(pairs))
         places.append(f"line {number}")
-    names = dict.fromkeys(key for record in records for key in record)
+    names = distinct(path, list(dict.fromkeys(key for record in records for key in record)))
+    if any(map(is_torn, names)):
+        raise UserError(f"{path}: a key holds half of a surrogate pair, which is no character. Rename it.")
     return Table(path, {name: [record.get(name) for record in records] for name in names}, places)
 
 
@@ -156,13 +185,33 @@ def read_parquet(path: Path) -> Table:
         raise UserError(f"{path}: no such file.")
     try:
         table = parquet.ParquetFile(path).read()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{path}: not a readable Parquet file ({error}).") from None
-    names = distinct(path, table.column_names)
+        names = distinct(path, table.column_names)
+        columns = {name: python_values(table.column(index)) for index, name in enumerate(names)}
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
+        raise UserError(f"{path}: not a readable Parquet file ({shortened(str(error))}). Write it again.") from None
     if not table.num_rows:
         raise UserError(f"{path}: the file has no rows.")
-    columns = {name: table.column(index).to_pylist() for index, name in enumerate(names)}
     return Table(path, columns, [f"row {index + 1}" for index in range(table.num_rows)])
+
+
+def python_values(column: Any) -> list[Any]:
+    """An Arrow column as Python values.
+
+    Of lists and the like, which are refused anyhow, the first stands for all: a column of embeddings
+    would fill the memory.
+    """
+    from pyarrow import types
+
+    if types.is_nested(column.type):
+        return list(column[:1].to_pylist()) * len(column)
+    return list(column.to_pylist())
+
+
+def read_aspects(path: Path) -> Table:
+    """Aspect terms in their sentences, from SemEval-14's .xml or from .seg: see `data.aspects`."""
+    from featherlight.data import aspects  # which needs Table
+
+    return aspects.read_aspects(path)
 
 
 READERS: Mapping[str, Callable[[Path], Table]] = {
@@ -170,4 +219,6 @@ READERS: Mapping[str, Callable[[Path], Table]] = {
     ".tsv": read_tsv,
     ".jsonl": read_jsonl,
     ".parquet": read_parquet,
+    ".xml": read_aspects,
+    ".seg": read_aspects,
 }

@@ -68,9 +68,9 @@ class Examples:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TaskData:
-    """A loaded task.
+    """A loaded task; equal to itself alone, so that what is computed from it can be kept.
 
     splits: "train", "select", and the task's further splits ("dev", "test", "dev_matched" ...).
     fingerprint: SHA-256 of all that was read; equal data has equal fingerprints on every machine.

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
+from featherlight.data.audit import MOST_ROWS, audit
 from featherlight.data.batches import Tokens, tokenise
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
@@ -45,8 +46,8 @@ def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
 
 
 def select_split(data: TaskData) -> str:
-    """The split on which choices are made: select, or the (first) reported one where that was asked for."""
-    return SELECT if SELECT in data.splits else data.task.reported[0]
+    """The split on which choices are made: select, or dev (MNLI: the first of two) where that was asked for."""
+    return next(split for split in (SELECT, "dev", *data.task.reported) if split in data.splits)
 
 
 def select_rows(data: TaskData) -> Examples:
@@ -215,8 +216,9 @@ def curves(progress: Progress) -> dict[str, Any]:
 
 
 def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
-    """The task as a record states it: counts and hashes, never texts."""
+    """The task as a record states it: counts, hashes and row numbers, never texts."""
     rows = {name: len(examples) for name, examples in data.splits.items()}
+    found = audit(data)
     if getattr(settings, "examples", None) is not None:
         rows["train"] = settings.examples
     return {
@@ -227,6 +229,7 @@ def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
         "labels": list(data.task.labels),
         "rows": rows,
         "notes": list(data.notes),
+        "audit": {**found.counts(), "rows": found.rows(), "most_rows": MOST_ROWS},
     }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.data.tables import READERS, read_table
-from featherlight.errors import UserError
+from featherlight.data.tables import READERS, decoded, is_torn, read_table
+from featherlight.errors import UserError, listed
 from featherlight.files import read_json
 from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.settings import RunSettings
@@ -64,10 +64,8 @@ def text_rows(source: str) -> Iterator[Row]:
     """A text per line."""
     with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                yield line.decode("utf-8").rstrip("\r\n"), None
-            except UnicodeDecodeError as error:
-                raise UserError(f"{source}, line {number}: not UTF-8 ({error.reason}). Save it as UTF-8.") from None
+            text = decoded(line, "standard input" if source == "-" else source, line=number).rstrip("\r\n")
+            yield text.lstrip("\ufeff") if number == 1 else text, None
 
 
 def table_rows(path: Path, folder: Path) -> Iterator[Row]:
@@ -77,12 +75,14 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
     names = ["text", "text_pair"] if "text" in table.columns else trained
     if not names or names[0] not in table.columns:
         wanted = " or ".join(f"`{name}`" for name in dict.fromkeys(["text", *trained[:1]]))
-        raise UserError(f"{path}: no column {wanted}. It has: {', '.join(table.columns)}. Rename one.")
+        raise UserError(f"{path}: no column {wanted}. It has: {listed(table.columns)}. Rename one.")
     paired = len(names) == 2 and names[1] in table.columns
     pairs: Sequence[Any] = table.column(names[1]) if paired else [None] * len(table)
     for number, (text, pair) in enumerate(zip(table.column(names[0]), pairs, strict=True)):
         if not isinstance(text, str) or not (pair is None or isinstance(pair, str)):
-            raise table.complaint(number, "a text must be a string")
+            raise table.complaint(number, "a text must be a string. Correct it, or leave the row out.")
+        if is_torn(text + (pair or "")):
+            raise table.complaint(number, "a text holds half of a surrogate pair, which is no character. Remove it.")
         if (pair is None) != (pairs[0] is None):
             raise table.complaint(number, "some rows have a second text and some have none. Give all rows two, or one")
         yield text, pair

@@ -27,7 +27,7 @@ def free(default: Any, description: str, **bounds: Any) -> Any:
 class TaskSettings(Settings):
     """Which rows a stage sees."""
 
-    task: str = setting(..., "A name from `featherlight tasks`, or a CSV, TSV, JSONL or Parquet file or folder.")
+    task: str = setting(..., "A name from `featherlight tasks`, or the path of a file (CSV, JSONL, ...) or folder.")
     data: Path | None = free(None, "Root folder of local data sets; without it, named tasks come from the hub.")
     text: str | None = setting(None, "Own file: the column that holds the text.")
     text_pair: str | None = setting(None, "Own file: the column that holds the second text.")
@@ -35,6 +35,7 @@ class TaskSettings(Settings):
     kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
     dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
     select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
+    drop_leaks: bool = setting(False, "Take the rows out of train whose texts another split has too.")
 
 
 class RunSettings(Settings):
@@ -198,7 +199,7 @@ class DistillSettings(TrainSettings):
 class EvaluateSettings(TaskSettings, RunSettings):
     """Settings of one evaluation of a model folder."""
 
-    split: str = setting("dev", "Split to score; `dev` is the task's reported split.")
+    split: str = setting("reported", "Split to score; `reported`: the one, or those, that the task reports.")
     whole: bool = setting(False, "Own file: score all its rows, rather than the dev split cut off it.")
 
 

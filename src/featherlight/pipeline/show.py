@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherlight.data.classification import GLUE
+from featherlight.data.audit import LONG, Audit, audit
+from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT
-from featherlight.errors import UserError
+from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
@@ -17,7 +18,7 @@ from featherlight.pipeline.store import RECORD, entries
 if TYPE_CHECKING:
     from featherlight.pipeline.plan import Job
 
-EXAMPLES_SHOWN, TEXT_SHOWN = 5, 100
+EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
 
 
 def print_json(value: Any) -> None:
@@ -47,7 +48,7 @@ def task_list(*, as_json: bool) -> None:
     rows: list[dict[str, object]] = [
         {"task": DOCS, "texts": 1, "labels": "packages", "scores": "accuracy, macro_f1", "from": "installed packages"}
     ]
-    for name, row in GLUE.items():
+    for name, row in TASKS.items():
         task = row.task
         rows.append(
             {
@@ -61,7 +62,7 @@ def task_list(*, as_json: bool) -> None:
     if as_json:
         return print_json({"tasks": list(task_names())})
     print_rows(rows)
-    print("A CSV, TSV, JSONL or Parquet file of your own is a task too: featherlight tasks FILE")
+    print("A file of your own (CSV, TSV, JSONL, Parquet, aspect terms in XML) is a task too: featherlight tasks FILE")
 
 
 def task(name: str, *, as_json: bool, **options: Any) -> None:
@@ -83,14 +84,16 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
                 "source": loaded.source,
                 "fingerprint": loaded.fingerprint,
                 "notes": list(loaded.notes),
+                "audit": audit(loaded).counts(),
             }
         )
     print(f"{loaded.task.name}: {loaded.source}")
-    print(f"labels: {', '.join(loaded.task.labels) or 'a number (regression)'}")
+    print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
     for note in loaded.notes:
         print(f"note: {note}")
     print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
+    print_audit(audit(loaded))
     first_split = next(iter(loaded.splits))
     examples = loaded.splits[first_split]
     step = max(len(examples) // EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
@@ -98,6 +101,30 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
         label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
+
+
+def print_audit(found: Audit) -> None:
+    """What the audit found, a line each; nothing where there is nothing to say."""
+    counts = found.counts()
+    for split, part in found.splits.items():
+        if part.classes:
+            total = max(sum(part.classes.values()), 1)
+            shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:CLASSES_SHOWN])
+            print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > CLASSES_SHOWN else ''}")
+    lines = {
+        "rows of train repeat an earlier one": counts["duplicates"],
+        "further rows of train nearly repeat an earlier one": counts["near_duplicates"],
+        "texts of train have more than one label": counts["conflicts"],
+        **{f"rows of {split} stand in train too (--drop-leaks)": count for split, count in counts["leaks"].items()},
+        **{f"further rows of {split} nearly stand in train": count for split, count in counts["near_leaks"].items()},
+        "rows have an empty text": counts["empty"],
+        f"rows have a text of more than {LONG} words": counts["long"],
+    }
+    for line, count in lines.items():
+        if count:
+            print(f"audit: {count:,} {line}")
+    if not any(lines.values()):
+        print("audit: no duplicates, leaks, conflicting labels, empty or over-long texts")
 
 
 def about(split: str, shown: Mapping[str, object]) -> str:
@@ -110,12 +137,6 @@ def about(split: str, shown: Mapping[str, object]) -> str:
 def said_label(labels: Sequence[str], value: Any) -> str:
     """A label as people write it."""
     return labels[int(value)] if labels else f"{float(value):g}"
-
-
-def shortened(text: str) -> str:
-    """One line of at most a hundred characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= TEXT_SHOWN else line[: TEXT_SHOWN - 1] + "…"
 
 
 def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:

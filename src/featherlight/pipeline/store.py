@@ -4,6 +4,7 @@ A stage, its settings and its inputs in; the finished folder out. A folder that 
 is complete and holds `record.json`; unfinished work stands in a draft that a later run goes on with.
 """
 
+import functools
 import os
 import re
 import shutil
@@ -17,7 +18,7 @@ from typing import Any
 
 from featherlight.config import Settings, digest
 from featherlight.errors import UserError
-from featherlight.files import current_umask, lock, read_json, write_json
+from featherlight.files import current_umask, lock, read_json, reporting_full_disk, write_json
 from featherlight.progress import say
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
@@ -85,7 +86,7 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path) -
     """The folder that holds stage(settings, inputs); computed only if it is not there yet.
 
     If another process computes it now, this one waits for it. A UserError leaves the store as it was;
-    after any other end (a kill, a crash) the next call goes on from what the draft holds.
+    after any other end (a kill, a crash, a full disk) the next call goes on from what the draft holds.
     """
     head = identify(stage, settings, inputs)
     name = str(head["address"])
@@ -93,7 +94,8 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path) -
     if done.exists():
         say(f"{name}: done before")
         return done
-    with writable(store), lock(store / LOCKS / name, waiting=lambda: say(f"{name}: waiting for another process")):
+    waiting = functools.partial(say, f"{name}: waiting for another process")
+    with reporting_full_disk(store), writable(store), lock(store / LOCKS / name, waiting=waiting):
         if not done.exists():
             new = not draft.exists()
             say(f"{name}: {'starting' if new else 'going on'}")

@@ -1,0 +1,132 @@
+"""SemEval-14's aspect terms as a table: a sentence and one of its terms in, a polarity out. Knows no task.
+
+Two formats: the published XML, and `.seg`, three lines per example: the sentence with $T$ for the term, the
+term, its polarity as -1, 0 or 1. Terms of the polarity `conflict` are left out, as in the literature: 3,608 of
+the restaurants' 3,699 stay for training, 1,120 of 1,134 for testing. `.seg` files lack them already.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from featherlight.data.tables import Table, read_text
+from featherlight.errors import UserError
+
+POLARITIES = ("negative", "neutral", "positive")
+LEFT_OUT = "conflict"
+SEG_POLARITIES = {"-1": "negative", "0": "neutral", "1": "positive"}
+TERM = "$T$"
+COLUMNS = ("text", "text_pair", "label")
+CONFLICT_NOTE = f"aspect terms of polarity {LEFT_OUT!r} are left out"
+Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
+
+
+def read_aspects(path: Path) -> Table:
+    """A file of aspect terms as the columns text, text_pair and label; UserError by file and place.
+
+    label: None where the XML gives a term no polarity (it may still be predicted).
+    """
+    rows = list(xml_rows(path) if path.suffix.lower() == ".xml" else seg_rows(path))
+    if not rows:
+        raise UserError(f"{path}: no aspect term in the file. Each row of this task is one term of a sentence.")
+    places, *columns = zip(*rows, strict=True)
+    return Table(path, dict(zip(COLUMNS, columns, strict=True)), places)
+
+
+class NoDoctype(ElementTree.TreeBuilder):
+    """Builds a tree, but refuses a document type: its entities may grow without bound or read other files."""
+
+    def doctype(self, name: str, *_: object) -> None:
+        """Called by the parser before it reads what the document type declares."""
+        raise UserError(f"it declares a document type ({name}). Take out the <!DOCTYPE ...> and its entities.")
+
+
+def xml_rows(path: Path) -> Iterator[Row]:
+    """The aspect terms of <sentences>, in the order of the file, those with a conflict left out."""
+    root = parse(path)
+    if root.tag != "sentences":
+        raise UserError(
+            f"{path}: the root is <{root.tag}>, not <sentences>. Aspect terms are read from SemEval-14's format: "
+            "<sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>."
+        )
+    for number, sentence in enumerate(root.findall("sentence"), start=1):
+        place = f"sentence {number} (id {sentence.get('id', 'none')!r})"
+        text = sentence.findtext("text") or ""
+        for element in sentence.findall("aspectTerms/aspectTerm"):
+            row = term_row(path, place, text, element)
+            if row[-1] != LEFT_OUT:
+                yield row
+
+
+def parse(path: Path) -> ElementTree.Element:
+    """The root of an XML file, or a UserError with the line where it breaks."""
+    parser = ElementTree.XMLParser(target=NoDoctype(), encoding="utf-8")  # read_text has decoded it
+    text = read_text(path)
+    try:
+        parser.feed(text.encode())
+        root: ElementTree.Element = parser.close()
+    except ElementTree.ParseError as error:
+        raise UserError(f"{path}, line {error.position[0]}: not well-formed XML ({error}).") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    return root
+
+
+def term_row(path: Path, place: str, text: str, element: ElementTree.Element) -> Row:
+    """One aspect term, checked against its sentence; UserError by file, sentence and term."""
+    term, polarity = element.get("term"), element.get("polarity")
+    if term is None or not term.strip():
+        raise UserError(f"{path}, {place}: an aspect term without a term. Write term=... or leave it out.")
+    place = f"{place}, term {term!r}"
+    if polarity not in (None, LEFT_OUT, *POLARITIES):
+        known = ", ".join((*POLARITIES, LEFT_OUT))
+        raise UserError(f"{path}, {place}: no polarity called {polarity!r}. Known: {known}.")
+    check_place(path, place, text, term, element)
+    return place, text, term, polarity
+
+
+def check_place(path: Path, place: str, text: str, term: str, element: ElementTree.Element) -> None:
+    """UserError unless the term stands in the sentence, between its offsets where those are given."""
+    if flat(term) not in flat(text):
+        raise UserError(f"{path}, {place}: the aspect term is not in its sentence. Correct the term or the text.")
+    offsets = [element.get("from"), element.get("to")]
+    if offsets == [None, None]:
+        return
+    for name, offset in zip(("from", "to"), offsets, strict=True):
+        if offset is None or not (offset.strip().isascii() and offset.strip().isdecimal()):
+            said = "missing" if offset is None else f"{offset[:40]!r}, which is no number"
+            raise UserError(f"{path}, {place}: the offset {name!r} is {said}. Count characters from 0.")
+    start, end = (offset_value(str(offset)) for offset in offsets)
+    if end > len(text) or flat(text[start:end]) != flat(term):
+        raise UserError(
+            f"{path}, {place}: from {start} to {end} the sentence has {text[start:end][:80]!r}. Correct the offsets, "
+            "counted in characters from 0, or leave them out."
+        )
+
+
+def offset_value(offset: str) -> int:
+    """The number; one of more digits than any text has characters counts as beyond the end."""
+    digits = offset.strip().lstrip("0") or "0"
+    return int(digits) if len(digits) <= 12 else 10**12
+
+
+def flat(text: str) -> str:
+    """The text with single spaces: XML turns a line break into a space in an attribute, but not in a text."""
+    return " ".join(text.split())
+
+
+def seg_rows(path: Path) -> Iterator[Row]:
+    """The examples of a .seg file, $T$ replaced by the term."""
+    lines = read_text(path).rstrip("\r\n ").split("\n")
+    for start in range(0, len(lines), 3):
+        line = f"line {start + 1}"
+        if len(lines) < start + 3:
+            raise UserError(f"{path}, {line}: cut short. An example is three lines: sentence with $T$, term, polarity.")
+        sentence, term, polarity = (part.strip() for part in lines[start : start + 3])
+        if TERM not in sentence:
+            raise UserError(f"{path}, {line}: no {TERM} in the sentence. It stands where the aspect term is.")
+        if not term:
+            raise UserError(f"{path}, line {start + 2}: the aspect term is empty.")
+        if polarity not in SEG_POLARITIES:
+            raise UserError(f"{path}, line {start + 3}: the polarity is {polarity[:80]!r}, not one of -1, 0, 1.")
+        yield line, sentence.replace(TERM, term), term, SEG_POLARITIES[polarity]
