@@ -40,6 +40,12 @@ class Ragged:
         """int64 [N]."""
         return np.diff(self.offsets)
 
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """The values of these rows, one after the other."""
+        starts, lengths = self.offsets[indices], self.lengths[indices]
+        before = np.cumsum(lengths) - lengths
+        return self.values[np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()))]
+
     def padded(self, indices: np.ndarray, *, pad: int, left: bool) -> tuple[np.ndarray, np.ndarray]:
         """int64 [B, T] values and a [B, T] mask of what is real; T is at least 1."""
         lengths = self.lengths[indices]
@@ -72,6 +78,12 @@ class Tokens:
         texts = [ragged.lengths for name, ragged in self.columns.items() if name.endswith("input_ids")]
         total: np.ndarray = np.sum(texts, axis=0)
         return total
+
+    def ids(self, indices: np.ndarray) -> np.ndarray:
+        """int64 [n]: all token ids of these examples, padding included."""
+        texts = [name for name in self.columns if name.endswith("input_ids")]
+        parts = [self.columns[name].rows(indices) for name in texts]
+        return np.concatenate([*parts, [self.pads[name] for name in texts]])
 
     def batch(self, indices: np.ndarray) -> dict[str, "Tensor"]:
         """Model inputs, int64 [B, T] each: every column, and a mask beside each column of ids."""

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -62,11 +63,18 @@ def read_best(folder: Path, model: nn.Module, step: int) -> None:
     model.load_state_dict(load_file(best_file(folder, step)))
 
 
-def write_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write the whole state, then delete best weights that it does not name."""
+def write_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    more: Mapping[str, Tensor] = MappingProxyType({}),
+) -> None:
+    """Write the whole state, then delete best weights that it does not name. more: further tensors of the optimiser."""
     tensors = {f"model.{name}": tensor for name, tensor in own_tensors(model.state_dict()).items()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
+    tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
     write_atomically(folder / CHECKPOINT, save(tensors, metadata={"progress": json.dumps(header)}))
     for old in folder.glob("best-*.safetensors"):
@@ -74,8 +82,13 @@ def write_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Opti
             old.unlink()
 
 
-def read_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put the last state into model and optimiser; a fresh Progress where there is none."""
+def read_checkpoint(
+    folder: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    more: Mapping[str, Tensor] = MappingProxyType({}),
+) -> Progress:
+    """Put the last state into model, optimiser and `more`; a fresh Progress where there is none."""
     path = folder / CHECKPOINT
     if not path.exists():
         return Progress()
@@ -91,5 +104,7 @@ def read_checkpoint(folder: Path, model: nn.Module, optimizer: torch.optim.Optim
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
             states.setdefault(int(index), {})[key] = tensor
+    for name, tensor in more.items():
+        tensor.copy_(tensors[f"more.{name}"])
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})
     return Progress(**{**header, "best_score": float(header["best_score"])})

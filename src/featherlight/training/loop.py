@@ -22,9 +22,11 @@ from torch import Tensor, nn
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
 from featherlight.models.device import keep_freed_memory
+from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.training import schedules
 from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
+from featherlight.training.lazy_rows import LazyRows, lazy_table
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -148,6 +150,8 @@ def train(
                 advance(1)
             run.end_epoch(evaluate)
     run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
+    if run.lazy:
+        run.lazy.release()
     if evaluate is not None:
         read_best(where.folder, model, run.progress.best_step)
     return run.progress
@@ -160,12 +164,19 @@ class Run:
         self.objective, self.data, self.how, self.where = objective, data, how, where
         self.accelerator = accelerator_for(where)
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
-        optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)(parameter_groups(model, how.weight_decay))
-        self.progress = read_checkpoint(where.folder, model, optimizer)
+        make_optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)
+        table = lazy_table(model, optimizer=how.optimizer, weight_decay=how.weight_decay)
+        on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
+        self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
+        self.optimizer = make_optimizer(parameter_groups(model, how.weight_decay))
+        if on_processor:
+            use_cheap_dropout(model)
+        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.lazy_state())
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
-        self.bare_model = model
-        self.model, self.optimizer = self.accelerator.prepare(model), optimizer
+            if self.lazy:
+                self.lazy.count_steps(self.progress.learning_rate)
+        self.bare_model, self.model = model, self.accelerator.prepare(model)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.lengths = data.tokens.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
@@ -182,16 +193,15 @@ class Run:
         seed_torch(how.seed, "dropout", step)
         if not self.model.training:
             self.model.train()
+        if self.lazy:
+            self.lazy.ready(self.data.tokens.ids(indices))
         shares = []
         for part in within_budget(self.lengths, indices, tokens=how.batch_tokens):
             loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
             share = loss if len(part) == len(indices) else loss * (len(part) / len(indices))
             share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
             shares.append(share.detach())
-        if how.clip:
-            nn.utils.clip_grad_norm_(self.trained, how.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        self.update(rate)
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
@@ -201,6 +211,27 @@ class Run:
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
         if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:
             self.checkpoint()
+
+    def update(self, rate: float) -> None:
+        """Take the step that the gradients tell, shortened if they are longer than clip."""
+        rows = [self.lazy.rows] if self.lazy else []
+        gradients = [weight.grad for weight in [*self.trained, *rows] if weight.grad is not None]
+        scale = None
+        if self.how.clip:
+            scale = (nn.utils.get_total_norm(gradients) / self.how.clip).clamp(min=1.0)
+            if getattr(self.optimizer, "_step_supports_amp_scaling", False):
+                self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # divides inside the fused kernel
+            else:
+                torch._foreach_div_(gradients, scale)
+                scale = None
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        if self.lazy:
+            self.lazy.step(rate, scale)
+
+    def lazy_state(self) -> dict[str, Tensor]:
+        """What the lazily trained table adds to a checkpoint."""
+        return self.lazy.state() if self.lazy else {}
 
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
@@ -220,6 +251,8 @@ class Run:
         if self.unread:
             self.read_losses()
         self.pause_clock()
+        if self.lazy:
+            self.lazy.settle()
         epoch = self.progress.step // self.steps_per_epoch
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
@@ -236,7 +269,7 @@ class Run:
         if self.unread:
             self.read_losses()
         self.pause_clock()
-        write_checkpoint(self.where.folder, self.bare_model, self.optimizer, self.progress)
+        write_checkpoint(self.where.folder, self.bare_model, self.optimizer, self.progress, self.lazy_state())
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:

@@ -1,0 +1,157 @@
+"""AdamW for a large embedding table at the price of the rows that a batch touches.
+
+A batch of short texts reads a few hundred of 30,000 rows; plain AdamW reads and writes all of them four times over,
+to move the others along by what their moving averages remember. Here a row is brought up to date when it is
+next read, by a sum of those steps in closed form. The numbers are those of plain AdamW but for rounding (and for
+an epsilon that is taken at its first value), so this is no other optimiser.
+House shapes: V rows of the table, U rows that a batch reads, D width.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SMALLEST = 1_000_000  # weights; below that a table is cheaper as a whole
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
+
+
+class LazyRows:
+    """One embedding table in training; while it is, the table's `forward` reads the rows made ready by `ready`.
+
+    Between two calls of `settle`, rows of the table that were not read lately are behind.
+    last: [V], the step up to which each row is done.
+    """
+
+    def __init__(self, table: nn.Embedding, *, weight_decay: float):
+        self.table, self.weight_decay = table, weight_decay
+        self.mean, self.square = torch.zeros_like(table.weight), torch.zeros_like(table.weight)
+        self.last = torch.zeros(len(table.weight), dtype=torch.int64)
+        self.places = torch.zeros(len(table.weight), dtype=torch.int64)
+        self.step_number = 0
+        self.missed = Missed()
+        self.read: Tensor | None = None
+        self.rows = nn.Parameter(table.weight.new_zeros(0, table.embedding_dim))
+        table.weight.requires_grad_(False)  # its gradient arrives in self.rows
+        table.forward = self.look_up  # type: ignore[method-assign]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs beyond the table's weight; the tensors themselves."""
+        return {"mean": self.mean, "square": self.square, "last": self.last}
+
+    def count_steps(self, rates: list[float]) -> None:
+        """Let the steps of an earlier run pass; their learning rates decide what rows have missed."""
+        for rate in rates:
+            self.count_step(rate)
+
+    def ready(self, ids: np.ndarray) -> None:
+        """Bring the rows of these token ids up to date and make them the leaf that gathers the gradient."""
+        self.read = torch.from_numpy(np.unique(ids))
+        self.catch_up(self.read)
+        self.places[self.read] = torch.arange(len(self.read))
+        self.rows = nn.Parameter(self.table.weight[self.read])
+
+    def look_up(self, input: Tensor) -> Tensor:
+        """What `nn.Embedding.forward` gives; in training by way of the rows that are ready."""
+        if not self.table.training or self.read is None:
+            return F.embedding(input, self.table.weight)
+        padding = self.table.padding_idx
+        at = None if padding is None or padding not in self.read else int(self.places[padding])
+        return F.embedding(self.places[input], self.rows, at)
+
+    def step(self, rate: float, scale: Tensor | None) -> None:
+        """One step of AdamW on the rows that were read. scale: what the gradient is divided by; None: nothing."""
+        assert self.read is not None
+        self.count_step(rate)
+        gradient = self.rows.grad
+        gradient = torch.zeros_like(self.rows) if gradient is None else gradient
+        if scale is not None:
+            gradient = gradient / scale
+        mean = self.mean[self.read].lerp_(gradient, 1 - BETAS[0])
+        square = self.square[self.read].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        bias = [1 - beta**self.step_number for beta in BETAS]
+        spread = (square.sqrt() / math.sqrt(bias[1])).add_(EPSILON)
+        weight = self.rows.detach().mul(1 - rate * self.weight_decay).addcdiv_(mean, spread, value=-rate / bias[0])
+        for whole, part in ((self.table.weight.data, weight), (self.mean, mean), (self.square, square)):
+            whole[self.read] = part
+        self.last[self.read] = self.step_number
+        self.read = None
+
+    def count_step(self, rate: float) -> None:
+        """Let a step pass."""
+        self.step_number += 1
+        self.missed.count(rate, self.weight_decay)
+
+    def settle(self) -> None:
+        """Bring every row up to date, so that the table is what plain AdamW would have made of it."""
+        self.catch_up(torch.arange(len(self.last)))
+
+    def release(self) -> None:
+        """Give the table back to whoever comes next."""
+        self.settle()
+        del self.table.forward
+        self.table.weight.requires_grad_(True)
+
+    def catch_up(self, rows: Tensor) -> None:
+        """Take the steps that these rows [U] have missed."""
+        rows = rows[self.last[rows] < self.step_number]
+        if not len(rows):
+            return
+        since = self.last[rows]
+        decay, moved = (torch.from_numpy(part[since.numpy()])[:, None].float() for part in self.missed.since())
+        passed = (self.step_number - since).double()[:, None]
+        mean, square = self.mean[rows], self.square[rows]
+        bias = (1 - BETAS[1] ** (since + 1).double()).sqrt().float()[:, None]
+        self.table.weight.data[rows] = (
+            self.table.weight.data[rows].mul_(decay).sub_(moved * mean / (square.sqrt() + EPSILON * bias))
+        )
+        self.mean[rows] = mean * (BETAS[0] ** passed).float()
+        self.square[rows] = square * (BETAS[1] ** passed).float()
+        self.last[rows] = self.step_number
+
+
+class Missed:
+    """What all steps since step s have done to a row that had no gradient in them, for every s.
+
+    With zero gradients step j of AdamW multiplies a weight by (1 - rate_j x decay) and subtracts
+    a_j r^(j - s) mean_s / sqrt(square_s), where r = beta_1 / sqrt(beta_2) and
+    a_j = rate_j sqrt(1 - beta_2^j) / (1 - beta_1^j).
+    """
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.decay, self.moved, self.power = (np.ones(1024), np.zeros(1024), np.ones(1024))
+
+    def count(self, rate: float, weight_decay: float) -> None:
+        """Add one step to the sums of all steps before it."""
+        self.steps += 1
+        step = self.steps
+        if step >= len(self.decay):
+            self.decay, self.moved, self.power = (
+                np.concatenate([part, np.full(len(part), start)])
+                for part, start in ((self.decay, 1.0), (self.moved, 0.0), (self.power, 1.0))
+            )
+        now = slice(0, step)  # s = 0 ... step - 1
+        self.power[now] *= BETAS[0] / math.sqrt(BETAS[1])
+        factor = 1 - rate * weight_decay
+        self.decay[now] *= factor
+        self.moved[now] *= factor
+        self.moved[now] += rate * math.sqrt(1 - BETAS[1] ** step) / (1 - BETAS[0] ** step) * self.power[now]
+
+    def since(self) -> tuple[np.ndarray, np.ndarray]:
+        """(factor of the weight, factor of mean / sqrt(square)), each indexed by s."""
+        return self.decay, self.moved
+
+
+def lazy_table(model: nn.Module, *, optimizer: str, weight_decay: float) -> nn.Embedding | None:
+    """The input embeddings of a model if they can and should be trained lazily, else None."""
+    find = getattr(model, "get_input_embeddings", None)
+    table = find() if find is not None else None
+    if type(table) is not nn.Embedding or table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
+        return None
+    fits = optimizer == "adamw" or (optimizer == "adam" and not weight_decay)
+    owners = sum(weight is table.weight for part in model.modules() for weight in part._parameters.values())
+    large = table.weight.numel() >= SMALLEST and table.weight.dtype == torch.float32
+    return table if fits and large and owners == 1 and table.weight.requires_grad else None
