@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
+from featherlight.models.attention import attention_for_training
 from featherlight.models.device import keep_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
@@ -141,7 +142,8 @@ def train(
     Raises UserError if the loss stops being a number.
     """
     run = Run(model, objective, data, how, where)
-    with track("train", run.total_steps - run.progress.step, unit="steps") as advance:
+    bar = track("train", run.total_steps - run.progress.step, unit="steps")
+    with bar as advance, attention_for_training(model):
         while run.progress.step < run.total_steps and not run.out_of_patience():
             epoch = run.progress.step // run.steps_per_epoch
             batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))

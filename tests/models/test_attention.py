@@ -1,0 +1,70 @@
+import pytest
+import torch
+from torch import nn
+from transformers import AutoModel, BertConfig
+
+from featherlight.models.attention import NAME, attention_for_training, short_attention
+
+
+def one_by_one(query, key, value, mask, scaling):
+    """Softmax attention, a head and a token at a time."""
+    out = torch.zeros_like(query).transpose(1, 2)
+    for b, h, t in torch.cartesian_prod(*(torch.arange(n) for n in query.shape[:3])).tolist():
+        scores = (key[b, h] @ query[b, h, t]) * scaling
+        seen = mask[b, 0, t]
+        out[b, t, h] = scores[seen].softmax(0) @ value[b, h][seen]
+    return out
+
+
+@pytest.mark.parametrize("scaling", [None, 0.7])
+def test_attention_is_the_softmax_over_the_tokens_that_may_be_seen(scaling):
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, 3, 5, 4, dtype=torch.double, requires_grad=True) for _ in range(3))
+    mask = torch.ones(2, 1, 5, 5, dtype=torch.bool)
+    mask[1, :, :, 3:] = False
+    module = nn.Module().train()
+    module.is_causal = False
+    found, _ = short_attention(module, query, key, value, mask, scaling=scaling)
+    assert torch.allclose(found, one_by_one(query, key, value, mask, scaling or 0.5))
+    assert torch.autograd.gradcheck(
+        lambda *qkv: short_attention(module, *qkv, mask, scaling=scaling)[0], (query, key, value)
+    )
+
+
+def test_dropout_takes_a_share_of_the_attention():
+    torch.manual_seed(0)
+    module = nn.Module().train()
+    module.is_causal = False
+    query = torch.zeros(50, 4, 20, 8)
+    found, _ = short_attention(module, query, query, torch.ones_like(query), None, dropout=0.3)
+    assert found.mean().item() == pytest.approx(1.0, abs=0.02)  # 1/20 each, a share dropped, the rest scaled up
+    assert found.std().item() == pytest.approx((0.3 / 0.7 / 20) ** 0.5, rel=0.05)
+
+
+def tiny_bert() -> nn.Module:
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=50, hidden_size=24, num_hidden_layers=2, num_attention_heads=3, intermediate_size=20,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return AutoModel.from_config(config)
+
+
+def test_a_model_computes_the_same_with_it_and_gets_its_own_back():
+    model = tiny_bert().train()
+    ids, mask = torch.randint(1, 50, (4, 6)), torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6, [1] + [0] * 5])
+    before = model(ids, attention_mask=mask).last_hidden_state
+    with attention_for_training(model):
+        assert model.config._attn_implementation == NAME
+        within = model(ids, attention_mask=mask).last_hidden_state
+    assert model.config._attn_implementation == "sdpa"
+    assert torch.allclose(before[mask.bool()], within[mask.bool()], atol=1e-5)
+
+
+def test_a_model_without_the_interface_is_left_alone():
+    with attention_for_training(nn.Linear(2, 2)):
+        pass
+    eager = tiny_bert()
+    eager.set_attn_implementation("eager")
+    with attention_for_training(eager):
+        assert eager.config._attn_implementation == "eager"
