@@ -4,6 +4,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from featherlight.data.beginnings import beginnings
 
+LENGTH = 21  # room for as many tokens of one text of a pair as of the other
 LONG = "a good film " * 150  # two much longer ones as a pair would fill the memory with what is cut off
 
 
@@ -33,16 +34,16 @@ def test_a_beginning_gives_the_same_tokens_as_the_whole_text(tiny_encoder, byte_
     tokenizer = byte_pairs if kind == "byte_pairs" else AutoTokenizer.from_pretrained(tiny_encoder)
     texts = [TEXTS[case]]
     seconds = [] if pair is None else [[pair]]
-    whole = tokenizer(texts, *seconds, truncation=True, max_length=20)
-    cut = [beginnings(tokenizer, column, 20) for column in (texts, *seconds)]
-    assert dict(tokenizer(*cut, truncation=True, max_length=20)) == dict(whole)
+    whole = tokenizer(texts, *seconds, truncation=True, max_length=LENGTH)
+    cut = [beginnings(tokenizer, column, LENGTH) for column in (texts, *seconds)]
+    assert dict(tokenizer(*cut, truncation=True, max_length=LENGTH)) == dict(whole)
 
 
 def test_an_over_long_text_is_hardly_read_and_others_are_left_alone(byte_pairs):
-    first, second = beginnings(byte_pairs, [LONG, "good"], 20)
-    assert len(first) <= 8 * 20 and second == "good"
+    first, second = beginnings(byte_pairs, [LONG, "good"], LENGTH)
+    assert len(first) <= 8 * LENGTH and second == "good"
 
 
 def test_a_tokenizer_that_keeps_the_end_sees_whole_texts(byte_pairs, monkeypatch):
     monkeypatch.setattr(byte_pairs, "truncation_side", "left")
-    assert beginnings(byte_pairs, [LONG], 20) == [LONG]
+    assert beginnings(byte_pairs, [LONG], LENGTH) == [LONG]

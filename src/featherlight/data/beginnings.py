@@ -11,6 +11,7 @@ def beginnings(tokenizer: Any, texts: Sequence[str], max_length: int) -> Sequenc
 
     What follows is cut off anyhow, and Hugging Face's tokenizers keep it beside the rest: a line of ten
     megabytes takes half a minute and three gigabytes, two of thirty kilobytes as a pair fifteen gigabytes.
+    Of a pair whose texts both overflow, the odd token may go to the other text.
     """
     most = CHARACTERS_PER_TOKEN * max_length
     rows = [row for row, text in enumerate(texts) if len(text) > most]
