@@ -14,12 +14,13 @@ from featherlight.data.registry import load_task
 from featherlight.errors import UserError
 from featherlight.pipeline.predict import table_rows
 
-FILES_PER_KIND = 500
+FILES_PER_KIND = 350
 PREDICTED = 5  # every fifth file is read as `predict` does
 ROWS = [
     (f"text {i}, with “quotes” and \ttabs", f"{i % 7} words follow", ("good", "bad", "3.5")[i % 3]) for i in range(24)
 ]
 NAMES = ("text", "text_pair", "label")
+POLARITIES = ("negative", "neutral", "positive")
 
 
 def delimited(mark: str) -> bytes:
@@ -29,6 +30,19 @@ def delimited(mark: str) -> bytes:
 
 def json_lines() -> bytes:
     return "\n".join(json.dumps(dict(zip(NAMES, row, strict=True))) for row in ROWS).encode()
+
+
+def aspects_xml() -> bytes:
+    sentences = [
+        f"<sentence id='{i}'><text>text {i} &amp; the {term} is</text><aspectTerms>"
+        f"<aspectTerm term='{term}' polarity='{POLARITIES[i % 3]}'/></aspectTerms></sentence>\n"
+        for i, (_, term, _) in enumerate(ROWS)
+    ]
+    return f"<?xml version='1.0'?>\n<sentences>{''.join(sentences)}</sentences>".encode()
+
+
+def aspects_seg() -> bytes:
+    return "".join(f"text {i} $T$ is\n{term}\n{i % 3 - 1}\n" for i, (_, term, _) in enumerate(ROWS)).encode()
 
 
 def as_parquet(columns: dict) -> bytes:
@@ -42,13 +56,16 @@ GOOD_FILES = {  # a further format joins by its line here
     ".tsv": delimited("\t"),
     ".jsonl": json_lines(),
     ".parquet": as_parquet(dict(zip(NAMES, zip(*ROWS, strict=True), strict=True))),
+    ".xml": aspects_xml(),
+    ".seg": aspects_seg(),
 }
 
 TOKENS = (  # what hurts a parser, as bytes
     b'"', b"'", b",", b"\t", b"\r", b"\n", b"\r\n", b"\0", b"\x1a", b"\xff", b"\xef\xbb\xbf", b"\xff\xfe",
     b"nan", b"-inf", b"1e400", b"3,5", b"1_000", b"9" * 5000, b"1" + b"0" * 400, b"-0", "٣²".encode(), b"x" * 70_000,
     b"[" * 3000, b'{"a":' * 3000, b"[1, 2]", b"null", b"true", b"\\ud800", b"\\u0000", b"{}", b"[]", b"PAR1", b"=1+1",
-    b"\xed\xa0\x80", b"label", b"Label", b" label ", b"text",
+    b"\xed\xa0\x80", b"label", b"Label", b" label ", b"text", b"$T$", b"<", b"&x;",
+    b"<sentences>", b"</text>", b"<!DOCTYPE x [<!ENTITY x 'y'>]>", b"<a>" * 3000,
 )  # fmt: skip
 
 
@@ -71,13 +88,15 @@ def insert(data: bytes, draw: random.Random) -> bytes:
 
 def drop(data: bytes, draw: random.Random) -> bytes:
     return data.replace(
-        draw.choice((b'"', b",", b"\t", b"\n", b"}", b":", b"label", b"good")), b"", draw.choice((1, -1))
+        draw.choice((b'"', b",", b"\t", b"\n", b"}", b":", b"label", b"good", b"$T$", b"</", b"<")),
+        b"",
+        draw.choice((1, -1)),
     )
 
 
 def exchange(data: bytes, draw: random.Random) -> bytes:
     """Another value in the place of a label, a text or a name, once or everywhere."""
-    known = (b'"good"', b"good", b"bad", b"3.5", b"text", b"text_pair", b"label")
+    known = (b'"good"', b"good", b"bad", b"3.5", b"text", b"text_pair", b"label", b"negative", b"term", b"sentence")
     return data.replace(draw.choice(known), draw.choice(TOKENS), draw.choice((1, -1)))
 
 
@@ -190,4 +209,6 @@ def test_the_undamaged_files_are_read(tmp_path, suffix):
     path.write_bytes(GOOD_FILES[suffix])
     loaded = load_task(str(path))
     check_sound(loaded)
-    assert loaded.task.labels == ("3.5", "bad", "good") and sum(map(len, loaded.splits.values())) == len(ROWS)
+    assert loaded.task.labels in (("3.5", "bad", "good"), POLARITIES) and sum(map(len, loaded.splits.values())) == len(
+        ROWS
+    )
