@@ -1,5 +1,6 @@
 """Commands as a person or a program calls them: what they print, and what they say when something is wrong."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -182,6 +183,20 @@ def test_predict_reads_lines_jsonl_and_csv_alike(capsys, distilled, tmp_path):
         )
 
 
+def test_predict_leaves_out_a_byte_order_mark_and_refuses_what_is_no_text(capsys, distilled, tmp_path):
+    folder, path = distilled["folders"][0], tmp_path / "t.txt"
+    answers = []
+    for content in ("good film\n", "\ufeffgood film\n"):
+        path.write_text(content, encoding="utf-8")
+        assert main(["predict", folder, str(path)]) == 0
+        answers.append(capsys.readouterr().out)
+    assert answers[0] == answers[1]
+    path.write_text("good film\n", encoding="utf-16")
+    assert "t.txt, line 1: not UTF-8 (byte 0xff; UTF-16, or" in error(capsys, "predict", folder, path)
+    (tmp_path / "t.jsonl").write_text('{"text": "a"}\n{"text": "\\ud800"}\n')
+    assert "t.jsonl, line 2: a text holds half" in error(capsys, "predict", folder, tmp_path / "t.jsonl")
+
+
 def test_predict_reads_standard_input(distilled):
     command = [sys.executable, "-m", "featherlight", "predict", distilled["folders"][0], "-"]
     done = subprocess.run(command, input="good film\n", capture_output=True, text=True, check=True)
@@ -307,6 +322,29 @@ def test_a_crash_is_our_fault_and_says_so(capsys, monkeypatch, sentiment):
     assert main(["tasks", str(sentiment), "--json"]) == 1
     captured = capsys.readouterr()
     assert "a fault of featherlight" in json.loads(captured.out)["error"] and "ZeroDivisionError" in captured.err
+
+
+def test_what_the_system_refuses_is_said_in_one_sentence(capsys, monkeypatch, sentiment):
+    from featherlight.pipeline import show
+
+    def refused(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", "a.csv")
+
+    monkeypatch.setattr(show, "load_task", refused)
+    assert (
+        error(capsys, "tasks", sentiment) == "featherlight: a.csv: Permission denied. Put that right and call again.\n"
+    )
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_answer_that_cannot_be_written_is_no_success(sentiment):
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "featherlight", "tasks", str(sentiment), "--json"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert (
+        done.stderr == "featherlight: what was to be written: No space left on device. Put that right and call again.\n"
+    )
 
 
 def loaded_by(code: str) -> set[str]:

@@ -1,23 +1,36 @@
+import errno
 import os
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from featherlight.errors import UserError
-from featherlight.files import cache_folder, hash_files, hash_text, lock, read_json, write_atomically, write_json
+from featherlight.files import (
+    cache_folder,
+    hash_files,
+    hash_text,
+    lock,
+    read_bytes,
+    read_json,
+    reporting_full_disk,
+    write_atomically,
+    write_json,
+)
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_draft(tmp_path, monkeypatch):
+def test_a_write_that_fails_leaves_the_old_file_and_no_draft_and_names_it(tmp_path, monkeypatch):
     path = tmp_path / "a.json"
     write_json(path, {"x": 1})
 
     def full(*_):
-        raise OSError(28, "No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError):
+    with pytest.raises(OSError, match=r"No space left on device: .*a\.json"):
         write_atomically(path, b"new")
     assert read_json(path) == {"x": 1} and [file.name for file in tmp_path.iterdir()] == ["a.json"]
 
@@ -83,3 +96,54 @@ def test_a_lock_is_freed_when_its_holder_is_killed(tmp_path):
 def test_the_cache_folder_can_be_named(monkeypatch, tmp_path):
     monkeypatch.setenv("FEATHERLIGHT_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
+
+
+def no_room_as_the_system_says_it():
+    with Path("/dev/full").open("wb", buffering=0) as file:
+        file.write(b"x")
+
+
+def no_room_as_a_tokenizer_says_it():
+    from tokenizers import Tokenizer, models
+
+    Tokenizer(models.BPE()).save("/dev/full")
+
+
+def no_room_as_safetensors_says_it():
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize(
+    "write", [no_room_as_the_system_says_it, no_room_as_a_tokenizer_says_it, no_room_as_safetensors_says_it]
+)
+def test_a_full_disk_is_the_users_to_put_right_however_it_is_reported(tmp_path, write):
+    said = rf"no room to write under {tmp_path}: [\d.,]+ MB are free"
+    with pytest.raises(UserError, match=said), reporting_full_disk(tmp_path):
+        write()
+
+
+def test_other_failures_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), reporting_full_disk(tmp_path):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "loop"])
+def test_what_is_no_plain_file_is_not_read(tmp_path, kind):
+    path = tmp_path / "a"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "loop":
+        path.symlink_to(path)
+    with pytest.raises(UserError, match=f"{path}: (no such file|not a plain file)"):
+        read_bytes(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is forbidden to root")
+def test_a_file_without_rights_is_named(tmp_path):
+    (tmp_path / "a").write_text("x")
+    (tmp_path / "a").chmod(0)
+    with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
+        read_bytes(tmp_path / "a")

@@ -319,7 +319,8 @@ def drop_output() -> None:
 
 
 def complain(message: str, code: int, *, as_json: bool) -> int:
-    """Say what is wrong where the caller looks for it."""
+    """Say what is wrong where the caller looks for it. A file's name may hold bytes that are no text."""
+    message = message.encode("utf-8", "backslashreplace").decode()
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False))
     else:

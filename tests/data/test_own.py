@@ -167,6 +167,28 @@ BAD = {  # file name, content, what the message says
     "tokens": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [1]}', "Sequence labelling"),
     "tokens as text": ("a.jsonl", '{"text": ["a"], "label": ["x"]}', "sequence labelling are not supported"),
     "parquet": ("a.parquet", b"PAR1 no", "not a readable Parquet file"),
+    "ids": ("a.csv", "text,label\n" + "".join(f"t{i},id{i}\n" for i in range(300)), "300 different values in 300 rows"),
+    "whole ids": ("a.csv", "text,label\n" + "".join(f"t{i},{i}\n" for i in range(300)), "Is it a column of ids"),
+    "a text as label": ("a.csv", f"text,label\na,x\nb,{'y' * 10**7}\n", "line 3: the label has over 200 characters"),
+    "decimal comma": (
+        "a.csv",
+        'text,label\na,1\nb,"3,5"\n',
+        "line 3: the label '3,5' has a comma. Write numbers as 3.5",
+    ),
+    "half a label": ("a.jsonl", '{"text": "a", "label": "\\udc00"}', "line 1: label holds half of a surrogate pair"),
+    "half a key": ("a.jsonl", '{"text": "a", "label": 1, "\\udc00": 1}', "a key holds half of a surrogate pair"),
+    "object": ("a.jsonl", '{"text": "a", "label": {"x": 1}}', "line 1: label is a list"),
+    "large number": (
+        "a.jsonl",
+        f'{{"text": "a", "label": 1}}\n{{"text": "b", "label": {10**150}5e999}}',
+        "not a finite",
+    ),
+    "endless number": ("a.csv", f"text,label\na,1\nb,{'9' * 5000}\n", "line 3: the label has over 200 characters"),
+    "NUL": ("a.csv", "text,label\na,x\nb\0,y\n", "a.csv, line 3: not UTF-8 (byte 0x00; UTF-16, or a damaged file)"),
+    "UTF-16": ("a.csv", "text,label\na,x\n".encode("utf-16"), "line 1: not UTF-8 (byte 0xff; UTF-16, or"),
+    "two cases": ("a.csv", "text,label,Text\na,x,b\n", "columns text, Text differ by case only. Name one"),
+    "many columns": ("a.csv", ",".join(map(str, range(5001))) + "\n", "5,001 columns, at most 5,000 are read"),
+    "many keys": ("a.jsonl", "\n".join(f'{{"text": "a", "k{i}": 1}}' for i in range(5000)), "5,001 columns, at most"),
 }
 
 
@@ -177,6 +199,75 @@ def test_bad_input_is_one_clear_message(tmp_path, case):
         load(write(tmp_path / name, content))
     assert message in str(caught.value)
     assert str(tmp_path) in str(caught.value)
+
+
+def test_errors_about_many_or_long_names_stay_short(tmp_path):
+    wide = write(tmp_path / "a.csv", ",".join(f"column {i}" for i in range(4000)) + "," + "x" * 10**6 + "\n")
+    wide.write_text(wide.read_text() + "1," * 4000 + "1\n")
+    labels = write(tmp_path / "b.csv", "text,label\n" + "".join(f"t{i},{i % 150}\n" for i in range(300)))
+    dev = write(tmp_path / "dev.csv", "text,label\na,150\n")
+    for path, options in ((wide, {}), (wide, {"text": "y"}), (labels, {"dev": dev})):
+        with pytest.raises(UserError) as caught:
+            load(path, **options)
+        assert len(str(caught.value)) < 1000
+        assert "in all)" in str(caught.value)
+
+
+def test_many_classes_are_fine_where_the_rows_are_many(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t{i},c{i % 150}\n" for i in range(300)))
+    assert len(load(path).task.labels) == 150
+
+
+def test_labels_that_differ_by_case_stay_apart_and_by_white_space_around_do_not_and_both_are_said(tmp_path, caplog):
+    values = ["Good", "good", "good ", "bad", "so  so", "so so"]
+    path = write(tmp_path / "a.csv", "text,label\n" + "".join(f"t{i},{value}\n" for i, value in enumerate(values)))
+    with caplog.at_level("INFO", logger="featherlight"):
+        loaded = load(path)
+    assert loaded.task.labels == ("Good", "bad", "good", "so  so", "so so")
+    spaces, case = loaded.notes[1:]
+    assert "one class: good" in spaces
+    assert "different classes: Good / good, so so / so so" in case
+    assert [record.message for record in caplog.records] == [f"{path}: {spaces}", f"{path}: {case}"]
+
+
+def test_commas_and_underscores_make_names_of_classes(tmp_path):
+    commas = write(tmp_path / "a.csv", 'text,label\na,"1,2"\nb,"3,5"\n')
+    assert load(commas, kind="classification").task.labels == ("1,2", "3,5")
+    rows = "".join(f"t{i},{i}_1\n" for i in range(1, 31))  # Python reads 1_1 as 11, and 30 whole numbers as scores
+    assert len(load(write(tmp_path / "b.csv", "text,label\n" + rows)).task.labels) == 30
+
+
+def test_embeddings_beside_the_texts_are_not_made_python_objects(tmp_path, monkeypatch):
+    from featherlight.data import tables
+
+    path = tmp_path / "a.parquet"
+    parquet.write_table(table({"text": ["a", "b"], "label": ["x", "y"], "vector": [[0.5] * 1000] * 2}), path)
+    assert load(path).splits["train"].first == ["a", "b"]
+    assert len({id(row) for row in tables.read_table(path).columns["vector"]}) == 1
+
+
+@pytest.mark.parametrize("mark", [".tsv", ".jsonl", ".csv"])
+def test_lines_may_end_as_on_old_macintoshes(tmp_path, mark):
+    lines = {
+        ".tsv": ["text\tlabel", "a\tx", "b\ty"],
+        ".csv": ["text,label", "a,x", "b,y"],
+        ".jsonl": ['{"text": "a", "label": "x"}', '{"text": "b", "label": "y"}'],
+    }
+    path = write(tmp_path / f"a{mark}", "\r".join(lines[mark]) + "\r")
+    assert load(path).splits["train"].first == ["a", "b"]
+
+
+def test_a_file_whose_name_is_no_text_is_refused(tmp_path):
+    with pytest.raises(UserError, match="this name is not UTF-8"):
+        load(write(tmp_path / "caf\udce9.csv", "text,label\na,x\nb,y\n"))
+
+
+def test_one_column_for_two_purposes_is_refused(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\na,x\nb,y\n")
+    with pytest.raises(UserError, match="one column is named for two purposes: text, text"):
+        load(path, text="text", label="text")
+    with pytest.raises(UserError, match="no kind of task called 'classify'"):
+        load(path, kind="classify")
 
 
 def test_an_unknown_column_offers_the_nearest(tmp_path):

@@ -1,5 +1,7 @@
+import errno
 import json
 import multiprocessing
+import os
 import time
 
 import pytest
@@ -96,6 +98,28 @@ def test_a_killed_run_leaves_no_final_name_and_the_next_one_finds_its_draft(tmp_
         run_once(stage(killed), Toy(), {}, store=tmp_path)
     assert not (tmp_path / address(stage(), Toy(), {})).exists()
     assert read_json(run_once(stage(goes_on), Toy(), {}, store=tmp_path) / "record.json")["found"] == "half way"
+
+
+@pytest.mark.parametrize("full", ["in the run", "at its end"])
+def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, monkeypatch, full):
+    store = tmp_path / "new"
+
+    def run(settings, inputs, out):
+        with (out / "checkpoint").open("a") as file:
+            file.write("x")
+        if full == "in the run" and (out / "checkpoint").read_text() == "x":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return {"found": (out / "checkpoint").read_text()}
+
+    def no_room(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=f"no room to write under {store}"):
+        if full == "at its end":
+            patched.setattr(os, "fsync", no_room)
+        run_once(stage(run), Toy(), {}, store=store)
+    assert [entry["state"] for entry in entries(store)] == ["unfinished"]
+    assert read_json(run_once(stage(run), Toy(), {}, store=store) / "record.json")["found"] == "xx"
 
 
 def test_a_store_that_cannot_be_written_is_named(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from featherlight.data.tables import Table, read_text
-from featherlight.errors import UserError
+from featherlight.errors import UserError, shortened
 
 POLARITIES = ("negative", "neutral", "positive")
 LEFT_OUT = "conflict"
@@ -38,7 +38,9 @@ class NoDoctype(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, *_: object) -> None:
         """Called by the parser before it reads what the document type declares."""
-        raise UserError(f"it declares a document type ({name}). Take out the <!DOCTYPE ...> and its entities.")
+        raise UserError(
+            f"it declares a document type ({shortened(name)}). Take out the <!DOCTYPE ...> and its entities."
+        )
 
 
 def xml_rows(path: Path) -> Iterator[Row]:
@@ -46,11 +48,11 @@ def xml_rows(path: Path) -> Iterator[Row]:
     root = parse(path)
     if root.tag != "sentences":
         raise UserError(
-            f"{path}: the root is <{root.tag}>, not <sentences>. Aspect terms are read from SemEval-14's format: "
-            "<sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>."
+            f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Aspect terms are read from SemEval-14's "
+            "format: <sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>."
         )
     for number, sentence in enumerate(root.findall("sentence"), start=1):
-        place = f"sentence {number} (id {sentence.get('id', 'none')!r})"
+        place = f"sentence {number} (id {shortened(repr(sentence.get('id', 'none')))})"
         text = sentence.findtext("text") or ""
         for element in sentence.findall("aspectTerms/aspectTerm"):
             row = term_row(path, place, text, element)
@@ -77,10 +79,10 @@ def term_row(path: Path, place: str, text: str, element: ElementTree.Element) ->
     term, polarity = element.get("term"), element.get("polarity")
     if term is None or not term.strip():
         raise UserError(f"{path}, {place}: an aspect term without a term. Write term=... or leave it out.")
-    place = f"{place}, term {term!r}"
+    place = f"{place}, term {shortened(repr(term))}"
     if polarity not in (None, LEFT_OUT, *POLARITIES):
         known = ", ".join((*POLARITIES, LEFT_OUT))
-        raise UserError(f"{path}, {place}: no polarity called {polarity!r}. Known: {known}.")
+        raise UserError(f"{path}, {place}: no polarity called {shortened(repr(polarity))}. Known: {known}.")
     check_place(path, place, text, term, element)
     return place, text, term, polarity
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featherlight.data.beginnings import beginnings
 from featherlight.data.task import Examples
 
 if TYPE_CHECKING:
@@ -129,6 +130,8 @@ def pad_type(tokenizer: Any) -> int:
 
 def ids(tokenizer: Any, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> dict[str, Ragged]:
     """Every column of integers that the tokenizer makes for its model, except the mask."""
+    first = beginnings(tokenizer, first, max_length)
+    second = None if second is None else beginnings(tokenizer, second, max_length)
     rows: dict[str, list[list[int]]] = {}
     for start in range(0, len(first), TOKENISE_AT_ONCE):
         part = slice(start, start + TOKENISE_AT_ONCE)

@@ -46,6 +46,8 @@ def load_own(
     Raises UserError for whatever is wrong with the files, by file and line.
     """
     pick("kind of task", kind, dict.fromkeys(KINDS))
+    if is_torn(str(path)):
+        raise UserError(f"{path}: this name is not UTF-8, and results could not be kept under it. Rename it.")
     files = find_files(path, dev)
     tables = {split: read_table(file) for split, file in files.items()}
     train = tables["train"]

@@ -23,7 +23,7 @@ Row = tuple[str, str | None]
 
 def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     """Predict each text of a file, of standard input ("-"), or of a person at a terminal."""
-    if source != "-" and not Path(source).is_file():
+    if source != "-" and (Path(source).is_dir() or not Path(source).exists()):
         raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
     predictor = Predictor(
         folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens
