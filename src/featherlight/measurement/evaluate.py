@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherlight.data.batches import Tokens, tokenise, within_budget
+from featherlight.data.batches import Tokens, within_budget
 from featherlight.data.task import Examples
+from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
 from featherlight.models.load import load_checkpoint

@@ -15,9 +15,10 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
 from featherlight.data.audit import MOST_ROWS, audit
-from featherlight.data.batches import Tokens, tokenise
+from featherlight.data.batches import Tokens
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
@@ -160,7 +161,10 @@ class Fit:
             self.model.to("cpu").save_pretrained(self.out)
             self.tokenizer.save_pretrained(self.out)
             if self.tokenizer.is_fast:  # the same again without indentation: a third of the bytes
-                self.tokenizer.backend_tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
+                backend = self.tokenizer.backend_tokenizer
+                backend.enable_truncation(self.settings.max_length, direction=self.tokenizer.truncation_side)
+                backend.no_padding()
+                backend.save(str(self.out / "tokenizer.json"), pretty=False)
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
