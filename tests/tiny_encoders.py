@@ -23,7 +23,9 @@ LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 28}
 
 
-def wordpiece(cls: str, *, lower: bool, specials: Iterable[str] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")) -> Any:
+def wordpiece(
+    cls: str, *, lower: bool, specials: Iterable[str] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+) -> Any:
     """Whole words and letters; a cased one knows capitals and capitalised words too."""
     capitals = [] if lower else [*(letter.upper() for letter in LETTERS), *(word.capitalize() for word in WORDS)]
     pieces = dict.fromkeys([*specials, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS, *capitals])
@@ -35,7 +37,10 @@ def byte_pairs(specials: list[str]) -> tuple[dict[str, int], list[tuple[str, str
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=340, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+        vocab_size=340,
+        special_tokens=specials,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
     )
     tokenizer.train_from_iterator(SENTENCES, trainer)
     model = json.loads(tokenizer.to_str())["model"]

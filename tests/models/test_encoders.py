@@ -11,9 +11,14 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from featherlight.cli import main
-from featherlight.data.task import SELECT
 from featherlight.data.registry import load_task
+from featherlight.data.task import SELECT
+from featherlight.data.tokenise import tokenise
 from featherlight.measurement.evaluate import Predictor
+from featherlight.models.device import has_bf16
+from featherlight.models.load import load_encoder
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Optimisation, Place, TrainingSet, train
 from tiny_encoders import ENCODERS, save_encoder
 from toys import GOOD, sentences
 
@@ -90,3 +95,74 @@ def test_an_encoder_is_tuned_saved_and_read_again(capsys, encoder, tasks, tmp_pa
     guessed, known = torch.from_numpy(logits), torch.from_numpy(select.labels)
     loss = (F.cross_entropy if guessed.ndim == 2 else F.mse_loss)(guessed, known).item()
     assert record["curves"]["epochs"][0]["select"]["loss"] == pytest.approx(loss, abs=1e-5), "saved is not trained"
+
+
+PER_TOKENIZER = ("bert cased", "distilbert", "roberta", "modernbert", "deberta", "albert", "xlnet", "deberta v2")
+
+
+@pytest.mark.parametrize("name", PER_TOKENIZER)
+def test_an_encoder_teaches_a_student_with_its_own_pieces_and_vectors(capsys, encoder, tasks, tmp_path, name):
+    teacher, _ = finetune(capsys, encoder(name), tasks["pair"], tmp_path)
+    command = ["distill", "--teacher", str(teacher), "--task", str(tasks["pair"]), "--student", "bag", "--dim", "8",
+               "--vocabulary", "400", "--store", str(tmp_path), *QUICK]  # fmt: skip
+    assert main(command) == 0
+    student = Path(json.loads(capsys.readouterr().out)["folders"][0])
+    own, teachers = AutoTokenizer.from_pretrained(student), AutoTokenizer.from_pretrained(teacher)
+    rows = [json.loads(line) for line in (tasks["pair"] / "train.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert own.tokenize(row["text_pair"]) == teachers.tokenize(row["text_pair"])
+    model = AutoModelForSequenceClassification.from_pretrained(student).eval()
+    stored = load_file(student / "predictions.safetensors")["dev.logits"]
+    row = json.loads((tasks["pair"] / "dev.jsonl").read_text().splitlines()[0])
+    first, second = (own(row[key], return_tensors="pt")["input_ids"] for key in ("text", "text_pair"))
+    assert torch.allclose(model(first, pair_input_ids=second).logits[0], stored[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_the_input_embeddings_have_a_row_per_piece(encoder, name):
+    model, tokenizer = load_encoder(str(encoder(name)), labels=("a", "b"), max_length=16)
+    assert model.get_input_embeddings().weight.shape[0] == len(tokenizer)
+
+
+@pytest.mark.skipif(not has_bf16("cpu"), reason="this processor has no bf16 arithmetic")
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_computes_in_bf16_what_it_computes_in_fp32(capsys, encoder, tasks, tmp_path, name):
+    folder, record = finetune(capsys, encoder(name), tasks["pair"], tmp_path, "--precision", "bf16")
+    exact = plain_logits(folder, tasks["pair"])
+    rounded = load_file(folder / "predictions.safetensors")["dev.logits"].numpy()
+    assert record["precision"] == "bf16" and (rounded != exact).any()
+    assert np.abs(rounded - exact).max() < 0.15 * np.ptp(exact)  # bf16 keeps three digits; the layers are badly scaled
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_that_was_cut_off_ends_with_the_same_bits(encoder, tasks, tmp_path, name):
+    class CutOff(LabelObjective):
+        calls = 0
+
+        def __call__(self, model, batch):
+            self.calls += 1
+            if self.calls == 3:
+                raise Interrupted
+            return super().__call__(model, batch)
+
+    how = Optimisation(optimizer="adamw", learning_rate=1e-3, schedule="linear", warmup=0.0, weight_decay=0.01, clip=1.0,
+                       epochs=1, batch_size=5, batch_tokens=10_000, patience=0, seed=4)  # fmt: skip
+
+    def trained(objective, where) -> dict[str, torch.Tensor]:
+        torch.manual_seed(1)
+        model, tokenizer = load_encoder(str(encoder(name)), labels=("a", "b"), max_length=16)
+        rows = load_task(str(tasks["pair"])).splits["dev"]
+        data = TrainingSet(tokenise(tokenizer, rows, max_length=16, apart=False), {"labels": rows.labels})
+        train(model, objective, data, None, how=how, where=where)
+        return model.state_dict()
+
+    whole = trained(LabelObjective(), Place("cpu", "fp32", tmp_path / "whole"))
+    always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
+    with pytest.raises(Interrupted):
+        trained(CutOff(), always)
+    resumed = trained(LabelObjective(), always)
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
