@@ -23,11 +23,10 @@ LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 28}
 
 
-def wordpiece(
-    cls: str, *, lower: bool, specials: Iterable[str] = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-) -> Any:
+def wordpiece(cls: str, *, lower: bool, unused: Iterable[str] = ()) -> Any:
     """Whole words and letters; a cased one knows capitals and capitalised words too."""
     capitals = [] if lower else [*(letter.upper() for letter in LETTERS), *(word.capitalize() for word in WORDS)]
+    specials = ("[PAD]", *unused, "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     pieces = dict.fromkeys([*specials, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS, *capitals])
     return getattr(transformers, cls)(vocab={piece: i for i, piece in enumerate(pieces)}, do_lower_case=lower)
 
@@ -114,10 +113,8 @@ def relative(cls: Any, **changed: Any) -> Any:
 ENCODERS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "bert uncased": (lambda: wordpiece("BertTokenizer", lower=True), bert),
     "bert cased": (lambda: wordpiece("BertTokenizer", lower=False), bert),
-    "scibert cased": (
-        lambda: wordpiece("BertTokenizer", lower=False, specials=("[PAD]", "[UNK]", "[unused0]", "[CLS]", "[SEP]", "[MASK]")),
-        bert,
-    ),
+    "scibert cased": (lambda: wordpiece("BertTokenizer", lower=False, unused=("[unused0]", "[unused1]")), bert),
+    "scibert uncased": (lambda: wordpiece("BertTokenizer", lower=True, unused=("[unused0]",)), bert),
     "minilm": (lambda: wordpiece("BertTokenizer", lower=True), lambda t: bert(t, hidden_size=24, num_hidden_layers=3)),
     "distilbert": (
         lambda: wordpiece("DistilBertTokenizer", lower=True),

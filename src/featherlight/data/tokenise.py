@@ -39,8 +39,9 @@ def ids(tokenizer: Any, first: Sequence[str], second: Sequence[str] | None, max_
     """Every column of integers that the tokenizer makes for its model, except the mask."""
     first = beginnings(tokenizer, first, max_length)
     second = None if second is None else beginnings(tokenizer, second, max_length)
-    room = max_length - tokenizer.num_special_tokens_to_add(pair=second is not None)
-    words = Words(tokenizer) if len(first) > FEW and room >= 0 and is_word_by_word(tokenizer) else None
+    by_words = len(first) > FEW and is_word_by_word(tokenizer)
+    by_words = by_words and max_length >= tokenizer.num_special_tokens_to_add(pair=second is not None)
+    words = Words(tokenizer) if by_words else None
     parts = []
     for start in range(0, len(first), AT_ONCE):
         texts = [list(column[start : start + AT_ONCE]) for column in (first, second) if column is not None]

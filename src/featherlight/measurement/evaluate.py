@@ -24,6 +24,11 @@ def is_encoder(model: Any) -> bool:
     return not getattr(model.config, "reads_pairs_apart", False)
 
 
+def model_precision(model: Any, name: str, device: str) -> str:
+    """The precision that a setting means for this model; UserError if the model or the device cannot do it."""
+    return resolve_precision(name, device, encoder=is_encoder(model), model_type=model.config.model_type)
+
+
 @torch.inference_mode()
 def logits_of(
     model: Any, tokens: Tokens, *, device: str, precision: str, batch_tokens: int, label: str = "predict"
@@ -52,7 +57,7 @@ class Predictor:
     def __init__(self, folder: Path, *, device: str = "auto", precision: str = "auto", batch_tokens: int = 4096):
         self.model, self.tokenizer = load_checkpoint(folder)
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device, encoder=is_encoder(self.model))
+        self.precision = model_precision(self.model, precision, self.device)
         self.batch_tokens = batch_tokens
         self.model.to(self.device)
 

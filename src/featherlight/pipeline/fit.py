@@ -21,10 +21,10 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
+from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
-from featherlight.models.device import resolve_device, resolve_precision, wait_for
+from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import TrainSettings
@@ -72,7 +72,7 @@ class Fit:
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
         self.out, self.phases = out, phases
         self.device = resolve_device(settings.device)
-        self.precision = resolve_precision(settings.precision, self.device, encoder=is_encoder(model))
+        self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
 
     def tokens(self, examples: Examples) -> Tokens:
