@@ -165,9 +165,9 @@ def test_a_model_that_knows_two_segments_is_told_which_text_is_which(encoder, tm
 
 
 def test_padding_goes_before_the_text_and_the_class_token_behind_it_for_xlnet(encoder):
-    _, tokenizer = load_encoder(str(encoder("xlnet")), labels=("a", "b"), max_length=16)
+    _, tokenizer = load_encoder(str(encoder("xlnet")), labels=("a", "b"), max_length=30)
     first, second = ["good", "good film"], ["bad", "bad plot"]
-    batch = tokenise(tokenizer, Examples(first, second, None, np.arange(2)), max_length=16, apart=False).batch(
+    batch = tokenise(tokenizer, Examples(first, second, None, np.arange(2)), max_length=30, apart=False).batch(
         np.arange(2)
     )
     expected = tokenizer(first, second, padding=True, return_tensors="pt")

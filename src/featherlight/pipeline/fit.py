@@ -24,6 +24,7 @@ from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
+from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
@@ -74,6 +75,8 @@ class Fit:
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
+        if settings.compile:
+            compile_in_place(model, self.device)
 
     def tokens(self, examples: Examples) -> Tokens:
         """A split as this model's tokens."""
@@ -169,7 +172,11 @@ class Fit:
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
         predictor = Predictor(
-            self.out, device=self.device, precision=self.precision, batch_tokens=self.settings.batch_tokens
+            self.out,
+            device=self.device,
+            precision=self.precision,
+            batch_tokens=self.settings.batch_tokens,
+            compiled=self.settings.compile,
         )
         with self.phases("evaluate"):
             metrics = score_splits(predictor, self.data, self.data.task.reported, out=self.out)

@@ -195,7 +195,13 @@ def numpy_tensor(values: np.ndarray) -> Any:
 
 def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
     """A model folder as a function, computing where and how the settings say."""
-    return Predictor(folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens)
+    return Predictor(
+        folder,
+        device=settings.device,
+        precision=settings.precision,
+        batch_tokens=settings.batch_tokens,
+        compiled=settings.compile,
+    )
 
 
 def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
