@@ -120,6 +120,17 @@ def test_an_encoder_teaches_a_student_with_its_own_pieces_and_vectors(capsys, en
     assert torch.allclose(model(first, pair_input_ids=second).logits[0], stored[0], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["xlnet", "albert", "distilbert"])
+def test_a_student_wider_than_its_teacher_is_refused_before_the_teacher_is_asked(
+    capsys, encoder, tasks, tmp_path, name
+):
+    teacher, _ = finetune(capsys, encoder(name), tasks["single"], tmp_path)
+    command = ["distill", "--teacher", str(teacher), "--task", str(tasks["single"]), "--dim", "17"]
+    assert main([*command, "--store", str(tmp_path), *QUICK]) == 2
+    assert "is wider than the teacher's embeddings" in capsys.readouterr().out
+    assert not list(tmp_path.glob("label-*"))
+
+
 @pytest.mark.parametrize("name", ENCODERS)
 def test_the_input_embeddings_have_a_row_per_piece(encoder, name):
     model, tokenizer = load_encoder(str(encoder(name)), labels=("a", "b"), max_length=16)

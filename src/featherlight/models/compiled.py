@@ -3,9 +3,13 @@
 import sysconfig
 from pathlib import Path
 
+import torch
+import torch._dynamo
 from torch import nn
 
 from featherlight.errors import UserError
+
+VARIANTS = 32  # one text or several, training or not, one thread or all: each is compiled on its own
 
 
 def compile_in_place(model: nn.Module, device: str) -> None:
@@ -16,6 +20,7 @@ def compile_in_place(model: nn.Module, device: str) -> None:
     missing = missing_tool(device)
     if missing:
         raise UserError(f"--compile: torch.compile cannot work here: {missing}, or leave --compile out.")
+    torch._dynamo.config.recompile_limit = VARIANTS
     model.compile(dynamic=True)
 
 

@@ -44,6 +44,7 @@ LOGITS = "logits.safetensors"
 UNLABELLED = "unlabelled"
 TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
+WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
 STUDENT_TYPE = "featherlight-"
 
 
@@ -331,7 +332,7 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
     config = inputs["teacher"] / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
-        width = described.get("embedding_size") or described.get("hidden_size") or described.get("dim")
+        width = next((described[name] for name in WIDTHS if described.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 
 
