@@ -41,7 +41,8 @@ class Ragged:
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """The values of these rows, one after the other."""
-        return self.values[spans(self.offsets[indices], self.lengths[indices])]
+        values: np.ndarray = self.values[spans(self.offsets[indices], self.lengths[indices])]
+        return values
 
     def take(self, indices: np.ndarray) -> "Ragged":
         """The rows at these positions, in this order."""
