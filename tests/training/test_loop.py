@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from featherlight.data.batches import Ragged, Tokens, shuffled_batches
+from featherlight.data.batches import Tokens, shuffled_batches
+from featherlight.data.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherlight.data.batches import Tokens, tokenise, within_budget
+from featherlight.data.batches import Tokens, within_budget
 from featherlight.data.task import Examples
+from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
+from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
@@ -21,6 +23,11 @@ from featherlight.progress import track
 def is_encoder(model: Any) -> bool:
     """Whether the model reads both texts of a pair as one sequence; students read them apart."""
     return not getattr(model.config, "reads_pairs_apart", False)
+
+
+def model_precision(model: Any, name: str, device: str) -> str:
+    """The precision that a setting means for this model; UserError if the model or the device cannot do it."""
+    return resolve_precision(name, device, encoder=is_encoder(model), model_type=model.config.model_type)
 
 
 @torch.inference_mode()
@@ -48,12 +55,22 @@ def logits_of(
 class Predictor:
     """A model folder as a function of texts: `predictor(first, second)` -> logits."""
 
-    def __init__(self, folder: Path, *, device: str = "auto", precision: str = "auto", batch_tokens: int = 4096):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_tokens: int = 4096,
+        compiled: bool = False,
+    ):
         self.model, self.tokenizer = load_checkpoint(folder)
         self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device, encoder=is_encoder(self.model))
+        self.precision = model_precision(self.model, precision, self.device)
         self.batch_tokens = batch_tokens
         self.model.to(self.device)
+        if compiled:
+            compile_in_place(self.model, self.device)
 
     @property
     def labels(self) -> tuple[str, ...]:

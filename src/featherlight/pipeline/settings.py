@@ -44,6 +44,9 @@ class RunSettings(Settings):
     device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
     precision: Precision = setting("auto", "auto: bf16 for encoders where the device has it, fp32 for students.")
     batch_tokens: int = free(4096, "Most padded tokens in one forward pass.", ge=1)
+    compile: bool = setting(
+        False, "Run the model through torch.compile: a minute to start; it pays on a GPU, if at all."
+    )
 
 
 class RowSettings(TaskSettings):

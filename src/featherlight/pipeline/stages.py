@@ -44,6 +44,7 @@ LOGITS = "logits.safetensors"
 UNLABELLED = "unlabelled"
 TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
+WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
 STUDENT_TYPE = "featherlight-"
 
 
@@ -195,7 +196,13 @@ def numpy_tensor(values: np.ndarray) -> Any:
 
 def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
     """A model folder as a function, computing where and how the settings say."""
-    return Predictor(folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens)
+    return Predictor(
+        folder,
+        device=settings.device,
+        precision=settings.precision,
+        batch_tokens=settings.batch_tokens,
+        compiled=settings.compile,
+    )
 
 
 def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
@@ -325,7 +332,7 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
     config = inputs["teacher"] / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
-        width = described.get("embedding_size") or described.get("hidden_size") or described.get("dim")
+        width = next((described[name] for name in WIDTHS if described.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 
 
