@@ -1,9 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from featherlight.errors import UserError
-from featherlight.pipeline.plan import plan_recipe
+from featherlight.pipeline.plan import plan_recipe, run_jobs
 from featherlight.pipeline.store import ADDRESS
 
 
@@ -92,11 +93,33 @@ def test_a_mistake_is_named_with_file_and_key(plan, recipe, said):
         plan(recipe)
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (Path(__file__).parents[2] / "examples").glob("*.yaml")))
-def test_each_example_plans(name, tmp_path, tiny_encoder, sentiment):
-    """With a tiny task and encoder in place of the recipe's own."""
-    text = (Path(__file__).parents[2] / "examples" / name).read_text()
-    text = text.replace("model: minilm", f"model: {tiny_encoder}").replace("max_length: 64", "max_length: 20")
-    text = text.replace("task: sst2", f"task: {sentiment}, max_length: 20").replace("task: docs", f"task: {sentiment}")
-    (tmp_path / name).write_text(text)
-    assert len(plan_recipe(tmp_path / name, store=tmp_path / "runs", common={})) >= 3
+EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
+each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+TINY = {r"model: minilm": "model: MODEL", r"task: \w+": "task: TASK", r"epochs: \d+": "epochs: 1",
+        r"max_length: \d+": "max_length: 20", r"examples: \d+": "examples: 50"}  # fmt: skip
+
+
+def tiny_recipe(example: Path, folder: Path, *, model: Path, task: Path) -> Path:
+    """The recipe with a tiny task and encoder in place of its own."""
+    text = example.read_text()
+    for own, tiny in TINY.items():
+        text = re.sub(own, tiny, text)
+    text = text.replace("common: {", "common: {max_length: 20, " if "max_length" not in text else "common: {")
+    text = text.replace("MODEL", str(model)).replace("TASK", str(task))
+    (folder / example.name).write_text(text)
+    return folder / example.name
+
+
+@each_example
+def test_each_example_plans(example, tmp_path, tiny_encoder, sentiment):
+    recipe = tiny_recipe(example, tmp_path, model=tiny_encoder, task=sentiment)
+    assert len(plan_recipe(recipe, store=tmp_path / "runs", common={})) >= 3
+
+
+@pytest.mark.slow
+@each_example
+def test_each_example_runs(example, tmp_path, tiny_encoder, sentiment):
+    recipe = tiny_recipe(example, tmp_path, model=tiny_encoder, task=sentiment)
+    jobs = plan_recipe(recipe, store=tmp_path / "runs", common={"examples": 60, "dim": 8})
+    folders = run_jobs(jobs)
+    assert folders and all((folder / "record.json").exists() for folder in folders)
