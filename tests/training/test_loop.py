@@ -14,15 +14,19 @@ from featherlight.training.loop import Optimisation, Place, TrainingSet, train
 from featherlight.training.seeds import numpy_generator
 
 ROWS = 23
+LARGE = 80_000  # times 13 rows: a table that is trained lazily
 
 
 class Toy(nn.Module):
-    """Mean of embeddings and a linear layer; `drop` is the dropout between them."""
+    """Mean of embeddings and a linear layer; `drop` is the dropout between them. LARGE is trained lazily."""
 
-    def __init__(self, drop: float = 0.0):
+    def __init__(self, drop: float = 0.0, width: int = 5):
         super().__init__()
         torch.manual_seed(0)
-        self.embedding, self.drop, self.out = nn.Embedding(13, 5), nn.Dropout(drop), nn.Linear(5, 3)
+        self.embedding, self.drop, self.out = nn.Embedding(13, width), nn.Dropout(drop), nn.Linear(width, 3)
+
+    def get_input_embeddings(self):
+        return self.embedding
 
     def forward(self, input_ids, attention_mask):
         kept = attention_mask.unsqueeze(-1).float()
@@ -53,8 +57,9 @@ def weights(model: nn.Module) -> torch.Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def test_the_loop_does_what_the_same_steps_in_plain_torch_do(tmp_path):
-    data, model, reference = toy_data(), Toy(), Toy()
+@pytest.mark.parametrize("width", [5, LARGE])
+def test_the_loop_does_what_the_same_steps_in_plain_torch_do(width, tmp_path):
+    data, model, reference = toy_data(), Toy(width=width), Toy(width=width)
     train(model, LabelObjective(), data, None, how=how(weight_decay=0.0), where=place(tmp_path))
     optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.0)
     total, step = 12, 0
@@ -70,7 +75,9 @@ def test_the_loop_does_what_the_same_steps_in_plain_torch_do(tmp_path):
             nn.utils.clip_grad_norm_(reference.parameters(), 1.0)
             optimizer.step()
             step += 1
-    assert torch.allclose(weights(model), weights(reference), atol=1e-6)
+    # Adam divides by the size of a gradient: where that is nothing but rounding, a step may go anywhere.
+    off = (weights(model) - weights(reference)).abs()
+    assert off.mean() < 1e-6 and off.max() < (1e-6 if width == 5 else 5e-3)
 
 
 def test_a_batch_cut_by_the_token_budget_gives_the_same_weights(tmp_path):
@@ -126,8 +133,8 @@ class Interrupted(Exception):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 4, 5, 9])
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, tmp_path):
+@pytest.mark.parametrize(("stop_at", "width"), [(1, 5), (3, 5), (4, 5), (5, 5), (9, 5), (2, LARGE), (6, LARGE)])
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, tmp_path):
     class CutOff(LabelObjective):
         calls = 0
 
@@ -141,10 +148,10 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, tmp_path):
         return float(weights(model).sum()), {"select": {"loss": 0.0}}
 
     always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
-    whole, resumed = Toy(drop=0.3), Toy(drop=0.3)
+    whole, resumed = Toy(drop=0.3, width=width), Toy(drop=0.3, width=width)
     undisturbed = train(whole, LabelObjective(), toy_data(), evaluate, how=how(), where=place(tmp_path / "whole"))
     with pytest.raises(Interrupted):
-        train(Toy(drop=0.3), CutOff(), toy_data(), evaluate, how=how(), where=always)
+        train(Toy(drop=0.3, width=width), CutOff(), toy_data(), evaluate, how=how(), where=always)
     assert (tmp_path / "cut" / CHECKPOINT).exists()
     progress = train(resumed, LabelObjective(), toy_data(), evaluate, how=how(), where=always)
     assert torch.equal(weights(whole), weights(resumed))

@@ -2,8 +2,8 @@
 
 A batch of short texts reads a few hundred of 30,000 rows; plain AdamW reads and writes all of them four times over,
 to move the others along by what their moving averages remember. Here a row is brought up to date when it is
-next read, by a sum of those steps in closed form. The numbers are those of plain AdamW but for rounding (and for
-an epsilon that is taken at its first value), so this is no other optimiser.
+next read, by a sum of those steps in closed form. The numbers are those of plain AdamW but for rounding (epsilon
+enters the sum to first order), so this is no other optimiser.
 House shapes: V rows of the table, U rows that a batch reads, D width.
 """
 
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 SMALLEST = 1_000_000  # weights; below that a table is cheaper as a whole
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
+WINDOW = 400  # steps after which a gradient is forgotten
 
 
 class LazyRows:
@@ -100,10 +101,9 @@ class LazyRows:
         if not len(rows):
             return
         since = self.last[rows]
-        decay, moved = (torch.from_numpy(part[since.numpy()])[:, None].float() for part in self.missed.since())
+        decay, moved, bias = (torch.from_numpy(part)[:, None].float() for part in self.missed.since(since.numpy()))
         passed = (self.step_number - since).double()[:, None]
         mean, square = self.mean[rows], self.square[rows]
-        bias = (1 - BETAS[1] ** (since + 1).double()).sqrt().float()[:, None]
         self.table.weight.data[rows] = (
             self.table.weight.data[rows].mul_(decay).sub_(moved * mean / (square.sqrt() + EPSILON * bias))
         )
@@ -115,43 +115,49 @@ class LazyRows:
 class Missed:
     """What all steps since step s have done to a row that had no gradient in them, for every s.
 
-    With zero gradients step j of AdamW multiplies a weight by (1 - rate_j x decay) and subtracts
-    a_j r^(j - s) mean_s / sqrt(square_s), where r = beta_1 / sqrt(beta_2) and
-    a_j = rate_j sqrt(1 - beta_2^j) / (1 - beta_1^j).
+    With zero gradients step j of AdamW multiplies a weight by d_j = 1 - rate_j x decay and subtracts
+    a_j r^(j - s) mean_s / sqrt(square_s), where r = beta_1 / sqrt(beta_2), c_j = sqrt(1 - beta_2^j) and
+    a_j = rate_j c_j / (1 - beta_1^j). To first order epsilon adds to sqrt(square_s) the mean of epsilon c_j,
+    weighed as the steps are. Sums are kept without the factors d, which are known from their logarithms.
     """
 
     def __init__(self) -> None:
         self.steps = 0
-        self.decay, self.moved, self.power = (np.ones(1024), np.zeros(1024), np.ones(1024))
+        self.log_decay, self.moved, self.biased = np.zeros(1), np.zeros(1), np.zeros(1)  # indexed by s
 
     def count(self, rate: float, weight_decay: float) -> None:
-        """Add one step to the sums of all steps before it."""
+        """Add one step to the sums of the steps before it; those long past feel nothing of it (r^400 is 5e-19)."""
         self.steps += 1
         step = self.steps
-        if step >= len(self.decay):
-            self.decay, self.moved, self.power = (
-                np.concatenate([part, np.full(len(part), start)])
-                for part, start in ((self.decay, 1.0), (self.moved, 0.0), (self.power, 1.0))
+        if step >= len(self.moved):  # room for twice as many
+            room = np.zeros(len(self.moved))
+            self.log_decay, self.moved, self.biased = (
+                np.concatenate([part, room]) for part in (self.log_decay, self.moved, self.biased)
             )
-        now = slice(0, step)  # s = 0 ... step - 1
-        self.power[now] *= BETAS[0] / math.sqrt(BETAS[1])
-        factor = 1 - rate * weight_decay
-        self.decay[now] *= factor
-        self.moved[now] *= factor
-        self.moved[now] += rate * math.sqrt(1 - BETAS[1] ** step) / (1 - BETAS[0] ** step) * self.power[now]
+        self.log_decay[step] = self.log_decay[step - 1] + math.log1p(-rate * weight_decay)
+        lately = np.arange(max(0, step - WINDOW), step)
+        bias = math.sqrt(1 - BETAS[1] ** step)
+        powers = (BETAS[0] / math.sqrt(BETAS[1])) ** (step - lately)
+        moved = rate * bias / (1 - BETAS[0] ** step) * powers * math.exp(-self.log_decay[step])
+        self.moved[lately] += moved
+        self.biased[lately] += moved * bias
 
-    def since(self) -> tuple[np.ndarray, np.ndarray]:
-        """(factor of the weight, factor of mean / sqrt(square)), each indexed by s."""
-        return self.decay, self.moved
+    def since(self, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(factor of the weight, factor of mean / sqrt(square), mean of the c_j) for rows done up to step last [U]."""
+        moved, biased = self.moved[last], self.biased[last]
+        bias = np.divide(biased, moved, out=np.zeros_like(moved), where=moved > 0)
+        now = self.log_decay[self.steps]
+        return np.exp(now - self.log_decay[last]), moved * math.exp(now), bias
 
 
-def lazy_table(model: nn.Module, *, optimizer: str, weight_decay: float) -> nn.Embedding | None:
+def lazy_table(model: nn.Module, *, optimizer: str, learning_rate: float, weight_decay: float) -> nn.Embedding | None:
     """The input embeddings of a model if they can and should be trained lazily, else None."""
     find = getattr(model, "get_input_embeddings", None)
     table = find() if find is not None else None
     if type(table) is not nn.Embedding or table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
         return None
-    fits = optimizer == "adamw" or (optimizer == "adam" and not weight_decay)
+    fits = optimizer == "adamw" and learning_rate * weight_decay < 1  # else a step would turn weights round
+    fits = fits or (optimizer == "adam" and not weight_decay)
     owners = sum(weight is table.weight for part in model.modules() for weight in part._parameters.values())
     large = table.weight.numel() >= SMALLEST and table.weight.dtype == torch.float32
     return table if fits and large and owners == 1 and table.weight.requires_grad else None
