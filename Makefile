@@ -1,10 +1,11 @@
 # A virtual environment of the project's own, with every version pinned in constraints.txt.
 PYTHON ?= python3
 VENV ?= .venv
+DATA ?= $(FEATHERLIGHT_DATA)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test slow check clean
+.PHONY: setup demo test slow torture check clean
 
 setup: $(READY)
 
@@ -22,6 +23,9 @@ test: setup
 
 slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+
+torture: setup
+	HF_HUB_OFFLINE=1 $(BIN)/python tests/torture.py examples/all-tasks.yaml --data $(DATA) --examples 150 --kills 10
 
 check: setup
 	$(BIN)/ruff check .

@@ -147,6 +147,12 @@ def test_sst2_has_about_6900_groups_and_select_shares_no_phrase_with_train():
     assert sum(f" {' '.join(text.lower().split())} " in haystack for text in long) == 0
 
 
+def test_an_over_long_text_is_no_phrase_and_stays_alone():
+    long = "word " * 2_000_000  # its runs of words could not be counted in a day
+    groups = phrase_groups(["good film", long, "a good film"])
+    assert groups[0] == groups[2] != groups[1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not (REAL / "glue" / "SST-2").is_dir(), reason="no real data here")
 def test_an_ngram_model_scores_on_sst2s_select_as_on_dev():

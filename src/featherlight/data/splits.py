@@ -15,6 +15,7 @@ from featherlight.files import hash_text
 SHARE = 0.1  # of train
 MOST_SELECT = 3000  # rows; more would cost evaluation time and decide nothing else
 MOST_DEV = 5000
+MOST_WORDS = 200  # of a text that is looked for others; the longest of SST-2 has 56
 SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
 
 
@@ -127,7 +128,13 @@ def phrase_groups(texts: Sequence[str]) -> np.ndarray:
 
 
 def claim_spans(phrase: str, owners: dict[str, str]) -> None:
-    """Make phrase the owner of each known, still free run of its words, itself included."""
+    """Make phrase the owner of each known, still free run of its words, itself included.
+
+    A text of more than 200 words is no phrase (its runs would be as many as its words squared): it claims itself.
+    """
+    if phrase.count(" ") >= MOST_WORDS:
+        owners[phrase] = phrase
+        return
     breaks = [index for index, letter in enumerate(phrase) if letter == " "]
     starts, ends = [0, *(index + 1 for index in breaks)], [*breaks, len(phrase)]
     for position, start in enumerate(starts):

@@ -10,7 +10,7 @@ import numpy as np
 from featherlight.data.own import texts_of
 from featherlight.data.tables import READERS, read_table, read_text
 from featherlight.data.task import Examples, Task
-from featherlight.errors import UserError
+from featherlight.errors import UserError, listed
 
 
 def load_unlabelled(path: Path, task: Task) -> Examples:
@@ -20,7 +20,7 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
         names = next((n for n in (task.texts, ("text", "text_pair")[: len(task.texts)]) if has(table.columns, n)), None)
         if names is None:
             wanted = " and ".join(f"`{name}`" for name in task.texts)
-            raise UserError(f"{path}: no column(s) {wanted}. It has: {', '.join(table.columns)}. Rename them.")
+            raise UserError(f"{path}: no column(s) {wanted}. It has: {listed(table.columns)}. Rename them.")
         columns = [texts_of(table, name) for name in names]
     elif task.is_pair:
         raise UserError(

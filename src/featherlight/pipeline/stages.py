@@ -15,7 +15,7 @@ from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, listed, nearest
 from featherlight.files import hash_file, hash_text
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor
@@ -210,8 +210,8 @@ def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Pr
     predictor = predictor_of(folder, settings)
     if predictor.labels != data.task.labels:
         raise UserError(
-            f"{folder} answers with {list(predictor.labels) or 'a number'}, but the labels of task {data.task.name} "
-            f"are {list(data.task.labels) or 'numbers'}. Give a model that was trained on this task."
+            f"{folder} answers with {listed(predictor.labels) or 'a number'}, but the labels of task {data.task.name} "
+            f"are {listed(data.task.labels) or 'numbers'}. Give a model that was trained on this task."
         )
     predictor.check_pair(data.task.is_pair)
     return predictor

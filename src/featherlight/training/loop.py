@@ -167,8 +167,9 @@ class Run:
         self.accelerator = accelerator_for(where)
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         make_optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)
-        rule = {"optimizer": how.optimizer, "learning_rate": how.learning_rate, "weight_decay": how.weight_decay}
-        table = lazy_table(model, **rule)
+        table = lazy_table(
+            model, optimizer=how.optimizer, learning_rate=how.learning_rate, weight_decay=how.weight_decay
+        )
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
         self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
         self.optimizer = make_optimizer(parameter_groups(model, how.weight_decay))
