@@ -15,7 +15,7 @@ def batches() -> list[np.ndarray]:
 
 
 def rate_at(step: int) -> float:
-    return 0.02 * (1 - step / STEPS)
+    return 0.02 * min(step / 5, 1) * (1 - step / STEPS)  # the first is 0
 
 
 def new_table() -> nn.Embedding:

@@ -145,7 +145,7 @@ class Missed:
     def since(self, last: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(factor of the weight, factor of mean / sqrt(square), mean of the c_j) for rows done up to step last [U]."""
         moved, biased = self.moved[last], self.biased[last]
-        bias = np.divide(biased, moved, out=np.zeros_like(moved), where=moved > 0)
+        bias = np.divide(biased, moved, out=np.ones_like(moved), where=moved > 0)  # warm-up begins with a rate of 0
         now = self.log_decay[self.steps]
         return np.exp(now - self.log_decay[last]), moved * math.exp(now), bias
 
