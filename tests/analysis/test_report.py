@@ -12,6 +12,7 @@ from featherlight.analysis.report import (
     print_table,
     print_tables,
     size_figures,
+    tables_of,
     to_markdown,
     write_report,
 )
@@ -178,3 +179,16 @@ def test_each_task_has_a_figure_of_its_own(family, make_record):
         "accuracy against size: docs, dev, n = 1,234",
         "accuracy against size: sst2, dev, n = 1,234",
     ]
+
+
+def test_several_tasks_have_a_table_each_with_its_own_scores_and_no_note_twice(make_record):
+    one, other = make_record("minilm"), make_record("bert", seconds=0.009)
+    other["task"] = {**other["task"], "name": "cola"}
+    dev = other["metrics"]["dev"]
+    other["metrics"] = {"dev": {**dev, "headline": "matthews", "scores": {"matthews": dev["scores"]["accuracy"]}}}
+    tables = tables_of([one, other])
+    assert list(tables) == ["All runs: cola", "All runs: docs"]
+    assert not any("matthews" in column for column in tables["All runs: docs"].columns)
+    assert not any("accuracy" in column for column in tables["All runs: cola"].columns)
+    notes = [note for shown in tables.values() for note in shown.notes]
+    assert notes and len(notes) == len(set(notes))

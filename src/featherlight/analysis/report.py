@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from textwrap import shorten
@@ -62,7 +63,10 @@ def print_tables(records: Sequence[Record], *, reference: str | None = None, hea
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    for shown in tables_of(records, reference=reference, headline=headline).values():
+    tables = tables_of(records, reference=reference, headline=headline)
+    for heading, shown in tables.items():
+        if len(tables) > 2:  # several tasks
+            console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
         print_table(shown, console)
 
 
@@ -110,11 +114,24 @@ def quote(cell: str) -> str:
 
 
 def tables_of(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> dict[str, Table]:
-    """The tables of a report under their headings."""
+    """The tables of a report under their headings; of several tasks each has its own, for its scores are its own."""
     make = headline_table if headline else table
     heading = "Teacher and students" if headline else "All runs"
     seeds = seeds_table(records)
-    return {heading: make(records, reference=reference), **({"Over seeds": seeds} if seeds else {})}
+    tasks = sorted({task_of(record) for record in records if "metrics" in record})
+    of_tasks = {f"{heading}: {task}": [one for one in records if task_of(one) == task] for task in tasks}
+    parts = of_tasks if len(tasks) > 1 else {heading: records}
+    made = {says: make(some, reference=reference) for says, some in parts.items()}
+    return each_note_once({**made, **({"Over seeds": seeds} if seeds else {})})
+
+
+def each_note_once(tables: dict[str, Table]) -> dict[str, Table]:
+    """The tables, each note below the last of those that have it."""
+    last = {note: heading for heading, shown in tables.items() for note in shown.notes}
+    return {
+        heading: replace(shown, notes=tuple(note for note in shown.notes if last[note] == heading))
+        for heading, shown in tables.items()
+    }
 
 
 def size_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
