@@ -115,7 +115,10 @@ class LabelSettings(RowSettings, RunSettings):
 
 
 # Chosen on the select split of SST-2; the temperature agrees with section 6.1.3 of the thesis on featherweight models.
-SUITED: dict[str, dict[str, Any]] = {"bag": {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100}}
+SUITED: dict[str, dict[str, Any]] = {
+    "bilstm": {"learning_rate": 3e-3},  # select 87.7 against 87.0 with 1e-3; docs: 53.9 against 47.8
+    "bag": {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100},
+}
 SPELLED = {"start": "random", "max_length": 512}  # a text is five times as many letters as pieces
 NO_PIECES: dict[str, dict[str, Any]] = {"char": SPELLED, "byte": SPELLED, "hash": {"start": "random"}}
 ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
@@ -165,7 +168,7 @@ class DistillSettings(TrainSettings):
     batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
     batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
     optimizer: Literal["adamw", "adam", "adadelta"] = setting("adam", "Update rule.")
-    learning_rate: float = setting(1e-3, "Peak learning rate. A bag: 3e-3; adadelta: 1.", gt=0)
+    learning_rate: float = setting(1e-3, "Peak learning rate. A bilstm or bag: 3e-3; adadelta: 1.", gt=0)
     weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
 
     @model_validator(mode="before")
