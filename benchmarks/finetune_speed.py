@@ -48,7 +48,6 @@ def run_trainer(kind: str, data: str, rows: int, seed: int) -> dict[str, float]:
 def peer(kind: str, data: str, rows: int, seed: int) -> dict[str, float]:
     """The same rows through `Trainer`."""
     import numpy as np
-    from datasets import Dataset
     from transformers import (
         AutoModelForSequenceClassification,
         AutoTokenizer,
@@ -75,7 +74,8 @@ def peer(kind: str, data: str, rows: int, seed: int) -> dict[str, float]:
     splits = {}
     for name, part in parts.items():
         encoded = tokenizer(list(part.first), padding=False if best else "max_length", max_length=128, truncation=True)
-        splits[name] = Dataset.from_dict({**encoded, "label": part.labels.tolist()})
+        rows_of = {**encoded, "label": part.labels.tolist()}
+        splits[name] = [dict(zip(rows_of, row, strict=True)) for row in zip(*rows_of.values(), strict=True)]
     faster = {"bf16": True, "train_sampling_strategy": "group_by_length", "optim": "adamw_torch_fused"} if best else {}
     with tempfile.TemporaryDirectory() as out:
         arguments = TrainingArguments(

@@ -133,6 +133,7 @@ def test_texts_without_labels_are_labelled_by_the_teacher(capsys, store, trained
     record = found["records"][0]
     assert len(record["curves"]["loss"]) == 2 * 15 > len(without["records"][0]["curves"]["loss"])  # 370 rows by 25
     assert record["address"] != without["records"][0]["address"]
+    assert record["unlabelled"] == {"rows": 100, "texts_in": {"dev": 0, "select": 0}}
     more.write_text(more.read_text() + "one more\n")
     assert call(capsys, *command, "--unlabelled", more)[1]["records"][0]["address"] != record["address"]
     assert "no such file" in error(capsys, *command, "--unlabelled", tmp_path / "absent.txt")

@@ -4,7 +4,8 @@
 
 Every kill is a SIGKILL, which no program can prepare for; the same command is started again after each. Two records
 are equal if all that a run can decide is: scores with intervals, details, curves, chosen epochs, weights of the
-models by their hash. Seconds, latencies, dates and peak memory are left out. Exit code 0 only if all is equal.
+models by their hash. Seconds, latencies, dates and peak memory are left out. Exit code 0 only if all is equal
+and every kill came.
 """
 
 import argparse
@@ -42,7 +43,8 @@ def run_and_kill(options: argparse.Namespace, store: Path, seconds: float) -> li
         process = subprocess.Popen(command(options, store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         wait = draw.uniform(0, 2 * seconds / options.kills)
         try:
-            process.wait(timeout=wait)
+            if process.wait(timeout=wait):
+                raise SystemExit(f"the recipe ended by itself with exit code {process.returncode}")
             break  # through before all kills: those that came are reported
         except subprocess.TimeoutExpired:
             process.kill()
@@ -82,7 +84,7 @@ def main() -> int:
     print(f"undisturbed: {seconds:.0f} s, {len(expected)} records")
     print(f"killed {len(kills)} times, after {', '.join(map(str, kills))} s each")
     print(f"records that differ: {', '.join(sorted(different)) or 'none'}; drafts left: {', '.join(drafts) or 'none'}")
-    return 1 if different or drafts else 0
+    return 1 if different or drafts or len(kills) < options.kills else 0
 
 
 if __name__ == "__main__":

@@ -111,3 +111,12 @@ def test_sixty_seven_thousand_texts_take_under_five_seconds(real_data):
     assert time.process_time() - start < 5
     texts = [*loaded.splits["train"].first, *loaded.splits["select"].first]
     assert found.duplicates.count == len(texts) - len({" ".join(text.casefold().split()) for text in texts})
+
+
+def test_each_split_is_looked_at_by_itself_and_beside_the_others():
+    dev, test = examples(["x", "X ", "y"], [0, 1, 0]), examples(["y", "z", "y"], [1, 0, 1])
+    found = audit(task(dev=dev, test=test))
+    assert found.splits["dev"].duplicates.rows == (1,) and found.splits["dev"].conflicts.count == 1
+    assert found.splits["test"].duplicates.rows == (2,) and found.splits["test"].conflicts.count == 0
+    assert found.shared["dev and test"].rows == (0, 2)
+    assert found.counts()["shared"] == {"dev and test": 2}

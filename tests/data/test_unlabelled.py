@@ -38,3 +38,15 @@ def test_what_cannot_be_read_gets_a_message(tmp_path):
         load_unlabelled(empty, SINGLE)
     with pytest.raises(UserError, match="no such file"):
         load_unlabelled(tmp_path / "absent.txt", SINGLE)
+
+
+def test_a_file_of_blanks_or_of_another_kind_is_refused_and_half_a_pair_left_out(tmp_path):
+    blank, other, half = tmp_path / "b.csv", tmp_path / "t.json", tmp_path / "h.csv"
+    blank.write_text('review,x\n" ",1\n')
+    other.write_text('[{"review": "hello"}]')
+    half.write_text('question1,question2\na,b\na," "\n')
+    with pytest.raises(UserError, match="every text is blank"):
+        load_unlabelled(blank, SINGLE)
+    with pytest.raises(UserError, match="unknown kind of file"):
+        load_unlabelled(other, SINGLE)
+    assert load_unlabelled(half, PAIR).rows.tolist() == [0]

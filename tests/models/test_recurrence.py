@@ -65,3 +65,15 @@ def test_a_single_token_is_enough(kind):
     assert torch.allclose(torch.cat([*states[:, 0]], dim=-1), network(texts[:, :1])[0][:, 0])
     states.sum().backward()
     assert torch.isfinite(texts.grad).all()
+
+
+@NETWORKS
+def test_under_bf16_the_states_stay_in_fp32(kind):
+    from featherlight.models.recurrent import Recurrent
+
+    network = kind(5, 7, batch_first=True, bidirectional=True)
+    body = Recurrent(network, "last").train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = body(torch.randn(4, 6, 5).bfloat16(), MASK.squeeze(-1).long())
+    found.sum().backward()
+    assert found.dtype == torch.float32 and torch.isfinite(network.weight_hh_l0.grad).all()

@@ -132,3 +132,10 @@ def test_the_size_counts_pieces_without_padding():
 def test_more_buckets_than_fit_into_a_number_are_refused():
     with pytest.raises(UserError, match="at most 2,000,000"):
         student_tokenizer("hash", [], 2_000_001, teacher=None)
+
+
+def test_a_hash_tokenizer_is_called_as_any_other():
+    tokenizer = HashTokenizer(50)
+    batch = tokenizer(["a b c", "[PAD]"], padding=True, truncation=True, max_length=2, return_tensors="pt")
+    assert batch["input_ids"].shape == (2, 2) and batch["attention_mask"].tolist() == [[1, 1], [1, 1]]
+    assert 0 not in batch["input_ids"] and tokenizer.decode([0, 7]) == "[PAD] [UNK]"

@@ -27,7 +27,10 @@ def test_the_published_preset_is_table_6_1():
     assert [s.weight_decay for s in (bilstm, rnn, bag)] == [0, 1e-5, 0]
     assert [s.loss for s in (bilstm, rnn, bag)] == ["mse", "mse", "soft_mse"]
     assert {s.batch_size for s in (bilstm, rnn, bag)} == {50} and {s.vocabulary for s in (bilstm, rnn, bag)} == {5000}
-    assert preset("rnn", task="qqp").batch_size == 256 and preset("bag", task="mnli").batch_size == 256
+    assert preset("rnn", task="qqp").batch_size == 256 == preset("bilstm", task="mnli").batch_size
+    assert preset("bag", task="mnli").batch_size == 50  # no asterisk there
+    assert preset("bilstm", optimizer="adam").learning_rate == 1e-3
+    assert preset("rnn", optimizer="adadelta").learning_rate == 1.0
     assert preset("rnn", learning_rate=3e-3).learning_rate == 3e-3
     assert bilstm.pooling == "last_as_published" and bag.temperature == 3
 
@@ -43,7 +46,7 @@ def test_only_the_values_of_a_preset_decide_a_result():
     [
         ({"embedding": "hash", "start": "teacher"}, "no vectors for embedding hash"),
         ({"embedding": "byte", "start": "teacher"}, "no vectors for embedding byte"),
-        ({"embedding": "hash", "vectors": "glove.txt"}, "hashed words share"),
+        ({"embedding": "hash", "vectors": "glove.txt"}, "no pieces that a file"),
         ({"unlabelled": "more.txt", "alpha": 1}, "alpha 1"),
     ],
 )

@@ -98,3 +98,11 @@ def test_what_cannot_be_trained_lazily_is_left_alone():
     assert lazily_trained(Model(nn.Embedding(9, 9))) is None
     assert lazily_trained(Model(nn.Embedding(1000, 1000, max_norm=1.0))) is None
     assert lazily_trained(nn.Linear(3, 3)) is None
+
+
+def test_an_id_that_is_not_ready_is_an_error_and_no_other_row():
+    table = new_table().train()
+    lazy = LazyRows(table, weight_decay=0.0)
+    lazy.ready(np.array([5, 7]))
+    with pytest.raises(IndexError):
+        table(torch.tensor([3]))

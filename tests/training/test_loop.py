@@ -178,3 +178,32 @@ def test_only_matrices_decay():
     decayed, spared = parameter_groups(model, 0.1)
     assert {id(p) for p in decayed["params"]} == {id(model.embedding.weight), id(model.out.weight)}
     assert {id(p) for p in spared["params"]} == {id(model.out.bias)} and spared["weight_decay"] == 0.0
+
+
+def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(tmp_path, monkeypatch):
+    """On a processor a large table is trained lazily, on a GPU it is not; their states do not fit each other."""
+    from featherlight.training import loop
+
+    def run_and_stop() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                loop.Run, "end_epoch", lambda self, _: self.checkpoint() or (_ for _ in ()).throw(Interrupted)
+            )
+            train(Toy(width=LARGE), LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path))
+
+    with pytest.raises(Interrupted):
+        run_and_stop()
+    monkeypatch.setattr(loop, "lazy_table", lambda *_, **__: None)
+    with pytest.raises(UserError, match="another kind of device"):
+        train(Toy(width=LARGE), LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path))
+
+
+def test_a_stopped_run_gives_the_model_back_as_it_was(tmp_path):
+    class Stopping(LabelObjective):
+        def __call__(self, model, batch):
+            raise Interrupted
+
+    model = Toy(width=LARGE)
+    with pytest.raises(Interrupted):
+        train(model, Stopping(), toy_data(), None, how=how(), where=place(tmp_path))
+    assert "forward" not in vars(model.embedding) and model.embedding.weight.requires_grad

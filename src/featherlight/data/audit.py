@@ -7,6 +7,7 @@ a few words (`data.near`). For pairs both texts count. Train is all of train, th
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,14 @@ class Finding:
 class SplitAudit:
     """One split. empty, long: rows with a blank text, with a text of more than 512 words.
 
+    duplicates: rows whose texts an earlier row of the split has. conflicts: texts with more than one label.
     classes: label to rows; empty for a regression and where there are no labels.
     """
 
     empty: Finding
     long: Finding
+    duplicates: Finding
+    conflicts: Finding
     classes: Mapping[str, int]
 
 
@@ -48,6 +52,7 @@ class Audit:
     near_duplicates: further rows that are near an earlier row of train.
     conflicts: texts of train with more than one label; its rows are all that carry such texts.
     leaks: split to its rows whose texts stand in train too. near_leaks: further rows near a row of train.
+    shared: "dev and test" to the rows of test whose texts stand in dev too, and so on.
     """
 
     splits: Mapping[str, SplitAudit]
@@ -56,19 +61,27 @@ class Audit:
     conflicts: Finding
     leaks: Mapping[str, Finding]
     near_leaks: Mapping[str, Finding]
+    shared: Mapping[str, Finding]
 
     def counts(self) -> dict[str, Any]:
         """Every finding as a number."""
         return {
             "leaks": {split: found.count for split, found in self.leaks.items()},
             "near_leaks": {split: found.count for split, found in self.near_leaks.items()},
+            "shared": {pair: found.count for pair, found in self.shared.items()},
             "duplicates": self.duplicates.count,
             "near_duplicates": self.near_duplicates.count,
             "conflicts": self.conflicts.count,
             "empty": sum(split.empty.count for split in self.splits.values()),
             "long": sum(split.long.count for split in self.splits.values()),
             "splits": {
-                name: {"empty": split.empty.count, "long": split.long.count, "classes": dict(split.classes)}
+                name: {
+                    "empty": split.empty.count,
+                    "long": split.long.count,
+                    "duplicates": split.duplicates.count,
+                    "conflicts": split.conflicts.count,
+                    "classes": dict(split.classes),
+                }
                 for name, split in self.splits.items()
             },
         }
@@ -79,6 +92,7 @@ class Audit:
         per_split = {
             "leaks": self.leaks,
             "near_leaks": self.near_leaks,
+            "shared": self.shared,
             "empty": {name: split.empty for name, split in self.splits.items()},
             "long": {name: split.long for name, split in self.splits.items()},
         }
@@ -97,7 +111,7 @@ def audit(data: TaskData) -> Audit:
     splits = {**({} if train is None else {"train": train}), **parts}
     looked_at = {name: audit_split(split, data.task.labels) for name, split in splits.items()}
     if train is None:
-        return Audit(looked_at, Finding(), Finding(), Finding(), {}, {})
+        return Audit(looked_at, Finding(), Finding(), Finding(), {}, {}, shared_rows(parts))
     keys = row_keys(train)
     near = near_rows(train, parts)
     repeated = copies(keys)
@@ -109,7 +123,16 @@ def audit(data: TaskData) -> Audit:
         conflicts=conflicts(train, keys),
         leaks={name: finding(split, leaked[name]) for name, split in parts.items()},
         near_leaks={name: finding(split, near[name] & ~leaked[name]) for name, split in parts.items()},
+        shared=shared_rows(parts),
     )
+
+
+def shared_rows(parts: Mapping[str, Examples]) -> dict[str, Finding]:
+    """For every two splits besides train, the later one's rows that stand in the earlier one too."""
+    return {
+        f"{one} and {two}": finding(parts[two], contained(row_keys(parts[two]), set(row_keys(parts[one]))))
+        for one, two in combinations(parts, 2)
+    }
 
 
 def whole_train(data: TaskData) -> Examples | None:
@@ -132,7 +155,9 @@ def audit_split(examples: Examples, labels: tuple[str, ...]) -> SplitAudit:
     if labels and examples.labels is not None:
         counts = np.bincount(examples.labels, minlength=len(labels)).tolist()
         classes = dict(zip(labels, counts, strict=True))
-    return SplitAudit(finding(examples, blank), finding(examples, long), classes)
+    keys = row_keys(examples)
+    repeated, torn = finding(examples, copies(keys)), conflicts(examples, keys)
+    return SplitAudit(finding(examples, blank), finding(examples, long), repeated, torn, classes)
 
 
 def finding(examples: Examples, mask: np.ndarray, count: int | None = None) -> Finding:

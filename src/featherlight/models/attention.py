@@ -2,7 +2,7 @@
 
 PyTorch's `scaled_dot_product_attention` with dropout goes through a general path with several checks of the mask,
 and without dropout through one that is made for long texts. Here it is two products and a softmax. Same numbers but
-for rounding; models call it through the attention interface of `transformers`.
+for rounding where a token may look at another at all; models call it through the attention interface of `transformers`.
 House shapes: B examples, T tokens, H heads, D width of a head.
 """
 

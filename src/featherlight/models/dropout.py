@@ -22,7 +22,7 @@ class Dropout(nn.Dropout):
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
     """Of shape and type of `like`: 0 with probability p, else 1 / (1 - p)."""
-    dropped = round(p * STEPS)
+    dropped = min(round(p * STEPS), STEPS - 1)
     count = like.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     lanes = draws.view(torch.int16)[:count].view(like.shape)

@@ -157,7 +157,7 @@ def vector_lines(path: Path) -> Iterator[tuple[int, str]]:
     with path.open("rb") as file:
         for number, raw in enumerate(file, start=1):
             try:
-                line = raw.decode("utf-8").rstrip()
+                line = raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip()
             except UnicodeDecodeError as error:
                 raise UserError(f"{path}, line {number}: not UTF-8 ({error.reason}). Save it as UTF-8.") from None
             if line:
@@ -167,7 +167,7 @@ def vector_lines(path: Path) -> Iterator[tuple[int, str]]:
 def numbers(cells: list[str], where: str) -> np.ndarray:
     """float64 [D], or a UserError that says where."""
     try:
-        vector = np.array([float(cell) for cell in cells])
+        vector = np.array([float(cell.replace("_", "?")) for cell in cells])  # Python alone reads 1_0 as 10
     except ValueError as error:
         raise UserError(f"{where}: {error}. Correct or delete the line.") from None
     if not np.isfinite(vector).all():

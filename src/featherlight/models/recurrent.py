@@ -40,6 +40,11 @@ class RNNConfig(RecurrentConfig):
         super().__init__(hidden=hidden, **frame)
 
 
+def fused(vectors: Tensor) -> bool:
+    """Whether `models.recurrence` has a faster way: for gradients on a processor."""
+    return torch.is_grad_enabled() and vectors.device.type == "cpu"
+
+
 class Recurrent(nn.Module):
     """One bidirectional layer whose states are summed up by `pooling`.
 
@@ -58,8 +63,9 @@ class Recurrent(nn.Module):
     def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
         """[B, T, D], [B, T] (padding on the right) -> [B, 2H]; an empty row is read as one token of padding."""
         lengths = attention_mask.sum(1).clamp(min=1)
-        if torch.is_grad_enabled() and vectors.device.type == "cpu":
-            return self.pooled(both_directions(self.network, vectors, lengths), lengths)
+        if self.training and fused(vectors):
+            with torch.autocast("cpu", enabled=False):  # states stay in fp32
+                return self.pooled(both_directions(self.network, vectors.float(), lengths), lengths)
         lengths = lengths.cpu()
         packed = pack_padded_sequence(vectors, lengths, batch_first=True, enforce_sorted=False)
         states, last = self.network(packed)

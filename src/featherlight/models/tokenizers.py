@@ -66,6 +66,7 @@ class HashTokenizer(PreTrainedTokenizer):
     def __init__(self, buckets: int = 5000, **inherited: Any):
         self.buckets = buckets
         pad = inherited.pop("pad_token", PAD)
+        inherited["split_special_tokens"] = True  # "[PAD]" in a text is three signs of that text
         super().__init__(pad_token=pad, buckets=buckets, **inherited)  # type: ignore[no-untyped-call]
 
     @property
@@ -86,14 +87,9 @@ class HashTokenizer(PreTrainedTokenizer):
     def _convert_token_to_id(self, token: str) -> int:
         return 0 if token == PAD else packed_buckets(token, self.buckets)
 
-    def __call__(self, text: Any, text_pair: None = None, **options: Any) -> dict[str, list[Any]]:  # type: ignore[override]
-        """{"input_ids": [...]} of one text or of several, cut to max_length; a text in brackets is a text."""
-        if isinstance(text, str):
-            return {"input_ids": self([text], **options)["input_ids"][0]}
-        most = options.get("max_length") if options.get("truncation") else None
-        return {
-            "input_ids": [[packed_buckets(word, self.buckets) for word in self._tokenize(one)[:most]] for one in text]
-        }
+    def _convert_id_to_token(self, index: int) -> str:
+        """Padding by its name; a word cannot be told from its hashes."""
+        return PAD if index == 0 else UNKNOWN
 
     def save_vocabulary(self, save_directory: str, filename_prefix: str | None = None) -> tuple[str, ...]:
         """There is none."""

@@ -16,9 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from featherlight.data.audit import MOST_ROWS, audit
 from featherlight.data.batches import Tokens
-from featherlight.data.splits import cut_stratified
+from featherlight.data.splits import cut_stratified, row_keys
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokenise import tokenise
+from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
@@ -28,9 +29,10 @@ from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import TrainSettings
+from featherlight.pipeline.settings import DistillSettings, TrainSettings
+from featherlight.progress import say
 from featherlight.training.checkpoint import Progress
-from featherlight.training.finetune import label_loss
+from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, TrainingSet, train
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
@@ -189,6 +191,31 @@ class Fit:
             "parameters": footprint.parameters(predictor.model),
             "bytes": footprint.folder_bytes(self.out),
         }
+
+
+def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
+    """The rows of train, and behind them those that only the teacher labels."""
+    rows = train_rows(data, settings.examples, settings.seed)
+    if settings.unlabelled is None:
+        return rows
+    more = load_unlabelled(settings.unlabelled, data.task)
+    none, kind = (NO_SCORE, np.float32) if data.task.is_regression else (NO_CLASS, np.int64)
+    missing = np.full(len(more), none, dtype=kind)
+    return joined(rows, replace(more, labels=missing))
+
+
+def about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
+    """How many of the fitted rows only the teacher labels, and how many of those stand in a split that is scored."""
+    labels = rows.labels
+    assert labels is not None
+    more = rows.take(np.flatnonzero(labels == NO_CLASS if labels.dtype.kind == "i" else np.isnan(labels)))
+    leaks = {
+        name: len(set(row_keys(more)) & set(row_keys(split))) for name, split in data.splits.items() if name != "train"
+    }
+    for name, count in leaks.items():
+        if count:
+            say(f"{count:,} of the texts without labels stand in {name} too")
+    return {"rows": len(more), "texts_in": leaks}
 
 
 def optimisation(settings: TrainSettings) -> Optimisation:

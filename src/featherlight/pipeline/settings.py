@@ -134,7 +134,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
     "rnn": {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5},
     "bag": {"optimizer": "adam", "learning_rate": 1e-4, "dropout": 0.2, "loss": "soft_mse", "temperature": 3.0},
 }
-PUBLISHED_LARGE = {"qqp": {"batch_size": 256}, "mnli": {"batch_size": 256}}
+PUBLISHED_LARGE = {("qqp", "bilstm"), ("mnli", "bilstm"), ("qqp", "rnn"), ("mnli", "rnn")}  # batches of 256
 
 
 class DistillSettings(TrainSettings):
@@ -180,8 +180,12 @@ class DistillSettings(TrainSettings):
         student, embedding = str(given.get("student", "bilstm")), str(given.get("embedding"))
         suited = dict(SUITED.get(student, {}))
         if given.get("preset") == "published":
-            suited = PUBLISHED_ALL | PUBLISHED.get(student, {}) | PUBLISHED_LARGE.get(str(given.get("task")), {})
-        elif given.get("optimizer") == "adadelta":
+            suited = PUBLISHED_ALL | PUBLISHED.get(student, {})
+            suited |= {"batch_size": 256} if (given.get("task"), student) in PUBLISHED_LARGE else {}
+        rule = given.get("optimizer")
+        if rule is not None and rule != suited.get("optimizer", "adam"):  # the rate was chosen for another rule
+            suited.pop("learning_rate", None)
+        if rule == "adadelta":
             suited["learning_rate"] = ADADELTA_RATE
         return {**suited, **NO_PIECES.get(embedding, {}), **given}
 
@@ -190,8 +194,8 @@ class DistillSettings(TrainSettings):
         """Starting vectors need pieces that the teacher, or a file, knows."""
         if self.start == "teacher" and self.vectors is None and self.embedding in ("byte", "hash"):
             raise ValueError(f"start teacher: the teacher has no vectors for embedding {self.embedding}; use random")
-        if self.vectors is not None and self.embedding == "hash":
-            raise ValueError("vectors: hashed words share their vectors; use embedding wordpiece or bpe")
+        if self.vectors is not None and self.embedding in ("byte", "hash"):
+            raise ValueError(f"vectors: embedding {self.embedding} has no pieces that a file could know; use wordpiece")
         return self
 
     @model_validator(mode="after")

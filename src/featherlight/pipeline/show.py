@@ -116,6 +116,17 @@ def print_audit(found: Audit) -> None:
         "further rows of train nearly repeat an earlier one": counts["near_duplicates"],
         "texts of train have more than one label": counts["conflicts"],
         **{f"rows of {split} stand in train too (--drop-leaks)": count for split, count in counts["leaks"].items()},
+        **{
+            f"rows of {split} repeat an earlier one of {split}": part.duplicates.count
+            for split, part in found.splits.items()
+            if split != "train"
+        },
+        **{
+            f"texts of {split} have more than one label": part.conflicts.count
+            for split, part in found.splits.items()
+            if split != "train"
+        },
+        **{f"texts stand in {pair}": count for pair, count in counts["shared"].items()},
         **{f"further rows of {split} nearly stand in train": count for split, count in counts["near_leaks"].items()},
         "rows have an empty text": counts["empty"],
         f"rows have a text of more than {LONG} words": counts["long"],

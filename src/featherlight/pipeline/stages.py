@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,16 @@ from featherlight.measurement.evaluate import Predictor
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.embeddings import check_width
 from featherlight.models.load import fingerprint, load_encoder, read_json_object
-from featherlight.pipeline.fit import Fit, describe_task, joined, known_metric, score_splits, select_rows, train_rows
+from featherlight.pipeline.fit import (
+    Fit,
+    about_unlabelled,
+    describe_task,
+    fitted_rows,
+    known_metric,
+    score_splits,
+    select_rows,
+    train_rows,
+)
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
     DistillSettings,
@@ -36,7 +44,7 @@ from featherlight.pipeline.settings import (
 )
 from featherlight.pipeline.store import RECORD, Inputs, Stage
 from featherlight.pipeline.students import new_student
-from featherlight.training.finetune import NO_CLASS, NO_SCORE, LabelObjective, balanced_weights
+from featherlight.training.finetune import LabelObjective, balanced_weights
 from featherlight.training.loop import Objective
 from featherlight.training.seeds import seed_torch
 
@@ -232,19 +240,8 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
                 alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature, class_weights=weights
             )
     record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, rows, targets)
-    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **start, **record}
-
-
-def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
-    """The rows of train, and behind them those that only the teacher labels."""
-    rows = train_rows(data, settings.examples, settings.seed)
-    if settings.unlabelled is None:
-        return rows
-    more = load_unlabelled(settings.unlabelled, data.task)
-    missing = (
-        np.full(len(more), NO_SCORE, dtype=np.float32) if data.task.is_regression else np.full(len(more), NO_CLASS)
-    )
-    return joined(rows, replace(more, labels=missing))
+    more = {} if settings.unlabelled is None else {"unlabelled": about_unlabelled(data, rows)}
+    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **start, **more, **record}
 
 
 def add_teacher(targets: dict[str, dict[str, np.ndarray]], labels: Path) -> None:
@@ -300,7 +297,10 @@ def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
 
 def label_sources(settings: LabelSettings | DistillSettings) -> Mapping[str, str]:
     """The rows of the task and those without labels, by their contents."""
-    return {**data_source(settings), **files_named(unlabelled=settings.unlabelled)}
+    found = files_named(unlabelled=settings.unlabelled)
+    if settings.unlabelled is not None:  # how a file is read depends on what it is called
+        found["unlabelled"] = hash_text(found["unlabelled"], settings.unlabelled.suffix.lower())
+    return {**data_source(settings), **found}
 
 
 def distill_sources(settings: DistillSettings) -> Mapping[str, str]:
@@ -308,7 +308,7 @@ def distill_sources(settings: DistillSettings) -> Mapping[str, str]:
     return {**label_sources(settings), **files_named(vectors=settings.vectors)}
 
 
-def files_named(**paths: Path | None) -> Mapping[str, str]:
+def files_named(**paths: Path | None) -> dict[str, str]:
     """A hash of each file that is given; UserError for one that is not there."""
     for name, path in paths.items():
         if path is not None and not path.is_file():
@@ -332,6 +332,8 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
     config = inputs["teacher"] / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
+        if described.get("embedding") == "hash":
+            raise UserError(f"{inputs['teacher']}: hashed words have no vectors to start from. Use --start random.")
         width = next((described[name] for name in WIDTHS if described.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 

@@ -98,6 +98,11 @@ def read_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
+    if {name[5:] for name in tensors if name.startswith("more.")} != set(more):
+        raise UserError(
+            f"{path}: was written on another kind of device, whose optimiser keeps other things. Go on with the "
+            "--device that it was begun with, or delete its folder and start again."
+        )
     model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():

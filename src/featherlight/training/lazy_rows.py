@@ -2,8 +2,8 @@
 
 A batch of short texts reads a few hundred of 30,000 rows; plain AdamW reads and writes all of them four times over,
 to move the others along by what their moving averages remember. Here a row is brought up to date when it is
-next read, by a sum of those steps in closed form. The numbers are those of plain AdamW but for rounding (epsilon
-enters the sum to first order), so this is no other optimiser.
+next read, by a sum of those steps in closed form. The numbers are those of plain AdamW but for rounding, as long
+as gradients are far above epsilon (which enters the sum to first order), so this is no other optimiser.
 House shapes: V rows of the table, U rows that a batch reads, D width.
 """
 
@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+MOST_DECAY = 0.01  # of the weights per step; the sums carry the inverse of all of it together
 SMALLEST = 1_000_000  # weights; below that a table is cheaper as a whole
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
 WINDOW = 400  # steps after which a gradient is forgotten
@@ -30,7 +31,8 @@ class LazyRows:
         self.table, self.weight_decay = table, weight_decay
         self.mean, self.square = torch.zeros_like(table.weight), torch.zeros_like(table.weight)
         self.last = torch.zeros(len(table.weight), dtype=torch.int64)
-        self.places = torch.zeros(len(table.weight), dtype=torch.int64)
+        self.places = torch.full((len(table.weight),), -1)  # of a row among those that are ready; -1: no place
+        self.padding_at: int | None = None
         self.step_number = 0
         self.missed = Missed()
         self.read: Tensor | None = None
@@ -49,7 +51,10 @@ class LazyRows:
 
     def ready(self, ids: np.ndarray) -> None:
         """Bring the rows of these token ids up to date and make them the leaf that gathers the gradient."""
-        self.read = torch.from_numpy(np.unique(ids))
+        distinct = np.unique(ids)
+        self.read = torch.from_numpy(distinct)
+        padding = self.table.padding_idx
+        self.padding_at = int(np.searchsorted(distinct, padding)) if padding is not None and padding in ids else None
         self.catch_up(self.read)
         self.places[self.read] = torch.arange(len(self.read))
         self.rows = nn.Parameter(self.table.weight[self.read])
@@ -58,9 +63,7 @@ class LazyRows:
         """What `nn.Embedding.forward` gives; in training by way of the rows that are ready."""
         if not self.table.training or self.read is None:
             return F.embedding(input, self.table.weight)
-        padding = self.table.padding_idx
-        at = None if padding is None or padding not in self.read else int(self.places[padding])
-        return F.embedding(self.places[input], self.rows, at)
+        return F.embedding(self.places[input], self.rows, self.padding_at)  # IndexError for an id that is not ready
 
     def step(self, rate: float, scale: Tensor | None) -> None:
         """One step of AdamW on the rows that were read. scale: what the gradient is divided by; None: nothing."""
@@ -78,6 +81,7 @@ class LazyRows:
         for whole, part in ((self.table.weight.data, weight), (self.mean, mean), (self.square, square)):
             whole[self.read] = part
         self.last[self.read] = self.step_number
+        self.places[self.read] = -1
         self.read = None
 
     def count_step(self, rate: float) -> None:
@@ -156,7 +160,7 @@ def lazy_table(model: nn.Module, *, optimizer: str, learning_rate: float, weight
     table = find() if find is not None else None
     if type(table) is not nn.Embedding or table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
         return None
-    fits = optimizer == "adamw" and learning_rate * weight_decay < 1  # else a step would turn weights round
+    fits = optimizer == "adamw" and learning_rate * weight_decay < MOST_DECAY
     fits = fits or (optimizer == "adam" and not weight_decay)
     owners = sum(weight is table.weight for part in model.modules() for weight in part._parameters.values())
     large = table.weight.numel() >= SMALLEST and table.weight.dtype == torch.float32

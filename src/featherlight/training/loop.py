@@ -32,6 +32,7 @@ from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
+Evaluate = Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]]
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def train(
     model: nn.Module,
     objective: Objective,
     data: TrainingSet,
-    evaluate: Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]] | None,
+    evaluate: Evaluate | None,
     *,
     how: Optimisation,
     where: Place,
@@ -142,8 +143,22 @@ def train(
     Raises UserError if the loss stops being a number.
     """
     run = Run(model, objective, data, how, where)
+    try:
+        walk(run, evaluate)
+    finally:  # whatever happens, the caller gets a plain model back
+        run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
+        if run.lazy:
+            run.lazy.release()
+    if evaluate is not None:
+        read_best(where.folder, model, run.progress.best_step)
+    return run.progress
+
+
+def walk(run: "Run", evaluate: Evaluate | None) -> None:
+    """All steps that are still to be taken, epoch by epoch."""
+    how = run.how
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
-    with bar as advance, attention_for_training(model):
+    with bar as advance, attention_for_training(run.bare_model):
         while run.progress.step < run.total_steps and not run.out_of_patience():
             epoch = run.progress.step // run.steps_per_epoch
             batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
@@ -151,12 +166,6 @@ def train(
                 run.step(batch)
                 advance(1)
             run.end_epoch(evaluate)
-    run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
-    if run.lazy:
-        run.lazy.release()
-    if evaluate is not None:
-        read_best(where.folder, model, run.progress.best_step)
-    return run.progress
 
 
 class Run:
@@ -250,7 +259,7 @@ class Run:
             self.progress.loss.append(loss)
         self.unread.clear()
 
-    def end_epoch(self, evaluate: Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]] | None) -> None:
+    def end_epoch(self, evaluate: Evaluate | None) -> None:
         """Score the model, keep it if it is the best so far, and make a checkpoint."""
         if self.unread:
             self.read_losses()
