@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, BertConfig
 
-from featherlight.models.attention import NAME, attention_for_training, short_attention
+from featherlight.models.attention import NAME, short_attention, short_attention_in
 
 
 def one_by_one(query, key, value, mask, scaling):
@@ -54,7 +54,7 @@ def test_a_model_computes_the_same_with_it_and_gets_its_own_back():
     model = tiny_bert().train()
     ids, mask = torch.randint(1, 50, (4, 6)), torch.tensor([[1] * 6, [1] * 4 + [0] * 2, [1] * 6, [1] + [0] * 5])
     before = model(ids, attention_mask=mask).last_hidden_state
-    with attention_for_training(model):
+    with short_attention_in(model):
         assert model.config._attn_implementation == NAME
         within = model(ids, attention_mask=mask).last_hidden_state
     assert model.config._attn_implementation == "sdpa"
@@ -62,9 +62,9 @@ def test_a_model_computes_the_same_with_it_and_gets_its_own_back():
 
 
 def test_a_model_without_the_interface_is_left_alone():
-    with attention_for_training(nn.Linear(2, 2)):
+    with short_attention_in(nn.Linear(2, 2)):
         pass
     eager = tiny_bert()
     eager.set_attn_implementation("eager")
-    with attention_for_training(eager):
+    with short_attention_in(eager):
         assert eager.config._attn_implementation == "eager"

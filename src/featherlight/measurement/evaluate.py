@@ -14,6 +14,7 @@ from featherlight.data.batches import Tokens, within_budget
 from featherlight.data.task import Examples
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
+from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
 from featherlight.models.load import load_checkpoint
@@ -69,6 +70,7 @@ class Predictor:
         self.precision = model_precision(self.model, precision, self.device)
         self.batch_tokens = batch_tokens
         self.model.to(self.device)
+        use_short_attention(self.model)
         if compiled:
             compile_in_place(self.model, self.device)
 

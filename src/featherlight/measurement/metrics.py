@@ -1,7 +1,8 @@
 """Labels and logits in, scores with 95 % intervals out. Knows no model, batch, file or task.
 
-scikit-learn and scipy compute the values. Intervals are percentile bootstraps over examples
-(Efron 1979): thousands of resamples at once, each a draw of counts and never a copy of the rows.
+One numpy formula per score serves the sample and its resamples (the tests hold it against scikit-learn and scipy), so
+that scoring needs neither of them. Intervals are percentile bootstraps over examples (Efron 1979): thousands of
+resamples at once, each a draw of counts and never a copy of the rows.
 House shapes: N examples, C classes, R resamples. Scores are fractions, not percent.
 """
 
@@ -45,78 +46,14 @@ class Counted:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score: its value for labels and predictions [N], and its values [R] for R resamples.
-
-    resampled takes a Tally (of: classes) or a Counted (of: numbers).
-    """
+    """A score of "classes" or "numbers": its values [R] for R resamples, given as Tally or as Counted."""
 
     of: str
-    value: Callable[[np.ndarray, np.ndarray], float]
-    resampled: Callable[[Any], Floats]
-
-
-def accuracy(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """The share of examples whose class is right."""
-    from sklearn.metrics import accuracy_score
-
-    return float(accuracy_score(labels, predicted))
-
-
-def micro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """F1 of all decisions together; with one label per example it equals the accuracy."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predicted, average="micro", zero_division=0))
-
-
-def macro_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Mean F1 of the classes that occur among labels or predictions."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predicted, average="macro", zero_division=0))
-
-
-def positive_f1(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """F1 of class 1; 0.0 if it occurs neither among labels nor predictions."""
-    from sklearn.metrics import f1_score
-
-    return float(f1_score(labels, predicted, labels=[1], average=None, zero_division=0)[0])
-
-
-def matthews(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Matthews correlation; 0.0 where either side is one class only, which leaves it undefined."""
-    from sklearn.metrics import matthews_corrcoef
-
-    if is_constant(labels) or is_constant(predicted):
-        return 0.0
-    return float(matthews_corrcoef(labels, predicted))
-
-
-def pearson(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Pearson correlation; 0.0 where either side is constant, which leaves it undefined."""
-    from scipy.stats import pearsonr
-
-    if is_constant(labels) or is_constant(predicted):
-        return 0.0
-    return float(pearsonr(labels, predicted).statistic)
-
-
-def spearman(labels: np.ndarray, predicted: np.ndarray) -> float:
-    """Spearman correlation, ties at their mean rank; 0.0 where either side is constant."""
-    from scipy.stats import spearmanr
-
-    if is_constant(labels) or is_constant(predicted):
-        return 0.0
-    return float(spearmanr(labels, predicted).statistic)
-
-
-def is_constant(values: np.ndarray) -> bool:
-    """Whether all values are equal up to rounding; scipy warns below about the same spread."""
-    return bool(np.ptp(values) <= 2e-13 * np.abs(values).max())
+    values: Callable[[Any], Floats]
 
 
 def accuracies(tally: Tally) -> Floats:
-    """`accuracy` (and `micro_f1`) of each resample."""
+    """The share of examples whose class is right; with one label per example this is the micro-F1 too."""
     shares: Floats = tally.hits.sum(axis=1) / tally.truths.sum(axis=1)
     return shares
 
@@ -127,19 +64,19 @@ def class_f1s(tally: Tally) -> Floats:
 
 
 def macro_f1s(tally: Tally) -> Floats:
-    """`macro_f1` of each resample."""
+    """Mean F1 of the classes that occur among labels or predictions."""
     occurs = tally.truths + tally.guesses > 0
     means: Floats = class_f1s(tally).sum(axis=1) / occurs.sum(axis=1)
     return means
 
 
 def positive_f1s(tally: Tally) -> Floats:
-    """`positive_f1` of each resample."""
+    """F1 of class 1; 0.0 if it occurs neither among labels nor predictions."""
     return class_f1s(tally)[:, 1]
 
 
 def all_matthews(tally: Tally) -> Floats:
-    """`matthews` of each resample, for any number of classes (Gorodkin 2004, eq. 8)."""
+    """Matthews correlation for any number of classes (Gorodkin 2004, eq. 8); 0.0 where one side is one class only."""
     total = tally.truths.sum(axis=1)
     shared = total * tally.hits.sum(axis=1) - (tally.truths * tally.guesses).sum(axis=1)
     spread = (total**2 - (tally.truths**2).sum(axis=1)) * (total**2 - (tally.guesses**2).sum(axis=1))
@@ -147,12 +84,12 @@ def all_matthews(tally: Tally) -> Floats:
 
 
 def pearsons(drawn: Counted) -> Floats:
-    """`pearson` of each resample."""
+    """Pearson correlation; 0.0 where either side is constant, which leaves it undefined."""
     return correlate(drawn.counts, drawn.x, drawn.y)
 
 
 def spearmans(drawn: Counted) -> Floats:
-    """`spearman` of each resample, its ranks taken within the resample."""
+    """Spearman correlation, ties at their mean rank within the resample; 0.0 where either side is constant."""
     return correlate(drawn.counts, ranks(drawn.counts, drawn.x), ranks(drawn.counts, drawn.y))
 
 
@@ -196,13 +133,13 @@ def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("classes", accuracy, accuracies),
-    "micro_f1": Metric("classes", micro_f1, accuracies),
-    "macro_f1": Metric("classes", macro_f1, macro_f1s),
-    "f1": Metric("classes", positive_f1, positive_f1s),
-    "matthews": Metric("classes", matthews, all_matthews),
-    "pearson": Metric("numbers", pearson, pearsons),
-    "spearman": Metric("numbers", spearman, spearmans),
+    "accuracy": Metric("classes", accuracies),
+    "micro_f1": Metric("classes", accuracies),
+    "macro_f1": Metric("classes", macro_f1s),
+    "f1": Metric("classes", positive_f1s),
+    "matthews": Metric("classes", all_matthews),
+    "pearson": Metric("numbers", pearsons),
+    "spearman": Metric("numbers", spearmans),
 }
 
 
@@ -226,6 +163,25 @@ def predictions(logits: np.ndarray) -> np.ndarray:
     return classes
 
 
+def value(name: str, labels: np.ndarray, predicted: np.ndarray) -> float:
+    """One metric of labels and predictions [N], without an interval."""
+    metric = METRICS[name]
+    if metric.of == "classes":
+        classes = class_count(labels, predicted)
+        itself: Tally | Counted = Tally(
+            *(np.bincount(ids, minlength=classes)[None].astype(np.float64)
+              for ids in (labels[labels == predicted], labels, predicted))
+        )  # fmt: skip
+    else:
+        itself = Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted)
+    return float(metric.values(itself)[0])
+
+
+def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
+    """Classes up to the highest that occurs; at least two, so that there is a class 1."""
+    return max(2, int(max(labels.max(), predicted.max())) + 1)
+
+
 def score(
     names: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, seed: int = 0, resamples: int = 2000
 ) -> dict[str, Score]:
@@ -243,11 +199,8 @@ def score(
     parts: dict[str, list[Floats]] = {name: [] for name in names}
     for chunk in draw(labels, predicted, seed=seed, resamples=resamples):
         for name, metric in chosen.items():
-            parts[name].append(metric.resampled(chunk))
-    return {
-        name: with_interval(metric.value(labels, predicted), np.concatenate(parts[name]))
-        for name, metric in chosen.items()
-    }
+            parts[name].append(metric.values(chunk))
+    return {name: with_interval(value(name, labels, predicted), np.concatenate(parts[name])) for name in names}
 
 
 def check(chosen: Mapping[str, Metric], kind: str, *, classes: int, rows: int) -> None:
@@ -268,7 +221,7 @@ def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: 
     Drawing N examples with replacement and counting cells is one draw from a multinomial over
     the cells; only cells that occur are drawn, at most N of C squared.
     """
-    classes = max(2, int(max(labels.max(), predicted.max())) + 1)
+    classes = class_count(labels, predicted)
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
     truth, guess = np.divmod(cells, classes)
     generator = np.random.default_rng(seed)
@@ -340,17 +293,17 @@ def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
             "mean_absolute_error": float(np.abs(error).mean()),
             "root_mean_squared_error": float(np.sqrt((error**2).mean())),
         }
-    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
-
-    ids = np.arange(len(classes))
-    columns = precision_recall_fscore_support(labels, predicted, labels=ids, zero_division=0)
+    confusion = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2).reshape(len(classes), -1)
+    hits, truths, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    columns = (hits / np.maximum(guesses, 1), hits / np.maximum(truths, 1), 2 * hits / np.maximum(truths + guesses, 1),
+               truths)  # fmt: skip
     keys = ("precision", "recall", "f1", "support")
     return {
         "per_class": {
-            name: dict(zip(keys, (value.item() for value in row), strict=True))
+            name: dict(zip(keys, (number.item() for number in row), strict=True))
             for name, row in zip(classes, zip(*columns, strict=True), strict=True)
         },
-        "confusion": confusion_matrix(labels, predicted, labels=ids).tolist(),
+        "confusion": confusion.tolist(),
         "calibration_error": calibration_error(labels, logits),
     }
 
@@ -361,9 +314,8 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     logits [N, C] go through a softmax; 15 bins of equal width, each open to the left and weighted by
     its examples (Guo et al. 2017, arXiv:1706.04599, section 2). Between 0 and 1; 0 is best.
     """
-    from scipy.special import softmax
-
-    confidence = softmax(logits.astype(np.float64), axis=1).max(axis=1)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    confidence = 1 / np.exp(shifted).sum(axis=1)  # of the likeliest class, whose shifted logit is 0
     right = (logits.argmax(axis=1) == labels).astype(float)
     bins = np.ceil(confidence * CALIBRATION_BINS).astype(int)
     gaps = np.bincount(bins, weights=confidence - right)

@@ -1,8 +1,9 @@
-"""Attention for training on a processor, where texts are short and PyTorch's own takes half as long again.
+"""Attention on a processor, where texts are short and PyTorch's own takes half as long again.
 
 PyTorch's `scaled_dot_product_attention` with dropout goes through a general path with several checks of the mask,
-and without dropout through one that is made for long texts. Here it is two products and a softmax. Same numbers but
-for rounding where a token may look at another at all; models call it through the attention interface of `transformers`.
+and without dropout through one that is made for long texts (those are left to it where nothing is trained). Here it is
+two products and a softmax. Same numbers but for rounding where a token may look at another at all; models call it
+through the attention interface of `transformers`.
 House shapes: B examples, T tokens, H heads, D width of a head.
 """
 
@@ -19,6 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from featherlight.models.dropout import keep_mask
 
 NAME, USUAL = "featherlight_short", "sdpa"
+LONGEST = 64  # tokens; without dropout PyTorch's own is faster above: at 128 twice as fast
 
 
 def short_attention(
@@ -30,7 +32,8 @@ def short_attention(
     plain = attention_mask.dtype == torch.bool if attention_mask is not None else not causal
     grouped = getattr(module, "num_key_value_groups", 1) > 1
     special = any(more.get(name) is not None for name in ("position_bias", "softcap", "cache", "sliding_window"))
-    if not module.training or query.device.type != "cpu" or not plain or grouped or special:
+    long = query.shape[2] > LONGEST and not module.training
+    if long or query.device.type != "cpu" or not plain or grouped or special:
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **more
         )
@@ -47,14 +50,20 @@ AttentionInterface.register(NAME, short_attention)
 AttentionMaskInterface.register(NAME, sdpa_mask)
 
 
-@contextmanager
-def attention_for_training(model: nn.Module) -> Iterator[None]:
-    """Let a model that would use PyTorch's attention use this one; others keep their own."""
+def use_short_attention(model: nn.Module) -> bool:
+    """Let a model that would use PyTorch's attention use this one, and say so; others keep their own."""
     config = getattr(model, "config", None)
     can = getattr(model, "_can_set_attn_implementation", lambda: False)()
     fits = can and getattr(config, "_attn_implementation", None) == USUAL
     if fits:
         model.set_attn_implementation(NAME)  # type: ignore[operator]
+    return bool(fits)
+
+
+@contextmanager
+def short_attention_in(model: nn.Module) -> Iterator[None]:
+    """Use this attention for a while; then the model, which will be saved, has its own again."""
+    fits = use_short_attention(model)
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
 from featherlight.measurement.latency import time_each
-from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score
+from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score, value
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
@@ -104,8 +104,8 @@ class Fit:
         def evaluate(model: Any, epoch: int) -> tuple[float, dict[str, dict[str, float]]]:
             with self.phases("select"):
                 found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
-            value = found["select"][self.metric]
-            return (-value if self.metric == LOSS else value), found
+            reached = found["select"][self.metric]
+            return (-reached if self.metric == LOSS else reached), found
 
         how = optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
@@ -146,7 +146,7 @@ class Fit:
         names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == LOSS else [self.metric])])
         loss = float(label_loss(raw, torch.from_numpy(labels)))
         guessed = predictions(logits)
-        return {LOSS: loss, **{name: METRICS[name].value(labels, guessed) for name in names}}
+        return {LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
 
     def best(self, progress: Progress) -> dict[str, Any]:
         """Which epoch was kept, and why."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
-             "scikit-learn", "scipy")  # fmt: skip
+             )  # fmt: skip
 
 
 class Phases:

@@ -66,13 +66,16 @@ def read_best(folder: Path, model: nn.Module, step: int) -> None:
 def write_checkpoint(
     folder: Path,
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | None,
     progress: Progress,
     more: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
-    """Write the whole state, then delete best weights that it does not name. more: further tensors of the optimiser."""
+    """Write the whole state, then delete best weights that it does not name.
+
+    optimizer: None where no step follows. more: further tensors of the optimiser.
+    """
     tensors = {f"model.{name}": tensor for name, tensor in own_tensors(model.state_dict()).items()}
-    for index, state in optimizer.state_dict()["state"].items():
+    for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
-from featherlight.models.attention import attention_for_training
+from featherlight.models.attention import short_attention_in
 from featherlight.models.device import keep_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
@@ -158,8 +158,8 @@ def walk(run: "Run", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
     how = run.how
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
-    with bar as advance, attention_for_training(run.bare_model):
-        while run.progress.step < run.total_steps and not run.out_of_patience():
+    with bar as advance, short_attention_in(run.bare_model):
+        while not run.over():
             epoch = run.progress.step // run.steps_per_epoch
             batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
             for batch in batches[run.progress.step % run.steps_per_epoch :]:
@@ -275,14 +275,15 @@ class Run:
                 self.progress.best_step = self.progress.step
                 write_best(self.where.folder, self.bare_model, self.progress.best_step)
         self.clock = time.monotonic()  # evaluation is no training time
-        self.checkpoint()
+        self.checkpoint(last=self.over())
 
-    def checkpoint(self) -> None:
-        """Write the state; the time that takes is not training time."""
+    def checkpoint(self, *, last: bool = False) -> None:
+        """Write the state, without the optimiser's if no step follows; the time that takes is not training time."""
         if self.unread:
             self.read_losses()
         self.pause_clock()
-        write_checkpoint(self.where.folder, self.bare_model, self.optimizer, self.progress, self.lazy_state())
+        optimizer = None if last else self.optimizer
+        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.lazy_state())
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:
@@ -291,7 +292,8 @@ class Run:
         self.progress.seconds += now - self.clock
         self.clock = now
 
-    def out_of_patience(self) -> bool:
-        """Whether early stopping is on and too many epochs have passed since the best one."""
+    def over(self) -> bool:
+        """Whether all steps are taken, or early stopping is on and too many epochs have passed since the best one."""
         done = self.progress.step // self.steps_per_epoch
-        return bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience
+        impatient = bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience
+        return impatient or self.progress.step >= self.total_steps
