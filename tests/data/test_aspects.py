@@ -61,6 +61,7 @@ DAMAGE = {
     "outside": ("a.xml", '<!DOCTYPE x SYSTEM "file:///etc/passwd"><sentences/>', "declares a document type"),
     "latin": ("a.xml", b"<sentences>\n\xe9</sentences>", "line 2: not UTF-8"),
     "seg cut": ("a.seg", "A $T$\ncup\n1\nB $T$\n", "line 4: cut short"),
+    "seg word": ("a.seg", "A $T$\ncup\n1\n\n\nA cup\ncup\n1\n", "line 6: no $T$ in the sentence"),
     "seg mark": ("a.seg", "A cup\ncup\n1\n", "line 1: no $T$ in the sentence"),
     "seg term": ("a.seg", "A $T$\n \n1\n", "line 2: the aspect term is empty"),
     "seg polarity": ("a.seg", "A $T$\ncup\n2\n", "line 3: the polarity is '2', not one of -1, 0, 1"),
@@ -74,6 +75,12 @@ def test_a_damaged_file_is_named_with_the_place(tmp_path, case):
     with pytest.raises(UserError) as caught:
         read_table(tmp_path / name)
     assert message in str(caught.value) and str(tmp_path / name) in str(caught.value)
+
+
+def test_without_offsets_a_term_must_be_whole_words(tmp_path):
+    assert len(rows(xml(tmp_path / "a.xml", ("Good party.", term("party"))))) == 1
+    with pytest.raises(UserError, match="the aspect term is not in its sentence"):
+        rows(xml(tmp_path / "b.xml", ("Good party.", term("art"))))
 
 
 TERMS = {

@@ -1,4 +1,5 @@
 import pytest
+from pydantic import ValidationError
 
 from featherlight.config import build
 from featherlight.errors import UserError
@@ -14,6 +15,12 @@ def test_a_glue_task_brings_its_learning_rate(task, rate):
     """Table 1 of the thesis on timing, after Lan et al. 2020, A.4."""
     assert FinetuneSettings(task=task, model="minilm").learning_rate == rate
     assert FinetuneSettings(task=task, model="minilm", learning_rate=7e-5).learning_rate == 7e-5
+
+
+@pytest.mark.parametrize("more", [{"hidden": 9}, {"pooling": "max"}])
+def test_a_bag_is_told_that_it_has_no_hidden_states(more):
+    with pytest.raises(ValidationError, match="a bag has no hidden states"):
+        DistillSettings(task="sst2", student="bag", **more)
 
 
 def test_the_published_preset_is_table_6_1():

@@ -5,6 +5,7 @@ term, its polarity as -1, 0 or 1. Terms of the polarity `conflict` are left out,
 the restaurants' 3,699 stay for training, 1,120 of 1,134 for testing. `.seg` files lack them already.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,7 +29,10 @@ def read_aspects(path: Path) -> Table:
     """
     rows = list(xml_rows(path) if path.suffix.lower() == ".xml" else seg_rows(path))
     if not rows:
-        raise UserError(f"{path}: no aspect term in the file. Each row of this task is one term of a sentence.")
+        raise UserError(
+            f"{path}: no aspect term in the file, those of polarity {LEFT_OUT!r} aside. Each row of this task is one "
+            "term of a sentence."
+        )
     places, *columns = zip(*rows, strict=True)
     return Table(path, dict(zip(COLUMNS, columns, strict=True)), places)
 
@@ -89,9 +93,9 @@ def term_row(path: Path, place: str, text: str, element: ElementTree.Element) ->
 
 def check_place(path: Path, place: str, text: str, term: str, element: ElementTree.Element) -> None:
     """UserError unless the term stands in the sentence, between its offsets where those are given."""
-    if flat(term) not in flat(text):
-        raise UserError(f"{path}, {place}: the aspect term is not in its sentence. Correct the term or the text.")
     offsets = [element.get("from"), element.get("to")]
+    if flat(term) not in flat(text) or (offsets == [None, None] and not stands_alone(flat(term), flat(text))):
+        raise UserError(f"{path}, {place}: the aspect term is not in its sentence. Correct the term or the text.")
     if offsets == [None, None]:
         return
     for name, offset in zip(("from", "to"), offsets, strict=True):
@@ -106,6 +110,11 @@ def check_place(path: Path, place: str, text: str, term: str, element: ElementTr
         )
 
 
+def stands_alone(term: str, text: str) -> bool:
+    """Whether a term is more than a part of a word: "art" stands in "art and food", not in "party"."""
+    return re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text) is not None
+
+
 def offset_value(offset: str) -> int:
     """The number; one of more digits than any text has characters counts as beyond the end."""
     digits = offset.strip().lstrip("0") or "0"
@@ -118,13 +127,17 @@ def flat(text: str) -> str:
 
 
 def seg_rows(path: Path) -> Iterator[Row]:
-    """The examples of a .seg file, $T$ replaced by the term."""
-    lines = read_text(path).rstrip("\r\n ").split("\n")
-    for start in range(0, len(lines), 3):
+    """The examples of a .seg file, $T$ replaced by the term; blank lines may stand between examples."""
+    lines = [line.strip() for line in read_text(path).rstrip("\r\n ").split("\n")]
+    start = 0
+    while start < len(lines):
+        if not lines[start]:
+            start += 1
+            continue
         line = f"line {start + 1}"
         if len(lines) < start + 3:
             raise UserError(f"{path}, {line}: cut short. An example is three lines: sentence with $T$, term, polarity.")
-        sentence, term, polarity = (part.strip() for part in lines[start : start + 3])
+        sentence, term, polarity = lines[start : start + 3]
         if TERM not in sentence:
             raise UserError(f"{path}, {line}: no {TERM} in the sentence. It stands where the aspect term is.")
         if not term:
@@ -132,3 +145,4 @@ def seg_rows(path: Path) -> Iterator[Row]:
         if polarity not in SEG_POLARITIES:
             raise UserError(f"{path}, line {start + 3}: the polarity is {polarity[:80]!r}, not one of -1, 0, 1.")
         yield line, sentence.replace(TERM, term), term, SEG_POLARITIES[polarity]
+        start += 3

@@ -181,6 +181,8 @@ class DistillSettings(TrainSettings):
         suited = dict(SUITED.get(student, {}))
         if given.get("preset") == "published":
             suited = PUBLISHED_ALL | PUBLISHED.get(student, {})
+            if student == "bag":
+                suited.pop("pooling")  # it has no states
             suited |= {"batch_size": 256} if (given.get("task"), student) in PUBLISHED_LARGE else {}
         rule = given.get("optimizer")
         if rule is not None and rule != suited.get("optimizer", "adam"):  # the rate was chosen for another rule
@@ -188,6 +190,13 @@ class DistillSettings(TrainSettings):
         if rule == "adadelta":
             suited["learning_rate"] = ADADELTA_RATE
         return {**suited, **NO_PIECES.get(embedding, {}), **given}
+
+    @model_validator(mode="after")
+    def bags_have_no_states(self) -> Self:
+        """A bag is the mean of its embeddings, with nothing hidden to choose from."""
+        if self.student == "bag" and (self.hidden is not None or self.pooling != "last"):
+            raise ValueError("hidden, pooling: a bag has no hidden states; leave them out, or use bilstm or rnn")
+        return self
 
     @model_validator(mode="after")
     def start_exists(self) -> Self:
