@@ -5,7 +5,7 @@ Knows no task: what the logits are worth is `metrics`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -14,11 +14,13 @@ from featherlight.data.batches import Tokens, within_budget
 from featherlight.data.task import Examples
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
+from featherlight.measurement import footprint
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
+from featherlight.runtime.model import load
 
 
 def is_encoder(model: Any) -> bool:
@@ -53,6 +55,39 @@ def logits_of(
     return out[:, 0] if regression else out
 
 
+class TextModel(Protocol):
+    """A model as a function of texts, however it computes: what stages score, time and compare."""
+
+    device: str
+    precision: str
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits; empty for a regression."""
+        ...
+
+    @property
+    def parameters(self) -> int:
+        """The number of its trained numbers."""
+        ...
+
+    def tokens(self, examples: Examples) -> Any:
+        """The texts as `logits` wants them."""
+        ...
+
+    def check_pair(self, given: bool) -> None:
+        """UserError if the model reads two texts and was given one, or the other way round."""
+        ...
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        ...
+
+    def logits(self, tokens: Any, *, label: str = "predict") -> np.ndarray:
+        """The same of what `tokens` gave."""
+        ...
+
+
 class Predictor:
     """A model folder as a function of texts: `predictor(first, second)` -> logits."""
 
@@ -80,6 +115,16 @@ class Predictor:
         if self.model.config.problem_type == "regression":
             return ()
         return tuple(self.model.config.id2label[i] for i in range(self.model.config.num_labels))
+
+    @property
+    def parameters(self) -> int:
+        """The number of its trained numbers."""
+        return footprint.parameters(self.model)
+
+    @property
+    def pair(self) -> bool:
+        """Whether the model reads two texts per example, where it says so."""
+        return bool(getattr(self.model.config, "pair", False))
 
     def tokens(self, examples: Examples) -> Tokens:
         """The texts as this model's tokens, cut to the length that it was trained with."""
@@ -110,3 +155,29 @@ class Predictor:
             batch_tokens=self.batch_tokens,
             label=label,
         )
+
+
+class LightPredictor:
+    """A packed file behind the interface of `Predictor`; it computes in numpy, on the processor, in float32."""
+
+    device, precision = "cpu", "fp32"
+
+    def __init__(self, file: Path):
+        self.model = load(file)
+        self.labels, self.parameters = self.model.labels, self.model.parameters
+
+    def tokens(self, examples: Examples) -> Examples:
+        """The texts themselves: the packed model brings its tokenizer."""
+        return examples
+
+    def check_pair(self, given: bool) -> None:
+        """UserError if the model reads two texts and was given one, or the other way round."""
+        self.model.check_pair(given)
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        return self.model(first, second)
+
+    def logits(self, examples: Examples, *, label: str = "predict") -> np.ndarray:
+        """The same of a split."""
+        return self(examples.first, examples.second)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
     "tokenizer.json",
@@ -40,8 +40,11 @@ def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + T
     """Bytes of the files directly in a checkpoint folder that are needed to load it and predict.
 
     Counted are weights, config and tokenizer by their Hugging Face names; records, predictions,
-    logs, checkpoints of a run and hidden files are not. A linked file counts with its full size.
+    logs, checkpoints of a run and hidden files are not. A linked file counts with its full size. A
+    model in one file (.light) has that file's bytes.
     """
+    if folder.is_file():
+        return folder.stat().st_size
     needed = {path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")}
     return sum(path.stat().st_size for path in needed)
 

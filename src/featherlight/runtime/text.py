@@ -1,0 +1,280 @@
+"""The students' tokenizers in plain Python: texts in, the ids that `tokenizers` would give out.
+
+A tokenizer is built from what a .light file says of it (`Json`, see `pipeline.pack`). It knows no special tokens: a
+text is its pieces. Piece 0 is padding. Equal for all characters but some hundred that joined Unicode lately, which
+Python and `tokenizers` know from different versions of its tables.
+"""
+
+import hashlib
+import heapq
+import itertools
+import re
+import string
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from featherlight.errors import UserError
+
+Json = dict[str, Any]
+LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"
+WORD = re.compile(r"\w+|[^\w\s]")
+HASHES = 3
+MOST_REMEMBERED = 100_000  # words; then all are forgotten, so that endless input needs bounded memory
+CHARACTERS_PER_TOKEN, SHORT = 8, 1024  # as in `data.beginnings`
+LONGEST_WORD = 100  # characters; WordPiece takes a longer one as unknown
+WHITE = "\t\n\r"
+GONE = -1  # a letter that was merged into the one before it
+REMOVED = ("Cc", "Cf", "Co", "Cs")
+# Chinese characters, each a word of its own: BERT's ranges as `tokenizers` has them (one begins at 2b920 there).
+CHINESE = re.compile(
+    "[\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b920-\U0002ceaf"
+    "\uf900-\ufaff\U0002f800-\U0002fa1f]"
+)
+
+
+class WordPiece:
+    """Longest pieces first, word by word (BERT): words are separated by white space and signs.
+
+    pieces: by id. unknown: the id of a word that cannot be spelled. prefix: how a piece inside a word begins.
+    """
+
+    def __init__(self, about: Json):
+        self.ids = {piece: row for row, piece in enumerate(about["pieces"])}
+        self.unknown, self.prefix = about["unknown"], about["prefix"]
+        self.lower, self.accents = about["lower"], about["strip_accents"]
+        self.clean, self.chinese = about["clean"], about["chinese"]
+        self.longest, self.size = max(map(len, self.ids), default=0), len(self.ids)
+        self.seen: dict[str, list[int]] = {}
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of a text; every stretch between spaces is tokenised once and remembered."""
+        seen, found = self.seen, []
+        if len(seen) > MOST_REMEMBERED:
+            seen.clear()
+        for stretch in text.split(" "):
+            ids = seen.get(stretch)
+            if ids is None:
+                ids = [i for word in self.words(stretch) for i in self.pieces(word)]
+                if len(stretch) <= LONGEST_WORD:
+                    seen[stretch] = ids
+            found += ids
+        return found
+
+    def words(self, text: str) -> list[str]:
+        """Words and signs, cleaned and lower-cased as BERT does."""
+        if self.clean:
+            text = cleaned(text)
+        if self.chinese:
+            text = CHINESE.sub(r" \g<0> ", text)
+        if self.accents:
+            text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
+        if self.lower:
+            text = lowered(text)
+        return split_signs(text)
+
+    def pieces(self, word: str) -> list[int]:
+        """The ids of one word."""
+        if len(word) > LONGEST_WORD:
+            return [self.unknown]
+        found, start = [], 0
+        while start < len(word):
+            prefix = self.prefix if start else ""
+            for end in range(min(len(word), start + self.longest), start, -1):
+                piece = self.ids.get(prefix + word[start:end])
+                if piece is not None:
+                    break
+            else:
+                return [self.unknown]
+            found.append(piece)
+            start = end
+        return found
+
+
+def cleaned(text: str) -> str:
+    """Without control characters; every kind of white space as a space."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        " " if c in WHITE or (c.isspace() and c not in "\x1c\x1d\x1e\x1f\x85") else c
+        for c in text
+        if c in WHITE or (c not in "\x00\ufffd" and unicodedata.category(c) not in REMOVED)
+    )
+
+
+def split_signs(text: str) -> list[str]:
+    """Words between white space, every punctuation sign by itself."""
+    if text.isalnum():
+        return [text]
+    spaced = "".join(f" {c} " if is_sign(c) else c for c in text)
+    return spaced.split()
+
+
+def is_sign(c: str) -> bool:
+    """Whether BERT takes a character as punctuation: of Unicode's, or of ASCII's."""
+    return c in string.punctuation or unicodedata.category(c).startswith("P")
+
+
+def lowered(text: str) -> str:
+    """Lower case letter by letter; Python alone writes a capital sigma at a word's end in another way."""
+    return text.lower() if "\u03a3" not in text else "".join(map(str.lower, text))
+
+
+class BytePairs:
+    """Byte-pair pieces (Sennrich et al. 2016, arXiv:1508.07909) of the text, compatibility forms and case removed.
+
+    letters: padding, unknown and the single letters, by id. merges: left, right, left, right ... as ids, in the order
+    of their rank; each makes the next id, unless its piece is there already. mark: what a space becomes, and what a
+    text begins with.
+    """
+
+    def __init__(self, about: Json):
+        pieces = list(about["letters"])
+        ids = {piece: row for row, piece in enumerate(pieces)}
+        self.ranks: dict[tuple[int, int], tuple[int, int]] = {}
+        for rank, pair in enumerate(zip(about["merges"][::2], about["merges"][1::2], strict=True)):
+            piece = pieces[pair[0]] + pieces[pair[1]]
+            if piece not in ids:
+                ids[piece] = len(pieces)
+                pieces.append(piece)
+            self.ranks[pair] = rank, ids[piece]
+        self.letters = {piece: row for piece, row in ids.items() if len(piece) == 1}
+        self.mark, self.size = about["mark"], len(pieces)
+        self.unknown: int = about["unknown"]
+        self.seen: dict[str, list[int]] = {}
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of a text."""
+        if len(self.seen) > MOST_REMEMBERED:
+            self.seen.clear()
+        if not text.isascii():
+            text = unicodedata.normalize("NFKC", text)
+        text = lowered(text).replace(" ", self.mark)
+        if not text:
+            return []
+        found = []
+        for word in text.removeprefix(self.mark).split(self.mark):
+            ids = self.seen.get(word)
+            if ids is None:
+                ids = self.merged([self.letters.get(c, self.unknown) for c in self.mark + word])
+                if len(word) <= LONGEST_WORD:
+                    self.seen[word] = ids
+            found += ids
+        return found
+
+    def merged(self, ids: list[int]) -> list[int]:
+        """One word's letters, merged pair by pair: the lowest rank first, of equals the leftmost."""
+        ranks, alive = self.ranks, len(ids)
+        after = list(range(1, alive + 1))
+        before = list(range(-1, alive - 1))
+        pairs = enumerate(itertools.pairwise(ids))
+        waiting = [(ranks[pair][0], place, ranks[pair][1]) for place, pair in pairs if pair in ranks]
+        heapq.heapify(waiting)
+        while waiting:
+            rank, place, made = heapq.heappop(waiting)
+            right = after[place]
+            if ids[place] == GONE or right == alive or ranks.get((ids[place], ids[right])) != (rank, made):
+                continue  # one of the two was merged with another neighbour meanwhile
+            ids[place], ids[right] = made, GONE
+            after[place] = after[right]
+            if after[place] < alive:
+                before[after[place]] = place
+            for left, other in ((before[place], place), (place, after[place])):
+                if left >= 0 and other < alive and (ids[left], ids[other]) in ranks:
+                    rank, made = ranks[ids[left], ids[other]]
+                    heapq.heappush(waiting, (rank, left, made))
+        return [i for i in ids if i != GONE]
+
+
+class Letters:
+    """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
+
+    def __init__(self, about: Json):
+        self.ids = {sign: row for row, sign in enumerate(LETTERS, start=1)}
+        self.size = len(LETTERS) + 1
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of a text."""
+        return [self.ids[c] for c in lowered(text) if c in self.ids]
+
+
+class Bytes:
+    """One piece per byte of the text's UTF-8; visible bytes of Latin-1 come first, as GPT-2's byte signs are sorted."""
+
+    def __init__(self, about: Json):
+        visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+        order = [*visible, *(byte for byte in range(256) if byte not in visible)]
+        rows = bytearray(256)
+        for row, byte in enumerate(order):
+            rows[byte] = row
+        self.rows = bytes(rows)
+        self.size = 257
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of a text."""
+        return [row + 1 for row in text.encode().translate(self.rows)]
+
+
+class Hashed:
+    """Words and signs, lower-cased, as three buckets each, written as one number; see `models.tokenizers`."""
+
+    def __init__(self, about: Json):
+        self.buckets = about["buckets"]
+        self.size = self.buckets + 1
+        self.seen: dict[str, int] = {}
+
+    def __call__(self, text: str) -> list[int]:
+        """The packed buckets of a text's words."""
+        if len(self.seen) > MOST_REMEMBERED:
+            self.seen.clear()
+        return [self.packed(word) for word in WORD.findall(text.lower())]
+
+    def packed(self, word: str) -> int:
+        """The three buckets of a word as one number."""
+        number = self.seen.get(word)
+        if number is None:
+            number = 0
+            for place in range(HASHES):
+                digest = hashlib.md5(f"{word}{place}".encode(), usedforsecurity=False).digest()
+                number += (1 + int.from_bytes(digest, "big") % self.buckets) * (self.buckets + 1) ** place
+            self.seen[word] = number
+        return number
+
+
+TOKENIZERS: Mapping[str, Callable[[Json], Callable[[str], list[int]]]] = {
+    "wordpiece": WordPiece,
+    "bpe": BytePairs,
+    "char": Letters,
+    "byte": Bytes,
+    "hash": Hashed,
+}
+
+
+def tokenizer_of(about: Json) -> Callable[[str], list[int]]:
+    """The tokenizer that a file describes; UserError if it does not describe one."""
+    try:
+        return TOKENIZERS[about["kind"]](about)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
+        raise UserError(f"its tokenizer is damaged ({type(error).__name__}: {error}).") from None
+
+
+def beginning(text: str, tokenize: Callable[[str], list[int]], most: int) -> list[int]:
+    """The first `most` ids of a text; of an over-long one, only a beginning is read if that gives enough of them."""
+    reach = max(CHARACTERS_PER_TOKEN * most, SHORT)
+    if len(text) > reach:
+        start = text[:reach].rpartition(" ")[0] or text[:reach]
+        ids = tokenize(start)
+        if len(ids) > most:
+            return ids[:most]
+    return tokenize(text)[:most]
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """UserError for what is no list of texts."""
+    if isinstance(texts, str):
+        raise UserError('give a list of texts, not one text: predict(["..."]).')
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"text {row} is a {type(text).__name__}, not a string.")
+        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
+            raise UserError(f"text {row} holds half of a surrogate pair, which is no character. Remove it.")
