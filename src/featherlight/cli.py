@@ -163,6 +163,46 @@ def distill(
 
 
 @app.command()
+@options(stage_settings.QuantizeSettings)
+def quantize(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Store a student's weights in fewer bits, and say what that did to it."""
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.quantize import QUANTIZE
+
+    values = {**show.trained_task(folder, values), **values}
+    jobs = plan.jobs_of(QUANTIZE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    show.stepped(plan.run_jobs(jobs), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.PackSettings)
+def pack(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Copy the file here: model.light.")] = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make one small file of a student: tokenizer and labels included, it runs without torch."""
+    from featherlight.files import copy_atomically
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.pack import PACK
+    from featherlight.runtime.packed import LIGHT
+
+    values = {**show.trained_task(folder, values), **values}
+    jobs = plan.jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = plan.run_jobs(jobs)[0]
+    if out is not None:
+        copy_atomically(done / LIGHT, out)
+    show.packed(done, out, as_json=as_json)
+
+
+@app.command()
 @options(stage_settings.EvaluateSettings)
 def evaluate(
     values: Mapping[str, Any],

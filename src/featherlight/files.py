@@ -38,6 +38,13 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
+def copy_atomically(source: Path, path: Path) -> None:
+    """Copy a file, never half; a UserError for a place that is a folder."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder. Name the file: {path / source.name}.")
+    write_atomically(path, source.read_bytes())
+
+
 @contextmanager
 def reporting_full_disk(folder: Path) -> Iterator[None]:
     """Turn a write under folder that found no room into a UserError: what failed, where, how much is free.

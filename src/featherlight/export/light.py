@@ -34,6 +34,23 @@ WEIGHTS = "model.safetensors"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
 
 
+# What a part of a student is called, by the beginning of its tensors' names.
+PARTS: Mapping[str, str] = {"embedding": "embedding.", "recurrent": "body.network.", "linear": "classifier."}
+
+
+def part_of(name: str) -> str:
+    """The kind of part that a tensor belongs to."""
+    return next(part for part, beginning in PARTS.items() if name.startswith(beginning))
+
+
+def packed_file(model: Path) -> Path | None:
+    """The .light file that a path means: itself, or the one in a folder that `pack` made."""
+    if model.is_file():
+        return model
+    file = model / LIGHT
+    return file if file.exists() and not (model / "config.json").exists() else None
+
+
 def pack_folder(folder: Path) -> bytes:
     """A student's folder as one .light file; its tensors as they are: float32, or what `quantize` made of them."""
     packed = describe(folder)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.errors import UserError, listed
+from featherlight.export.light import packed_file
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
@@ -120,8 +121,8 @@ def numpy_tensor(values: np.ndarray) -> Any:
 
 def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
     """A model folder as a function, computing where and how the settings say; a packed file computes in one way."""
-    if folder.is_file():
-        return LightPredictor(folder)
+    if (file := packed_file(folder)) is not None:
+        return LightPredictor(file)
     return Predictor(
         folder,
         device=settings.device,

@@ -17,7 +17,8 @@ from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
 
-ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",)}
+ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",),
+                                           "quantize": ("model",), "pack": ("model",)}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from featherlight.data.tables import READERS, decoded, is_torn, read_table
 from featherlight.errors import UserError, listed
+from featherlight.export.light import packed_file
 from featherlight.files import read_json
 from featherlight.pipeline.settings import RunSettings
 from featherlight.pipeline.store import RECORD
@@ -39,8 +40,8 @@ class Predicts(Protocol):
 
 def open_model(path: Path, settings: RunSettings) -> Predicts:
     """A model folder, or a packed file, for which nothing but numpy is needed."""
-    if path.is_file():
-        return load(path)
+    if (file := packed_file(path)) is not None:
+        return load(file)
     from featherlight.measurement.evaluate import Predictor
 
     return Predictor(

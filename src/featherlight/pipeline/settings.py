@@ -222,6 +222,51 @@ class EvaluateSettings(TaskSettings, RunSettings):
     whole: bool = setting(False, "Own file: score all its rows, rather than the dev split cut off it.")
 
 
+Width = Literal["8", "5", "4", "3", "2", "ternary", "fp16"]
+
+
+class QuantizeSettings(TaskSettings, RunSettings):
+    """Settings of one quantization of a student."""
+
+    bits: Width = setting("8", "Bits of a weight; ternary: three values; fp16: half precision.")
+    bits_embedding: Width | None = setting(None, "The same for the embeddings alone.")
+    bits_recurrent: Width | None = setting(None, "The same for the recurrent weights alone.")
+    bits_linear: Width | None = setting(None, "The same for the classifier alone.")
+    codebook: Literal["uniform", "kmeans"] = setting("uniform", "Equally spaced values, or the best ones for a tensor.")
+    scales: Literal["auto", "tensor", "row"] = setting(
+        "auto", "uniform: one scale per tensor or per row; auto: per row, but one for the embeddings."
+    )
+    groups: int | None = setting(None, "Product quantization of the embeddings: a code per row and group.", ge=1)
+    budget: str | None = setting(None, "Choose the width of each tensor so that the packed file has this size: 100KB.")
+    examples: int = setting(1000, "With a budget: rows of train on which widths are compared.", ge=10)
+    seed: int = setting(1, "Seed of the cut of --examples and of product codes.", ge=0, lt=2**31)
+
+    @model_validator(mode="before")
+    @classmethod
+    def widths_are_names(cls, given: Any) -> Any:
+        """8 means "8": YAML reads it as a number."""
+        if not isinstance(given, dict):
+            return given
+        return {name: str(value) if name.startswith("bits") and isinstance(value, int) else value
+                for name, value in given.items()}  # fmt: skip
+
+    @model_validator(mode="after")
+    def a_budget_chooses(self) -> Self:
+        """With a budget the widths are found, not given."""
+        chosen = {"bits", "bits_embedding", "bits_recurrent", "bits_linear", "groups"} & self.model_fields_set
+        if self.budget is not None and chosen:
+            raise ValueError(f"budget chooses the widths; leave out {', '.join(sorted(chosen))}")
+        if self.groups is not None and self.bits_embedding is not None:
+            raise ValueError("groups and bits_embedding both say how embeddings are stored; keep one")
+        if self.codebook == "kmeans" and self.scales != "auto":
+            raise ValueError("scales: a codebook has none; leave it out, or use codebook uniform")
+        return self
+
+
+class PackSettings(TaskSettings, RunSettings):
+    """Settings of one packing."""
+
+
 class RecipeSettings(Settings):
     """What the command line may say over a recipe; `--set` takes any setting of any stage."""
 

@@ -14,6 +14,7 @@ from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
+from featherlight.runtime.packed import LIGHT
 
 if TYPE_CHECKING:
     from featherlight.pipeline.plan import Job
@@ -207,6 +208,50 @@ def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
             "Change to the folder where it was trained, or name the file with --task."
         )
     return {name: settings[name] for name in TaskSettings.model_fields if settings.get(name) is not None}
+
+
+def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
+    """What a step did to a model: before and after, zeros, flips, and whether that may be luck."""
+    records = read_records(folders)
+    shown = [
+        {"folder": str(folder), **{name: record[name] for name in ("before", "after", "zeros", "flips", "p_value")}}
+        for folder, record in zip(folders, records, strict=True)
+    ]
+    if as_json:
+        return print_json(shown[0] if len(shown) == 1 else {"steps": shown})
+    for folder, record in zip(folders, records, strict=True):
+        metric = record["tests"]["bootstrap"]["metric"]
+        print_rows([about_side(name, record[name], metric) for name in ("before", "after")])
+        difference = record["tests"]["bootstrap"]
+        print(f"{record['name']}: zeros {record['zeros']:.1%}, {len(record['parts_changed'])} tensors changed")
+        print(
+            f"{metric} {100 * difference['value']:+.2f} points ({100 * difference['low']:+.2f} to "
+            f"{100 * difference['high']:+.2f}), p = {record['p_value']:.3g}"
+            + ("" if record["flips"] is None else f"; {record['flips']} predictions flipped")
+        )
+        print(folder)
+
+
+def about_side(name: str, side: Mapping[str, Any], metric: str) -> dict[str, object]:
+    """A model before or after a step as a row."""
+    packed = side["packed_bytes"]
+    return {
+        "": name,
+        metric: f"{100 * side['metrics'][metric]['value']:.2f}",
+        "bytes": side["bytes"],
+        "packed": "-" if packed is None else f"{packed:,}",
+    }
+
+
+def packed(folder: Path, file: Path | None, *, as_json: bool) -> None:
+    """A packed file and its bytes by part; file: where it was copied to."""
+    record = read_json(folder / RECORD)
+    path = file or folder / LIGHT
+    if as_json:
+        return print_json({"file": str(path), "bytes": record["bytes"], "parts": record["parts"]})
+    show_records([record])
+    print_rows([{"part": name, "bytes": size} for name, size in record["parts"].items()])
+    print(f"{path}: {record['bytes']:,} bytes")
 
 
 def evaluated(folder: Path, *, as_json: bool) -> None:

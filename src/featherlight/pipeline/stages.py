@@ -41,6 +41,8 @@ from featherlight.pipeline.inputs import (
     resolved,
     task_data,
 )
+from featherlight.pipeline.pack import PACK
+from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
     DistillSettings,
@@ -251,7 +253,7 @@ EVALUATE = Stage(
     run_evaluate,
     check_evaluation,
 )
-STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, EVALUATE)}
+STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, QUANTIZE, PACK, EVALUATE)}
 
 
 def label_settings(settings: DistillSettings) -> LabelSettings:

@@ -1,0 +1,193 @@
+"""The stage that stores a student's weights in fewer bits, each kind of part in its own or as a budget allows."""
+
+import re
+import shutil
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherlight.compression.quantize import Scheme, is_quantized, product, scheme
+from featherlight.data.splits import cut_stratified
+from featherlight.errors import UserError
+from featherlight.export.light import describe, part_of, write_packed
+from featherlight.files import write_atomically
+from featherlight.pipeline.compare import compared
+from featherlight.pipeline.fit import describe_task
+from featherlight.pipeline.inputs import data_source, name_of, resolved, task_data
+from featherlight.pipeline.record import Phases
+from featherlight.pipeline.settings import QuantizeSettings
+from featherlight.pipeline.store import Inputs, Stage
+from featherlight.progress import say, track
+from featherlight.runtime.model import LightModel
+from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
+
+COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+LADDER = ("8", "5", "4", "3", "2", "ternary")  # what a budget steps down
+SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
+
+Tensors = Mapping[str, Encoded]
+Tries = dict[tuple[str, str], tuple[Encoded, float]]  # (tensor, width) -> what it becomes, how far logits move
+
+
+def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """A student's folder whose weights stand in model.light, and what that did to it."""
+    phases = Phases()
+    with phases("load"):
+        data = task_data(settings)
+        whole = describe(inputs["model"])
+    with phases("quantize"):
+        if settings.budget is None:
+            schemes = {name: chosen(settings, name, encoded) for name, encoded in whole.tensors.items()}
+            widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
+        else:
+            rows = cut_stratified(data.splits["train"], settings.examples, settings.seed)
+            texts = (rows.first, rows.second)
+            widths = within_budget(whole, texts, bytes_of(settings.budget), settings)
+            schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
+        tensors = {
+            name: schemes[name](decoded(encoded)) if is_quantized(name) else encoded
+            for name, encoded in whole.tensors.items()
+        }
+    for name in COPIED:
+        if (inputs["model"] / name).exists():
+            shutil.copy(inputs["model"] / name, out / name)
+    write_atomically(out / LIGHT, write_packed(whole.about, tensors))
+    changed = {
+        name: {"width": widths[name], "error": relative_error(whole.tensors[name], tensors[name])} for name in widths
+    }
+    if not any(part["error"] for part in changed.values()):
+        raise UserError(f"{inputs['model']}: no weight changed: it has these values already. Use fewer bits.")
+    found = compared(inputs["model"], out, data, settings, phases)
+    return {
+        "name": f"{name_of(inputs['model'])}, {title(settings)}",
+        "task": describe_task(data, settings),
+        "seconds": phases.seconds,
+        "zeros": share_of_zeros(tensors),
+        "parts_changed": changed,
+        **found,
+    }
+
+
+def title(settings: QuantizeSettings) -> str:
+    """How a table calls what was done."""
+    if settings.budget is not None:
+        return f"at most {settings.budget}"
+    kind = "" if settings.codebook == "uniform" else f" {settings.codebook}"
+    return f"{settings.bits}{kind}" if settings.bits in ("ternary", "fp16") else f"{settings.bits} bits{kind}"
+
+
+def width_of(settings: QuantizeSettings, name: str) -> str:
+    """The width that was asked for a tensor."""
+    if settings.groups is not None and name == "embedding.weight":
+        return f"product, {settings.groups} groups"
+    own = getattr(settings, f"bits_{part_of(name)}")
+    return str(own or settings.bits)
+
+
+def chosen(settings: QuantizeSettings, name: str, encoded: Encoded) -> Scheme:
+    """What turns a tensor into the width that was asked for."""
+    if settings.groups is not None and name == "embedding.weight":
+        return partial(product, groups=settings.groups, seed=settings.seed)
+    return scheme_of(settings, name, width_of(settings, name))
+
+
+def scheme_of(settings: QuantizeSettings, name: str, width: str) -> Scheme:
+    """A scale for each row pays where rows are long; those of an embedding are many and short."""
+    per_row = settings.scales == "row" or (settings.scales == "auto" and part_of(name) != "embedding")
+    return scheme(width, codebook=settings.codebook, per_row=per_row)
+
+
+def within_budget(whole: Packed, texts: Any, most: int, settings: QuantizeSettings) -> dict[str, str]:
+    """The width of each tensor so that the file has at most `most` bytes and the logits stay close.
+
+    All begin at 8 bits. Then, again and again, the tensor goes one width down that moves the logits least for each
+    byte it saves: the mean squared distance from the float model's on rows of train, the others left whole.
+    """
+    names = [name for name in whole.tensors if is_quantized(name)]
+    wanted = LightModel(whole)(*texts)
+    tried: Tries = {}
+    with track("widths", len(names) * len(LADDER), unit="tries") as advance:
+        for name in names:
+            for width in LADDER:
+                encoded = scheme_of(settings, name, width)(decoded(whole.tensors[name]))
+                found = LightModel(Packed(whole.about, {**whole.tensors, name: encoded}))(*texts)
+                tried[name, width] = encoded, float(np.square(found - wanted).mean())
+                advance(1)
+    place = dict.fromkeys(names, 0)
+    while (size := len(packed_with(whole, tried, place))) > most:
+        lower = {name: step for name, step in place.items() if step + 1 < len(LADDER)}
+        if not lower:
+            raise UserError(
+                f"--budget: {size:,} bytes are the least that this student needs. Prune it first, or distil"
+            )
+        gains = {name: gain(tried, name, step) for name, step in lower.items()}
+        best = min(gains, key=lambda name: (gains[name], name))
+        place[best] += 1
+    say(f"{size:,} bytes: {', '.join(f'{name} {LADDER[step]}' for name, step in place.items())}")
+    return {name: LADDER[step] for name, step in place.items()}
+
+
+def packed_with(
+    whole: Packed, tried: Mapping[tuple[str, str], tuple[Encoded, float]], place: Mapping[str, int]
+) -> bytes:
+    """The file that these widths make."""
+    return write_packed(
+        whole.about, {**whole.tensors, **{name: tried[name, LADDER[step]][0] for name, step in place.items()}}
+    )
+
+
+def gain(tried: Tries, name: str, step: int) -> float:
+    """How far the logits move for each bit of code that one width less saves."""
+    (now, error), (then, worse) = tried[name, LADDER[step]], tried[name, LADDER[step + 1]]
+    saved = now.size * (np.log2(now.levels) - np.log2(then.levels))
+    return float(max(worse - error, 0.0) / saved)
+
+
+def bytes_of(text: str) -> int:
+    """ "100KB" -> 100000; KB and MB are thousands, KiB and MiB powers of two."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found[2].upper() not in SIZES:
+        raise UserError(f"--budget {text!r}: write a size like 100KB, 1.5MB or 64KiB.")
+    return int(float(found[1]) * SIZES[found[2].upper()])
+
+
+def relative_error(before: Encoded, after: Encoded) -> float:
+    """The root of the squared error over that of the squared weights; 0 where nothing changed."""
+    was, now = decoded(before), decoded(after)
+    return float(np.linalg.norm(was - now) / max(float(np.linalg.norm(was)), 1e-12))
+
+
+def share_of_zeros(tensors: Tensors) -> float:
+    """Of the weights that the step may change."""
+    weights = [decoded(encoded) for name, encoded in tensors.items() if is_quantized(name)]
+    return sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
+
+
+def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
+    """What can be known to be wrong before anything is computed."""
+    if settings.budget is not None:
+        bytes_of(settings.budget)
+    folder = inputs["model"]
+    if (folder / LIGHT).exists():
+        raise UserError(f"{folder}: is quantized already; twice loses twice. Quantize the model that it was made of.")
+    if folder.exists():
+        parts = {part_of(name) for name in describe(folder).tensors}
+        for part in ("recurrent", "embedding", "linear"):
+            if getattr(settings, f"bits_{part}") is not None and part not in parts:
+                raise UserError(
+                    f"--bits-{part}: this student has no {part} weights. It has: {', '.join(sorted(parts))}."
+                )
+
+
+QUANTIZE = Stage(
+    "quantize",
+    1,
+    QuantizeSettings,
+    data_source,
+    lambda settings, inputs: resolved(settings, encoder=False),
+    run_quantize,
+    check_quantize,
+)
