@@ -163,6 +163,23 @@ def distill(
 
 
 @app.command()
+@options(stage_settings.PruneSettings)
+def prune(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Zero weights of a model, or remove parts of it, and say what that did to it."""
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.prune import PRUNE
+
+    values = {**show.trained_task(folder, values), **values}
+    inputs = {"model": folder, **plan.own_labels(folder)}
+    show.stepped(plan.run_jobs(plan.jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
+
+
+@app.command()
 @options(stage_settings.QuantizeSettings)
 def quantize(
     values: Mapping[str, Any],

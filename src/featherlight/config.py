@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from featherlight.errors import UserError, nearest
 
@@ -27,6 +27,16 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         """The settings that can change the result, as JSON values; part of a result's address."""
         free = {name for name, field in type(self).model_fields.items() if field.json_schema_extra == RESULT}
         return self.model_dump(mode="json", exclude=free)
+
+
+def setting(default: Any, description: str, **bounds: Any) -> Any:
+    """A setting that decides the result."""
+    return Field(default, description=description, **bounds)
+
+
+def free(default: Any, description: str, **bounds: Any) -> Any:
+    """A setting that cannot change the result; it stays out of the address."""
+    return Field(default, description=description, json_schema_extra=dict(RESULT), **bounds)
 
 
 def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:

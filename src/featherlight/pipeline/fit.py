@@ -4,7 +4,7 @@ Model, tokenizer, objective and rows in; a saved folder and the common part of a
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from featherlight.pipeline.settings import DistillSettings, TrainSettings
 from featherlight.progress import say
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
-from featherlight.training.loop import Objective, Optimisation, Place, TrainingSet, train
+from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
@@ -61,7 +61,7 @@ def select_rows(data: TaskData) -> Examples:
 
 
 class Fit:
-    """One model on its way from rows to a saved folder."""
+    """One model on its way from rows to a saved folder. shaper: makes what prunes it meanwhile, anew for a refit."""
 
     def __init__(
         self,
@@ -72,9 +72,10 @@ class Fit:
         *,
         out: Path,
         phases: Phases,
+        shaper: Callable[[], Shaper | None] = lambda: None,
     ):
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
-        self.out, self.phases = out, phases
+        self.out, self.phases, self.shaper = out, phases, shaper
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
@@ -89,7 +90,13 @@ class Fit:
     def run(
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, Any]:
-        """Train, save and score. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
+        """Train, save and score; see `train`."""
+        return {**self.train(objective, rows, targets), **self.report()}
+
+    def train(
+        self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, Any]:
+        """Train and save. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
         settings, data = self.settings, self.data
         with self.phases("tokenize"):
             train_tokens, select_tokens = self.tokens(rows), self.tokens(select_rows(data))
@@ -110,13 +117,14 @@ class Fit:
 
         how = optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
-        progress = train(self.model, objective, training, evaluate, how=how, where=self.place("fit"))
+        where, shaper = self.place("fit"), self.shaper()
+        progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         self.save()
-        return {**record, **self.report()}
+        return record
 
     def refit(self, objective: Objective, rows: Examples, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
         """Once more from the same start, on train and select together, for the number of epochs that won."""
@@ -124,9 +132,8 @@ class Fit:
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
         how = replace(optimisation(self.settings), epochs=epochs, patience=0)
-        progress = train(
-            self.model, objective, TrainingSet(self.tokens(both), merged), None, how=how, where=self.place("refit")
-        )
+        training, where, shaper = TrainingSet(self.tokens(both), merged), self.place("refit"), self.shaper()
+        progress = train(self.model, objective, training, None, how=how, where=where, shaper=shaper)
         self.phases.seconds["refit"] = progress.seconds
         return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
 from featherlight.files import hash_file
@@ -22,9 +23,10 @@ from featherlight.measurement.evaluate import LightPredictor, Predictor, TextMod
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
 from featherlight.pipeline.fit import select_rows, train_rows
-from featherlight.pipeline.settings import RunSettings, TaskSettings, TrainSettings
+from featherlight.pipeline.settings import DistillSettings, RunSettings, TaskSettings, TrainSettings
 from featherlight.pipeline.store import RECORD
-from featherlight.training.finetune import balanced_weights
+from featherlight.training.finetune import LabelObjective, balanced_weights
+from featherlight.training.loop import Objective
 
 LOGITS = "logits.safetensors"
 UNLABELLED = "unlabelled"
@@ -99,6 +101,23 @@ def class_weights(data: TaskData, settings: TrainSettings) -> torch.Tensor | Non
         raise UserError("--class-weights balanced: this task is a regression and has no classes. Leave it out.")
     labels = labelled(train_rows(data, settings.examples, settings.seed).labels)
     return torch.from_numpy(balanced_weights(labels, len(data.task.labels)))
+
+
+def loss_of(settings: DistillSettings) -> str:
+    """The loss that `auto` means: the one that did best on select for the student (docs/design.md)."""
+    if settings.loss != "auto":
+        return settings.loss
+    return "kl" if settings.student == "bag" and not task_data(settings).task.is_regression else "mse"
+
+
+def imitation(settings: DistillSettings, data: TaskData) -> Objective:
+    """What a student minimises: the labels' loss and, unless alpha is 1, its distance from the teacher."""
+    weights = class_weights(data, settings)
+    if settings.alpha == 1:
+        return LabelObjective(weights)
+    return TaskDistillation(
+        alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature, class_weights=weights
+    )
 
 
 def add_teacher(targets: dict[str, dict[str, np.ndarray]], labels: Path) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 
 from featherlight.config import Settings, build, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
-from featherlight.pipeline.settings import DistillSettings
+from featherlight.pipeline.prune import PRUNE, Origin
+from featherlight.pipeline.settings import DistillSettings, PruneSettings
 from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
 
 ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",),
-                                           "quantize": ("model",), "pack": ("model",)}  # fmt: skip
+                                           "prune": ("model",), "quantize": ("model",), "pack": ("model",)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,21 @@ def jobs_of(
                 if labels.folder not in {job.folder for job in jobs}:
                     jobs.append(labels)
                 wanted["labels"] = labels.folder
+        if isinstance(settings, PruneSettings) and not settings.epochs and settings.score != "taylor":
+            wanted.pop("labels", None)  # nothing is learned
         jobs.append(Job(name or stage.name, stage, settings, wanted, store))
     return jobs
+
+
+def own_labels(model: Path, earlier: Sequence[Job] = ()) -> Inputs:
+    """{"labels": the stored teacher's logits that a model was trained on}, for its recovery; {} if there are none."""
+    for job in earlier:
+        if job.folder == model:
+            known = {role: job.inputs[role] for role in ("labels",) if role in job.inputs}
+            return known or (own_labels(job.inputs["model"], earlier) if "model" in job.inputs else {})
+    labels = Origin.of(model).labels
+    folder = model.resolve().parent / (labels or "")
+    return {"labels": folder} if labels and folder.is_dir() else {}
 
 
 def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[Job]:
@@ -150,6 +164,8 @@ def plan_stage(
     jobs = []
     for folders in itertools.product(*choices):
         inputs = dict(zip(roles, folders, strict=True))
+        if stage is PRUNE:
+            inputs |= own_labels(inputs["model"], [job for jobs in done.values() for job in jobs])
         jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name)
     return jobs
 

@@ -6,22 +6,13 @@ The command line, recipes, addresses and records all read these classes. Imports
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from featherlight.config import RESULT, Settings
+from featherlight.config import Settings, free, setting
+from featherlight.pipeline.sparsity import SparsitySettings, check_sparsity
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
-
-
-def setting(default: Any, description: str, **bounds: Any) -> Any:
-    """A setting that decides the result."""
-    return Field(default, description=description, **bounds)
-
-
-def free(default: Any, description: str, **bounds: Any) -> Any:
-    """A setting that cannot change the result; it stays out of the address."""
-    return Field(default, description=description, json_schema_extra=dict(RESULT), **bounds)
 
 
 class TaskSettings(Settings):
@@ -137,7 +128,7 @@ PUBLISHED: dict[str, dict[str, Any]] = {
 PUBLISHED_LARGE = {("qqp", "bilstm"), ("mnli", "bilstm"), ("qqp", "rnn"), ("mnli", "rnn")}  # batches of 256
 
 
-class DistillSettings(TrainSettings):
+class DistillSettings(SparsitySettings, TrainSettings):
     """Settings of one distillation of a teacher into a student on one task."""
 
     student: Literal["bilstm", "rnn", "bag"] = setting("bilstm", "Architecture of the student.")
@@ -163,6 +154,10 @@ class DistillSettings(TrainSettings):
         "auto", "Distance between the logits of student and teacher; auto: kl for a bag that classifies, else mse."
     )
     temperature: float = setting(2.0, "Softening of the distributions for kl, ce, soft_mse; 1: none. A bag: 3.", gt=0)
+
+    prune: Literal["magnitude", "topv", "movement", "random", "nm"] | None = setting(
+        None, "Prune while distilling, as `featherlight prune` does."
+    )
 
     epochs: int = setting(8, "Passes over train.", ge=1)
     batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
@@ -212,6 +207,48 @@ class DistillSettings(TrainSettings):
         """A text without a label teaches nothing to a student that listens to labels only."""
         if self.unlabelled is not None and self.alpha == 1:
             raise ValueError("unlabelled: with alpha 1 the teacher has no part in the loss; use a smaller alpha")
+        return self
+
+    @model_validator(mode="after")
+    def pruning_fits(self) -> Self:
+        """What says how to prune needs a method, and must fit it."""
+        if self.prune is not None:
+            check_sparsity(self, self.prune)
+        elif unused := [name for name in SparsitySettings.model_fields if self.given(name)]:
+            raise ValueError(f"{unused[0]}: has no effect without prune; add --prune topv, for example")
+        return self
+
+
+class PruneSettings(SparsitySettings, RowSettings, RunSettings):
+    """Settings of one pruning of a trained model, with or without recovery epochs."""
+
+    method: Literal[
+        "magnitude", "topv", "movement", "random", "nm",
+        "heads", "neurons", "layers", "units", "columns", "vocabulary",
+    ] = setting(..., "Zeroes among the weights (the first five); or what is removed for real.")  # fmt: skip
+    score: Literal["magnitude", "taylor"] = setting(
+        "magnitude", "What heads, neurons ... are chosen by: their weights, or what the loss would lose."
+    )
+    epochs: int = setting(0, "Recovery: passes over train, as in the model's own training.", ge=0)
+    learning_rate: float | None = setting(None, "Peak learning rate of the recovery; the training's own.", gt=0)
+    batch_size: int | None = setting(None, "Examples per step of the recovery; the training's own.", ge=1)
+    seed: int = setting(1, "Seed of random scores, order, dropout and the cut of --examples.", ge=0, lt=2**31)
+    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+
+    @property
+    def reads_train(self) -> bool:
+        """Whether the rows of train are looked at."""
+        return self.epochs > 0 or self.score == "taylor" or self.method == "vocabulary"
+
+    @model_validator(mode="after")
+    def method_fits(self) -> Self:
+        """What has no effect with a method, or without recovery, is a mistake."""
+        check_sparsity(self, self.method)
+        if self.method == "movement" and not self.epochs:
+            raise ValueError("epochs: movement learns in training which weights go; give it at least --epochs 1")
+        for name in ("ramp", "learning_rate", "batch_size"):
+            if not self.epochs and self.given(name):
+                raise ValueError(f"{name}: has no effect without recovery epochs; add --epochs 1")
         return self
 
 
@@ -275,6 +312,7 @@ class RecipeSettings(Settings):
             **FinetuneSettings.model_fields,
             **LabelSettings.model_fields,
             **DistillSettings.model_fields,
+            **PruneSettings.model_fields,
             **EvaluateSettings.model_fields,
         }
     )

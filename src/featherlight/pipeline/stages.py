@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from featherlight.data.own import load_whole
 from featherlight.data.task import SELECT, TaskData
 from featherlight.data.unlabelled import load_unlabelled
-from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
+from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
 from featherlight.models.embeddings import check_width
@@ -33,8 +33,10 @@ from featherlight.pipeline.inputs import (
     class_weights,
     data_source,
     files_named,
+    imitation,
     is_student,
     label_targets,
+    loss_of,
     name_of,
     numpy_tensor,
     predictor_of,
@@ -42,6 +44,7 @@ from featherlight.pipeline.inputs import (
     task_data,
 )
 from featherlight.pipeline.pack import PACK
+from featherlight.pipeline.prune import PRUNE, Pruning
 from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
@@ -52,10 +55,10 @@ from featherlight.pipeline.settings import (
     RowSettings,
     TrainSettings,
 )
+from featherlight.pipeline.sparsity import SparsitySettings
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.pipeline.students import new_student
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
 from featherlight.training.seeds import seed_torch
 
 WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
@@ -75,19 +78,13 @@ def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
 
 
 def distill_identity(settings: DistillSettings, inputs: Inputs) -> dict[str, Any]:
-    """Like `resolved`, without settings of a loss that has no part in it."""
+    """Like `resolved`, without settings of a loss, or of a pruning, that has no part in it."""
     loss = loss_of(settings)
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
+    unused |= set() if settings.prune else {"prune", *SparsitySettings.model_fields}
     return {
         name: value for name, value in {**resolved(settings, encoder=False), "loss": loss}.items() if name not in unused
     }
-
-
-def loss_of(settings: DistillSettings) -> str:
-    """The loss that `auto` means: the one that did best on select for the student (docs/design.md)."""
-    if settings.loss != "auto":
-        return settings.loss
-    return "kl" if settings.student == "bag" and not task_data(settings).task.is_regression else "mse"
 
 
 def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -141,16 +138,15 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
         data = task_data(settings)
         rows = fitted_rows(data, settings)
         model, tokenizer, start = new_student(settings, data, inputs["teacher"], [*rows.first, *(rows.second or ())])
-        targets, weights = label_targets(data, rows), class_weights(data, settings)
-        objective: Objective = LabelObjective(weights)
+        targets = label_targets(data, rows)
         if settings.alpha < 1:
             add_teacher(targets, inputs["labels"])
-            objective = TaskDistillation(
-                alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature, class_weights=weights
-            )
-    record = Fit(model, tokenizer, data, settings, out=out, phases=phases).run(objective, rows, targets)
+    pruning = Pruning(model, settings)
+    fit = Fit(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
+    record = fit.run(imitation(settings, data), rows, targets)
     more = {} if settings.unlabelled is None else {"unlabelled": about_unlabelled(data, rows)}
-    return {"name": f"{settings.student} {settings.dim}d {settings.embedding}", **start, **more, **record}
+    name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"
+    return {"name": name, **start, **more, **record, **pruning.found()}
 
 
 def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -253,7 +249,7 @@ EVALUATE = Stage(
     run_evaluate,
     check_evaluation,
 )
-STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, QUANTIZE, PACK, EVALUATE)}
+STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EVALUATE)}
 
 
 def label_settings(settings: DistillSettings) -> LabelSettings:

@@ -72,7 +72,7 @@ def write_checkpoint(
 ) -> None:
     """Write the whole state, then delete best weights that it does not name.
 
-    optimizer: None where no step follows. more: further tensors of the optimiser.
+    optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
     tensors = {f"model.{name}": tensor for name, tensor in own_tensors(model.state_dict()).items()}
     for index, state in optimizer.state_dict()["state"].items() if optimizer else ():

@@ -51,6 +51,31 @@ class Objective(Protocol):
         ...
 
 
+class Shaper(Protocol):
+    """What shapes the weights beside the optimiser: pruning. None in most trainings.
+
+    settled: whether the weights have reached their shape; those of an epoch before that are never the best ones.
+    """
+
+    settled: bool
+
+    def start(self, device: torch.device) -> None:
+        """Move to where the weights are; a checkpoint, if there is one, is read afterwards."""
+        ...
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs; the tensors themselves."""
+        ...
+
+    def needs_whole(self, weight: Tensor) -> bool:
+        """Whether a table must have its whole gradient, and so cannot be trained lazily."""
+        ...
+
+    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+        """Called in each step, 0 .. total - 1, between gradients and update; may change both, and the weights."""
+        ...
+
+
 @dataclass(frozen=True)
 class TrainingSet:
     """Tokenised texts and, row by row, what they should lead to."""
@@ -136,13 +161,14 @@ def train(
     *,
     how: Optimisation,
     where: Place,
+    shaper: Shaper | None = None,
 ) -> Progress:
     """Train the model in place; it ends with its best weights (last ones where evaluate is None).
 
     evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
     Raises UserError if the loss stops being a number.
     """
-    run = Run(model, objective, data, how, where)
+    run = Run(model, objective, data, how, where, shaper)
     try:
         walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
@@ -171,20 +197,32 @@ def walk(run: "Run", evaluate: Evaluate | None) -> None:
 class Run:
     """One training in flight: what `train` moves forward step by step."""
 
-    def __init__(self, model: nn.Module, objective: Objective, data: TrainingSet, how: Optimisation, where: Place):
-        self.objective, self.data, self.how, self.where = objective, data, how, where
+    def __init__(
+        self,
+        model: nn.Module,
+        objective: Objective,
+        data: TrainingSet,
+        how: Optimisation,
+        where: Place,
+        shaper: Shaper | None = None,
+    ):
+        self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.accelerator = accelerator_for(where)
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
+        if shaper:
+            shaper.start(self.accelerator.device)
         make_optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)
         table = lazy_table(
             model, optimizer=how.optimizer, learning_rate=how.learning_rate, weight_decay=how.weight_decay
         )
+        if table is not None and shaper and shaper.needs_whole(table.weight):
+            table = None
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
         self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
         self.optimizer = make_optimizer(parameter_groups(model, how.weight_decay))
         if on_processor:
             use_cheap_dropout(model)
-        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.lazy_state())
+        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state())
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
             if self.lazy:
@@ -214,6 +252,8 @@ class Run:
             share = loss if len(part) == len(indices) else loss * (len(part) / len(indices))
             share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
             shares.append(share.detach())
+        if self.shaper:
+            self.shaper.shape(step, self.total_steps, self.optimizer, self.lazy)
         self.update(rate)
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
@@ -242,9 +282,9 @@ class Run:
         if self.lazy:
             self.lazy.step(rate, scale)
 
-    def lazy_state(self) -> dict[str, Tensor]:
-        """What the lazily trained table adds to a checkpoint."""
-        return self.lazy.state() if self.lazy else {}
+    def more_state(self) -> dict[str, Tensor]:
+        """What the lazily trained table and the shaper add to a checkpoint."""
+        return {**(self.lazy.state() if self.lazy else {}), **(self.shaper.state() if self.shaper else {})}
 
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
@@ -270,7 +310,8 @@ class Run:
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
             self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
-            if score > self.progress.best_score or not self.progress.best_step:
+            settled = self.shaper is None or self.shaper.settled
+            if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
                 write_best(self.where.folder, self.bare_model, self.progress.best_step)
@@ -283,7 +324,7 @@ class Run:
             self.read_losses()
         self.pause_clock()
         optimizer = None if last else self.optimizer
-        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.lazy_state())
+        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.more_state())
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:
@@ -296,4 +337,5 @@ class Run:
         """Whether all steps are taken, or early stopping is on and too many epochs have passed since the best one."""
         done = self.progress.step // self.steps_per_epoch
         impatient = bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience
+        impatient = impatient and (self.shaper is None or self.progress.best_step > 0)
         return impatient or self.progress.step >= self.total_steps

@@ -1,0 +1,81 @@
+"""A model in, its matrices out, each with the kind of part that it belongs to. Knows no method of compression."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from featherlight.errors import UserError, listed, nearest
+
+EMBEDDING, RECURRENT, LINEAR = KINDS = ("embedding", "recurrent", "linear")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One matrix of a model. name: of the tensor. kind: "embedding", "recurrent" or "linear"."""
+
+    name: str
+    kind: str
+    weight: nn.Parameter
+
+
+def parts_of(model: nn.Module, named: Sequence[str] = ()) -> list[Part]:
+    """The matrices of a model, a shared one once; biases and norms are vectors and stay out.
+
+    named: only these: kinds, or names of modules and tensors ("classifier", "layer.0", "classifier.hidden.weight").
+    Raises UserError for a name that fits nothing.
+    """
+    owners = {id(weight): owner for owner in model.modules() for weight in owner.parameters(recurse=False)}
+    found = [
+        Part(name, kind_of(owners[id(weight)]), weight)
+        for name, weight in model.named_parameters()
+        if weight.dim() > 1 and "bias" not in name.rpartition(".")[2]  # XLNet's biases have two dimensions
+    ]
+    for name in named:
+        if not any(fits(part, name) for part in found):
+            known = dict.fromkeys([*KINDS, *(begin for part in found for begin in beginnings(part.name))])
+            raise UserError(
+                f"--parts {name}: this model has no such part. {nearest(name, known)}"
+                f"Known: {listed([*KINDS, *(part.name for part in found)])}."
+            )
+    return [part for part in found if not named or any(fits(part, name) for name in named)]
+
+
+def kind_of(owner: nn.Module) -> str:
+    """The kind of the parts that a module owns."""
+    if isinstance(owner, nn.Embedding):
+        return EMBEDDING
+    return RECURRENT if isinstance(owner, nn.RNNBase) else LINEAR
+
+
+def fits(part: Part, name: str) -> bool:
+    """Whether a part is of this kind, or has these words of its name one after the other."""
+    return name == part.kind or f".{name}." in f".{part.name}."
+
+
+def beginnings(name: str) -> list[str]:
+    """ "a.b.c" -> "a", "a.b", "a.b.c"."""
+    words = name.split(".")
+    return [".".join(words[: i + 1]) for i in range(len(words))]
+
+
+def zeros(weight: Tensor) -> int:
+    """How many numbers of a tensor are 0."""
+    return weight.numel() - int(torch.count_nonzero(weight))
+
+
+def share_of_zeros(parts: Sequence[Part]) -> float:
+    """The share of zeros over all these matrices together."""
+    total = sum(part.weight.numel() for part in parts)
+    return sum(zeros(part.weight) for part in parts) / total
+
+
+def changed(before: Mapping[str, int], parts: Sequence[Part]) -> dict[str, dict[str, int]]:
+    """name -> {"zeros", "parameters"} of the parts that have other zeros than `before` says."""
+    now = {part.name: zeros(part.weight) for part in parts}
+    return {
+        part.name: {"zeros": now[part.name], "parameters": part.weight.numel()}
+        for part in parts
+        if now[part.name] != before[part.name]
+    }

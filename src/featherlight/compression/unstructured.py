@@ -1,0 +1,240 @@
+"""Single weights set to zero: which ones, and that they stay zero while the others are trained.
+
+Matrices and a `Sparsity` in, masks out; in training `Masks` goes along with the loop. Knows no task or folder.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from featherlight.compression.parts import EMBEDDING, KINDS, Part, zeros
+from featherlight.errors import UserError
+from featherlight.training.lazy_rows import LazyRows
+from featherlight.training.seeds import derive
+
+RENEWALS = 100  # of the masks while the sparsity rises
+MAGNITUDE, TOPV, RANDOM, MOVEMENT, PATTERN = METHODS = ("magnitude", "topv", "random", "movement", "nm")
+
+
+@dataclass(frozen=True)
+class Sparsity:
+    """How many weights go, and which.
+
+    share: of the weights. by_kind: kind of part -> its own share. scope: "local" weighs the weights of each matrix
+    against each other, "global" those of all together (by size: each in units of its matrix's spread). threshold:
+    magnitude by this very number, whatever share it takes. pattern: (n, m) keeps the n largest of m neighbours.
+    soft: movement by a threshold for the scores. ramp: share of the steps of a training in which the sparsity rises.
+    seed: of random scores.
+    """
+
+    method: str
+    share: float
+    by_kind: dict[str, float] = field(default_factory=dict)
+    scope: str = "local"
+    threshold: float | None = None
+    pattern: tuple[int, int] = (2, 4)
+    soft: bool = False
+    ramp: float = 0.5
+    seed: int = 1
+
+    def of(self, kind: str) -> float:
+        """The share of a kind of part. Neighbours in a table are never multiplied together: no pattern there."""
+        if self.threshold is not None:
+            return 1.0
+        return self.by_kind.get(kind, 0.0 if self.method == PATTERN and kind == EMBEDDING else self.share)
+
+
+def prunable(parts: Sequence[Part], how: Sparsity) -> list[Part]:
+    """Those of the parts that are to lose weights; UserError if a kind is named that is not among them, or none is."""
+    present = {part.kind for part in parts}
+    for kind in how.by_kind:
+        if kind not in present:
+            there = ", ".join(kind for kind in KINDS if kind in present)
+            raise UserError(f"--sparsity-{kind}: there is no {kind} part among those to prune, only: {there}.")
+    found = [part for part in parts if how.of(part.kind) > 0]
+    if not found:
+        raise UserError("nothing would be pruned: the sparsity is 0 for every part. Give one above 0.")
+    return found
+
+
+def asked(parts: Sequence[Part], how: Sparsity) -> float | None:
+    """The share of zeros that is asked for over these parts together; None where a threshold decides."""
+    if how.threshold is not None:
+        return None
+    total = sum(part.weight.numel() for part in parts)
+    return sum(how.of(part.kind) * part.weight.numel() for part in parts) / total
+
+
+def cubic(done: float) -> float:
+    """How much of the sparsity there is after this share of its rise (Zhu and Gupta 2017, arXiv:1710.01878)."""
+    return float(1 - (1 - min(done, 1.0)) ** 3)
+
+
+def scores_of(parts: Sequence[Part], how: Sparsity) -> list[Tensor]:
+    """What decides: the lowest go first. Random scores are the same at each call, and lowest for weights that are 0."""
+    if how.method != RANDOM:
+        sizes = [part.weight.detach().abs() for part in parts]
+        return [size / spread(size) for size in sizes] if how.scope == "global" else sizes
+    drawn = []
+    for part in parts:
+        generator = torch.Generator().manual_seed(derive(how.seed, "prune", part.name))
+        scores = torch.rand(part.weight.shape, generator=generator).to(part.weight.device)
+        drawn.append(scores.where(part.weight.detach() != 0, -1.0))
+    return drawn
+
+
+def spread(size: Tensor) -> Tensor:
+    """The root mean square of the weights of a matrix that are not 0.
+
+    Matrices live on different scales: embeddings have unit variance, recurrent weights a tenth of that. Compared as
+    they are, whole layers would go; in units of their spread none is at a disadvantage (Han et al. 2015,
+    arXiv:1506.02626, choose thresholds so).
+    """
+    return (size.square().sum() / (size > 0).sum().clamp(min=1)).sqrt()
+
+
+def masks_of(parts: Sequence[Part], scores: Sequence[Tensor], how: Sparsity, *, done: float = 1.0) -> list[Tensor]:
+    """A mask for each part: 1 where the weight stays. done: how much of the asked sparsity, from 0 to 1.
+
+    Raises UserError if nothing is left of a matrix.
+    """
+    if how.method == PATTERN:
+        masks = [pattern_mask(score, how.pattern) for score in scores]
+    elif how.threshold is not None:
+        masks = [(score > how.threshold * done).to(score.dtype) for score in scores]
+    elif how.scope == "global":
+        masks = CUTS[how.method](scores, how.share * done)
+    else:
+        masks = [
+            CUTS[how.method]([score], how.of(part.kind) * done)[0] for part, score in zip(parts, scores, strict=True)
+        ]
+    for part, mask in zip(parts, masks, strict=True):
+        if not mask.any():
+            raise UserError(
+                f"this leaves nothing of {part.name}. Ask for less, spare it with --parts, or use --scope local, which "
+                "takes an equal share of every matrix."
+            )
+    return masks
+
+
+def under_threshold(scores: Sequence[Tensor], share: float) -> list[Tensor]:
+    """One threshold for all these scores, found so that the share lies on or under it; equal scores go together."""
+    together = torch.cat([score.flatten() for score in scores])
+    count = round(share * len(together))
+    if not count:
+        return [torch.ones_like(score) for score in scores]
+    threshold = together.kthvalue(count).values
+    return [(score > threshold).to(score.dtype) for score in scores]
+
+
+def all_but_largest(scores: Sequence[Tensor], share: float) -> list[Tensor]:
+    """All but the largest go, to the very count; of equal scores the first go (Sanh et al. 2020: top-v)."""
+    together = torch.cat([score.flatten() for score in scores])
+    count = round(share * len(together))
+    if not count:
+        return [torch.ones_like(score) for score in scores]
+    threshold = together.kthvalue(count).values
+    kept = together > threshold
+    equal = (together == threshold).nonzero().flatten()
+    kept[equal[count - int((together < threshold).sum()) :]] = True
+    flat = torch.split(kept.to(together.dtype), [score.numel() for score in scores])
+    return [mask.view_as(score) for mask, score in zip(flat, scores, strict=True)]
+
+
+CUTS: dict[str, Callable[[Sequence[Tensor], float], list[Tensor]]] = {
+    MAGNITUDE: under_threshold,
+    TOPV: all_but_largest,
+    RANDOM: all_but_largest,
+    MOVEMENT: all_but_largest,
+}
+
+
+def pattern_mask(scores: Tensor, pattern: tuple[int, int]) -> Tensor:
+    """Of every m neighbours in a row the n largest stay (Mishra et al. 2021, arXiv:2104.08378), and a rest below m."""
+    keep, of = pattern
+    rows = scores.flatten(1)
+    whole = rows.shape[1] // of * of
+    groups = rows[:, :whole].reshape(len(rows), -1, of)
+    mask = torch.ones_like(rows)
+    mask[:, :whole] = torch.zeros_like(groups).scatter_(-1, groups.topk(keep, dim=-1).indices, 1.0).flatten(1)
+    return mask.view_as(scores)
+
+
+@torch.no_grad()
+def prune(parts: Sequence[Part], how: Sparsity) -> None:
+    """Set weights to zero at once."""
+    for part, mask in zip(parts, masks_of(parts, scores_of(parts, how), how), strict=True):
+        part.weight.mul_(mask)
+
+
+class Masks:
+    """Pruning while the weights are trained: a `training.loop.Shaper`.
+
+    A pruned weight is 0, and neither its gradient nor its momentum is anything else, so that no optimiser moves it.
+    The sparsity rises over the first steps; then the masks hold. how: None holds the zeros that are there.
+    """
+
+    def __init__(self, parts: Sequence[Part], how: Sparsity | None):
+        self.parts, self.how = parts, how
+        self.masks = [torch.ones_like(part.weight) if how else (part.weight != 0).float() for part in parts]
+        self.settled = how is None
+
+    def start(self, device: torch.device) -> None:
+        """Move to where the weights are."""
+        self.masks = [mask.to(device) for mask in self.masks]
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint needs; the tensors themselves."""
+        return {f"mask.{part.name}": mask for part, mask in zip(self.parts, self.masks, strict=True)}
+
+    def needs_whole(self, weight: Tensor) -> bool:
+        """Whether the gradient of a table is needed for rows that no text reads too."""
+        return False
+
+    @torch.no_grad()
+    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+        """Between the gradients of a step (0 .. total - 1) and the update: renew the masks if it is time, and hold."""
+        rise = int(self.how.ramp * total) if self.how and self.how.method != PATTERN else 0
+        if self.how and step <= rise and (step == rise or step % max(rise // RENEWALS, 1) == 0):
+            if lazy:
+                lazy.settle()
+            self.renew(step / rise if rise else 1.0)
+            self.apply(optimizer, lazy)
+        self.settled = step >= rise
+        self.hold(lazy)
+
+    def renew(self, done: float) -> None:
+        """New masks. done: the share of the rise that is over."""
+        assert self.how
+        new = masks_of(self.parts, scores_of(self.parts, self.how), self.how, done=cubic(done))
+        for part, mask, found in zip(self.parts, self.masks, new, strict=True):
+            mask.copy_(found.mul_(part.weight != 0))  # what is zero stays zero
+
+    def apply(self, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+        """Take weight and momentum from what the masks prune."""
+        for part, mask in zip(self.parts, self.masks, strict=True):
+            part.weight.mul_(mask)
+            if lazy and part.weight is lazy.table.weight:
+                lazy.mean.mul_(mask)
+                lazy.rows.mul_(mask[lazy.read])
+            elif "exp_avg" in (moments := optimizer.state.get(part.weight, {})):  # AdaDelta has none
+                moments["exp_avg"].mul_(mask)
+
+    def hold(self, lazy: LazyRows | None) -> None:
+        """Take the gradient from what the masks prune."""
+        gradients, masks = [], []
+        for part, mask in zip(self.parts, self.masks, strict=True):
+            gradient = part.weight.grad
+            if lazy and part.weight is lazy.table.weight:
+                gradient, mask = lazy.rows.grad, mask[lazy.read]
+            if gradient is not None:
+                gradients.append(gradient)
+                masks.append(mask)
+        torch._foreach_mul_(gradients, masks)
+
+
+def counted(parts: Sequence[Part]) -> dict[str, int]:
+    """name -> zeros, to be compared with what a step leaves."""
+    return {part.name: zeros(part.weight) for part in parts}

@@ -1,0 +1,217 @@
+"""The stage that prunes a trained model, at once or while it is trained on; and pruning inside a distillation."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.torch import load_file
+
+from featherlight.compression import unstructured
+from featherlight.compression.movement import Movement
+from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros
+from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
+from featherlight.config import build
+from featherlight.data.splits import cut_stratified
+from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.errors import UserError
+from featherlight.models.load import load_checkpoint, read_json_object
+from featherlight.pipeline.compare import compared
+from featherlight.pipeline.fit import Fit, describe_task, train_rows
+from featherlight.pipeline.inputs import (
+    LOGITS,
+    checked_predictor,
+    class_weights,
+    data_source,
+    imitation,
+    is_student,
+    label_targets,
+    name_of,
+    resolved,
+    task_data,
+)
+from featherlight.pipeline.record import Phases
+from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, PruneSettings, TrainSettings
+from featherlight.pipeline.sparsity import UNSTRUCTURED
+from featherlight.pipeline.store import RECORD, Inputs, Stage
+from featherlight.progress import say
+from featherlight.runtime.packed import LIGHT
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Objective
+
+Targets = dict[str, dict[str, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The training that a model comes from, across prunings. settings: as its record has them; {} if unknown.
+
+    labels: the store's name of the teacher's logits that it read; None if there were none.
+    """
+
+    settings: Mapping[str, Any]
+    labels: str | None
+
+    @classmethod
+    def of(cls, folder: Path) -> "Origin":
+        """What a model's record says of it."""
+        record = read_json_object(folder / RECORD) if (folder / RECORD).exists() else {}
+        if "origin" in record:
+            return cls(**record["origin"])
+        return cls(record.get("settings", {}), record.get("inputs", {}).get("labels"))
+
+    def recovery(self, settings: PruneSettings, *, student: bool, max_length: int) -> TrainSettings:
+        """The model's own training as far as nothing else is asked for; the usual one where it is not known."""
+        usual = (DistillSettings if student else FinetuneSettings).model_fields
+        own = {name: self.settings.get(name, usual[name].default) for name in TrainSettings.model_fields}
+        given = {
+            name: value for name, value in settings if name in own and name != "batch_tokens" and value is not None
+        }
+        fixed = {"epochs": max(settings.epochs, 1), "max_length": max_length, "patience": 0, "refit": False}
+        return TrainSettings(**{**own, **given, **fixed})
+
+    def rows(self, settings: PruneSettings, data: TaskData) -> tuple[Examples, np.ndarray]:
+        """The train rows of the own training, cut further if asked for, and their places among all of those."""
+        rows = train_rows(data, self.settings.get("examples"), self.settings.get("seed", 1))
+        places = np.arange(len(rows))
+        if settings.examples is not None:
+            places = cut_stratified(replace(rows, rows=places), settings.examples, settings.seed).rows
+        return rows.take(places), places
+
+
+def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """A smaller or sparser model's folder, and what the step did to it."""
+    phases = Phases()
+    folder, origin = inputs["model"], Origin.of(inputs["model"])
+    with phases("load"):
+        data = task_data(settings)
+        checked_predictor(folder, data, settings)
+        model, tokenizer = load_checkpoint(folder)
+    training = origin.recovery(settings, student=is_student(folder), max_length=tokenizer.model_max_length)
+    pruning = Pruning(model, settings)
+    fit = Fit(model, tokenizer, data, training, out=out, phases=phases, shaper=pruning.shaper)
+    if settings.epochs:
+        rows, targets, objective, source = recovery_targets(settings, training, data, inputs, origin)
+        record = {"recovery": {"epochs": settings.epochs, "from": source}, **fit.train(objective, rows, targets)}
+    else:
+        with phases("prune"):
+            pruning.at_once()
+        fit.save()
+        record = fit.conditions()
+    found = pruning.found()
+    if not found["parts_changed"]:
+        raise UserError(
+            f"{folder}: nothing changed: {found['zeros']:.1%} of these weights are zero, as before. Ask for more."
+        )
+    return {
+        "name": f"{name_of(folder)}{pruning.title}",
+        "task": describe_task(data, settings),
+        "seconds": phases.seconds,
+        "origin": {"settings": dict(origin.settings), "labels": origin.labels},
+        **record,
+        **found,
+        **compared(folder, out, data, settings, phases),
+    }
+
+
+class Pruning:
+    """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing."""
+
+    def __init__(self, model: Any, settings: PruneSettings | DistillSettings):
+        self.how = sparsity_of(settings)
+        self.parts: list[Part] = []
+        if self.how is not None:
+            names = tuple(name.strip() for name in settings.parts.split(",")) if settings.parts else ()
+            self.parts = prunable(parts_of(model, names), self.how)
+        self.before = counted(self.parts)
+
+    def shaper(self) -> Masks | None:
+        """What goes along with a training."""
+        if self.how is None:
+            return None
+        return (
+            Movement(self.parts, self.how) if self.how.method == unstructured.MOVEMENT else Masks(self.parts, self.how)
+        )
+
+    def at_once(self) -> None:
+        """Prune without training."""
+        assert self.how is not None
+        unstructured.prune(self.parts, self.how)
+
+    @property
+    def title(self) -> str:
+        """What a table adds to the model's name."""
+        if self.how is None:
+            return ""
+        share = asked(self.parts, self.how)
+        return f", {self.how.method} " + (f"{share:.0%}" if share is not None else f"under {self.how.threshold:g}")
+
+    def found(self) -> dict[str, Any]:
+        """The record's part: zeros reached and asked for over the matrices that may be pruned, and which changed."""
+        if self.how is None:
+            return {}
+        return {
+            "zeros": share_of_zeros(self.parts),
+            "zeros_asked": asked(self.parts, self.how),
+            "parts_changed": changed(self.before, self.parts),
+        }
+
+
+def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
+    """The settings of unstructured pruning; None where there is none."""
+    method = settings.method if isinstance(settings, PruneSettings) else settings.prune
+    if method not in UNSTRUCTURED:
+        return None
+    keep, of = (int(number) for number in settings.pattern.split(":"))
+    share = 1 - keep / of if method == unstructured.PATTERN else settings.sparsity or 0.0
+    soft = settings.mask == "soft"
+    scope = "global" if soft else settings.scope
+    kinds = settings.wanted_kinds()
+    return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, settings.seed)
+
+
+def recovery_targets(
+    settings: PruneSettings, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
+) -> tuple[Examples, Targets, Objective, str]:
+    """Rows, what they should lead to, the objective, and where it comes from in a word.
+
+    That is the model's own distillation if the teacher's logits are still there, else the labels alone.
+    """
+    rows, places = origin.rows(settings, data)
+    targets = label_targets(data, rows)
+    if "labels" not in inputs or read_json_object(inputs["labels"] / RECORD)["sources"]["task"] != data.fingerprint:
+        why = (
+            "there was no teacher"
+            if origin.labels is None
+            else f"{origin.labels} is not in its store, or of other rows"
+        )
+        say(f"recovery on labels alone: {why}")
+        return rows, targets, LabelObjective(class_weights(data, training)), "labels"
+    name = inputs["labels"].name
+    say(f"recovery on labels and the teacher's logits, {name}")
+    own = build(DistillSettings, {**origin.settings, "unlabelled": None}, where=f"{inputs['model']}: {RECORD}")
+    logits = load_file(inputs["labels"] / LOGITS)
+    for split, kept in (("train", places), (SELECT, slice(None))):
+        targets[split]["teacher"] = logits[split].numpy()[kept]
+        assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
+    return rows, targets, imitation(own, data), name
+
+
+def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
+    """What can be known to be wrong before anything is computed."""
+    folder = inputs["model"]
+    if folder.is_file() or (folder / LIGHT).exists():
+        raise UserError(f"{folder}: is quantized or packed. Prune first: prune the model that it was made of.")
+    if settings.reads_train:
+        train_rows(task_data(settings), settings.examples, settings.seed)
+
+
+def prune_identity(settings: PruneSettings, inputs: Inputs) -> dict[str, Any]:
+    """Like `resolved`, without what has no part in the result."""
+    unused = set() if settings.reads_train else {"examples"}
+    found = resolved(settings, encoder=not is_student(inputs["model"]))
+    return {name: value for name, value in found.items() if name not in unused}
+
+
+PRUNE = Stage("prune", 1, PruneSettings, data_source, prune_identity, run_prune, check_prune)
