@@ -192,7 +192,8 @@ def quantize(
     from featherlight.pipeline.quantize import QUANTIZE
 
     values = {**show.trained_task(folder, values), **values}
-    jobs = plan.jobs_of(QUANTIZE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    inputs = {"model": folder, **plan.own_labels(folder)}
+    jobs = plan.jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
     show.stepped(plan.run_jobs(jobs), as_json=as_json)
 
 

@@ -205,6 +205,9 @@ class Masks:
         self.settled = step >= rise
         self.hold(lazy)
 
+    def after_update(self) -> None:
+        """Nothing: what is pruned does not move."""
+
     def renew(self, done: float) -> None:
         """New masks. done: the share of the rise that is over."""
         assert self.how

@@ -13,7 +13,8 @@ from typing import Any
 from featherlight.config import Settings, build, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
 from featherlight.pipeline.prune import PRUNE, Origin
-from featherlight.pipeline.settings import DistillSettings, PruneSettings
+from featherlight.pipeline.quantize import QUANTIZE
+from featherlight.pipeline.settings import DistillSettings, PruneSettings, QuantizeSettings
 from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
@@ -90,7 +91,8 @@ def jobs_of(
                 if labels.folder not in {job.folder for job in jobs}:
                     jobs.append(labels)
                 wanted["labels"] = labels.folder
-        if isinstance(settings, PruneSettings) and not settings.epochs and settings.score != "taylor":
+        at_once = isinstance(settings, PruneSettings) and not settings.epochs and settings.score != "taylor"
+        if at_once or (isinstance(settings, QuantizeSettings) and settings.mode != "aware"):
             wanted.pop("labels", None)  # nothing is learned
         jobs.append(Job(name or stage.name, stage, settings, wanted, store))
     return jobs
@@ -164,7 +166,7 @@ def plan_stage(
     jobs = []
     for folders in itertools.product(*choices):
         inputs = dict(zip(roles, folders, strict=True))
-        if stage is PRUNE:
+        if stage in (PRUNE, QUANTIZE):
             inputs |= own_labels(inputs["model"], [job for jobs in done.values() for job in jobs])
         jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name)
     return jobs

@@ -32,7 +32,13 @@ from featherlight.pipeline.inputs import (
     task_data,
 )
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, PruneSettings, TrainSettings
+from featherlight.pipeline.settings import (
+    DistillSettings,
+    FinetuneSettings,
+    PruneSettings,
+    QuantizeSettings,
+    TrainSettings,
+)
 from featherlight.pipeline.sparsity import UNSTRUCTURED
 from featherlight.pipeline.store import RECORD, Inputs, Stage
 from featherlight.progress import say
@@ -41,6 +47,7 @@ from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Objective
 
 Targets = dict[str, dict[str, np.ndarray]]
+Recovering = PruneSettings | QuantizeSettings  # steps that train a model on
 
 
 @dataclass(frozen=True)
@@ -61,17 +68,17 @@ class Origin:
             return cls(**record["origin"])
         return cls(record.get("settings", {}), record.get("inputs", {}).get("labels"))
 
-    def recovery(self, settings: PruneSettings, *, student: bool, max_length: int) -> TrainSettings:
+    def recovery(self, settings: Recovering, *, student: bool, max_length: int) -> TrainSettings:
         """The model's own training as far as nothing else is asked for; the usual one where it is not known."""
         usual = (DistillSettings if student else FinetuneSettings).model_fields
         own = {name: self.settings.get(name, usual[name].default) for name in TrainSettings.model_fields}
         given = {
             name: value for name, value in settings if name in own and name != "batch_tokens" and value is not None
         }
-        fixed = {"epochs": max(settings.epochs, 1), "max_length": max_length, "patience": 0, "refit": False}
+        fixed = {"epochs": max(settings.epochs or 0, 1), "max_length": max_length, "patience": 0, "refit": False}
         return TrainSettings(**{**own, **given, **fixed})
 
-    def rows(self, settings: PruneSettings, data: TaskData) -> tuple[Examples, np.ndarray]:
+    def rows(self, settings: Recovering, data: TaskData) -> tuple[Examples, np.ndarray]:
         """The train rows of the own training, cut further if asked for, and their places among all of those."""
         rows = train_rows(data, self.settings.get("examples"), self.settings.get("seed", 1))
         places = np.arange(len(rows))
@@ -172,7 +179,7 @@ def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
 
 
 def recovery_targets(
-    settings: PruneSettings, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
+    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
 ) -> tuple[Examples, Targets, Objective, str]:
     """Rows, what they should lead to, the objective, and where it comes from in a word.
 

@@ -9,14 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from featherlight.compression.aware import QuantizationAware
+from featherlight.compression.parts import parts_of
 from featherlight.compression.quantize import Scheme, is_quantized, product, scheme
 from featherlight.data.splits import cut_stratified
+from featherlight.data.task import TaskData
 from featherlight.errors import UserError
 from featherlight.export.light import describe, part_of, write_packed
 from featherlight.files import write_atomically
+from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
-from featherlight.pipeline.fit import describe_task
+from featherlight.pipeline.fit import Fit, describe_task
 from featherlight.pipeline.inputs import data_source, name_of, resolved, task_data
+from featherlight.pipeline.prune import Origin, recovery_targets
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import QuantizeSettings
 from featherlight.pipeline.store import Inputs, Stage
@@ -26,6 +31,8 @@ from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 LADDER = ("8", "5", "4", "3", "2", "ternary")  # what a budget steps down
+AWARE_EPOCHS, AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
+USUAL_RATE = 1e-3  # of a student whose own training is not known
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
 
 Tensors = Mapping[str, Encoded]
@@ -35,40 +42,72 @@ Tries = dict[tuple[str, str], tuple[Encoded, float]]  # (tensor, width) -> what 
 def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """A student's folder whose weights stand in model.light, and what that did to it."""
     phases = Phases()
+    folder = inputs["model"]
     with phases("load"):
         data = task_data(settings)
-        whole = describe(inputs["model"])
-    with phases("quantize"):
-        if settings.budget is None:
-            schemes = {name: chosen(settings, name, encoded) for name, encoded in whole.tensors.items()}
-            widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
-        else:
-            rows = cut_stratified(data.splits["train"], settings.examples, settings.seed)
-            texts = (rows.first, rows.second)
-            widths = within_budget(whole, texts, bytes_of(settings.budget), settings)
-            schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
-        tensors = {
-            name: schemes[name](decoded(encoded)) if is_quantized(name) else encoded
-            for name, encoded in whole.tensors.items()
-        }
+        whole = describe(folder)
+    more: dict[str, Any] = {}
+    if settings.mode == "aware":
+        tensors, more = trained(settings, inputs, data, whole, out, phases)
+        widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
+    else:
+        with phases("quantize"):
+            tensors, widths = at_once(settings, data, whole)
     for name in COPIED:
-        if (inputs["model"] / name).exists():
-            shutil.copy(inputs["model"] / name, out / name)
+        if (folder / name).exists():
+            shutil.copy(folder / name, out / name)
     write_atomically(out / LIGHT, write_packed(whole.about, tensors))
     changed = {
         name: {"width": widths[name], "error": relative_error(whole.tensors[name], tensors[name])} for name in widths
     }
     if not any(part["error"] for part in changed.values()):
-        raise UserError(f"{inputs['model']}: no weight changed: it has these values already. Use fewer bits.")
-    found = compared(inputs["model"], out, data, settings, phases)
+        raise UserError(f"{folder}: no weight changed: it has these values already. Use fewer bits.")
     return {
-        "name": f"{name_of(inputs['model'])}, {title(settings)}",
+        "name": f"{name_of(folder)}, {title(settings)}",
         "task": describe_task(data, settings),
         "seconds": phases.seconds,
+        **more,
         "zeros": share_of_zeros(tensors),
         "parts_changed": changed,
-        **found,
+        **compared(folder, out, data, settings, phases),
     }
+
+
+def at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[dict[str, Encoded], dict[str, str]]:
+    """(tensors, width of each that is quantized), without training."""
+    if settings.budget is None:
+        schemes = {name: chosen(settings, name) for name in whole.tensors}
+        widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
+    else:
+        rows = cut_stratified(data.splits["train"], settings.calibration, settings.seed)
+        widths = within_budget(whole, (rows.first, rows.second), bytes_of(settings.budget), settings)
+        schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
+    tensors = {
+        name: schemes[name](decoded(encoded)) if is_quantized(name) else encoded
+        for name, encoded in whole.tensors.items()
+    }
+    return tensors, widths
+
+
+def trained(
+    settings: QuantizeSettings, inputs: Inputs, data: TaskData, whole: Packed, out: Path, phases: Phases
+) -> tuple[dict[str, Encoded], dict[str, Any]]:
+    """(tensors, what the record says of the training): the student is trained on with weights of this width."""
+    origin = Origin.of(inputs["model"])
+    model, tokenizer = load_checkpoint(inputs["model"])
+    rate = settings.learning_rate or origin.settings.get("learning_rate", USUAL_RATE) * AWARE_RATE
+    how = settings.model_copy(update={"epochs": settings.epochs or AWARE_EPOCHS, "learning_rate": rate})
+    training = origin.recovery(how, student=True, max_length=tokenizer.model_max_length)
+    parts = [part for part in parts_of(model) if is_quantized(part.name)]
+    aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
+    fit = Fit(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
+    rows, targets, objective, source = recovery_targets(how, training, data, inputs, origin)
+    record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": source}}
+    record |= fit.train(objective, rows, targets)
+    (out / "model.safetensors").unlink()  # the weights stand in model.light
+    state = {name: tensor.numpy().astype("<f4") for name, tensor in model.state_dict().items()}
+    floats = {name: Encoded("float32", state[name].shape, {"values": state[name].ravel()}) for name in whole.tensors}
+    return {**floats, **aware.encoded()}, record
 
 
 def title(settings: QuantizeSettings) -> str:
@@ -76,6 +115,7 @@ def title(settings: QuantizeSettings) -> str:
     if settings.budget is not None:
         return f"at most {settings.budget}"
     kind = "" if settings.codebook == "uniform" else f" {settings.codebook}"
+    kind += " aware" if settings.mode == "aware" else ""
     return f"{settings.bits}{kind}" if settings.bits in ("ternary", "fp16") else f"{settings.bits} bits{kind}"
 
 
@@ -87,7 +127,7 @@ def width_of(settings: QuantizeSettings, name: str) -> str:
     return str(own or settings.bits)
 
 
-def chosen(settings: QuantizeSettings, name: str, encoded: Encoded) -> Scheme:
+def chosen(settings: QuantizeSettings, name: str) -> Scheme:
     """What turns a tensor into the width that was asked for."""
     if settings.groups is not None and name == "embedding.weight":
         return partial(product, groups=settings.groups, seed=settings.seed)

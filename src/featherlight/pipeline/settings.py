@@ -262,9 +262,12 @@ class EvaluateSettings(TaskSettings, RunSettings):
 Width = Literal["8", "5", "4", "3", "2", "ternary", "fp16"]
 
 
-class QuantizeSettings(TaskSettings, RunSettings):
+class QuantizeSettings(RowSettings, RunSettings):
     """Settings of one quantization of a student."""
 
+    mode: Literal["weights", "aware"] = setting(
+        "weights", "weights: as they are; aware: trained on with weights of that width."
+    )
     bits: Width = setting("8", "Bits of a weight; ternary: three values; fp16: half precision.")
     bits_embedding: Width | None = setting(None, "The same for the embeddings alone.")
     bits_recurrent: Width | None = setting(None, "The same for the recurrent weights alone.")
@@ -275,8 +278,11 @@ class QuantizeSettings(TaskSettings, RunSettings):
     )
     groups: int | None = setting(None, "Product quantization of the embeddings: a code per row and group.", ge=1)
     budget: str | None = setting(None, "Choose the width of each tensor so that the packed file has this size: 100KB.")
-    examples: int = setting(1000, "With a budget: rows of train on which widths are compared.", ge=10)
-    seed: int = setting(1, "Seed of the cut of --examples and of product codes.", ge=0, lt=2**31)
+    calibration: int = setting(1000, "With a budget: rows of train on which widths are compared.", ge=10)
+    epochs: int | None = setting(None, "aware: passes over train, as in the model's own training; 2.", ge=1)
+    learning_rate: float | None = setting(None, "aware: peak learning rate; a tenth of the training's own.", gt=0)
+    seed: int = setting(1, "Seed of cuts of train, of order, dropout and product codes.", ge=0, lt=2**31)
+    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -295,6 +301,14 @@ class QuantizeSettings(TaskSettings, RunSettings):
             raise ValueError(f"budget chooses the widths; leave out {', '.join(sorted(chosen))}")
         if self.groups is not None and self.bits_embedding is not None:
             raise ValueError("groups and bits_embedding both say how embeddings are stored; keep one")
+        if self.mode == "aware":
+            widths = {self.bits, self.bits_embedding, self.bits_recurrent, self.bits_linear}
+            if self.groups is not None or self.budget is not None or "fp16" in widths:
+                raise ValueError("mode aware trains with levels of 2 to 8 bits; leave groups, budget and fp16 out")
+        else:
+            for name in ("epochs", "learning_rate", "examples"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: has no effect without training; add --mode aware")
         if self.codebook == "kmeans" and self.scales != "auto":
             raise ValueError("scales: a codebook has none; leave it out, or use codebook uniform")
         return self

@@ -52,7 +52,7 @@ class Objective(Protocol):
 
 
 class Shaper(Protocol):
-    """What shapes the weights beside the optimiser: pruning. None in most trainings.
+    """What shapes the weights beside the optimiser: pruning, rounding. None in most trainings.
 
     settled: whether the weights have reached their shape; those of an epoch before that are never the best ones.
     """
@@ -73,6 +73,10 @@ class Shaper(Protocol):
 
     def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Called in each step, 0 .. total - 1, between gradients and update; may change both, and the weights."""
+        ...
+
+    def after_update(self) -> None:
+        """Called in each step after its update; may change the weights that the next step and a score see."""
         ...
 
 
@@ -255,6 +259,8 @@ class Run:
         if self.shaper:
             self.shaper.shape(step, self.total_steps, self.optimizer, self.lazy)
         self.update(rate)
+        if self.shaper:
+            self.shaper.after_update()
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
