@@ -236,6 +236,21 @@ def evaluate(
     show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 
 
+@app.command("inspect")
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="Model folder or .light file.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw the parts here: .svg, .png or .pdf.")] = None,
+    thresholds: Annotated[str, typer.Option(help="Share of weights up to these sizes.")] = "0.001,0.01,0.05,0.1",
+    largest: Annotated[int, typer.Option(help="How many tensors to list, the largest first.", min=0)] = 10,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Published models beside it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Parameters, bytes and zeros of a model by part and by tensor."""
+    from featherlight.pipeline.inspect import inspect_model
+
+    inspect_model(model, figure, thresholds, largest, baselines=baselines, as_json=as_json)
+
+
 @app.command()
 @options(stage_settings.RunSettings)
 def predict(

@@ -11,10 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherlight.analysis.tables import BYTES, NAMES
-from featherlight.errors import missing_extra
+from featherlight.errors import UserError, missing_extra
+from featherlight.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 BLUE, ORANGE, GREEN, INK, GREY = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"
+FORMATS = (".svg", ".png", ".pdf")
 MOST_STEPS = 2000  # drawn of a loss curve: more than a screen has columns
 
 # From a point to its name, in points of 1/72 inch: near places first, right and above first.
@@ -162,6 +165,42 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     with any_script():
         name_points(figure, axes, corners, others, stairs=stairs)
     return figure
+
+
+def anatomy(parts: Mapping[str, Mapping[str, Any]], histogram: Mapping[str, Sequence[float]], *, name: str) -> "Figure":
+    """Bytes of each part, raw and packed, and how the weights are spread. parts: name -> {"bytes", "packed_bytes"}."""
+    figure, (bars, spread) = draw(8.6, 0.5 + 0.45 * max(len(parts), 5), panels=2)
+    names = list(parts)[::-1]
+    packed = [parts[part]["packed_bytes"] for part in names]
+    sizes = {"raw": [parts[part]["bytes"] for part in names]}
+    if any(size is not None for size in packed):
+        sizes["packed"] = [size or 0 for size in packed]
+    height = 0.8 / len(sizes)
+    for row, (kind, colour) in enumerate(zip(sizes, (BLUE, ORANGE), strict=False)):
+        places = [place + (len(sizes) / 2 - row - 0.5) * height for place in range(len(names))]
+        drawn = bars.barh(places, [size / 1000 for size in sizes[kind]], height=0.9 * height, color=colour, label=kind)
+        bars.bar_label(drawn, [f"{size / 1000:,.1f}" for size in sizes[kind]], padding=2, fontsize=7.5, color=INK)
+    bars.set_yticks(range(len(names)), names)
+    bars.margins(x=0.2)
+    bars.grid(axis="y", visible=False)
+    if len(sizes) > 1:
+        bars.legend(frameon=False, fontsize=8, loc="lower right")
+    entitle(bars, name, across="bytes / 1,000", up="")
+    edges, counts = histogram["edges"], histogram["counts"]
+    spread.stairs(counts, edges, fill=True, color=BLUE)
+    spread.set_yscale("log")
+    entitle(spread, "All weights; 0.1 % at each end together", across="weight", up="count")
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write a figure as what its suffix says: .svg, .png or .pdf; UserError for anything else."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"{path}: a figure is one of {', '.join(FORMATS)}. Name the file so.")
+    buffer = io.BytesIO()
+    with any_script():
+        figure.savefig(buffer, format=path.suffix[1:].lower(), metadata={})
+    write_atomically(path, buffer.getvalue())
 
 
 def skyline(points: Sequence[Point]) -> list[Point]:

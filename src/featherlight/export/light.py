@@ -34,15 +34,6 @@ WEIGHTS = "model.safetensors"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
 
 
-# What a part of a student is called, by the beginning of its tensors' names.
-PARTS: Mapping[str, str] = {"embedding": "embedding.", "recurrent": "body.network.", "linear": "classifier."}
-
-
-def part_of(name: str) -> str:
-    """The kind of part that a tensor belongs to."""
-    return next(part for part, beginning in PARTS.items() if name.startswith(beginning))
-
-
 def packed_file(model: Path) -> Path | None:
     """The .light file that a path means: itself, or the one in a folder that `pack` made."""
     if model.is_file():
@@ -67,6 +58,12 @@ def describe(folder: Path) -> Packed:
         return Packed(packed.about, packed.tensors)
     tensors = {name: Encoded("float32", array.shape, {"values": array.ravel()}) for name, array in arrays(folder)}
     return Packed(about(folder, config), tensors)
+
+
+def is_packable(folder: Path) -> bool:
+    """Whether a folder holds a student."""
+    config = folder / "config.json"
+    return config.exists() and read_json(config).get("model_type") in BODIES
 
 
 def config_of(folder: Path) -> Json:

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.export.light import pack_folder, part_of
+from featherlight.export.light import pack_folder
 from featherlight.files import write_atomically
+from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.measurement.evaluate import LightPredictor
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
@@ -54,7 +55,7 @@ def parts(packed: Packed, size: int) -> dict[str, int]:
     found: dict[str, int] = {}
     for name, stored in packed.stored.items():
         found[part_of(name)] = found.get(part_of(name), 0) + stored
-    return {"tokenizer": size - sum(found.values()), **found}
+    return {HEADER: size - sum(found.values()), **found}
 
 
 PACK = Stage("pack", 1, PackSettings, data_source, lambda settings, inputs: resolved(settings, encoder=False), run_pack)

@@ -15,8 +15,9 @@ from featherlight.compression.quantize import Scheme, is_quantized, product, sch
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError
-from featherlight.export.light import describe, part_of, write_packed
+from featherlight.export.light import describe, write_packed
 from featherlight.files import write_atomically
+from featherlight.measurement.anatomy import part_of
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task
