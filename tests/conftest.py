@@ -43,6 +43,26 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, sentiment: Path) -> dict[str, Path]:
+    """Folders of a teacher and one student of each kind that have learned the sentiment file, in one store."""
+    from featherlight.pipeline.plan import jobs_of, run_jobs
+    from featherlight.pipeline.stages import DISTILL, FINETUNE
+
+    store = tmp_path_factory.mktemp("students")
+    common = {"task": str(sentiment), "max_length": 20, "device": "cpu", "batch_size": 25}
+    teacher = jobs_of(FINETUNE, {**common, "model": str(tiny_encoder), "epochs": 2, "learning_rate": 2e-3}, {},
+                      store=store, where="a test")  # fmt: skip
+    small = {**common, "dim": 8, "vocabulary": 60, "classifier": 12, "epochs": 6, "learning_rate": 1e-2}
+    kinds = {"bag": {}, "rnn": {"hidden": 10}, "bilstm": {"hidden": 9}}
+    found = {"teacher": run_jobs(teacher)[0]}
+    for student, more in kinds.items():
+        jobs = jobs_of(DISTILL, {**small, "student": student, **more}, {"teacher": teacher[0].folder}, store=store,
+                       where="a test")  # fmt: skip
+        found[student] = run_jobs(jobs)[-1]
+    return found
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where it is missing."""
     folder = Path(os.environ.get("FEATHERLIGHT_DATA") or Path(__file__).parents[2] / "shared" / "data")

@@ -69,7 +69,8 @@ def read_safetensors(folder: Path) -> dict[str, np.ndarray]:
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: damaged or cut short ({error}). Make it again.") from None
     if not found:
-        raise UserError(f"{folder}: no model.safetensors and no model.light. Give a model folder or a .light file.")
+        what = "no model.safetensors and no model.light" if folder.exists() else "no such folder or file"
+        raise UserError(f"{folder}: {what}. Give a model folder or a .light file.")
     return found
 
 

@@ -108,7 +108,7 @@ def show_baselines(model: Path, found: Mapping[str, Any]) -> None:
     """The published models beside this one; its accuracy if it was scored on SST-2."""
     record: Any = read_json(model / RECORD) if (model / RECORD).exists() else {}
     metrics: dict[str, Any] = record.get("metrics", {})
-    scores = next((part["scores"] for part in metrics.values()), {})
+    scores: Any = next((part["scores"] for part in metrics.values()), {})
     known = record.get("task", {}).get("name") == "sst2" and "accuracy" in scores
     own = f"{100 * scores['accuracy']['value']:.2f}" if known else "-"
     size = found["packed_bytes"] or found["bytes"]

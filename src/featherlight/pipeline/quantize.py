@@ -20,7 +20,7 @@ from featherlight.files import write_atomically
 from featherlight.measurement.anatomy import part_of
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
-from featherlight.pipeline.fit import Fit, describe_task
+from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, name_of, resolved, task_data
 from featherlight.pipeline.prune import Origin, recovery_targets
 from featherlight.pipeline.record import Phases
@@ -80,7 +80,8 @@ def at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[
         schemes = {name: chosen(settings, name) for name in whole.tensors}
         widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
     else:
-        rows = cut_stratified(data.splits["train"], settings.calibration, settings.seed)
+        rows = train_rows(data, None, settings.seed)
+        rows = cut_stratified(rows, min(settings.calibration, len(rows)), settings.seed)
         widths = within_budget(whole, (rows.first, rows.second), bytes_of(settings.budget), settings)
         schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
     tensors = {
@@ -162,7 +163,7 @@ def within_budget(whole: Packed, texts: Any, most: int, settings: QuantizeSettin
         lower = {name: step for name, step in place.items() if step + 1 < len(LADDER)}
         if not lower:
             raise UserError(
-                f"--budget: {size:,} bytes are the least that this student needs. Prune it first, or distil"
+                f"--budget: this student needs {size:,} bytes at least. Prune it first, or distil a smaller one."
             )
         gains = {name: gain(tried, name, step) for name, step in lower.items()}
         best = min(gains, key=lambda name: (gains[name], name))
