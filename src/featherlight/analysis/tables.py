@@ -40,6 +40,7 @@ class Row:
     name: the model's name, with the settings in which it differs from others of that name.
     split, count: where the scores come from, and on how many examples.
     reference: the record that size and time are compared with; None if it is not known.
+    settings: what decided the result, see `deciding`. teacher: its address; None for a model that had none.
     """
 
     record: Record
@@ -49,8 +50,11 @@ class Row:
     headline: str
     scores: Mapping[str, Score]
     reference: Record | None
+    settings: Mapping[str, Any]
+    teacher: str | None
 
 
+TRAINING = ("finetune", "distill")
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -77,6 +81,8 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
                 headline=parts[0]["headline"],
                 scores=scores,
                 reference=pick("record", reference, by_address) if reference else teacher_of(record, by_address),
+                settings=deciding(record, by_address),
+                teacher=origin_of(record, by_address).get("inputs", {}).get("teacher"),
             )
         )
     return sorted(rows, key=lambda row: (task_of(row.record), -(row.record.get("bytes") or 0), row.name, seed_of(row)))
@@ -97,32 +103,47 @@ def reported(record: Record) -> tuple[str, list[Mapping[str, Any]]] | None:
     return chosen, [splits[chosen]]
 
 
+def origin_of(record: Record, by_address: Mapping[str, Record]) -> Record:
+    """The record of the training behind steps that change a model (prune, quantize, pack), as far as it is at hand."""
+    before = by_address.get(record.get("inputs", {}).get("model", ""))
+    return record if before is None or record["stage"] == "evaluate" else origin_of(before, by_address)
+
+
 def teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | None:
-    """The record of a record's teacher, if it is at hand; a record without a teacher is its own."""
-    if record["stage"] == "evaluate":
+    """The record of a record's teacher, if it is at hand; a model without a teacher is compared with itself."""
+    origin = origin_of(record, by_address)
+    if origin["stage"] not in TRAINING:
         return None
-    teacher = record.get("inputs", {}).get("teacher")
-    return by_address.get(teacher) if teacher else record
+    teacher = origin.get("inputs", {}).get("teacher")
+    return by_address.get(teacher) if teacher else origin
 
 
 def tell_apart(records: Sequence[Record]) -> dict[str, str]:
     """A name for each address; models of one name get those settings added in which they differ."""
+    by_address = {record["address"]: record for record in records}
     names = {}
     for record in records:
-        alike = [deciding(other) for other in records if same_kind(record, other)]
+        alike = [deciding(other, by_address) for other in records if same_kind(record, other)]
         differing = [
             f"{key} {value}"
-            for key, value in deciding(record).items()
+            for key, value in deciding(record, by_address).items()
             if key != "seed" and any(other.get(key, value) != value for other in alike)
         ]
         names[record["address"]] = ", ".join([record["name"], *differing])
     return names
 
 
-def deciding(record: Record) -> Mapping[str, Any]:
-    """The settings that decided a result: its identity, without paths, device and the like."""
-    found: Mapping[str, Any] = record.get("identity", record["settings"])
-    return found
+def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, Any]:
+    """The settings that decided a result: its identity, without paths, device and the like.
+
+    Of a step that changes a model, those of the model's training too, whose seed it is.
+    """
+    own: Mapping[str, Any] = record.get("identity", record["settings"])
+    origin = origin_of(record, by_address)
+    if origin is record:
+        return own
+    first: Mapping[str, Any] = origin.get("identity", origin["settings"])
+    return {**first, **own, "seed": first.get("seed")}
 
 
 def same_kind(record: Record, other: Record) -> bool:
@@ -137,7 +158,8 @@ def task_of(record: Record) -> str:
 
 def seed_of(row: Row) -> int:
     """The seed of a row's record; -1 where it has none."""
-    return int(row.record["settings"].get("seed", -1))
+    seed = row.settings.get("seed")
+    return -1 if seed is None else int(seed)
 
 
 def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
@@ -148,7 +170,7 @@ def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
         ("model", lambda row: row.name),
         ("task", lambda row: task_of(row.record)),
         ("split", lambda row: row.split),
-        ("seed", lambda row: str(row.record["settings"].get("seed", NOTHING))),
+        ("seed", lambda row: NOTHING if seed_of(row) < 0 else str(seed_of(row))),
         ("parameters", show_parameters),
         ("bytes on disk", show_bytes),
         *(score_column(name, interval=name in headlines) for name in metrics_of(rows)),
@@ -208,10 +230,9 @@ def group_seeds(rows: Iterable[Row]) -> list[list[Row]]:
     """Rows that differ in nothing but their seed, together; their order is kept."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        settings = {key: value for key, value in deciding(row.record).items() if key != "seed"}
+        settings = {key: value for key, value in row.settings.items() if key != "seed"}
         same = [row.record["stage"], row.name, task_of(row.record), row.split, settings, row.record.get("sources")]
-        teacher = row.record.get("inputs", {}).get("teacher")
-        groups.setdefault(json.dumps([*same, teacher], sort_keys=True), []).append(row)
+        groups.setdefault(json.dumps([*same, row.teacher], sort_keys=True), []).append(row)
     return list(groups.values())
 
 

@@ -1,4 +1,4 @@
-"""The main job in one go: docs, MiniLM, a BiLSTM and a bag; one table, one page. Needs no network."""
+"""The main job in one go: docs, MiniLM, a BiLSTM and a bag, both packed; one table, one page. Needs no network."""
 
 import time
 from collections.abc import Mapping
@@ -8,12 +8,15 @@ from typing import Any
 from featherlight.analysis.report import print_tables, write_report
 from featherlight.config import build
 from featherlight.files import read_json
+from featherlight.pipeline.pack import PACK
 from featherlight.pipeline.plan import Job, jobs_of, run_jobs
+from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.settings import QuickstartSettings
 from featherlight.pipeline.show import print_json
 from featherlight.pipeline.stages import DISTILL, FINETUNE
 from featherlight.pipeline.store import RECORD
 from featherlight.progress import say
+from featherlight.runtime.packed import LIGHT
 
 WHERE = "quickstart"
 TITLE = "Featherlight quickstart: which package does a docstring come from?"
@@ -22,10 +25,11 @@ STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learni
 
 
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
-    """Fine-tune, distil twice, and write what came of it to standard output, report.md and report.html."""
+    """Fine-tune, distil twice, quantize, pack; write what came of it to standard output, report.md and report.html."""
     start = time.monotonic()
     folders = run_jobs(quickstart_jobs(values, store=store))
     records = [read_json(folder / RECORD) for folder in folders]
+    records = [record for record in records if record["stage"] != QUANTIZE.name]  # the packed file is the same model
     pages = {"html": store / "report.html", "markdown": store / "report.md"}
     write_report(records, title=TITLE, headline=True, **pages)
     say(f"{time.monotonic() - start:.0f} s")
@@ -33,12 +37,20 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
         return print_json({"records": records, **{kind: str(path) for kind, path in pages.items()}})
     print_tables(records, headline=True)
     print(f"\nThe same with figures: {pages['html']}, {pages['markdown']}")
-    print(f"Try a model:           featherlight predict {folders[-1]}")
+    print(f"Try a packed model:    featherlight predict {folders[-1] / LIGHT}")
 
 
 def quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
-    common = {"task": "docs", **build(QuickstartSettings, values, where=WHERE).model_dump()}
-    teacher = jobs_of(FINETUNE, {**common, **TEACHER}, {}, store=store, where=WHERE)
-    students = jobs_of(DISTILL, {**common, **STUDENT}, {"teacher": teacher[0].folder}, store=store, where=WHERE)
-    return [*teacher, *students]
+    given = build(QuickstartSettings, values, where=WHERE).model_dump()
+    common = {"task": "docs", "device": given["device"], "precision": given["precision"]}
+    teacher = jobs_of(FINETUNE, {**common, **given, **TEACHER}, {}, store=store, where=WHERE)
+    students = jobs_of(
+        DISTILL, {**common, **given, **STUDENT}, {"teacher": teacher[0].folder}, store=store, where=WHERE
+    )
+    jobs = [*teacher, *students]
+    for student in students:
+        if student.stage is DISTILL:
+            quantized = jobs_of(QUANTIZE, common, {"model": student.folder}, store=store, where=WHERE)
+            jobs += [*quantized, *jobs_of(PACK, common, {"model": quantized[0].folder}, store=store, where=WHERE)]
+    return jobs
