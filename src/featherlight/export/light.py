@@ -8,6 +8,7 @@ import lzma
 import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,14 @@ from featherlight.runtime.packed import (
     read_packed,
     zero_code,
 )
-from featherlight.runtime.text import LETTERS, SHARED, characters_of
+from featherlight.runtime.text import LETTERS, SHARED, characters_of, front_coded
 
 WEIGHTS = "model.safetensors"
 TABLE = "embedding.weight"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
 LONGEST = 512  # tokens, for a tokenizer that states no limit; as in `models.load`
 UNSTATED = 10**6
+
 
 def packed_file(model: Path) -> Path | None:
     """The .light file that a path means: itself, or the one in a folder that `pack` made."""
@@ -63,24 +65,12 @@ def pack_folder(folder: Path) -> bytes:
 
 
 def describe(folder: Path) -> Packed:
-    """Header and tensors of a student's folder; UserError for anything else.
-
-    The rows of a word-piece table stand in the order of the sorted pieces, for those take fewer bytes.
-    """
+    """Header and tensors of a student's folder; UserError for anything else."""
     config = config_of(folder)
     if (folder / LIGHT).exists():
-        packed = read_packed(read_bytes(folder / LIGHT))
-        return Packed(packed.about, packed.tensors)
-    weights = arrays(folder)
-    described = about(folder, config)
-    if described["tokenizer"]["kind"] == "wordpiece":
-        rows = read_json(folder / "tokenizer.json")["model"]["vocab"]
-        if len(rows) != len(weights[TABLE]):
-            raise UserError(f"{folder}: {len(rows)} pieces and {len(weights[TABLE])} vectors. It is damaged.")
-        weights[TABLE] = weights[TABLE][[rows[piece] for piece in sorted_pieces(rows)]]
-    return Packed(
-        described, {name: Encoded("float32", array.shape, {"values": array.ravel()}) for name, array in weights.items()}
-    )
+        return read_packed(read_bytes(folder / LIGHT))
+    tensors = {name: Encoded("float32", array.shape, {"values": array.ravel()}) for name, array in arrays(folder)}
+    return Packed(about(folder, config), tensors)
 
 
 def is_packable(folder: Path) -> bool:
@@ -102,16 +92,16 @@ def config_of(folder: Path) -> Json:
     return config
 
 
-def arrays(folder: Path) -> dict[str, np.ndarray]:
+def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
     """The float32 weights of a folder, by name; UserError for a file that is damaged or not finite."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     try:
-        found = {name: array.astype("<f4") for name, array in sorted(load_file(folder / WEIGHTS).items())}
+        found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}). Make it again.") from None
-    for name, array in found.items():
+    for name, array in found:
         if not np.isfinite(array).all():
             raise UserError(f"{folder / WEIGHTS}: {name} holds numbers that are not finite. Train it again.")
     return found
@@ -197,23 +187,16 @@ KINDS: Mapping[str, Json] = {
 def word_pieces(described: Json) -> Json:
     """What `runtime.text.WordPiece` needs."""
     model, normalizer = described["model"], described["normalizer"]
-    pieces = sorted_pieces(model["vocab"])
     accents = normalizer["strip_accents"]
     return {
-        "pieces": front_code(pieces),
-        "unknown": pieces.index(model["unk_token"]),
+        "pieces": front_code(by_id(model["vocab"])),
+        "unknown": model["vocab"][model["unk_token"]],
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
         "strip_accents": normalizer["lowercase"] if accents is None else accents,
         "clean": normalizer["clean_text"],
         "chinese": normalizer["handle_chinese_chars"],
     }
-
-
-def sorted_pieces(ids: Mapping[str, int]) -> list[str]:
-    """The pieces of a vocabulary as a file has them: sorted, behind the padding, which is piece 0."""
-    padding, *others = by_id(ids)
-    return [padding, *sorted(others)]
 
 
 def front_code(pieces: Iterable[str]) -> str:
@@ -258,7 +241,8 @@ def by_id(vocabulary: Mapping[str, int]) -> list[str]:
 
 
 def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = VERSION) -> bytes:
-    """The smallest file: each tensor dense or sparse, and each of its parts by the coder that does best."""
+    """The smallest file: pieces sorted, each tensor dense or sparse, each of its parts by the coder that does best."""
+    about, tensors = with_sorted_pieces(about, tensors)
     listed: Json = {}
     blobs: list[bytes] = []
     for name, encoded in tensors.items():
@@ -270,6 +254,23 @@ def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = 
     start = START.pack(MAGIC, version, coder, len(header), len(text))
     body = b"".join([start, header, *blobs])
     return body + CHECKSUM.pack(zlib.crc32(body))
+
+
+def with_sorted_pieces(about: Json, tensors: Mapping[str, Encoded]) -> tuple[Json, Mapping[str, Encoded]]:
+    """The same model with its word pieces in the order in which front coding is shortest, padding first as ever."""
+    if about["tokenizer"]["kind"] != "wordpiece":
+        return about, tensors
+    pieces = front_coded(about["tokenizer"]["pieces"])
+    order = [0, *sorted(range(1, len(pieces)), key=pieces.__getitem__)]
+    if len(order) != tensors[TABLE].shape[0]:
+        raise UserError(f"{len(order)} pieces and {tensors[TABLE].shape[0]} vectors: the model is damaged.")
+    unknown = order.index(about["tokenizer"]["unknown"])
+    tokenizer = {**about["tokenizer"], "pieces": front_code(pieces[i] for i in order), "unknown": unknown}
+    parts = {
+        name: part if name == "book" or len(part) == 1 else part.reshape(len(order), -1)[order].ravel()
+        for name, part in tensors[TABLE].parts.items()
+    }
+    return {**about, "tokenizer": tokenizer}, {**tensors, TABLE: replace(tensors[TABLE], parts=parts)}
 
 
 def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
