@@ -24,12 +24,13 @@ MAGIC = b"\x89LIGHT\r\n"
 VERSION = 1
 START = struct.Struct("<8sHBxII")  # magic, version, coder of the header, header's stored and raw length
 CHECKSUM = struct.Struct("<I")
-MOST_NUMBERS = 2**25  # in all tensors together, codebooks and scales included
-MOST_HEADER = 2**22  # bytes of JSON
+MOST_NUMBERS = 2**24  # in all tensors together, codebooks and scales included
+MOST_HEADER = 2**21  # bytes of JSON
 MOST_FILE = 4 * MOST_NUMBERS + 2 * MOST_HEADER  # bytes
 MOST_TENSORS = 1000
 MOST_LEVELS = 256
-BLOCK = 2**16  # codes that are unpacked at once: their bits take a byte each meanwhile
+DIGITS = (np.arange(256)[:, None] // 3 ** np.arange(5) % 3).astype(np.uint8)  # of a byte, to the base 3, lowest first
+DIGITS[3**5 :] = 3  # no byte of five digits
 LZMA = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**23, "lc": 3, "lp": 0, "pb": 0}]
 
 Json = dict[str, Any]
@@ -84,16 +85,18 @@ def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
     """
     raw = np.frombuffer(data, dtype=np.uint8)
     if levels == 3:
-        codes = (raw[:, None] // np.array([1, 3, 9, 27, 81], dtype=np.uint8) % 3).reshape(-1)[:count]
-        beyond = count and int(raw.max()) >= 3**5
+        codes = DIGITS[raw].reshape(-1)[:count]
     else:
-        codes, width = np.empty(count, dtype=np.uint8), code_bits(levels)
-        for start in range(0, count, BLOCK):
-            some = min(BLOCK, count - start)
-            bits = np.unpackbits(raw[start * width // 8 :], count=some * width, bitorder="little").reshape(some, width)
-            codes[start : start + some] = np.packbits(bits, axis=1, bitorder="little")[:, 0]
-        beyond = count and int(codes.max()) >= levels
-    if beyond:
+        width = code_bits(levels)
+        padded = np.zeros(-(-count // 8) * width + 1, dtype=np.uint16)
+        padded[: len(raw)] = raw
+        two = (padded[:-1] | padded[1:] << 8).reshape(-1, width)  # each byte with the next: no code is in three
+        codes = np.empty((len(two), 8), dtype=np.uint8)
+        for place in range(8):  # eight codes fill `width` bytes
+            byte, shift = divmod(place * width, 8)
+            codes[:, place] = two[:, byte] >> shift & 2**width - 1
+        codes = codes.reshape(-1)[:count]
+    if count and int(codes.max()) >= levels:
         raise damaged("a code beyond its levels")
     return codes
 
