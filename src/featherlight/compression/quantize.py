@@ -67,8 +67,15 @@ def uniform(weights: Floats, *, levels: int, per_row: bool) -> Encoded:
             error = ((rows - rounded * fitted[:, None]) ** 2).sum(axis=1)
             better = error < best
             best[better], scales[better], codes[better] = error[better], fitted[better], rounded[better]
-    parts = {"codes": (codes + levels // 2).astype(np.uint8).ravel(), "scales": scales.astype("<f4")}
+    parts = {"codes": (codes + levels // 2).astype(np.uint8).ravel(), "scales": narrowed(scales)}
     return Encoded("uniform", weights.shape, parts, levels)
+
+
+def narrowed(scales: Floats) -> NDArray[np.floating]:
+    """The scales as float16 where all of them have its eleven bits, which codes of at most eight cannot tell apart."""
+    size = np.abs(scales[scales != 0])
+    limits = np.finfo(np.float16)
+    return scales.astype("<f2" if ((size >= limits.tiny) & (size <= limits.max)).all() else "<f4")
 
 
 def kmeans(weights: Floats, *, levels: int) -> Encoded:

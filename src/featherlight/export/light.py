@@ -4,8 +4,11 @@ Needs no torch. `runtime.packed` reads the file; here is what Hugging Face's fol
 """
 
 import json
+import lzma
+import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,25 +16,30 @@ import numpy as np
 
 from featherlight.errors import UserError
 from featherlight.files import read_bytes, read_json
-from featherlight.runtime.model import LightModel
+from featherlight.runtime.model import MOST_TOKENS, LightModel
 from featherlight.runtime.packed import (
     CHECKSUM,
-    CODERS,
     LIGHT,
+    LZMA,
     MAGIC,
+    MOST_NUMBERS,
     SPARSE,
     START,
     VERSION,
     Encoded,
+    Json,
     Packed,
-    part_bytes,
+    code_bits,
     read_packed,
     zero_code,
 )
+from featherlight.runtime.text import LETTERS, SHARED, characters_of, front_coded
 
-Json = dict[str, Any]
 WEIGHTS = "model.safetensors"
+TABLE = "embedding.weight"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
+LONGEST = 512  # tokens, for a tokenizer that states no limit; as in `models.load`
+UNSTATED = 10**6
 
 
 def packed_file(model: Path) -> Path | None:
@@ -45,6 +53,12 @@ def packed_file(model: Path) -> Path | None:
 def pack_folder(folder: Path) -> bytes:
     """A student's folder as one .light file; its tensors as they are: float32, or what `quantize` made of them."""
     packed = describe(folder)
+    numbers = sum(encoded.size for encoded in packed.tensors.values())
+    if numbers > MOST_NUMBERS:
+        raise UserError(
+            f"{folder}: has {numbers:,} weights, and a .light file holds at most {MOST_NUMBERS:,}. "
+            "Distil into a student with a smaller --vocabulary or --dim."
+        )
     data = write_packed(packed.about, packed.tensors)
     LightModel(read_packed(data))  # what cannot be read again must not leave this place
     return data
@@ -54,8 +68,7 @@ def describe(folder: Path) -> Packed:
     """Header and tensors of a student's folder; UserError for anything else."""
     config = config_of(folder)
     if (folder / LIGHT).exists():
-        packed = read_packed(read_bytes(folder / LIGHT))
-        return Packed(packed.about, packed.tensors)
+        return read_packed(read_bytes(folder / LIGHT))
     tensors = {name: Encoded("float32", array.shape, {"values": array.ravel()}) for name, array in arrays(folder)}
     return Packed(about(folder, config), tensors)
 
@@ -80,21 +93,31 @@ def config_of(folder: Path) -> Json:
 
 
 def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
-    """The float32 weights of a folder, by name."""
+    """The float32 weights of a folder, by name; UserError for a file that is damaged or not finite."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    return sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
+    try:
+        found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}). Make it again.") from None
+    for name, array in found:
+        if not np.isfinite(array).all():
+            raise UserError(f"{folder / WEIGHTS}: {name} holds numbers that are not finite. Train it again.")
+    return found
 
 
 def about(folder: Path, config: Json) -> Json:
     """What a file says of a model besides its weights."""
     regression = config.get("problem_type") == "regression"
+    names = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # what transformers leaves out
     record = read_json(folder / "record.json") if (folder / "record.json").exists() else {}
     settings = read_json(folder / "tokenizer_config.json")
+    stated = int(settings.get("model_max_length", UNSTATED))
     return {
         "task": record.get("task", {}).get("name", ""),
-        "labels": [] if regression else [config["id2label"][str(i)] for i in range(len(config["id2label"]))],
-        "max_length": int(settings["model_max_length"]),
+        "labels": [] if regression else [names[str(i)] for i in range(len(names))],
+        "max_length": min(stated if stated < UNSTATED else LONGEST, MOST_TOKENS),
         "architecture": {
             "body": BODIES[config["model_type"]],
             "embedding": config["embedding"],
@@ -105,36 +128,59 @@ def about(folder: Path, config: Json) -> Json:
     }
 
 
+# --- tokenizers
+
+
 def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
     """A student's tokenizer as the runtime reads it; UserError for one that it could not follow to the letter."""
     if settings.get("tokenizer_class") == "HashTokenizer":
         return {"kind": "hash", "buckets": settings["buckets"]}
     described: Json = read_json(folder / "tokenizer.json")
-    shape = (described["model"]["type"], type_of(described["pre_tokenizer"]), normalizers(described["normalizer"]))
-    kind = KINDS.get(shape)
-    if kind is None:
+    kind = next((kind for kind, known in KINDS.items() if agrees(known, described)), None)
+    ids: Json = described["model"]["vocab"]
+    if kind is None or not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
+        parts = [(described[part] or {}).get("type", "none") for part in ("model", "pre_tokenizer", "normalizer")]
         raise UserError(
-            f"{folder}: its tokenizer ({' over '.join(map(str, shape[:2]))}) cannot be packed yet: the runtime does "
-            "not know it. Distil with --embedding bpe, char, byte or hash, or export the model with --format onnx."
+            f"{folder}: its tokenizer ({' over '.join(parts)}) cannot be packed: the runtime does not know it. Distil "
+            "with --embedding bpe, char, byte or hash, or export the model with --format onnx."
         )
     return {"kind": kind, **DESCRIBERS[kind](described)}
 
 
-def type_of(part: Json | None) -> str:
-    """The type of a part of a tokenizer."""
-    return "none" if part is None else str(part["type"])
+def agrees(known: Any, found: Any) -> bool:
+    """Whether a description has what is known of a kind; what is not named there may be anything."""
+    if isinstance(known, dict):
+        return isinstance(found, dict) and all(agrees(part, found.get(name)) for name, part in known.items())
+    return bool(known == found)
 
 
-def normalizers(part: Json | None) -> tuple[str, ...]:
-    """The types of a normalizer's parts."""
-    return tuple(map(type_of, part["normalizers"])) if part and part["type"] == "Sequence" else (type_of(part),)
-
-
-KINDS = {
-    ("WordPiece", "BertPreTokenizer", ("BertNormalizer",)): "wordpiece",
-    ("BPE", "Metaspace", ("NFKC", "Lowercase")): "bpe",
-    ("BPE", "ByteLevel", ("none",)): "byte",
-    ("WordLevel", "Split", ("Lowercase", "Replace")): "char",
+PLAIN = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "dropout": None, "byte_fallback": False}
+NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
+# What `tokenizers` says of those that `runtime.text` has: all that changes an id, but for what DESCRIBERS write down.
+KINDS: Mapping[str, Json] = {
+    "wordpiece": {
+        "normalizer": {"type": "BertNormalizer"},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {"type": "WordPiece", "max_input_chars_per_word": 100},
+    },
+    "bpe": {
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "always", "split": True},
+        "model": {"type": "BPE", "fuse_unk": False, "ignore_merges": False, **PLAIN},
+    },
+    "byte": {
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+        "model": {"type": "BPE", "merges": [], **PLAIN},
+    },
+    "char": {
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [{"type": "Lowercase"}, {"type": "Replace", "pattern": NOT_LETTERS, "content": ""}],
+        },
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False},
+        "model": {"type": "WordLevel", "vocab": {sign: row for row, sign in enumerate(LETTERS, start=1)}},
+    },
 }
 
 
@@ -143,7 +189,7 @@ def word_pieces(described: Json) -> Json:
     model, normalizer = described["model"], described["normalizer"]
     accents = normalizer["strip_accents"]
     return {
-        "pieces": by_id(model["vocab"]),
+        "pieces": front_code(by_id(model["vocab"])),
         "unknown": model["vocab"][model["unk_token"]],
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
@@ -153,31 +199,38 @@ def word_pieces(described: Json) -> Json:
     }
 
 
+def front_code(pieces: Iterable[str]) -> str:
+    """Each piece as the number of characters that it shares with the one before, and the others; see `front_coded`."""
+    words, before = [], ""
+    for piece in pieces:
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(piece, before, strict=False)) if a != b), min(len(piece), len(before))
+        )
+        words.append(chr(SHARED + shared) + piece[shared:])
+        before = piece
+    if any(" " in word for word in words):
+        raise UserError("a piece with a space in it cannot be packed. Distil with --embedding bpe, char, byte or hash.")
+    return " ".join(words)
+
+
 def byte_pairs(described: Json) -> Json:
     """What `runtime.text.BytePairs` needs: what the merges make is left out."""
     model = described["model"]
     ids, merges = model["vocab"], [tuple(merge) for merge in model["merges"]]
     made = {left + right for left, right in merges}
-    letters = [piece for piece in by_id(ids) if piece not in made]
-    flat = [ids[piece] for merge in merges for piece in merge]
-    return {"letters": letters, "merges": flat, "unknown": ids[model["unk_token"]],
-            "mark": described["pre_tokenizer"]["replacement"]}  # fmt: skip
-
-
-def whole_bytes(described: Json) -> Json:
-    """Bytes need nothing; a teacher's byte pairs (RoBERTa's) are more than that."""
-    if described["model"]["merges"]:
-        raise UserError(
-            "a tokenizer of byte pairs over bytes cannot be packed yet. Distil with --embedding bpe, char, byte or "
-            "hash."
-        )
-    return {}
+    return {
+        "letters": [piece for piece in by_id(ids) if piece not in made],
+        "left": characters_of(ids[left] for left, _ in merges),
+        "right": characters_of(ids[right] for _, right in merges),
+        "unknown": ids[model["unk_token"]],
+        "mark": described["pre_tokenizer"]["replacement"],
+    }
 
 
 DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
     "wordpiece": word_pieces,
     "bpe": byte_pairs,
-    "byte": whole_bytes,
+    "byte": lambda described: {},
     "char": lambda described: {},
 }
 
@@ -188,7 +241,8 @@ def by_id(vocabulary: Mapping[str, int]) -> list[str]:
 
 
 def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = VERSION) -> bytes:
-    """The smallest file: each tensor dense or sparse, and each of its parts by the coder that does best."""
+    """The smallest file: pieces sorted, each tensor dense or sparse, each of its parts by the coder that does best."""
+    about, tensors = with_sorted_pieces(about, tensors)
     listed: Json = {}
     blobs: list[bytes] = []
     for name, encoded in tensors.items():
@@ -202,13 +256,30 @@ def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = 
     return body + CHECKSUM.pack(zlib.crc32(body))
 
 
+def with_sorted_pieces(about: Json, tensors: Mapping[str, Encoded]) -> tuple[Json, Mapping[str, Encoded]]:
+    """The same model with its word pieces in the order in which front coding is shortest, padding first as ever."""
+    if about["tokenizer"]["kind"] != "wordpiece":
+        return about, tensors
+    pieces = front_coded(about["tokenizer"]["pieces"])
+    order = [0, *sorted(range(1, len(pieces)), key=pieces.__getitem__)]
+    if len(order) != tensors[TABLE].shape[0]:
+        raise UserError(f"{len(order)} pieces and {tensors[TABLE].shape[0]} vectors: the model is damaged.")
+    unknown = order.index(about["tokenizer"]["unknown"])
+    tokenizer = {**about["tokenizer"], "pieces": front_code(pieces[i] for i in order), "unknown": unknown}
+    parts = {
+        name: part if name == "book" or len(part) == 1 else part.reshape(len(order), -1)[order].ravel()
+        for name, part in tensors[TABLE].parts.items()
+    }
+    return {**about, "tokenizer": tokenizer}, {**tensors, TABLE: replace(tensors[TABLE], parts=parts)}
+
+
 def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
     """The ways to store a tensor, each as its entry in the header and its bytes."""
     about: Json = {"kind": encoded.kind, "shape": list(encoded.shape)}
     if encoded.levels:
         about["levels"] = encoded.levels
     if encoded.kind == "uniform":
-        about["scales"] = len(encoded.parts["scales"])
+        about["scales"] = [len(encoded.parts["scales"]), encoded.parts["scales"].itemsize]
     if encoded.kind == "product":
         about["groups"] = len(encoded.parts["codes"]) // encoded.shape[0]
     yield coded(about, {name: part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items()})
@@ -231,7 +302,38 @@ def coded(about: Json, parts: Mapping[str, bytes]) -> tuple[Json, list[bytes]]:
     return {**about, "parts": [[coder, len(data)] for coder, data in found]}, [data for _, data in found]
 
 
+def part_bytes(name: str, part: np.ndarray, levels: int) -> bytes:
+    """A part as bytes: codes packed; floats as planes (all first bytes, then all second ...), which compress better."""
+    if name == "codes":
+        return pack_codes(part, levels)
+    return part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes()
+
+
+def pack_codes(codes: np.ndarray, levels: int) -> bytes:
+    """Codes below `levels` as bits, the lowest first; three levels as digits to the base 3, five in a byte."""
+    if levels == 3:
+        digits = np.zeros(math.ceil(len(codes) / 5) * 5, dtype=np.uint8)
+        digits[: len(codes)] = codes
+        return bytes(digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81], dtype=np.uint8))
+    bits = np.unpackbits(codes[:, None], axis=1, count=code_bits(levels), bitorder="little")
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+def zlib_bytes(data: bytes) -> bytes:
+    """Deflate without the header and checksum of zlib: the file has its own."""
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+    return squeezer.compress(data) + squeezer.flush()
+
+
+def lzma_bytes(data: bytes) -> bytes:
+    """LZMA2 without a container."""
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA)
+
+
+CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: zlib_bytes, 2: lzma_bytes}  # `packed.DECODERS` undo them
+
+
 def squeezed(data: bytes) -> tuple[int, bytes]:
     """(coder, bytes) of the coder that makes the least of them."""
-    tries = ((number, write(data)) for number, (write, _) in CODERS.items())
+    tries = ((number, write(data)) for number, write in CODERS.items())
     return min(tries, key=lambda found: (len(found[1]), found[0]))

