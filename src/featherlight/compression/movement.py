@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from featherlight.compression.parts import Part
-from featherlight.compression.unstructured import Masks, Sparsity, cubic, masks_of
+from featherlight.compression.unstructured import Masks, Sparsity, cubic, masks_of, spread
 from featherlight.training.lazy_rows import LazyRows
 
 
@@ -25,7 +25,12 @@ class Movement(Masks):
     def __init__(self, parts: Sequence[Part], how: Sparsity):
         super().__init__(parts, how)
         self.asleep = [torch.zeros_like(part.weight) for part in parts]
-        self.scores = [torch.zeros_like(part.weight) for part in parts]
+        self.scores = [part.weight.detach().abs() / spread(part.weight.detach().abs()) for part in parts]
+        self.mean = [torch.zeros_like(part.weight) for part in parts]
+        self.square = [torch.zeros_like(part.weight) for part in parts]
+        import os
+
+        self.rate = float(os.environ.get("RATE", "1e-2"))
 
     def start(self, device: torch.device) -> None:
         """Move to where the weights are."""
@@ -51,9 +56,17 @@ class Movement(Masks):
     def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Learn from the gradients before they are masked; the rest as ever."""
         if not self.settled:
-            for part, asleep, score in zip(self.parts, self.asleep, self.scores, strict=True):
+            for part, asleep, score, mean, square in zip(
+                self.parts, self.asleep, self.scores, self.mean, self.square, strict=True
+            ):
                 if part.weight.grad is not None:
-                    score.addcmul_(part.weight.grad, part.weight + asleep, value=-1)
+                    gradient = part.weight.grad * (part.weight + asleep)
+                    mean.lerp_(gradient, 0.1)
+                    square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
+                    import math
+
+                    b1, b2 = 1 - 0.9 ** (step + 1), math.sqrt(1 - 0.999 ** (step + 1))
+                    score.addcdiv_(mean, square.sqrt() / b2 + 1e-8, value=-self.rate / b1)
         super().shape(step, total, optimizer, lazy)
 
     def renew(self, done: float) -> None:
