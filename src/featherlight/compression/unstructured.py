@@ -196,7 +196,7 @@ class Masks:
     @torch.no_grad()
     def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Between the gradients of a step (0 .. total - 1) and the update: renew the masks if it is time, and hold."""
-        rise = int(self.how.ramp * total) if self.how and self.how.method != PATTERN else 0
+        rise = self.rise(total)
         if self.how and step <= rise and (step == rise or step % max(rise // RENEWALS, 1) == 0):
             if lazy:
                 lazy.settle()
@@ -207,6 +207,10 @@ class Masks:
 
     def after_update(self) -> None:
         """Nothing: what is pruned does not move."""
+
+    def rise(self, total: int) -> int:
+        """The step at which the asked sparsity is reached."""
+        return int(self.how.ramp * total) if self.how and self.how.method != PATTERN else 0
 
     def renew(self, done: float) -> None:
         """New masks. done: the share of the rise that is over."""
@@ -235,7 +239,8 @@ class Masks:
             if gradient is not None:
                 gradients.append(gradient)
                 masks.append(mask)
-        torch._foreach_mul_(gradients, masks)
+        if gradients:
+            torch._foreach_mul_(gradients, masks)
 
 
 def counted(parts: Sequence[Part]) -> dict[str, int]:

@@ -6,6 +6,7 @@ Importing this package makes the students known to `AutoModelForSequenceClassifi
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from featherlight.models.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.narrow import NARROW_MODELS
 from featherlight.models.recurrent import (
     BiLSTMConfig,
     BiLSTMForSequenceClassification,
@@ -33,3 +34,6 @@ for config, model in STUDENTS.items():
     AutoConfig.register(config.model_type, config)
     AutoModelForSequenceClassification.register(config, model)
     AutoTokenizer.register(config, slow_tokenizer_class=HashTokenizer)
+for narrow_config, narrow_model in NARROW_MODELS.items():
+    AutoConfig.register(narrow_config.model_type, narrow_config)
+    AutoModelForSequenceClassification.register(narrow_config, narrow_model)

@@ -20,6 +20,7 @@ from transformers.utils.hub import cached_file
 from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.files import hash_files, read_json
+from featherlight.models.narrow import NARROW
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT, decoded, read_packed
@@ -167,7 +168,7 @@ def most_positions(config: Any) -> int | None:
     if getattr(config, "relative_attention", False) and not config.position_biased_input:
         return None  # DeBERTa v2 and v3: the number in their config bounds distances, not texts
     most = getattr(config, "max_position_embeddings", None)
-    if most and config.model_type in COUNTED_FROM_PADDING:
+    if most and config.model_type.removeprefix(NARROW) in COUNTED_FROM_PADDING:
         most -= config.pad_token_id + 1  # the first token has the number after that of padding
     return most if most and most > 0 else None
 

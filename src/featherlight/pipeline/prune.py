@@ -9,13 +9,19 @@ import numpy as np
 from safetensors.torch import load_file
 
 from featherlight.compression import unstructured
+from featherlight.compression.families import HEADS, LAYERS, touched
 from featherlight.compression.movement import Movement
-from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros
+from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros, zeros
+from featherlight.compression.structured import gradients_of, shrink
 from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
+from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.config import build
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
+from featherlight.measurement.evaluate import is_encoder
+from featherlight.models.device import resolve_device
 from featherlight.models.load import load_checkpoint, read_json_object
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
@@ -44,7 +50,7 @@ from featherlight.pipeline.store import RECORD, Inputs, Stage
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
+from featherlight.training.loop import Objective, TrainingSet
 
 Targets = dict[str, dict[str, np.ndarray]]
 Recovering = PruneSettings | QuantizeSettings  # steps that train a model on
@@ -96,23 +102,32 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
         checked_predictor(folder, data, settings)
         model, tokenizer = load_checkpoint(folder)
     training = origin.recovery(settings, student=is_student(folder), max_length=tokenizer.model_max_length)
-    pruning = Pruning(model, settings)
-    fit = Fit(model, tokenizer, data, training, out=out, phases=phases, shaper=pruning.shaper)
+    lesson = lesson_of(settings, training, data, inputs, origin) if settings.reads_train else None
+    step: Pruning | Removal
+    with phases("prune"):
+        if settings.method in UNSTRUCTURED:
+            step = Pruning(model, settings)
+        else:
+            step = Removal(model, tokenizer, settings, lesson)
+            tokenizer = step.tokenizer
+    fit = Fit(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
     if settings.epochs:
-        rows, targets, objective, source = recovery_targets(settings, training, data, inputs, origin)
-        record = {"recovery": {"epochs": settings.epochs, "from": source}, **fit.train(objective, rows, targets)}
+        assert lesson
+        say(f"recovery on {lesson.source}")
+        record = fit.train(lesson.objective, lesson.rows, lesson.targets)
+        record["recovery"] = {"epochs": settings.epochs, "from": lesson.source}
     else:
         with phases("prune"):
-            pruning.at_once()
+            step.at_once()
         fit.save()
         record = fit.conditions()
-    found = pruning.found()
+    found = step.found()
     if not found["parts_changed"]:
         raise UserError(
             f"{folder}: nothing changed: {found['zeros']:.1%} of these weights are zero, as before. Ask for more."
         )
     return {
-        "name": f"{name_of(folder)}{pruning.title}",
+        "name": f"{name_of(folder)}{step.title}",
         "task": describe_task(data, settings),
         "seconds": phases.seconds,
         "origin": {"settings": dict(origin.settings), "labels": origin.labels},
@@ -126,7 +141,7 @@ class Pruning:
     """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing."""
 
     def __init__(self, model: Any, settings: PruneSettings | DistillSettings):
-        self.how = sparsity_of(settings)
+        self.model, self.how = model, sparsity_of(settings)
         self.parts: list[Part] = []
         if self.how is not None:
             names = tuple(name.strip() for name in settings.parts.split(",")) if settings.parts else ()
@@ -137,9 +152,8 @@ class Pruning:
         """What goes along with a training."""
         if self.how is None:
             return None
-        return (
-            Movement(self.parts, self.how) if self.how.method == unstructured.MOVEMENT else Masks(self.parts, self.how)
-        )
+        kind = Movement if self.how.method == unstructured.MOVEMENT else Masks
+        return kind(self.parts, self.how)
 
     def at_once(self) -> None:
         """Prune without training."""
@@ -165,6 +179,68 @@ class Pruning:
         }
 
 
+class Removal:
+    """Parts of a model that are taken out for real; `model` and `tokenizer` are what is left."""
+
+    def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, lesson: "Lesson | None"):
+        self.settings, self.tokenizer = settings, tokenizer
+        self.kept: dict[str, Any] = {}
+        self.before = sizes_of(model)
+        if settings.method == "vocabulary":
+            assert lesson
+            table = model.get_input_embeddings().weight
+            self.touched = [name for name, weight in model.named_parameters() if weight is table]
+            texts = [*lesson.rows.first, *(lesson.rows.second or ())]
+            self.model, self.tokenizer = shrink_vocabulary(model, tokenizer, texts, settings.sparsity)
+            return
+        assert settings.sparsity is not None
+        self.touched = touched(model, settings.method)
+        gradients = None
+        if settings.score == "taylor":
+            assert lesson
+            apart = not is_encoder(model)
+            tokens = tokenise(tokenizer, lesson.rows, max_length=tokenizer.model_max_length, apart=apart)
+            examples = TrainingSet(tokens, lesson.targets["train"])
+            device = resolve_device(settings.device)
+            gradients = gradients_of(model, lesson.objective, examples, device=device, seed=settings.seed)
+        self.model, kept = shrink(model, settings.method, settings.sparsity, gradients=gradients)
+        self.kept = {"kept": kept} if settings.method in (HEADS, LAYERS) else {}
+
+    def shaper(self) -> Masks | None:
+        """What was pruned to zero before stays zero while the rest recovers."""
+        parts = [part for part in parts_of(self.model) if zeros(part.weight)]
+        return Masks(parts, None) if parts else None
+
+    def at_once(self) -> None:
+        """It is done already."""
+
+    @property
+    def title(self) -> str:
+        """What a table adds to the model's name."""
+        share = "unused" if self.settings.sparsity is None else f"{self.settings.sparsity:.0%}"
+        return f", {share} {self.settings.method} removed"
+
+    def found(self) -> dict[str, Any]:
+        """The record's part. zeros: the share that is gone, of the tensors from which the method takes."""
+        now = sizes_of(self.model)
+        left = sum(now.get(name, 0) for name in self.touched)
+        return {
+            "zeros": 1 - left / sum(self.before[name] for name in self.touched),
+            "zeros_asked": self.settings.sparsity,
+            "parts_changed": {
+                name: {"zeros": 0, "parameters": now.get(name, 0), "parameters_before": size}
+                for name, size in self.before.items()
+                if now.get(name) != size
+            },
+            **self.kept,
+        }
+
+
+def sizes_of(model: Any) -> dict[str, int]:
+    """name -> numbers in it, of each trained tensor."""
+    return {name: weight.numel() for name, weight in model.named_parameters()}
+
+
 def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
     """The settings of unstructured pruning; None where there is none."""
     method = settings.method if isinstance(settings, PruneSettings) else settings.prune
@@ -178,31 +254,32 @@ def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
     return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, settings.seed)
 
 
-def recovery_targets(
-    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
-) -> tuple[Examples, Targets, Objective, str]:
-    """Rows, what they should lead to, the objective, and where it comes from in a word.
+@dataclass(frozen=True)
+class Lesson:
+    """What a model learns from while it recovers, and where that comes from in words."""
 
-    That is the model's own distillation if the teacher's logits are still there, else the labels alone.
-    """
+    rows: Examples
+    targets: Targets
+    objective: Objective
+    source: str
+
+
+def lesson_of(
+    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
+) -> Lesson:
+    """The model's own distillation if the teacher's logits are still there, else the labels alone."""
     rows, places = origin.rows(settings, data)
     targets = label_targets(data, rows)
     if "labels" not in inputs or read_json_object(inputs["labels"] / RECORD)["sources"]["task"] != data.fingerprint:
-        why = (
-            "there was no teacher"
-            if origin.labels is None
-            else f"{origin.labels} is not in its store, or of other rows"
-        )
-        say(f"recovery on labels alone: {why}")
-        return rows, targets, LabelObjective(class_weights(data, training)), "labels"
-    name = inputs["labels"].name
-    say(f"recovery on labels and the teacher's logits, {name}")
+        lost = f"{origin.labels} is not in its store, or of other rows"
+        why = "there was no teacher" if origin.labels is None else lost
+        return Lesson(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
     own = build(DistillSettings, {**origin.settings, "unlabelled": None}, where=f"{inputs['model']}: {RECORD}")
     logits = load_file(inputs["labels"] / LOGITS)
     for split, kept in (("train", places), (SELECT, slice(None))):
         targets[split]["teacher"] = logits[split].numpy()[kept]
         assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
-    return rows, targets, imitation(own, data), name
+    return Lesson(rows, targets, imitation(own, data), f"labels and the teacher's logits, {inputs['labels'].name}")
 
 
 def check_prune(settings: PruneSettings, inputs: Inputs) -> None:

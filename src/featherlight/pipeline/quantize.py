@@ -22,7 +22,7 @@ from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, name_of, resolved, task_data
-from featherlight.pipeline.prune import Origin, recovery_targets
+from featherlight.pipeline.prune import Origin, lesson_of
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import QuantizeSettings
 from featherlight.pipeline.store import Inputs, Stage
@@ -103,9 +103,9 @@ def trained(
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
     fit = Fit(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
-    rows, targets, objective, source = recovery_targets(how, training, data, inputs, origin)
-    record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": source}}
-    record |= fit.train(objective, rows, targets)
+    lesson = lesson_of(how, training, data, inputs, origin)
+    record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": lesson.source}}
+    record |= fit.train(lesson.objective, lesson.rows, lesson.targets)
     (out / "model.safetensors").unlink()  # the weights stand in model.light
     state = {name: tensor.numpy().astype("<f4") for name, tensor in model.state_dict().items()}
     floats = {name: Encoded("float32", state[name].shape, {"values": state[name].ravel()}) for name in whole.tensors}

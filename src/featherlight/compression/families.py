@@ -1,0 +1,168 @@
+"""Which entries of which tensors belong to one head, neuron, layer, unit or column: a model in, families out.
+
+A family's members are interchangeable: the heads of one layer, the units of one direction. Differences between
+architectures are written here as data; knows nothing of choosing and removing. House shapes: n members, D width,
+H hidden units per direction.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from featherlight.errors import UserError
+from featherlight.models.narrow import NARROW
+
+HEADS, NEURONS, LAYERS, UNITS, COLUMNS = METHODS = ("heads", "neurons", "layers", "units", "columns")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Where members stand in one tensor. positions: int64 [n, k] along dim; those of a member belong together.
+
+    outgoing: whether the entries carry the member's output on, so that without them it has no effect.
+    """
+
+    tensor: str
+    dim: int
+    positions: Tensor
+    outgoing: bool = False
+
+
+@dataclass(frozen=True)
+class Family:
+    """Members of which some go: as many from each family of a kind, for the model has one number for all."""
+
+    name: str
+    members: int
+    slices: Sequence[Slice]
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What an architecture calls its parts. `{}` in layer: the layer's number."""
+
+    layer: str
+    query: str
+    key: str
+    value: str
+    attended: str
+    up: str
+    down: str
+    heads: str
+    neurons: str
+    layers: str
+
+
+BERT = Encoder(
+    layer="bert.encoder.layer.{}", query="attention.self.query", key="attention.self.key",
+    value="attention.self.value", attended="attention.output.dense", up="intermediate.dense", down="output.dense",
+    heads="num_attention_heads", neurons="intermediate_size", layers="num_hidden_layers",
+)  # fmt: skip
+ROBERTA = Encoder(**{**vars(BERT), "layer": "roberta.encoder.layer.{}"})
+DISTILBERT = Encoder(
+    layer="distilbert.transformer.layer.{}", query="attention.q_lin", key="attention.k_lin", value="attention.v_lin",
+    attended="attention.out_lin", up="ffn.lin1", down="ffn.lin2",
+    heads="n_heads", neurons="hidden_dim", layers="n_layers",
+)  # fmt: skip
+ENCODERS: Mapping[str, Encoder] = {"bert": BERT, "roberta": ROBERTA, "distilbert": DISTILBERT}
+RECURRENT = ("featherlight-bilstm", "featherlight-rnn")
+STUDENTS = (*RECURRENT, "featherlight-bag")
+CAN: Mapping[str, Sequence[str]] = {  # model types by method
+    HEADS: tuple(ENCODERS), NEURONS: (*ENCODERS, *STUDENTS), LAYERS: tuple(ENCODERS), UNITS: RECURRENT,
+    COLUMNS: STUDENTS,
+}  # fmt: skip
+
+
+def kind_of_model(model: Any) -> str:
+    """The model type, that of a narrow encoder without what tells it apart."""
+    return str(model.config.model_type).removeprefix(NARROW)
+
+
+def families_of(model: Any, method: str) -> list[Family]:
+    """The families that a method chooses from; UserError where the architecture has none of them."""
+    kind = kind_of_model(model)
+    if kind not in CAN[method]:
+        fitting = [name for name, kinds in CAN.items() if kind in kinds] or ["vocabulary"]
+        raise UserError(
+            f"--method {method}: a {kind} cannot lose {method}, only models of type {', '.join(CAN[method])} can. "
+            f"For this one: --method {', '.join(fitting)}, or topv, which zeroes single weights."
+        )
+    if kind in ENCODERS:
+        return encoder_families(model, ENCODERS[kind], method)
+    return {UNITS: units, COLUMNS: columns, NEURONS: student_neurons}[method](model)
+
+
+def touched(model: Any, method: str) -> list[str]:
+    """The tensors from which a method takes something."""
+    families = families_of(model, method)
+    if method == LAYERS:
+        begin = ENCODERS[kind_of_model(model)].layer.format("")
+        return [name for name in model.state_dict() if name.startswith(begin)]
+    return list(dict.fromkeys(part.tensor for family in families for part in family.slices))
+
+
+def blocks(members: int, size: int, *, outer: int = 1) -> Tensor:
+    """Positions [members, outer x size] in a dimension of `outer` blocks, each with `size` entries per member."""
+    numbers = torch.arange(outer * members * size).view(outer, members, size)
+    return numbers.transpose(0, 1).reshape(members, -1)
+
+
+def encoder_families(model: Any, names: Encoder, method: str) -> list[Family]:
+    """Heads or neurons of each layer, or the one family of layers."""
+    count = int(getattr(model.config, names.layers))
+    prefixes = [names.layer.format(i) for i in range(count)]
+    state = model.state_dict()
+    if method == LAYERS:
+        return [Family("layers", count, [])]  # whole tensors, see `structured.layer_scores`
+    found = []
+    inner: tuple[str, ...]
+    for prefix in prefixes:
+        if method == HEADS:
+            size = int(model.config.hidden_size) // int(getattr(model.config, names.heads))
+            members = state[f"{prefix}.{names.query}.weight"].shape[0] // size
+            inner, outer = (names.query, names.key, names.value), names.attended
+        else:
+            size, members = 1, state[f"{prefix}.{names.up}.weight"].shape[0]
+            inner, outer = (names.up,), names.down
+        places = blocks(members, size)
+        slices = [Slice(f"{prefix}.{name}.{what}", 0, places) for name in inner for what in ("weight", "bias")]
+        found.append(Family(prefix, members, [*slices, Slice(f"{prefix}.{outer}.weight", 1, places, outgoing=True)]))
+    return found
+
+
+def units(model: Any) -> list[Family]:
+    """The hidden units of each direction; they go on to the next step and, four times for pairs, to the classifier."""
+    count, gates = model.config.hidden, 4 if kind_of_model(model).endswith("lstm") else 1
+    into = torch.arange((4 if model.config.pair else 1) * 2 * count).view(-1, 2, count)
+    found = []
+    for direction, suffix in enumerate(("", "_reverse")):
+        rows = blocks(count, 1, outer=gates)
+        tensors = [f"body.network.{name}_l0{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        slices = [Slice(tensor, 0, rows) for tensor in tensors]
+        slices.append(Slice(tensors[1], 1, blocks(count, 1), outgoing=True))
+        slices.append(Slice("classifier.hidden.weight", 1, into[:, direction].T.contiguous(), outgoing=True))
+        found.append(Family(("forward", "backward")[direction], count, slices))
+    return found
+
+
+def columns(model: Any) -> list[Family]:
+    """The columns of the embeddings; they go on to a recurrent layer, or to the classifier of a bag."""
+    count = model.config.dim
+    table = "embedding.vectors.weight" if model.config.embedding == "hash" else "embedding.weight"
+    slices = [Slice(table, 1, blocks(count, 1), outgoing=True)]
+    if kind_of_model(model) in RECURRENT:
+        slices += [Slice(f"body.network.weight_ih_l0{suffix}", 1, blocks(count, 1)) for suffix in ("", "_reverse")]
+    else:
+        texts = 4 if model.config.pair else 1
+        slices.append(Slice("classifier.hidden.weight", 1, blocks(count, 1, outer=texts)))
+    return [Family("columns", count, slices)]
+
+
+def student_neurons(model: Any) -> list[Family]:
+    """The hidden units of the classifier."""
+    places = blocks(model.config.classifier, 1)
+    inner = [Slice(f"classifier.hidden.{what}", 0, places) for what in ("weight", "bias")]
+    return [Family("classifier", len(places), [*inner, Slice("classifier.out.weight", 1, places, outgoing=True)])]
