@@ -95,13 +95,18 @@ def about(folder: Path, config: Json) -> Json:
         "task": record.get("task", {}).get("name", ""),
         "labels": [] if regression else [config["id2label"][str(i)] for i in range(len(config["id2label"]))],
         "max_length": int(settings["model_max_length"]),
-        "architecture": {
-            "body": BODIES[config["model_type"]],
-            "embedding": config["embedding"],
-            "pooling": config.get("pooling", "mean"),
-            "pair": config["pair"],
-        },
+        "architecture": architecture(config),
         "tokenizer": tokenizer(folder, settings),
+    }
+
+
+def architecture(config: Mapping[str, Any]) -> Json:
+    """What a student computes, of its config."""
+    return {
+        "body": BODIES[config["model_type"]],
+        "embedding": config["embedding"],
+        "pooling": config.get("pooling", "mean"),
+        "pair": config["pair"],
     }
 
 
