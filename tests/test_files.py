@@ -11,6 +11,8 @@ from safetensors import SafetensorError
 from featherlight.errors import UserError
 from featherlight.files import (
     cache_folder,
+    check_free,
+    copy_folder,
     hash_files,
     hash_text,
     lock,
@@ -147,3 +149,18 @@ def test_a_file_without_rights_is_named(tmp_path):
     (tmp_path / "a").chmod(0)
     with pytest.raises(UserError, match=r"cannot be read \(Permission denied\)"):
         read_bytes(tmp_path / "a")
+
+
+def test_a_folder_is_copied_to_a_new_or_an_empty_place_and_nowhere_else(tmp_path):
+    source, there = tmp_path / "source", tmp_path / "a" / "b"
+    source.mkdir()
+    (source / "one").write_text("1")
+    copy_folder(source, there)
+    assert (there / "one").read_text() == "1" and there.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
+    with pytest.raises(UserError, match="is not empty, and nothing is written over"):
+        copy_folder(source, there)
+    with pytest.raises(UserError, match="is a file"):
+        check_free(there / "one")
+    (tmp_path / "empty").mkdir()
+    copy_folder(source, tmp_path / "empty")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty", "source"], "a draft was left"

@@ -221,6 +221,31 @@ def pack(
 
 
 @app.command()
+@options(stage_settings.ExportSettings)
+def export(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder, or a packed file.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Copy the folder here: a new or empty one.")] = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
+    from featherlight.files import check_free, copy_folder
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.export import EXPORT
+
+    if out is not None:
+        check_free(out)
+    values = {**show.trained_task(folder, values), **values}
+    values.pop("whole", None)  # all rows of another file: how `evaluate` scores it
+    jobs = plan.jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = plan.run_jobs(jobs)[0]
+    if out is not None:
+        copy_folder(done, out)
+    show.exported(out or done, as_json=as_json)
+
+
+@app.command()
 @options(stage_settings.EvaluateSettings)
 def evaluate(
     values: Mapping[str, Any],

@@ -45,6 +45,27 @@ def copy_atomically(source: Path, path: Path) -> None:
     write_atomically(path, source.read_bytes())
 
 
+def check_free(folder: Path) -> None:
+    """UserError unless a folder of this name is empty or can be made."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        what = "is a file" if folder.is_file() else "is not empty"
+        raise UserError(f"{folder}: {what}, and nothing is written over. Name a new folder, or remove it first.")
+
+
+def copy_folder(source: Path, folder: Path) -> None:
+    """Copy a folder to a free place, never half."""
+    check_free(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
+    try:
+        shutil.copytree(source, draft, dirs_exist_ok=True)
+        draft.chmod(0o777 & ~current_umask())
+        draft.rename(folder)  # over an empty folder, too
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+
+
 @contextmanager
 def reporting_full_disk(folder: Path) -> Iterator[None]:
     """Turn a write under folder that found no room into a UserError: what failed, where, how much is free.

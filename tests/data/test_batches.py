@@ -27,6 +27,8 @@ def test_batches_equal_those_of_the_tokenizer_itself(tiny_encoder, second):
     assert {name: tensor.tolist() for name, tensor in tokens.batch(rows).items()} == {
         name: tensor.tolist() for name, tensor in expected.items()
     }
+    arrays = tokens.arrays(rows)
+    assert all(np.array_equal(arrays[name], tensor.numpy()) for name, tensor in expected.items())
 
 
 def test_padding_goes_before_the_text_where_the_model_wants_it():

@@ -46,22 +46,30 @@ class Tokens:
         parts = [self.columns[name].rows(indices) for name in texts]
         return np.concatenate([*parts, [self.pads[name] for name in texts]])
 
-    def batch(self, indices: np.ndarray) -> dict[str, "Tensor"]:
+    def arrays(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Model inputs, int64 [B, T] each: every column, and a mask beside each column of ids."""
-        import torch
-
         inputs = {}
         for name, ragged in self.columns.items():
-            rows, mask = ragged.padded(indices, pad=self.pads[name], left=self.left)
-            inputs[name] = torch.from_numpy(rows)
+            inputs[name], mask = ragged.padded(indices, pad=self.pads[name], left=self.left)
             if name.endswith("input_ids"):
-                inputs[name.replace("input_ids", "attention_mask")] = torch.from_numpy(mask.astype(np.int64))
+                inputs[mask_of(name)] = mask.astype(np.int64)
         return inputs
+
+    def batch(self, indices: np.ndarray) -> dict[str, "Tensor"]:
+        """The same as tensors."""
+        import torch
+
+        return {name: torch.from_numpy(array) for name, array in self.arrays(indices).items()}
 
     def take(self, indices: np.ndarray) -> "Tokens":
         """The examples at these positions, in this order."""
         columns = {name: ragged.take(indices) for name, ragged in self.columns.items()}
         return Tokens(columns, self.pads, self.left)
+
+
+def mask_of(name: str) -> str:
+    """What the mask of a column of token ids is called."""
+    return name.replace("input_ids", "attention_mask")
 
 
 def shuffled_batches(lengths: np.ndarray, size: int, generator: np.random.Generator) -> list[np.ndarray]:

@@ -118,13 +118,18 @@ def about(folder: Path, config: Json) -> Json:
         "task": record.get("task", {}).get("name", ""),
         "labels": [] if regression else [names[str(i)] for i in range(len(names))],
         "max_length": min(stated if stated < UNSTATED else LONGEST, MOST_TOKENS),
-        "architecture": {
-            "body": BODIES[config["model_type"]],
-            "embedding": config["embedding"],
-            "pooling": config.get("pooling", "mean"),
-            "pair": config["pair"],
-        },
+        "architecture": architecture(config),
         "tokenizer": tokenizer(folder, settings),
+    }
+
+
+def architecture(config: Mapping[str, Any]) -> Json:
+    """What a student computes, of its config."""
+    return {
+        "body": BODIES[config["model_type"]],
+        "embedding": config["embedding"],
+        "pooling": config.get("pooling", "mean"),
+        "pair": config["pair"],
     }
 
 

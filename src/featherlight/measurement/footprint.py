@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light")
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
     "tokenizer.json",

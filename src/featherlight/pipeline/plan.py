@@ -20,7 +20,8 @@ from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
 
 ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",),
-                                           "prune": ("model",), "quantize": ("model",), "pack": ("model",)}  # fmt: skip
+                                           "prune": ("model",), "quantize": ("model",), "pack": ("model",),
+                                           "export": ("model",)}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from featherlight.data.tables import READERS, decoded, is_torn, read_table
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
+from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import read_json
 from featherlight.pipeline.settings import RunSettings
 from featherlight.pipeline.store import RECORD
@@ -39,18 +40,15 @@ class Predicts(Protocol):
 
 
 def open_model(path: Path, settings: RunSettings) -> Predicts:
-    """A model folder, or a packed file, for which nothing but numpy is needed."""
+    """A model folder, or what was made of one; a packed file needs nothing but numpy, model.onnx no torch."""
     if (file := packed_file(path)) is not None:
         return load(file)
+    how: dict[str, Any] = {name: getattr(settings, name) for name in ("device", "precision", "batch_tokens")}
+    if (path / MODEL).exists():
+        return OnnxPredictor(path, compiled=settings.compile, **how)
     from featherlight.measurement.evaluate import Predictor
 
-    return Predictor(
-        path,
-        device=settings.device,
-        precision=settings.precision,
-        batch_tokens=settings.batch_tokens,
-        compiled=settings.compile,
-    )
+    return Predictor(path, compiled=settings.compile, **how)
 
 
 def predict_source(folder: Path, source: str, settings: RunSettings) -> None:

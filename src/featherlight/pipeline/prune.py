@@ -264,9 +264,7 @@ class Lesson:
     source: str
 
 
-def lesson_of(
-    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin
-) -> Lesson:
+def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin) -> Lesson:
     """The model's own distillation if the teacher's logits are still there, else the labels alone."""
     rows, places = origin.rows(settings, data)
     targets = label_targets(data, rows)

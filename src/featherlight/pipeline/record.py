@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
+             "onnx", "onnxruntime",
              )  # fmt: skip
 
 

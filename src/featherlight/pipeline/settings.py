@@ -318,6 +318,17 @@ class PackSettings(TaskSettings, RunSettings):
     """Settings of one packing."""
 
 
+class ExportSettings(TaskSettings):
+    """Settings of one export to another engine."""
+
+    format: str = setting("onnx", "What to write: onnx.")
+    int8: bool = setting(False, "Round weights to int8, and compute in it where the engine can.")
+    per_tensor: bool = setting(
+        False, "int8: one scale for each tensor, not for each channel. Smaller by little, worse."
+    )
+    tolerate: float = setting(1.0, "int8: most points of the task's first metric that may be lost.", ge=0)
+
+
 class RecipeSettings(Settings):
     """What the command line may say over a recipe; `--set` takes any setting of any stage."""
 
@@ -327,6 +338,7 @@ class RecipeSettings(Settings):
             **LabelSettings.model_fields,
             **DistillSettings.model_fields,
             **PruneSettings.model_fields,
+            **ExportSettings.model_fields,
             **EvaluateSettings.model_fields,
         }
     )

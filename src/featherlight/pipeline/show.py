@@ -11,6 +11,7 @@ from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, shortened
+from featherlight.export.predictor import MODEL
 from featherlight.files import read_json
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
@@ -192,7 +193,7 @@ def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if "task" in values and not Path(values["task"]).is_file():
         return {}
-    if not folder.is_dir():
+    if not folder.exists():
         raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
     record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     settings = record.get("settings", {})
@@ -252,6 +253,22 @@ def packed(folder: Path, file: Path | None, *, as_json: bool) -> None:
     show_records([record])
     print_rows([{"part": name, "bytes": size} for name, size in record["parts"].items()])
     print(f"{path}: {record['bytes']:,} bytes")
+
+
+def exported(folder: Path, *, as_json: bool) -> None:
+    """An exported folder: its file, how far its logits are from the model's, what it is worth."""
+    record = read_json(folder / RECORD)
+    file, worst = folder / MODEL, record["worst_difference"]
+    if as_json:
+        shown = {"file": str(file), "bytes": record["bytes"], "worst_difference": worst}
+        return print_json({**shown, "metrics": reported_scores(record)})
+    show_records([record])
+    if "flips" in record:
+        found = record["tests"]["bootstrap"]
+        flips = "" if record["flips"] is None else f"; {record['flips']} predictions flipped"
+        print(f"int8: {-100 * found['value']:.2f} points of {found['metric']} lost, p = {record['p_value']:.3g}{flips}")
+    print(f"worst difference between its logits and the model's: {worst:.2g}")
+    print(file)
 
 
 def evaluated(folder: Path, *, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
 from featherlight.models.embeddings import check_width
 from featherlight.models.load import fingerprint, load_encoder, read_json_object
+from featherlight.pipeline.export import EXPORT
 from featherlight.pipeline.fit import (
     Fit,
     about_unlabelled,
@@ -30,6 +31,7 @@ from featherlight.pipeline.inputs import (
     about_model,
     add_teacher,
     checked_predictor,
+    chooses_precision,
     class_weights,
     data_source,
     files_named,
@@ -245,11 +247,11 @@ EVALUATE = Stage(
     1,
     EvaluateSettings,
     evaluate_sources,
-    lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["model"])),
+    lambda settings, inputs: resolved(settings, encoder=chooses_precision(inputs["model"])),
     run_evaluate,
     check_evaluation,
 )
-STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EVALUATE)}
+STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EXPORT, EVALUATE)}
 
 
 def label_settings(settings: DistillSettings) -> LabelSettings:

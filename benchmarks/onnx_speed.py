@@ -1,0 +1,144 @@
+"""Predict with onnxruntime beside torch and `transformers.pipeline`: one short text, and a batch of long ones.
+
+    python benchmarks/onnx_speed.py --data DIR [--repeats 7]
+
+One thread. One text: sentences of SST-2's select split that a BiLSTM of 25 dimensions and 150 hidden units reads as
+16 tokens, one call each, tokenization included. torch appears twice: through `Predictor`, and as quick as it can be
+called, with a plain `tokenizers.Tokenizer`. Batch: 32 texts of 128 tokens, tokenised before, through MiniLM; torch
+again twice, as one batch and in the small batches that onnxruntime is given. All programs run in turn. The models are
+made here and untrained, which changes no time; those exported must agree with them.
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+from transformers import pipeline
+
+from featherlight.data.registry import load_task
+from featherlight.data.task import SELECT, Examples
+from featherlight.export.onnx import agreement, write_float, write_int8
+from featherlight.export.predictor import CACHED_TOKENS, OnnxPredictor
+from featherlight.measurement.evaluate import Predictor
+from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification
+from featherlight.models.load import head_options, load_encoder
+from featherlight.models.tokenizers import cut_vocabulary
+
+LABELS, TOKENS, LONG, ROWS, MOST_TEXTS = ("negative", "positive"), 16, 128, 32, 40
+FLOAT, INT8 = "onnxruntime, float32", "onnxruntime, int8"
+TORCH, QUICK, SMALL = "torch", "torch, called as quickly as can be", f"torch, batches of {CACHED_TOKENS} tokens"
+PIPELINE = "transformers.pipeline, MiniLM"
+
+
+def make_models(folder: Path, texts: Sequence[str]) -> tuple[Path, Path]:
+    """The folders of a student and of an encoder."""
+    encoder, tokenizer = load_encoder("minilm", labels=LABELS, max_length=LONG)
+    encoder.save_pretrained(folder / "encoder")
+    tokenizer.save_pretrained(folder / "encoder")
+    pieces = cut_vocabulary(tokenizer, texts, 5000)
+    pieces.model_max_length = LONG
+    torch.manual_seed(1)
+    student = BiLSTMForSequenceClassification(BiLSTMConfig(vocab_size=len(pieces), **head_options(LABELS)))
+    assert (student.config.dim, student.config.hidden) == (25, 150)
+    student.save_pretrained(folder / "student")
+    pieces.save_pretrained(folder / "student")
+    return folder / "student", folder / "encoder"
+
+
+def export_both(folder: Path, examples: Examples) -> tuple[Predictor, OnnxPredictor, OnnxPredictor]:
+    """The model in torch, in onnxruntime, and there in int8."""
+    source, found = Predictor(folder, device="cpu", precision="fp32"), []
+    for name in ("float", "int8"):
+        out = folder / name
+        out.mkdir()
+        write_float(source, folder, out)
+        if name == "int8":
+            write_int8(source, folder, out, per_channel=True)
+        found.append(OnnxPredictor(out, threads=1))
+    worst = [agreement(source, exported, examples)[0] for exported in found]
+    assert worst[0] < 1e-4, worst
+    print(f"{folder.name}: worst difference in float32 {worst[0]:.1e}, in int8 {worst[1]:.1e}")
+    return source, *found
+
+
+def quickest_torch(source: Predictor, folder: Path) -> Callable[[str], Any]:
+    """A student in torch without anything around it."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+    def call(text: str) -> Any:
+        with torch.inference_mode():
+            ids = torch.tensor([tokenizer.encode(text).ids])
+            return source.model(ids, torch.ones_like(ids)).logits.numpy()
+
+    return call
+
+
+def timed(programs: dict[str, Callable[[Any], Any]], items: Sequence[Any], repeats: int) -> dict[str, list[float]]:
+    """Wall time in seconds of each program on each item, all programs in turn; one round of warm-up."""
+    found: dict[str, list[float]] = {name: [] for name in programs}
+    for repeat in range(repeats + 1):
+        for name, program in programs.items():
+            for item in items:
+                start = time.perf_counter()
+                program(item)
+                if repeat:
+                    found[name].append(time.perf_counter() - start)
+    return found
+
+
+def show(title: str, found: dict[str, list[float]], peers: Sequence[str], unit: str, factor: float) -> None:
+    """Medians, the middle 90 %, and how many times faster int8 is than each peer."""
+    print(f"\n| {title} | {unit}, median | 5 % to 95 % | int8 is so many times faster |\n|---|--:|--:|--:|")
+    ours = statistics.median(found[INT8])
+    for name, seconds in found.items():
+        low, high = (factor * np.quantile(seconds, share) for share in (0.05, 0.95))
+        ratio = f"{statistics.median(seconds) / ours:.2f}" if name in peers else ""
+        print(f"| {name} | {factor * statistics.median(seconds):.3g} | {low:.3g} to {high:.3g} | {ratio} |")
+
+
+def main() -> None:
+    """Print a table for one text and one for a batch."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--repeats", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    splits = load_task("sst2", data=Path(options.data)).splits
+    with tempfile.TemporaryDirectory() as name:
+        student, encoder = make_models(Path(name), splits["train"].first)
+        some = splits[SELECT].take(np.arange(100))
+        print(f"load of the machine: {', '.join(f'{load:.1f}' for load in os.getloadavg())}, {os.cpu_count()} cores")
+        source, exported, int8 = export_both(student, some)
+        lengths = source.tokens(splits[SELECT]).lengths
+        texts = [splits[SELECT].first[row] for row in np.flatnonzero(lengths == TOKENS)[:MOST_TEXTS]]
+        classify = pipeline("text-classification", str(encoder), device="cpu")
+        programs = {
+            INT8: lambda text: int8([text]),
+            FLOAT: lambda text: exported([text]),
+            QUICK: quickest_torch(source, student),
+            TORCH: lambda text: source([text]),
+            PIPELINE: classify,
+        }
+        peers = [FLOAT, QUICK, TORCH, PIPELINE]
+        show(f"{len(texts)} texts of {TOKENS} tokens", timed(programs, texts, options.repeats), peers, "µs", 1e6)
+
+        source, exported, int8 = export_both(encoder, some)
+        longer = [" ".join(splits["train"].first[row :: ROWS * 50]) for row in range(ROWS)]
+        tokens = source.tokens(Examples(longer, None, None, np.arange(ROWS)))
+        assert set(tokens.lengths) == {LONG}
+        small = Predictor(encoder, device="cpu", precision="fp32", batch_tokens=CACHED_TOKENS)
+        programs = {INT8: int8.logits, FLOAT: exported.logits, TORCH: source.logits, SMALL: small.logits}
+        found = timed(programs, [tokens], options.repeats)
+        show(f"MiniLM, {ROWS} texts of {LONG} tokens", found, [FLOAT, TORCH, SMALL], "s", 1)
+
+
+if __name__ == "__main__":
+    main()

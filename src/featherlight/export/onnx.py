@@ -1,0 +1,213 @@
+"""A model folder in, one that onnxruntime runs out: model.onnx with config and tokenizer, in float32 or in int8.
+
+Encoders are traced by `torch.onnx`, students written node by node (`export.graph`). `agreement` says how far the logits
+of two models lie apart; whoever calls decides what is too far. House shapes: B texts, T tokens.
+"""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from featherlight.data.task import Examples
+from featherlight.errors import UserError, missing_extra
+from featherlight.export.light import BODIES, architecture, arrays
+from featherlight.export.predictor import ABOUT, MODEL
+from featherlight.export.reader import TOKENIZER
+from featherlight.files import write_atomically
+from featherlight.measurement import footprint
+from featherlight.measurement.evaluate import Predictor, TextModel
+from featherlight.runtime.packed import LIGHT, Encoded, decoded, read_packed
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+    from featherlight.export.graph import Rounded, Weights
+
+OPSET = 17
+MOST_BYTES = 2_000_000_000  # of a file in this format
+QUANTIZER = (sys.executable, "-m", "featherlight.export.quantizer")
+SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
+
+
+def write_float(source: Predictor, folder: Path, out: Path) -> None:
+    """Fill out with model.onnx, config and tokenizer of a model; source: the model of folder, on the processor."""
+    check_installed()
+    if footprint.parameters(source.model) * 4 > MOST_BYTES:
+        raise UserError(f"{folder}: too large for one ONNX file (2 GB). Distil it into a smaller model.")
+    for pattern in (*footprint.CONFIG, *footprint.TOKENIZER):
+        for path in folder.glob(pattern):
+            shutil.copy(path, out / path.name)
+    write_tokenizer(source, folder, out)
+    if source.model.config.model_type in BODIES:
+        from featherlight.export.graph import student_graph
+
+        graph = student_graph(architecture(source.model.config.to_dict()), student_weights(folder))
+    else:
+        graph = encoder_graph(source)
+    save(graph, out / MODEL, source, precision="fp32")
+
+
+def write_int8(source: Predictor, folder: Path, out: Path, *, per_channel: bool) -> None:
+    """Put the model.onnx of `write_float` into int8; a UserError leaves the folder without one.
+
+    What could take the process down with it, onnxruntime's quantizer and the first call, runs in another one.
+    """
+    before, after = out / MODEL, out / f"int8-{MODEL}"
+    if source.model.config.model_type in BODIES:
+        from featherlight.export.graph import rounded_weights, student_graph
+
+        weights = rounded_weights(student_weights(folder), per_channel=per_channel)
+        graph = student_graph(architecture(source.model.config.to_dict()), weights, int8=True)
+        save(graph, after, source, precision="int8")
+        arguments = [str(after)]
+    else:
+        arguments = [str(after), str(before), "channel" if per_channel else "tensor"]
+    done = subprocess.run([*QUANTIZER, *arguments], capture_output=True, text=True, check=False)
+    before.unlink()
+    if done.returncode:
+        after.unlink(missing_ok=True)
+        said = done.stderr.strip().splitlines() or ["it said nothing"]
+        how = f"ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else said[-1]
+        raise UserError(f"onnxruntime cannot compute this model in int8 ({how}). Export it without --int8.")
+    after.rename(before)
+
+
+def check_installed() -> None:
+    """UserError unless onnx and onnxruntime are there."""
+    for package in ("onnx", "onnxruntime"):
+        try:
+            __import__(package)
+        except ImportError:
+            raise missing_extra(package, "onnx") from None
+
+
+def save(graph: "ModelProto", path: Path, source: Predictor, *, precision: str) -> None:
+    """Write a model that says of itself what `OnnxPredictor` must know of it."""
+    about = {
+        "labels": source.labels,
+        "pair": getattr(source.model.config, "pair", None),
+        "student": source.model.config.model_type in BODIES,
+        "parameters": source.parameters,
+        "precision": precision,
+    }
+    entry = graph.metadata_props.add()
+    entry.key, entry.value = ABOUT, json.dumps(about)
+    write_atomically(path, graph.SerializeToString())
+
+
+def write_tokenizer(source: Predictor, folder: Path, out: Path) -> None:
+    """tokenizer.json that says how to cut and pad, so that `tokenizers` alone makes batches of it."""
+    tokenizer = source.tokenizer
+    if not tokenizer.is_fast:
+        if source.model.config.model_type in BODIES:
+            return  # hashed words need no file
+        raise UserError(f"{folder}: its tokenizer has no fast version, which an exported model needs.")
+    backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
+    backend.enable_truncation(tokenizer.model_max_length, direction=tokenizer.truncation_side)
+    backend.enable_padding(
+        direction=tokenizer.padding_side,
+        pad_id=tokenizer.pad_token_id,
+        pad_type_id=int(getattr(tokenizer, "pad_token_type_id", 0)),
+        pad_token=tokenizer.pad_token,
+    )
+    backend.save(str(out / TOKENIZER), pretty=False)
+
+
+def student_weights(folder: Path) -> "Weights":
+    """The weights of a student's folder by name: float32, or int8 with scales where they are stored so."""
+    if not (folder / LIGHT).exists():
+        return dict(arrays(folder))
+    tensors = read_packed((folder / LIGHT).read_bytes()).tensors
+    return {name: whole_or_decoded(encoded) for name, encoded in tensors.items()}
+
+
+def whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
+    """Uniform codes as int8 and scales; everything else as the float32 that it stands for."""
+    from featherlight.export.graph import Rounded
+
+    if encoded.kind != "uniform" or len(encoded.shape) != 2:
+        return decoded(encoded)
+    values = encoded.parts["codes"].astype(np.int16) - encoded.levels // 2
+    scales = encoded.parts["scales"]
+    shape = (-1, 1) if len(scales) > 1 else ()
+    return Rounded(values.astype(np.int8).reshape(encoded.shape), scales.reshape(shape))
+
+
+class Logits(nn.Module):
+    """A classifier as a function of its inputs in a fixed order."""
+
+    def __init__(self, model: nn.Module, names: Sequence[str]):
+        super().__init__()
+        self.model, self.names = model, names
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """int64 [B, T] each -> [B, C]."""
+        logits: Tensor = self.model(**dict(zip(self.names, inputs, strict=True))).logits
+        return logits
+
+
+def encoder_graph(source: Predictor) -> "ModelProto":
+    """The traced graph of an encoder; texts and tokens may be as many as one likes."""
+    import onnx
+
+    model = source.model
+    batch = source.tokens(Examples(["a b", "a"], None, None, np.arange(2))).batch(np.arange(2))
+    attention = model.config._attn_implementation
+    model.set_attn_implementation("eager")  # plain products and a softmax, which every engine knows
+    try:
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the tracer warns of every size that it sees; `agreement` tries them
+            torch.onnx.export(
+                Logits(model, list(batch)).eval(),
+                tuple(batch.values()),
+                Path(folder) / MODEL,
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=list(batch),
+                output_names=["logits"],
+                dynamic_axes={**{name: {0: "texts", 1: "tokens"} for name in batch}, "logits": {0: "texts"}},
+            )
+            return onnx.load(Path(folder) / MODEL)
+    finally:
+        model.set_attn_implementation(attention)
+
+
+def agreement(model: TextModel, exported: TextModel, examples: Examples) -> tuple[float, float]:
+    """(worst difference between two models' logits, largest logit) over real texts and random shapes.
+
+    The shapes are made of the words of the real texts in random order: no word at all, one, and more than most models
+    read; one text, few and several of unequal length. A logit that is not finite counts as an infinite difference.
+    """
+    worst = largest = 0.0
+    for some in (examples, *shaped(examples)):
+        wanted = model.logits(model.tokens(some))
+        found = exported.logits(exported.tokens(some))
+        apart = np.abs(wanted - found)
+        worst = max(worst, float(apart.max()) if np.isfinite(apart).all() else np.inf)
+        largest = max(largest, float(np.abs(wanted).max()))
+    return worst, largest
+
+
+def shaped(examples: Examples) -> Iterator[Examples]:
+    """Texts of random words in each of SHAPES; one of them is as long as its shape says."""
+    generator = np.random.default_rng(0)
+    words = np.array(sorted({word for text in [*examples.first, *(examples.second or ())] for word in text.split()}))
+
+    def texts(count: int, most: int) -> list[str]:
+        lengths = [most, *generator.integers(0, most + 1, size=count - 1)]
+        return [" ".join(generator.choice(words, size=length)) for length in lengths]
+
+    for count, most in SHAPES:
+        second = None if examples.second is None else texts(count, most)[::-1]
+        yield Examples(texts(count, most), second, None, np.arange(count))

@@ -1,0 +1,140 @@
+"""A folder that holds model.onnx as a function of texts, computed by onnxruntime on the processor. Needs no torch.
+
+House shapes: N texts, B texts of a batch, T tokens, C classes.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featherlight.data.batches import Tokens, mask_of, within_budget
+from featherlight.data.ragged import Ragged
+from featherlight.data.task import Examples
+from featherlight.errors import UserError, missing_extra
+from featherlight.export.reader import IDS, Columns, reader_of
+from featherlight.progress import track
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+MODEL = "model.onnx"
+ABOUT = "featherlight"  # the key of what the file says of itself
+CACHED_TOKENS = 256  # of an encoder's batch, for each thread: what is between two layers stays in a core's cache
+SLOW_FUSIONS = ["SkipLayerNormFusion"]  # here five times slower than the sum and the norm that it replaces
+
+
+def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
+    """An onnxruntime session on the processor. threads: within one call; 0 takes every core."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise missing_extra("onnxruntime", "onnx") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.log_severity_level = 3  # errors; they are raised besides
+    try:
+        return onnxruntime.InferenceSession(
+            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+        )
+    except Exception as error:  # onnxruntime has a class of its own for each way to fail, and no common one
+        raise UserError(f"{file}: onnxruntime cannot load it: {str(error).splitlines()[0]} Export it again.") from None
+
+
+class OnnxPredictor:
+    """An exported model behind the interface of `measurement.evaluate.Predictor`, with the same arguments.
+
+    threads: for one call; 1 for the shortest time of a single text, 0 for every core. batch_tokens: most padded tokens
+    of a batch; an encoder's are smaller still. In int8 the inputs of a layer are rounded for a whole batch together,
+    so that logits depend in their third digit on what else is in it.
+    """
+
+    device = "cpu"
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        batch_tokens: int = 4096,
+        compiled: bool = False,
+        threads: int = 0,
+    ):
+        self.session = open_session(folder / MODEL, threads=threads)
+        self.inputs = [value.name for value in self.session.get_inputs()]
+        about = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "null"))
+        if about is None:
+            raise UserError(f"{folder / MODEL}: was not written by `featherlight export`. Export the model with it.")
+        self.labels, self.parameters, self.precision = tuple(about["labels"]), about["parameters"], about["precision"]
+        self.pair, self.known_pair = bool(about["pair"]), about["pair"]
+        if device not in ("auto", "cpu") or compiled:
+            raise UserError(f"{folder}: model.onnx runs on the processor, as it is. Leave --device and --compile out.")
+        if precision not in ("auto", self.precision):
+            raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
+        self.reader = reader_of(folder, student=about["student"])
+        cached = CACHED_TOKENS * (threads or cores())
+        self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, cached)
+
+    def check_pair(self, given: bool) -> None:
+        """UserError if the model reads two texts per example and was given one, or the other way round."""
+        if self.known_pair is not None and given != self.pair:
+            needs, got = ("two texts", "one") if self.pair else ("one text", "two")
+            raise UserError(f"this model reads {needs} per example and was given {got}.")
+
+    def tokens(self, examples: Examples) -> Tokens:
+        """The texts as this model's tokens, cut to the length that it was trained with."""
+        return self.packed(self.read(examples.first, examples.second))
+
+    def read(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
+        """The texts as lists of integers."""
+        self.check_pair(second is not None)
+        if second is not None and len(first) != len(second):
+            raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
+        return self.reader(first, second)
+
+    def packed(self, columns: Columns) -> Tokens:
+        """The lists in flat arrays."""
+        pads = {name: self.reader.pads.get(name, 0) for name in columns}
+        return Tokens({name: Ragged.of(rows) for name, rows in columns.items()}, pads, left=self.reader.left)
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        columns = self.read(first, second)
+        alone = len(first) == 1 and all(rows[0] for rows in columns.values())
+        if alone:  # nothing to sort or pad, which takes as long as a third of a BiLSTM
+            return self.shaped(self.run(without_padding(columns)))
+        return self.logits(self.packed(columns))
+
+    def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
+        """Logits of tokens that this predictor's tokenizer made; batches are sorted by length."""
+        out = np.zeros((len(tokens), max(len(self.labels), 1)), dtype=np.float32)
+        with track(label, len(tokens), unit="texts") as advance:
+            for part in within_budget(tokens.lengths, np.arange(len(tokens)), tokens=self.batch_tokens):
+                out[part] = self.run(tokens.arrays(part))
+                advance(len(part))
+        return self.shaped(out)
+
+    def run(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Logits [B, C] of arrays [B, T]; what the graph has no use for is left out."""
+        logits: np.ndarray = self.session.run(None, {name: inputs[name] for name in self.inputs})[0]
+        return logits
+
+    def shaped(self, logits: np.ndarray) -> np.ndarray:
+        """[N, C] -> [N] for a regression."""
+        return logits if self.labels else logits[:, 0]
+
+
+def without_padding(columns: Columns) -> dict[str, np.ndarray]:
+    """The columns of a single text, and their masks, as arrays [1, T]."""
+    arrays = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
+    masks = {mask_of(name): np.ones_like(array) for name, array in arrays.items() if name.endswith(IDS)}
+    return {**arrays, **masks}
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,97 @@
+"""A .light file in, the folder that it was made of out: config, tokenizer, and the file itself for its weights."""
+
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerBase
+
+from featherlight.errors import UserError
+from featherlight.export.light import BODIES
+from featherlight.files import read_bytes
+from featherlight.models import STUDENTS
+from featherlight.models.load import head_options, quiet_transformers
+from featherlight.models.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
+from featherlight.runtime.packed import LIGHT, Packed, read_packed
+
+Json = Mapping[str, Any]
+
+
+def unpack(file: Path, folder: Path) -> None:
+    """Fill a folder with what `models.load.load_checkpoint` reads; UserError for a damaged file."""
+    try:
+        packed = read_packed(read_bytes(file))
+    except UserError as error:
+        raise UserError(f"{file}: {error}") from None
+    about = packed.about["tokenizer"]
+    tokenizer = TOKENIZERS[about["kind"]](about)
+    tokenizer.model_max_length = packed.about["max_length"]
+    with quiet_transformers():
+        student_config(packed).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    shutil.copy(file, folder / LIGHT)
+
+
+def student_config(packed: Packed) -> Any:
+    """The config of a packed student; what its header does not say, the shapes of its tensors do."""
+    architecture = packed.about["architecture"]
+    shapes = {name: encoded.shape for name, encoded in packed.tensors.items()}
+    sizes = {"classifier": shapes["classifier.hidden.weight"][0]}
+    if architecture["embedding"] == "table":
+        sizes["vocab_size"], sizes["dim"] = shapes["embedding.weight"]
+    else:
+        sizes["vocab_size"] = shapes["embedding.importance.weight"][0] // HASHES
+        sizes["dim"] = shapes["embedding.vectors.weight"][1]
+    if architecture["body"] != "mean":
+        sizes |= {"hidden": shapes["body.network.weight_hh_l0"][1], "pooling": architecture["pooling"]}
+    config = next(config for config in STUDENTS if BODIES[config.model_type] == architecture["body"])
+    frame = {name: architecture[name] for name in ("embedding", "pair")}
+    found = config(**sizes, **frame, **head_options(packed.about["labels"]))
+    found.architectures = [STUDENTS[config].__name__]
+    return found
+
+
+def word_pieces(about: Json) -> PreTrainedTokenizerBase:
+    """As `models.tokenizers.cut_vocabulary` makes them of BERT's."""
+    pieces = about["pieces"]
+    unknown = pieces[about["unknown"]]
+    vocabulary = {piece: row for row, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(
+        models.WordPiece(vocabulary, unk_token=unknown, continuing_subword_prefix=about["prefix"])  # type: ignore[arg-type]
+    )
+    tokenizer.normalizer = normalizers.BertNormalizer(
+        clean_text=about["clean"],
+        handle_chinese_chars=about["chinese"],
+        strip_accents=about["strip_accents"],
+        lowercase=about["lower"],
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    return wrapped(tokenizer, unk_token=unknown)
+
+
+def byte_pairs(about: Json) -> PreTrainedTokenizerBase:
+    """As `models.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
+    pieces = list(about["letters"])
+    known, merges = set(pieces), []
+    for left, right in zip(about["merges"][::2], about["merges"][1::2], strict=True):
+        merges.append((pieces[left], pieces[right]))
+        made = pieces[left] + pieces[right]
+        if made not in known:
+            known.add(made)
+            pieces.append(made)
+    unknown = pieces[about["unknown"]]
+    tokenizer = Tokenizer(models.BPE({piece: row for row, piece in enumerate(pieces)}, merges, unk_token=unknown))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=about["mark"])
+    return wrapped(tokenizer, unk_token=unknown)
+
+
+TOKENIZERS: Mapping[str, Callable[[Json], PreTrainedTokenizerBase]] = {
+    "wordpiece": word_pieces,
+    "bpe": byte_pairs,
+    "char": lambda about: letters(),
+    "byte": lambda about: utf8_bytes(),
+    "hash": lambda about: HashTokenizer(about["buckets"]),
+}
