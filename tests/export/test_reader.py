@@ -6,7 +6,7 @@ from featherlight.export.onnx import write_float
 from featherlight.export.reader import FileReader, RuntimeReader, reader_of
 from featherlight.measurement.evaluate import Predictor
 from tiny_encoders import SENTENCES
-from tiny_students import TOKENIZERS, save_student
+from tiny_students import MAX_LENGTH, TOKENIZERS, save_student
 from toys import GOOD
 
 ODD = ["", " ", "[PAD] good [UNK]", "Äthiopia's naïve ﬁlms — don't!", "一部 good", "x" * 200, "good\tfilm\u00a0bad\r\n"]
@@ -21,7 +21,7 @@ def test_a_students_texts_are_read_as_transformers_reads_them(tmp_path, embeddin
     (tmp_path / "out").mkdir()
     source = Predictor(folder, device="cpu")
     write_float(source, folder, tmp_path / "out")
-    reader = reader_of(tmp_path / "out", student=True)
+    reader = reader_of(tmp_path / "out", student=True, max_length=MAX_LENGTH)
     assert isinstance(reader, FileReader if embedding == "unigram" else RuntimeReader)
     first, second = TEXTS, TEXTS[::-1] if pair else None
     wanted = source.tokens(Examples(first, second, None, np.arange(len(first)))).columns

@@ -3,7 +3,7 @@ import pytest
 
 from featherlight.compression.quantize import scheme
 from featherlight.errors import UserError
-from featherlight.export.light import describe, pack_folder, write_packed
+from featherlight.export.light import about, config_of, describe, pack_folder, write_packed
 from featherlight.export.unpack import unpack
 from featherlight.measurement.evaluate import Predictor
 from featherlight.runtime.model import load
@@ -22,7 +22,7 @@ def test_an_unpacked_folder_says_and_computes_what_the_file_does(tmp_path, stude
     file.write_bytes(pack_folder(folder))
     (tmp_path / "unpacked").mkdir()
     unpack(file, tmp_path / "unpacked")
-    assert describe(tmp_path / "unpacked").about == describe(folder).about
+    assert about(tmp_path / "unpacked", config_of(tmp_path / "unpacked")) == load(file).packed.about
     found = Predictor(tmp_path / "unpacked", device="cpu")
     assert found.labels == ("negative", "positive") and found.model.config.architectures == [type(found.model).__name__]
     assert np.allclose(found(TEXTS), load(file)(TEXTS), atol=1e-5)

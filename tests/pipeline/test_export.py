@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import load as load_onnx
+from onnx.numpy_helper import to_array
 
 from featherlight.cli import main
 from featherlight.compression.quantize import scheme
@@ -119,9 +121,18 @@ def test_a_packed_file_is_exported_with_its_codes(capsys, student, sentiment, tm
     finally:
         graph.Graph.constant = before
     if width:  # int8 in int8: the very codes of the file
-        codes = tensors["embedding.weight"].parts["codes"].astype(int) - 2 ** int(width) // 2
+        codes = load(file).packed.tensors["embedding.weight"].parts["codes"].astype(int) - 2 ** int(width) // 2
         assert np.array_equal(seen["embedding.weight"].ravel(), codes)
-    assert load(file).labels == LABELS
+
+
+def test_a_quantized_folder_is_exported_with_its_codes(capsys, student, sentiment, tmp_path, texts):
+    store = ("--task", sentiment, "--store", tmp_path / "store")
+    folder = call(capsys, "quantize", student, "--bits", "5", "--set", "scales=row", *store)["folder"]
+    assert call(capsys, "export", folder, "-o", tmp_path / "out", *store)["worst_difference"] < 1e-5
+    assert np.allclose(predicted(capsys, tmp_path / "out", texts), predicted(capsys, folder, texts), atol=1e-5)
+    stored = {array.name: array for array in load_onnx(tmp_path / "out" / "model.onnx").graph.initializer}
+    codes = to_array(stored["embedding.weight"])
+    assert codes.dtype == np.int8 and 8 < len(np.unique(codes)) <= 32
 
 
 def test_a_graph_that_computes_something_else_is_never_kept(capsys, student, sentiment, tmp_path, monkeypatch):

@@ -26,6 +26,11 @@ class Rounded:
     values: np.ndarray
     scales: np.ndarray
 
+    def __getitem__(self, rows: np.ndarray) -> "Rounded":
+        """The matrix with these rows."""
+        per_row = self.scales.ndim == 2 and len(self.scales) > 1
+        return Rounded(self.values[rows], self.scales[rows] if per_row else self.scales)
+
     @property
     def floats(self) -> np.ndarray:
         """What it stands for: float32."""

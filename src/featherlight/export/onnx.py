@@ -21,13 +21,14 @@ from torch import Tensor, nn
 
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
-from featherlight.export.light import BODIES, architecture, arrays
+from featherlight.export.light import BODIES, TABLE, architecture, arrays
 from featherlight.export.predictor import ABOUT, MODEL
 from featherlight.export.reader import TOKENIZER
-from featherlight.files import write_atomically
+from featherlight.files import read_json, write_atomically
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, TextModel
 from featherlight.runtime.packed import LIGHT, Encoded, decoded, read_packed
+from featherlight.runtime.text import front_coded
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -97,6 +98,7 @@ def save(graph: "ModelProto", path: Path, source: Predictor, *, precision: str) 
     about = {
         "labels": source.labels,
         "pair": getattr(source.model.config, "pair", None),
+        "max_length": source.tokenizer.model_max_length,
         "student": source.model.config.model_type in BODIES,
         "parameters": source.parameters,
         "precision": precision,
@@ -128,8 +130,13 @@ def student_weights(folder: Path) -> "Weights":
     """The weights of a student's folder by name: float32, or int8 with scales where they are stored so."""
     if not (folder / LIGHT).exists():
         return dict(arrays(folder))
-    tensors = read_packed((folder / LIGHT).read_bytes()).tensors
-    return {name: whole_or_decoded(encoded) for name, encoded in tensors.items()}
+    packed = read_packed((folder / LIGHT).read_bytes())
+    weights = {name: whole_or_decoded(encoded) for name, encoded in packed.tensors.items()}
+    if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
+        ids = read_json(folder / TOKENIZER)["model"]["vocab"]
+        order = np.argsort([ids[piece] for piece in front_coded(packed.about["tokenizer"]["pieces"])])
+        weights[TABLE] = weights[TABLE][order]
+    return weights
 
 
 def whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
@@ -139,7 +146,7 @@ def whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
     if encoded.kind != "uniform" or len(encoded.shape) != 2:
         return decoded(encoded)
     values = encoded.parts["codes"].astype(np.int16) - encoded.levels // 2
-    scales = encoded.parts["scales"]
+    scales = encoded.parts["scales"].astype(np.float32)
     shape = (-1, 1) if len(scales) > 1 else ()
     return Rounded(values.astype(np.int8).reshape(encoded.shape), scales.reshape(shape))
 

@@ -17,6 +17,7 @@ from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.reader import IDS, Columns, reader_of
 from featherlight.progress import track
+from featherlight.runtime.text import checked_texts
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -75,7 +76,7 @@ class OnnxPredictor:
             raise UserError(f"{folder}: model.onnx runs on the processor, as it is. Leave --device and --compile out.")
         if precision not in ("auto", self.precision):
             raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
-        self.reader = reader_of(folder, student=about["student"])
+        self.reader = reader_of(folder, student=about["student"], max_length=about["max_length"])
         cached = CACHED_TOKENS * (threads or cores())
         self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, cached)
 
@@ -92,6 +93,7 @@ class OnnxPredictor:
     def read(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """The texts as lists of integers."""
         self.check_pair(second is not None)
+        first, second = checked_texts(first), None if second is None else checked_texts(second)
         if second is not None and len(first) != len(second):
             raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
         return self.reader(first, second)

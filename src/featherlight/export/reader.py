@@ -14,7 +14,7 @@ from featherlight.data.beginnings import beginnings
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.light import tokenizer
 from featherlight.files import read_json
-from featherlight.runtime.text import beginning, checked_texts, tokenizer_of
+from featherlight.runtime.text import beginning, tokenizer_of
 
 Columns = Mapping[str, Sequence[Sequence[int]]]
 TOKENIZER = "tokenizer.json"
@@ -51,7 +51,7 @@ class RuntimeReader:
 
     def ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
         """The ids of each text, cut."""
-        return [beginning(text, self.tokenizer, self.max_length) for text in checked_texts(texts)]
+        return [beginning(text, self.tokenizer, self.max_length) for text in texts]
 
 
 class FileReader:
@@ -78,7 +78,6 @@ class FileReader:
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """input_ids and token_type_ids; or input_ids and pair_input_ids."""
-        first, second = checked_texts(first), None if second is None else checked_texts(second)
         if not self.apart:
             return self.columns(first, second)
         columns = {IDS: self.columns(first)[IDS]}
@@ -118,7 +117,7 @@ class Uncut:
         return {IDS: [encoding.ids[:max_length] for encoding in encodings]}
 
 
-def reader_of(folder: Path, *, student: bool) -> Reader:
+def reader_of(folder: Path, *, student: bool, max_length: int) -> Reader:
     """What reads the texts of an exported folder."""
     settings = read_json(folder / "tokenizer_config.json")
     if not student:
@@ -127,4 +126,4 @@ def reader_of(folder: Path, *, student: bool) -> Reader:
         described = tokenizer(folder, settings)
     except UserError:  # one that the runtime could not follow to the letter, of a teacher that is no BERT
         return FileReader(folder, settings, apart=True)
-    return RuntimeReader(described, int(settings["model_max_length"]))
+    return RuntimeReader(described, max_length)

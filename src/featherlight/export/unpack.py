@@ -8,26 +8,23 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
-from featherlight.errors import UserError
 from featherlight.export.light import BODIES
-from featherlight.files import read_bytes
 from featherlight.models import STUDENTS
 from featherlight.models.load import head_options, quiet_transformers
 from featherlight.models.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
-from featherlight.runtime.packed import LIGHT, Packed, read_packed
+from featherlight.runtime.model import load
+from featherlight.runtime.packed import LIGHT, Packed
+from featherlight.runtime.text import BytePairs, WordPiece
 
 Json = Mapping[str, Any]
 
 
 def unpack(file: Path, folder: Path) -> None:
     """Fill a folder with what `models.load.load_checkpoint` reads; UserError for a damaged file."""
-    try:
-        packed = read_packed(read_bytes(file))
-    except UserError as error:
-        raise UserError(f"{file}: {error}") from None
-    about = packed.about["tokenizer"]
-    tokenizer = TOKENIZERS[about["kind"]](about)
-    tokenizer.model_max_length = packed.about["max_length"]
+    model = load(file)
+    packed, about = model.packed, model.packed.about["tokenizer"]
+    tokenizer = TOKENIZERS[about["kind"]](model.tokenizer, about)
+    tokenizer.model_max_length = model.max_length
     with quiet_transformers():
         student_config(packed).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
@@ -53,45 +50,41 @@ def student_config(packed: Packed) -> Any:
     return found
 
 
-def word_pieces(about: Json) -> PreTrainedTokenizerBase:
+def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
     """As `models.tokenizers.cut_vocabulary` makes them of BERT's."""
-    pieces = about["pieces"]
-    unknown = pieces[about["unknown"]]
-    vocabulary = {piece: row for row, piece in enumerate(pieces)}
+    unknown = next(piece for piece, row in known.ids.items() if row == known.unknown)
     tokenizer = Tokenizer(
-        models.WordPiece(vocabulary, unk_token=unknown, continuing_subword_prefix=about["prefix"])  # type: ignore[arg-type]
+        models.WordPiece(known.ids, unk_token=unknown, continuing_subword_prefix=known.prefix)  # type: ignore[arg-type]
     )
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=about["clean"],
-        handle_chinese_chars=about["chinese"],
-        strip_accents=about["strip_accents"],
-        lowercase=about["lower"],
+        clean_text=known.clean,
+        handle_chinese_chars=known.chinese,
+        strip_accents=known.accents,
+        lowercase=known.lower,
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return wrapped(tokenizer, unk_token=unknown)
 
 
-def byte_pairs(about: Json) -> PreTrainedTokenizerBase:
+def byte_pairs(known: BytePairs, about: Json) -> PreTrainedTokenizerBase:
     """As `models.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
-    pieces = list(about["letters"])
-    known, merges = set(pieces), []
-    for left, right in zip(about["merges"][::2], about["merges"][1::2], strict=True):
+    pieces = dict(enumerate(about["letters"]))
+    merges = []
+    for (left, right), (_, made) in known.ranks.items():
         merges.append((pieces[left], pieces[right]))
-        made = pieces[left] + pieces[right]
-        if made not in known:
-            known.add(made)
-            pieces.append(made)
-    unknown = pieces[about["unknown"]]
-    tokenizer = Tokenizer(models.BPE({piece: row for row, piece in enumerate(pieces)}, merges, unk_token=unknown))
+        pieces.setdefault(made, pieces[left] + pieces[right])
+    unknown = pieces[known.unknown]
+    vocabulary = {piece: row for row, piece in pieces.items()}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=about["mark"])
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=known.mark)
     return wrapped(tokenizer, unk_token=unknown)
 
 
-TOKENIZERS: Mapping[str, Callable[[Json], PreTrainedTokenizerBase]] = {
+TOKENIZERS: Mapping[str, Callable[[Any, Json], PreTrainedTokenizerBase]] = {
     "wordpiece": word_pieces,
     "bpe": byte_pairs,
-    "char": lambda about: letters(),
-    "byte": lambda about: utf8_bytes(),
-    "hash": lambda about: HashTokenizer(about["buckets"]),
+    "char": lambda known, about: letters(),
+    "byte": lambda known, about: utf8_bytes(),
+    "hash": lambda known, about: HashTokenizer(about["buckets"]),
 }
