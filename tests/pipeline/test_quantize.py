@@ -7,6 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from featherlight.cli import main
+from featherlight.export.predictor import OnnxPredictor
 from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.quantize import bytes_of
 from featherlight.runtime.packed import decoded, read_packed
@@ -38,7 +39,10 @@ def test_the_folder_computes_with_the_stored_weights_and_says_what_changed(capsy
     packed = read_packed(Path(shown["folder"], "model.light").read_bytes())
     state = Predictor(Path(shown["folder"])).model.state_dict()
     for name, tensor in state.items():
-        assert np.array_equal(tensor.numpy(), decoded(packed.tensors[name]))
+        stored, used = decoded(packed.tensors[name]), tensor.numpy()
+        if name == "embedding.weight":  # the file has its pieces in another order
+            stored, used = (rows[np.lexsort(rows.T)] for rows in (stored, used))
+        assert np.array_equal(used, stored)
     record = record_of(shown)
     matrices = {name for name in whole if "bias" not in name}
     assert set(record["parts_changed"]) == matrices
@@ -88,14 +92,28 @@ def test_training_with_two_bits_beats_rounding_to_two_bits(capsys, students, sto
     score = [shown["after"]["metrics"]["accuracy"]["value"] for shown in (rounded, trained)]
     assert score[1] >= score[0]
     record = record_of(trained)
-    assert record["recovery"]["from"].startswith("label-")  # the teacher's logits of its own training
+    assert "the teacher's logits, label-" in record["recovery"]["from"]
     losses = [epoch["train"]["loss"] for epoch in record["curves"]["epochs"]]
     assert losses[-1] < losses[0]
 
 
+@pytest.mark.parametrize(
+    ("model", "mode"), [("teacher", "auto"), ("teacher", "static"), ("bilstm", "dynamic"), ("bag", "dynamic")]
+)
+def test_onnxruntime_computes_in_int8_nearly_the_same(capsys, students, store, model, mode):
+    options = ("--mode", mode, "--calibration", 50)
+    code, shown = call(capsys, "quantize", students[model], "--store", store, "--precision", "fp32", *options)
+    assert code == 0 and shown["after"]["packed_bytes"] is None
+    folder = Path(shown["folder"])
+    assert not (folder / "calibration.npz").exists()
+    before, after = Predictor(students[model])(TEXTS), OnnxPredictor(folder)(TEXTS)
+    assert 0 < np.abs(before - after).max() < 0.3 * np.abs(before).max()
+
+
 MISTAKES = {
-    "twice": (lambda s, q: ("quantize", q, "--bits", 4), "is quantized already"),
-    "encoder": (lambda s, q: ("quantize", s["teacher"]), "only students can be packed"),
+    "twice": (lambda s, q: ("quantize", q, "--bits", 4), "is quantized or packed already"),
+    "encoder": (lambda s, q: ("quantize", s["teacher"], "--bits", 4), "an encoder is quantized to 8 bits only"),
+    "static student": (lambda s, q: ("quantize", s["bilstm"], "--mode", "static"), "Use --mode dynamic"),
     "width": (lambda s, q: ("quantize", s["bag"], "--bits", 7), "bits = '7'"),
     "part": (lambda s, q: ("quantize", s["bag"], "--bits-recurrent", 4), "this student has no recurrent weights"),
     "budget": (lambda s, q: ("quantize", s["bag"], "--budget", "a lot"), "write a size like 100KB"),

@@ -74,9 +74,10 @@ def describe(folder: Path) -> Packed:
 
 
 def is_packable(folder: Path) -> bool:
-    """Whether a folder holds a student."""
+    """Whether a folder holds a student and its weights (an exported one has them in another file)."""
     config = folder / "config.json"
-    return config.exists() and read_json(config).get("model_type") in BODIES
+    student = config.exists() and read_json(config).get("model_type") in BODIES
+    return student and any((folder / name).exists() for name in (WEIGHTS, LIGHT))
 
 
 def config_of(folder: Path) -> Json:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.light import BODIES, TABLE, architecture, arrays
-from featherlight.export.predictor import ABOUT, MODEL
+from featherlight.export.predictor import ABOUT, MODEL, OnnxPredictor
 from featherlight.export.reader import TOKENIZER
 from featherlight.files import read_json, write_atomically
 from featherlight.measurement import footprint
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from featherlight.export.graph import Rounded, Weights
 
 OPSET = 17
+BATCHES, BATCH = "calibration.npz", 16
 MOST_BYTES = 2_000_000_000  # of a file in this format
 QUANTIZER = (sys.executable, "-m", "featherlight.export.quantizer")
 SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
@@ -59,9 +60,13 @@ def write_float(source: Predictor, folder: Path, out: Path) -> None:
     save(graph, out / MODEL, source, precision="fp32")
 
 
-def write_int8(source: Predictor, folder: Path, out: Path, *, per_channel: bool) -> None:
+def write_int8(
+    source: Predictor, folder: Path, out: Path, *, per_channel: bool, calibration: Examples | None = None
+) -> None:
     """Put the model.onnx of `write_float` into int8; a UserError leaves the folder without one.
 
+    calibration: texts on which the ranges of what weights are multiplied with are found, once and for all; None finds
+    them anew in each call. An encoder's alone: onnxruntime computes an LSTM in int8 with ranges of the call only.
     What could take the process down with it, onnxruntime's quantizer and the first call, runs in another one.
     """
     before, after = out / MODEL, out / f"int8-{MODEL}"
@@ -74,14 +79,29 @@ def write_int8(source: Predictor, folder: Path, out: Path, *, per_channel: bool)
         arguments = [str(after)]
     else:
         arguments = [str(after), str(before), "channel" if per_channel else "tensor"]
+        if calibration is not None:
+            arguments.append(str(write_batches(OnnxPredictor(out), calibration, out)))
     done = subprocess.run([*QUANTIZER, *arguments], capture_output=True, text=True, check=False)
     before.unlink()
+    (out / BATCHES).unlink(missing_ok=True)
     if done.returncode:
         after.unlink(missing_ok=True)
         said = done.stderr.strip().splitlines() or ["it said nothing"]
         how = f"ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else said[-1]
         raise UserError(f"onnxruntime cannot compute this model in int8 ({how}). Export it without --int8.")
     after.rename(before)
+
+
+def write_batches(model: OnnxPredictor, examples: Examples, out: Path) -> Path:
+    """The inputs that onnxruntime gets for these texts, in batches of texts of similar length, as a file."""
+    tokens = model.tokens(examples)
+    batches: dict[str, np.ndarray] = {}
+    order = np.argsort(tokens.lengths, kind="stable")
+    for number, start in enumerate(range(0, len(order), BATCH)):
+        arrays = tokens.arrays(order[start : start + BATCH])
+        batches |= {f"{name}.{number}": arrays[name] for name in model.inputs}
+    np.savez(out / BATCHES, **batches)  # type: ignore[arg-type]  # its stub takes any further name for an option
+    return out / BATCHES
 
 
 def check_installed() -> None:

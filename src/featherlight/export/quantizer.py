@@ -1,8 +1,9 @@
 """A program of its own: put an ONNX model into int8, open it and run it once, in a process that may die of it.
 
-    python -m featherlight.export.quantizer TARGET [SOURCE channel|tensor]
+    python -m featherlight.export.quantizer TARGET [SOURCE channel|tensor [CALIBRATION]]
 
-With SOURCE the target is made of it; without, it is there already and only tried.
+With SOURCE the target is made of it; without, it is there already and only tried. CALIBRATION: an .npz of batches,
+named INPUT.0, INPUT.1 ...; with it the ranges of what weights are multiplied with are fixed, else found call by call.
 """
 
 import json
@@ -17,21 +18,28 @@ from featherlight.export.predictor import ABOUT, open_session
 WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
 
 
-def main(target: str, source: str = "", granularity: str = "") -> None:
+def main(target: str, source: str = "", granularity: str = "", calibration: str = "") -> None:
     """What the module says."""
     if source:
-        quantize(Path(source), Path(target), per_channel=granularity == "channel")
+        quantize(Path(source), Path(target), Path(calibration or "-"), per_channel=granularity == "channel")
     session = open_session(Path(target), threads=1)
     session.run(None, {value.name: np.ones((2, 3), dtype=np.int64) for value in session.get_inputs()})
 
 
-def quantize(source: Path, target: Path, *, per_channel: bool) -> None:
-    """Weights of matrix products and embeddings as int8; what they are multiplied with is rounded call by call."""
+def quantize(source: Path, target: Path, calibration: Path, *, per_channel: bool) -> None:
+    """Weights of matrix products and embeddings as int8; what they are multiplied with too, by fixed ranges or not."""
     import onnx
-    from onnxruntime.quantization import quantize_dynamic
+    from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_dynamic, quantize_static
 
     logging.disable(logging.WARNING)  # it asks for a step that `torch.onnx` has done
-    quantize_dynamic(source, target, per_channel=per_channel)
+    if calibration.exists():
+        quantize_static(
+            source, target, Batches(calibration), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+            op_types_to_quantize=["MatMul", "Gemm", "Gather"], calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
+        )  # fmt: skip
+    else:
+        quantize_dynamic(source, target, per_channel=per_channel)
     model = onnx.load(target)
     if not any(array.data_type in WHOLE and len(array.dims) > 1 for array in model.graph.initializer):
         raise SystemExit("none of its weights could be put into int8")
@@ -39,6 +47,20 @@ def quantize(source: Path, target: Path, *, per_channel: bool) -> None:
         if entry.key == ABOUT:
             entry.value = json.dumps({**json.loads(entry.value), "precision": "int8"})
     onnx.save(model, target)
+
+
+class Batches:
+    """Batches of an .npz, one after the other, as onnxruntime's calibration asks for them."""
+
+    def __init__(self, file: Path):
+        stored = np.load(file)
+        names = sorted({name.rpartition(".")[0] for name in stored.files})
+        count = len(stored.files) // len(names)
+        self.rest = iter([{name: stored[f"{name}.{i}"] for name in names} for i in range(count)])
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        """The next batch by input; None behind the last."""
+        return next(self.rest, None)
 
 
 if __name__ == "__main__":

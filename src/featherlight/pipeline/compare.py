@@ -9,11 +9,12 @@ from safetensors.numpy import load_file
 
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
 from featherlight.data.task import TaskData
-from featherlight.export.light import pack_folder
+from featherlight.export.light import is_packable, pack_folder
+from featherlight.export.predictor import MODEL
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.measurement.metrics import mean_scores, predictions, score
 from featherlight.pipeline.fit import PREDICTIONS, score_splits, select_rows, time_predictor
-from featherlight.pipeline.inputs import checked_predictor, is_student
+from featherlight.pipeline.inputs import checked_predictor
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import RunSettings
 
@@ -31,7 +32,8 @@ def compared(before: Path, out: Path, data: TaskData, settings: RunSettings, pha
     with phases("evaluate before"):
         old = checked_predictor(before, data, settings)
         was = {name: old.logits(old.tokens(data.splits[name]), label=f"{name} before") for name in splits}
-    new = checked_predictor(out, data, settings)
+    own = {"precision": "auto", "device": "auto"} if (out / MODEL).exists() else {}  # it computes in one way only
+    new = checked_predictor(out, data, settings.model_copy(update=own))
     with phases("evaluate"):
         metrics = score_splits(new, data, splits, out=out)
     with phases("latency"):
@@ -66,8 +68,8 @@ def paired(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarray) ->
 
 
 def sizes(model: Path) -> Json:
-    """{"bytes": as it lies there, "packed_bytes": as a .light file; None for an encoder, which has no such file}."""
+    """{"bytes": as it lies there, "packed_bytes": as a .light file; None where there is no such file}."""
     if model.is_file():
         return {"bytes": folder_bytes(model), "packed_bytes": folder_bytes(model)}
-    packed = len(pack_folder(model)) if is_student(model) else None
+    packed = len(pack_folder(model)) if is_packable(model) else None
     return {"bytes": folder_bytes(model), "packed_bytes": packed}

@@ -16,12 +16,14 @@ from featherlight.data.splits import cut_stratified
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError
 from featherlight.export.light import describe, write_packed
+from featherlight.export.predictor import MODEL
 from featherlight.files import write_atomically
 from featherlight.measurement.anatomy import part_of
+from featherlight.measurement.evaluate import Predictor
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
-from featherlight.pipeline.inputs import data_source, name_of, resolved, task_data
+from featherlight.pipeline.inputs import data_source, is_student, name_of, resolved, task_data
 from featherlight.pipeline.prune import Origin, lesson_of
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import QuantizeSettings
@@ -41,9 +43,11 @@ Tries = dict[tuple[str, str], tuple[Encoded, float]]  # (tensor, width) -> what 
 
 
 def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """A student's folder whose weights stand in model.light, and what that did to it."""
+    """A student's folder whose weights stand in model.light, or one that onnxruntime runs, and what that did to it."""
     phases = Phases()
     folder = inputs["model"]
+    if mode_of(settings, folder) in ("dynamic", "static"):
+        return run_int8(settings, folder, out, phases)
     with phases("load"):
         data = task_data(settings)
         whole = describe(folder)
@@ -69,6 +73,36 @@ def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[
         "seconds": phases.seconds,
         **more,
         "zeros": share_of_zeros(tensors),
+        "parts_changed": changed,
+        **compared(folder, out, data, settings, phases),
+    }
+
+
+def mode_of(settings: QuantizeSettings, folder: Path) -> str:
+    """What `auto` means for a model."""
+    return settings.mode if settings.mode != "auto" else "weights" if is_student(folder) else "dynamic"
+
+
+def run_int8(settings: QuantizeSettings, folder: Path, out: Path, phases: Phases) -> dict[str, Any]:
+    """A folder that onnxruntime computes in int8, and what that did to the model."""
+    from featherlight.export.onnx import write_float, write_int8
+
+    data, mode = task_data(settings), mode_of(settings, folder)
+    with phases("load"):
+        source = Predictor(folder, device="cpu", precision="fp32")
+    rows = None
+    if mode == "static":
+        rows = train_rows(data, None, settings.seed)
+        rows = cut_stratified(rows, min(settings.calibration, len(rows)), settings.seed)
+    with phases("quantize"):
+        write_float(source, folder, out)
+        write_int8(source, folder, out, per_channel=settings.scales != "tensor", calibration=rows)
+    changed = {name: {"width": "8"} for name, _ in source.model.named_parameters() if is_quantized(name)}
+    return {
+        "name": f"{name_of(folder)}, int8 {mode}",
+        "task": describe_task(data, settings),
+        "seconds": phases.seconds,
+        "zeros": None,
         "parts_changed": changed,
         **compared(folder, out, data, settings, phases),
     }
@@ -213,23 +247,31 @@ def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
     if settings.budget is not None:
         bytes_of(settings.budget)
     folder = inputs["model"]
-    if (folder / LIGHT).exists():
-        raise UserError(f"{folder}: is quantized already; twice loses twice. Quantize the model that it was made of.")
-    if folder.exists():
+    if folder.is_file() or (folder / LIGHT).exists() or (folder / MODEL).exists():
+        raise UserError(
+            f"{folder}: is quantized or packed already; twice loses twice. Quantize the model that it was made of."
+        )
+    mode = mode_of(settings, folder)
+    if mode == "static" and is_student(folder):
+        raise UserError("--mode static: onnxruntime has no LSTM with fixed ranges. Use --mode dynamic for a student.")
+    if mode in ("dynamic", "static"):
+        if settings.bits != "8" or settings.budget is not None:
+            raise UserError(f"{folder}: an encoder is quantized to 8 bits only. Leave the widths out, or distil it.")
+        from featherlight.export.onnx import check_installed
+
+        check_installed()
+    elif folder.exists():
         parts = {part_of(name) for name in describe(folder).tensors}
         for part in ("recurrent", "embedding", "linear"):
             if getattr(settings, f"bits_{part}") is not None and part not in parts:
-                raise UserError(
-                    f"--bits-{part}: this student has no {part} weights. It has: {', '.join(sorted(parts))}."
-                )
+                there = ", ".join(sorted(parts))
+                raise UserError(f"--bits-{part}: this student has no {part} weights. It has: {there}.")
 
 
-QUANTIZE = Stage(
-    "quantize",
-    1,
-    QuantizeSettings,
-    data_source,
-    lambda settings, inputs: resolved(settings, encoder=False),
-    run_quantize,
-    check_quantize,
-)
+def quantize_identity(settings: QuantizeSettings, inputs: Inputs) -> dict[str, Any]:
+    """Like `resolved`, with the mode that `auto` means."""
+    mode = mode_of(settings, inputs["model"])
+    return {**resolved(settings, encoder=not is_student(inputs["model"])), "mode": mode}
+
+
+QUANTIZE = Stage("quantize", 2, QuantizeSettings, data_source, quantize_identity, run_quantize, check_quantize)

@@ -263,10 +263,12 @@ Width = Literal["8", "5", "4", "3", "2", "ternary", "fp16"]
 
 
 class QuantizeSettings(RowSettings, RunSettings):
-    """Settings of one quantization of a student."""
+    """Settings of one quantization of a model."""
 
-    mode: Literal["weights", "aware"] = setting(
-        "weights", "weights: as they are; aware: trained on with weights of that width."
+    mode: Literal["auto", "weights", "aware", "dynamic", "static"] = setting(
+        "auto",
+        "weights: stored in fewer bits; aware: trained on with such weights. dynamic, static: computed in int8 by "
+        "onnxruntime, with ranges of each call or of --calibration. auto: weights; an encoder: dynamic.",
     )
     bits: Width = setting("8", "Bits of a weight; ternary: three values; fp16: half precision.")
     bits_embedding: Width | None = setting(None, "The same for the embeddings alone.")
@@ -278,7 +280,9 @@ class QuantizeSettings(RowSettings, RunSettings):
     )
     groups: int | None = setting(None, "Product quantization of the embeddings: a code per row and group.", ge=1)
     budget: str | None = setting(None, "Choose the width of each tensor so that the packed file has this size: 100KB.")
-    calibration: int = setting(1000, "With a budget: rows of train on which widths are compared.", ge=10)
+    calibration: int = setting(
+        1000, "budget: rows of train on which widths are compared; static: on which ranges are found.", ge=10
+    )
     epochs: int | None = setting(None, "aware: passes over train, as in the model's own training; 2.", ge=1)
     learning_rate: float | None = setting(None, "aware: peak learning rate; a tenth of the training's own.", gt=0)
     seed: int = setting(1, "Seed of cuts of train, of order, dropout and product codes.", ge=0, lt=2**31)
@@ -309,6 +313,12 @@ class QuantizeSettings(RowSettings, RunSettings):
             for name in ("epochs", "learning_rate", "examples"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name}: has no effect without training; add --mode aware")
+        if self.mode in ("dynamic", "static"):
+            own = {"bits", "scales", "seed", "mode", "calibration"} | set(TaskSettings.model_fields)
+            idle = self.model_fields_set - own - set(RunSettings.model_fields)
+            if self.bits != "8" or idle:
+                what = ", ".join(sorted(idle)) or "bits"
+                raise ValueError(f"mode {self.mode} computes in 8 bits throughout; leave {what} out")
         if self.codebook == "kmeans" and self.scales != "auto":
             raise ValueError("scales: a codebook has none; leave it out, or use codebook uniform")
         return self
