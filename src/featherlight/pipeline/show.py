@@ -224,7 +224,9 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         metric = record["tests"]["bootstrap"]["metric"]
         print_rows([about_side(name, record[name], metric) for name in ("before", "after")])
         difference = record["tests"]["bootstrap"]
-        print(f"{record['name']}: zeros {record['zeros']:.1%}, {len(record['parts_changed'])} tensors changed")
+        asked = record.get("zeros_asked")
+        reached = f"zeros {record['zeros']:.1%}" + ("" if asked is None else f" of {asked:.0%} asked")
+        print(f"{record['name']}: {reached}, {len(record['parts_changed'])} tensors changed")
         print(
             f"{metric} {100 * difference['value']:+.2f} points ({100 * difference['low']:+.2f} to "
             f"{100 * difference['high']:+.2f}), p = {record['p_value']:.3g}"
