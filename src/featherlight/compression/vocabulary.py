@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from featherlight.compression.structured import rebuilt
 from featherlight.errors import UserError
-from featherlight.models.tokenizers import count_pieces, most_needed, with_letters
+from featherlight.models.tokenizers import count_pieces, with_letters
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 Json = dict[str, Any]
@@ -27,9 +27,9 @@ def shrink_vocabulary(
 ) -> tuple[Any, PreTrainedTokenizerBase]:
     """Model and tokenizer without the pieces that these texts do not contain.
 
-    share: take this share of the pieces instead, those first that the texts need least. Special tokens stay, and
-    so do letters: pieces of one letter that stands in the texts. Raises UserError for a tokenizer without pieces
-    and where nothing goes.
+    share: take this share of the pieces instead, those first that the texts need least (of equals the last ones:
+    vocabularies begin with what is frequent). Special tokens stay, and so do letters of the texts. Raises UserError
+    for a tokenizer without pieces and where nothing goes.
     """
     if not tokenizer.is_fast:
         raise UserError("--method vocabulary: hashed words have no vocabulary. Use --method columns or topv.")
@@ -37,13 +37,14 @@ def shrink_vocabulary(
     description = json.loads(tokenizer.backend_tokenizer.to_str())
     specials = {token["content"] for token in description["added_tokens"]} | set(tokenizer.all_special_tokens)
     ids = tokenizer.get_vocab()
-    room = None if share is None else len(ids) - round(share * len(ids)) - len(specials & ids.keys())
-    pieces = needed_pieces(description["model"], count_pieces(tokenizer, texts), room) | specials
+    known = [piece for piece in sorted(ids, key=ids.__getitem__) if piece not in specials]
+    room = None if share is None else len(known) - round(share * len(ids))
+    if room is not None and room < 1:
+        raise UserError(f"--sparsity {share:g} leaves no piece but special ones. Ask for less.")
+    pieces = needed_pieces(description["model"], known, count_pieces(tokenizer, texts), room) | specials
     kept = sorted(i for piece, i in ids.items() if piece in pieces)
     if len(kept) == len(table):
         raise UserError("--method vocabulary: the task's texts use every piece. Give a --sparsity to take the rarest.")
-    if len(kept) <= len(specials & ids.keys()):
-        raise UserError(f"--sparsity {share:g} leaves no piece but special ones. Ask for less.")
     number = {old: new for new, old in enumerate(kept)}
     config = copy.deepcopy(model.config)
     config.vocab_size = len(kept)
@@ -56,26 +57,26 @@ def shrink_vocabulary(
     return rebuilt(config, state, like=model), renumbered(tokenizer, description, number)
 
 
-def needed_pieces(model: Json, counts: Counter[str], room: int | None) -> set[str]:
-    """The pieces that stay, special ones aside. room: how many there may be; None: all that the texts contain."""
-    known = {piece for piece, _ in model["vocab"]} if isinstance(model["vocab"], list) else set(model["vocab"])
+def needed_pieces(model: Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
+    """Those of the known pieces, in the order of the vocabulary, that stay. room: how many; None: all that occur."""
     prefix = model.get("continuing_subword_prefix") or "▁"  # no letter has it; only WordPiece and unigrams need it
     if model["type"] == "BPE":
-        return needed_pairs(model, counts, room)
+        return needed_pairs(model, known, counts, room)
     letters = {letter for piece in counts for letter in piece.removeprefix(prefix)}
     raised = with_letters(counts, known, lambda piece: piece.removeprefix(prefix))
     if room is not None:
-        return set(most_needed(raised, room))
+        return set(sorted(known, key=lambda piece: -raised[piece])[:room])
     return {piece for piece in known if counts[piece] or (piece.removeprefix(prefix) in letters)}
 
 
-def needed_pairs(model: Json, counts: Counter[str], room: int | None) -> set[str]:
+def needed_pairs(model: Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
     """Byte pairs: a piece brings along what it is merged from; letters that are no result of a merge all stay."""
     parents: dict[str, list[tuple[str, str]]] = {}
     for left, right in pairs(model):
         parents.setdefault(left + right, []).append((left, right))
-    kept = {piece for piece in model["vocab"] if piece not in parents}
-    for piece in most_needed(counts, len(counts)):
+    kept = {piece for piece in known if piece not in parents}
+    wanted = known if room is not None else counts
+    for piece in sorted(wanted, key=lambda piece: -counts[piece]):
         more, waiting = set(), [piece]
         while waiting:
             part = waiting.pop()

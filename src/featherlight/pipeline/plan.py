@@ -12,6 +12,7 @@ from typing import Any
 
 from featherlight.config import Settings, build, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
+from featherlight.pipeline.inputs import PLANNED_STUDENTS, is_student
 from featherlight.pipeline.prune import PRUNE, Origin
 from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.settings import DistillSettings, PruneSettings, QuantizeSettings
@@ -38,6 +39,8 @@ class Job:
     def __post_init__(self) -> None:
         self.stage.check(self.settings, self.inputs)
         object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs))
+        if self.stage is PRUNE and is_student(self.inputs["model"]):
+            PLANNED_STUDENTS.add(self.folder.name)
 
     @property
     def state(self) -> str:

@@ -43,10 +43,11 @@ from featherlight.pipeline.settings import (
     FinetuneSettings,
     PruneSettings,
     QuantizeSettings,
+    TaskSettings,
     TrainSettings,
 )
 from featherlight.pipeline.sparsity import UNSTRUCTURED
-from featherlight.pipeline.store import RECORD, Inputs, Stage
+from featherlight.pipeline.store import RECORD, Inputs, Stage, address_of
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
 from featherlight.training.finetune import LabelObjective
@@ -113,7 +114,7 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
     fit = Fit(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
     if settings.epochs:
         assert lesson
-        say(f"recovery on {lesson.source}")
+        say(f"recovery from {lesson.source}")
         record = fit.train(lesson.objective, lesson.rows, lesson.targets)
         record["recovery"] = {"epochs": settings.epochs, "from": lesson.source}
     else:
@@ -256,7 +257,7 @@ def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
 
 @dataclass(frozen=True)
 class Lesson:
-    """What a model learns from while it recovers, and where that comes from in words."""
+    """What a model learns from while it recovers. source: the teacher's logits by name, or why there are none."""
 
     rows: Examples
     targets: Targets
@@ -277,7 +278,7 @@ def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inp
     for split, kept in (("train", places), (SELECT, slice(None))):
         targets[split]["teacher"] = logits[split].numpy()[kept]
         assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
-    return Lesson(rows, targets, imitation(own, data), f"labels and the teacher's logits, {inputs['labels'].name}")
+    return Lesson(rows, targets, imitation(own, data), inputs["labels"].name)
 
 
 def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
@@ -290,9 +291,14 @@ def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
 
 
 def prune_identity(settings: PruneSettings, inputs: Inputs) -> dict[str, Any]:
-    """Like `resolved`, without what has no part in the result."""
-    unused = set() if settings.reads_train else {"examples"}
-    found = resolved(settings, encoder=not is_student(inputs["model"]))
+    """Like `resolved`, without what has no part in the result; a copied folder's own training, for recovery."""
+    folder = inputs["model"]
+    unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
+    unused |= set() if settings.reads_train else {"examples"}
+    found = resolved(settings, encoder=not is_student(folder))
+    if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
+        own = Origin.of(folder).settings
+        found["own_training"] = {name: own[name] for name in own if name not in TaskSettings.model_fields}
     return {name: value for name, value in found.items() if name not in unused}
 
 

@@ -246,7 +246,7 @@ class PruneSettings(SparsitySettings, RowSettings, RunSettings):
         check_sparsity(self, self.method)
         if self.method == "movement" and not self.epochs:
             raise ValueError("epochs: movement learns in training which weights go; give it at least --epochs 1")
-        for name in ("ramp", "learning_rate", "batch_size"):
+        for name in ("ramp", "learning_rate"):
             if not self.epochs and self.given(name):
                 raise ValueError(f"{name}: has no effect without recovery epochs; add --epochs 1")
         return self

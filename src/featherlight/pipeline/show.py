@@ -224,8 +224,10 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         metric = record["tests"]["bootstrap"]["metric"]
         print_rows([about_side(name, record[name], metric) for name in ("before", "after")])
         difference = record["tests"]["bootstrap"]
-        zeros = "" if record["zeros"] is None else f"zeros {record['zeros']:.1%}, "
-        print(f"{record['name']}: {zeros}{len(record['parts_changed'])} tensors changed")
+        asked = record.get("zeros_asked")
+        zeros = "" if record["zeros"] is None else f"zeros {record['zeros']:.1%}"
+        zeros += "" if asked is None else f" of {asked:.0%} asked"
+        print(f"{record['name']}: {zeros}{', ' if zeros else ''}{len(record['parts_changed'])} tensors changed")
         print(
             f"{metric} {100 * difference['value']:+.2f} points ({100 * difference['low']:+.2f} to "
             f"{100 * difference['high']:+.2f}), p = {record['p_value']:.3g}"
