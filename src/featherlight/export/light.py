@@ -159,7 +159,7 @@ NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
 # What `tokenizers` says of those that `runtime.text` has: all that changes an id, but for what DESCRIBERS write down.
 KINDS: Mapping[str, Json] = {
     "wordpiece": {
-        "normalizer": {"type": "BertNormalizer"},
+        "normalizer": {"type": "BertNormalizer", "clean_text": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "model": {"type": "WordPiece", "max_input_chars_per_word": 100},
     },
@@ -194,7 +194,6 @@ def word_pieces(described: Json) -> Json:
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
         "strip_accents": normalizer["lowercase"] if accents is None else accents,
-        "clean": normalizer["clean_text"],
         "chinese": normalizer["handle_chinese_chars"],
     }
 
