@@ -30,7 +30,7 @@ ONE, PAIR, VALUE = TASKS = ("one text", "two texts", "a value")
 def word_pieces(max_length: int = 24) -> PreTrainedTokenizerFast:
     """BERT's rules over the letters and words of the toy sentences, in no particular order."""
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
-    pieces = [PAD, UNKNOWN, *FILLERS[1:], *letters, *GOOD, "##ing", *(f"##{c}" for c in letters), *BAD, "中"]
+    pieces = [PAD, UNKNOWN, *FILLERS, *letters, *GOOD, "##ing", *(f"##{c}" for c in letters), *BAD, "中"]
     ids = {piece: i for i, piece in enumerate(dict.fromkeys(pieces))}
     tokenizer = Tokenizer(models.WordPiece(ids, unk_token=UNKNOWN))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()

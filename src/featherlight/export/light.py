@@ -99,7 +99,7 @@ def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
 
     try:
         found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # numpy knows no bfloat16
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}). Make it again.") from None
     for name, array in found:
         if not np.isfinite(array).all():
