@@ -100,7 +100,7 @@ def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
 
     try:
         found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, TypeError) as error:  # numpy knows no bfloat16
         raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}). Make it again.") from None
     for name, array in found:
         if not np.isfinite(array).all():
@@ -165,7 +165,7 @@ NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
 # What `tokenizers` says of those that `runtime.text` has: all that changes an id, but for what DESCRIBERS write down.
 KINDS: Mapping[str, Json] = {
     "wordpiece": {
-        "normalizer": {"type": "BertNormalizer"},
+        "normalizer": {"type": "BertNormalizer", "clean_text": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
         "model": {"type": "WordPiece", "max_input_chars_per_word": 100},
     },
@@ -200,7 +200,6 @@ def word_pieces(described: Json) -> Json:
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
         "strip_accents": normalizer["lowercase"] if accents is None else accents,
-        "clean": normalizer["clean_text"],
         "chinese": normalizer["handle_chinese_chars"],
     }
 

@@ -68,7 +68,7 @@ class LightModel:
     def __call__(self, first: Texts, second: Texts | None = None) -> Floats:
         """Logits float32 [B, C], or values [B] for a regression."""
         self.check_pair(second is not None)
-        sides = [checked_texts(texts) for texts in (first, second) if texts is not None]
+        sides = [checked_texts(texts) for texts in ((first,) if second is None else (first, second))]
         if len(sides[0]) != len(sides[-1]):
             raise UserError(f"{len(sides[0])} first texts and {len(sides[-1])} second ones: give as many of each.")
         with np.errstate(over="ignore", invalid="ignore"):

@@ -1,8 +1,8 @@
 """The students' tokenizers in plain Python: texts in, the ids that `tokenizers` would give out.
 
 A tokenizer is built from what a .light file says of it (`Json`, see docs/light-format.md). It knows no special tokens:
-a text is its pieces. Piece 0 is padding. Equal for all characters but some hundred that joined Unicode lately, which
-Python and `tokenizers` know from different versions of its tables.
+a text is its pieces. Piece 0 is padding. The ids are those of `tokenizers`, but for some hundred characters of Unicode
+9 and later, which Python and `tokenizers` know from different versions of its tables.
 """
 
 import hashlib
@@ -52,7 +52,7 @@ class WordPiece:
             raise damaged("a piece that is there twice")
         self.unknown, self.prefix = unknown(about, self.size), field(about, "prefix", str)
         self.lower, self.accents = field(about, "lower", bool), field(about, "strip_accents", bool)
-        self.clean, self.chinese = field(about, "clean", bool), field(about, "chinese", bool)
+        self.chinese = field(about, "chinese", bool)
         self.longest = max(map(len, pieces))
         if len(self.prefix) > self.longest:
             raise damaged("a prefix longer than all pieces")
@@ -74,8 +74,7 @@ class WordPiece:
 
     def words(self, text: str) -> list[str]:
         """Words and signs, cleaned and lower-cased as BERT does."""
-        if self.clean:
-            text = cleaned(text)
+        text = cleaned(text)
         if self.chinese:
             text = CHINESE.sub(r" \g<0> ", text)
         if self.accents:
@@ -118,11 +117,8 @@ def cleaned(text: str) -> str:
     """Without control characters; every kind of white space as a space."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        " " if c in WHITE or (c.isspace() and c not in "\x1c\x1d\x1e\x1f\x85") else c
-        for c in text
-        if c in WHITE or (c not in "\x00\ufffd" and unicodedata.category(c) not in REMOVED)
-    )
+    kept = (c for c in text if c in WHITE or (c != "\ufffd" and unicodedata.category(c) not in REMOVED))
+    return "".join(" " if c.isspace() else c for c in kept)
 
 
 def split_signs(text: str) -> list[str]:
@@ -272,7 +268,7 @@ class Hashed:
 
     def __init__(self, about: Json):
         self.buckets = field(about, "buckets", int)
-        if not 1 <= self.buckets <= MOST_BUCKETS:
+        if not 10 <= self.buckets <= MOST_BUCKETS:
             raise damaged("a number of buckets that cannot be")
         self.size = self.buckets + 1
         self.seen: dict[str, int] = {}
