@@ -57,7 +57,7 @@ def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
         models.WordPiece(known.ids, unk_token=unknown, continuing_subword_prefix=known.prefix)  # type: ignore[arg-type]
     )
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=known.clean,
+        clean_text=True,
         handle_chinese_chars=known.chinese,
         strip_accents=known.accents,
         lowercase=known.lower,
