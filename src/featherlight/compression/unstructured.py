@@ -88,9 +88,9 @@ def scores_of(parts: Sequence[Part], how: Sparsity) -> list[Tensor]:
 def spread(size: Tensor) -> Tensor:
     """The root mean square of the weights of a matrix that are not 0.
 
-    Matrices live on different scales: embeddings have unit variance, recurrent weights a tenth of that. Compared as
-    they are, whole layers would go; in units of their spread none is at a disadvantage (Han et al. 2015,
-    arXiv:1506.02626, choose thresholds so).
+    Matrices live on different scales: 1.0 for a BiLSTM's embeddings, 0.2 for its recurrent weights, 0.04 for its
+    output layer. Compared as they are, whole layers would go; in these units none is at a disadvantage (Han et al.
+    2015, arXiv:1506.02626, choose thresholds so).
     """
     return (size.square().sum() / (size > 0).sum().clamp(min=1)).sqrt()
 
