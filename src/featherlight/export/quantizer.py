@@ -21,18 +21,19 @@ WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
 def main(target: str, source: str = "", granularity: str = "", calibration: str = "") -> None:
     """What the module says."""
     if source:
-        quantize(Path(source), Path(target), Path(calibration or "-"), per_channel=granularity == "channel")
+        fixed = Path(calibration) if calibration else None
+        quantize(Path(source), Path(target), per_channel=granularity == "channel", calibration=fixed)
     session = open_session(Path(target), threads=1)
     session.run(None, {value.name: np.ones((2, 3), dtype=np.int64) for value in session.get_inputs()})
 
 
-def quantize(source: Path, target: Path, calibration: Path, *, per_channel: bool) -> None:
+def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path | None = None) -> None:
     """Weights of matrix products and embeddings as int8; what they are multiplied with too, by fixed ranges or not."""
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_dynamic, quantize_static
 
     logging.disable(logging.WARNING)  # it asks for a step that `torch.onnx` has done
-    if calibration.exists():
+    if calibration is not None:
         quantize_static(
             source, target, Batches(calibration), quant_format=QuantFormat.QDQ, per_channel=per_channel,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"], calibrate_method=CalibrationMethod.MinMax,
