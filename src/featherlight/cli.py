@@ -17,11 +17,16 @@ from typer.exceptions import Abort, TyperException
 
 from featherlight import progress
 from featherlight.config import Settings, parse_overrides
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, missing_extra, nearest
 from featherlight.pipeline import settings as stage_settings
 
 Command = Callable[..., None]
 INTERRUPTED = 130
+OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "pandas", "pyarrow",
+                     "filelock"), "train"),
+    "matplotlib": "report", "onnx": "onnx", "onnxruntime": "onnx",
+}  # fmt: skip
 COMMAND_LINE = "the command line"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -386,6 +391,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Abort):
         return complain("interrupted; the same command goes on from here.", INTERRUPTED, as_json=as_json)
     except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
+            return complain(str(missing_extra(error.name, OPTIONAL[error.name])), 2, as_json=as_json)
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
             return refused(error)
         traceback.print_exc()
