@@ -1,0 +1,92 @@
+"""Settings classes as options of a command line: no option is written twice."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+import typer
+
+from featherlight.config import Settings, parse_overrides
+from featherlight.errors import UserError, nearest
+
+Command = Callable[..., None]
+SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
+SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its name.")]
+
+
+def options(cls: type[Settings]) -> Callable[[Command], Command]:
+    """Make a typer option of each field of a settings class.
+
+    The command gets those that were given, and what --set and --seeds say, as the mapping `values`.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
+        fields = list(cls.model_fields)
+        added = [option(cls, name) for name in fields]
+        added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=SetOption))
+        if "seed" in fields:
+            added.append(inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=SeedsOption))
+
+        def run(**given: Any) -> None:
+            values = {name: given.pop(name) for name in fields}
+            values = {name: value for name, value in values.items() if value is not None}
+            values |= known_settings(cls, parse_overrides(given.pop("overrides")))
+            if seeds := given.pop("seeds", ""):
+                if "seed" in values:
+                    raise UserError("--seed and --seeds are both given. Keep one.")
+                values["seed"] = seed_list(seeds)
+            command(values=values, **given)
+
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__signature__ = inspect.Signature([*own, *added])  # type: ignore[attr-defined]
+        return run
+
+    return decorate
+
+
+def option(cls: type[Settings], name: str) -> inspect.Parameter:
+    """One field as a typer option; None means that it was not given."""
+    field = cls.model_fields[name]
+    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    default = "" if field.default is None or field.is_required() else f" [default: {field.default}]"
+    details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
+    if choices:
+        details["metavar"] = "|".join(choices)
+    if name == "data":
+        details["envvar"] = "FEATHERLIGHT_DATA"
+    kind: Any = plain_type(field.annotation)
+    flag = f"--{name.replace('_', '-')}"
+    declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
+    )
+
+
+def plain_type(annotation: Any) -> type:
+    """int | None -> int; choices are checked by pydantic, whose message lists them, and pass as text."""
+    kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
+    return kinds[0] if kinds[0] in (bool, int, float, Path) else str
+
+
+def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The overrides, or a UserError for a key that is no setting of the class."""
+    known = dict.fromkeys(getattr(cls, "settable", cls.model_fields))
+    for name in values:
+        if name not in known:
+            raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
+        if isinstance(values[name], list):
+            raise UserError(f"--set {name}: one value at a time. Several seeds: --seeds; other lists: a recipe.")
+    return values
+
+
+def seed_list(text: str) -> list[int]:
+    """ "1,2,3" -> [1, 2, 3]."""
+    try:
+        seeds = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--seeds {text!r}: write whole numbers with commas, for example 1,2,3.") from None
+    if len(set(seeds)) < len(seeds):
+        raise UserError(f"--seeds {text}: a seed stands there twice. Each seed gives one result.")
+    return seeds
