@@ -21,10 +21,11 @@ from featherlight.pipeline.options import options
 
 INTERRUPTED = 130
 OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
-    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "pandas"), "train"),
-    **dict.fromkeys(("pyarrow", "filelock"), "train"),
-    "matplotlib": "report", "onnx": "onnx", "onnxruntime": "onnx",
-}  # fmt: skip
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),
+    **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "matplotlib": "report",
+}
 COMMAND_LINE = "the command line"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
