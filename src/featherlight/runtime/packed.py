@@ -264,10 +264,10 @@ def read_header(data: bytes) -> tuple[Json, int]:
     if len(data) < START.size + CHECKSUM.size:
         raise damaged("not even a whole start")
     _, version, coder, stored, raw = START.unpack_from(data)
-    if version > VERSION:
-        raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     if zlib.crc32(memoryview(data)[: -CHECKSUM.size]) != CHECKSUM.unpack_from(data, len(data) - CHECKSUM.size)[0]:
         raise damaged("a checksum that does not fit its bytes")
+    if version > VERSION:
+        raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     place = START.size + stored
     if version < 1 or raw > MOST_HEADER or place > len(data) - CHECKSUM.size:
         raise damaged("a start with numbers that cannot be")
