@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import tracemalloc
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,7 +32,8 @@ from featherlight.compression.quantize import is_quantized, product, scheme
 from featherlight.errors import UserError
 from featherlight.export.light import CODERS, describe, write_packed
 from featherlight.runtime.model import LightModel
-from featherlight.runtime.packed import DECODERS, MOST_HEADER, MOST_NUMBERS, Encoded, decoded, read_packed
+from featherlight.runtime.packed import CODERS as STREAMS
+from featherlight.runtime.packed import MOST_HEADER, MOST_NUMBERS, Encoded, decoded, expanded, read_packed
 from light_files import START, sealed
 from tiny_students import ONE, PAIR, VALUE, tiny_student
 
@@ -87,7 +89,12 @@ def good_files(folder: Path) -> list[bytes]:
 def opened(data: bytes) -> tuple[Any, bytes]:
     """(header, the bytes of its tensors) of a sound file."""
     _, _, coder, stored, length = struct.unpack_from(START, data)
-    return json.loads(DECODERS[coder](data[20 : 20 + stored], length)), data[20 + stored : -4]
+    return json.loads(expanded(coder, data[20 : 20 + stored], length)), data[20 + stored : -4]
+
+
+def opened_part(coder: int, blob: bytes) -> bytes:
+    """The bytes of a part before they were compressed."""
+    return STREAMS[coder]().decompress(blob, 2**24) if coder else blob
 
 
 def whole(header: Any, body: bytes, draw: random.Random) -> bytes:
@@ -204,7 +211,7 @@ def raw_parts(data: bytes, draw: random.Random) -> bytes:
         blobs.append(body[place : place + length])
         place += length
     for number in draw.sample(range(len(parts)), k=min(len(parts), draw.choice((1, 2, 5)))):
-        raw = DECODERS[parts[number][0]](blobs[number], 2**24)
+        raw = opened_part(parts[number][0], blobs[number])
         raw = draw.choice((flip, flip, flip, cut, insert, extreme))(raw or b"\0", draw)
         coder = draw.choice(list(CODERS))
         blobs[number] = CODERS[coder](raw)
@@ -266,19 +273,18 @@ def fuzz(files: int, seed: int, *, good: list[bytes], measured: bool) -> Counter
     draw, found = random.Random(seed), Counter[str]()
     if measured:
         tracemalloc.start()
-    try:
-        for _ in range(files):
-            data = draw.choice(good)
-            damaged = draw.choice(DAMAGES)(data, draw)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for number in range(files):
+            damaged = draw.choice(DAMAGES)(draw.choice(good), draw)
             try:
                 found[checked(damaged)] += 1
             except BaseException:
                 place = Path(tempfile.gettempdir()) / "fuzzed.light"
                 place.write_bytes(damaged)
-                print(f"the file that did it: {place}", file=sys.stderr)
+                print(f"file {number} did it; it is {place}", file=sys.stderr)
                 raise
-    finally:
-        tracemalloc.stop()
+    tracemalloc.stop()
     return found
 
 
