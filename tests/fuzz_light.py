@@ -35,7 +35,7 @@ from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import CODERS as STREAMS
 from featherlight.runtime.packed import MOST_HEADER, MOST_NUMBERS, Encoded, decoded, expanded, read_packed
 from light_files import START, sealed
-from tiny_students import ONE, PAIR, VALUE, tiny_student
+from toy_students import ONE, PAIR, VALUE, tiny_student
 
 TEXTS = ["a text", "", "the film was good, ünd 中 so on\t" * 30]
 MOST_SECONDS = 1.0
