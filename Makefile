@@ -26,6 +26,7 @@ slow: setup
 
 torture: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/torture.py examples/all-tasks.yaml --data $(DATA) --examples 150 --kills 10
+	$(BIN)/python tests/fuzz_light.py --files 100000
 
 check: setup
 	$(BIN)/ruff check .

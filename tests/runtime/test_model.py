@@ -115,6 +115,12 @@ def test_probabilities_are_the_softmax_of_the_logits():
     assert answers(np.float32([1.5, -2]), ()) == [{"value": 1.5}, {"value": -2.0}]
 
 
+def test_logits_of_any_size_have_probabilities():
+    largest = np.finfo(np.float32).max
+    found = answers(np.float32([[largest, -largest], [-largest, -largest]]), ("a", "b"))
+    assert [row["probabilities"] for row in found] == [{"a": 1, "b": 0}, {"a": 0.5, "b": 0.5}]
+
+
 def test_equal_answers_go_to_the_first_label():
     assert answers(np.zeros((1, 2), dtype=np.float32), ("a", "b"))[0]["label"] == "a"
 
@@ -203,9 +209,10 @@ def refused(packed, match="damaged"):
     "change",
     [
         {"labels": None}, {"labels": "ab"}, {"labels": ["a", 3, "c"]}, {"labels": ["a"]}, {"labels": []},
-        {"labels": [["a"], "b", "c"]}, {"max_length": 0}, {"max_length": -1}, {"max_length": 2**62},
-        {"max_length": 12.5}, {"max_length": True}, {"max_length": None}, {"architecture": None}, {"architecture": []},
-        {"tokenizer": None}, {"tokenizer": {}}, {"tokenizer": {"kind": "byte"}}, {"tokenizer": {"kind": "char"}},
+        {"labels": [["a"], "b", "c"]}, {"labels": ["a", "b", "a"]}, {"max_length": 0}, {"max_length": -1},
+        {"max_length": 2**62}, {"max_length": 12.5}, {"max_length": True}, {"max_length": None},
+        {"architecture": None}, {"architecture": []}, {"tokenizer": None}, {"tokenizer": {}},
+        {"tokenizer": {"kind": "byte"}}, {"tokenizer": {"kind": "char"}},
         {"tokenizer": {"kind": "hash", "buckets": 52}}, {"tokenizer": {"kind": "hash", "buckets": 530}},
     ],
     ids=str,

@@ -1,21 +1,27 @@
+import json
 import math
+import re
 import time
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from featherlight.errors import UserError
+from featherlight.runtime.model import MOST_TOKENS, LightModel
 from featherlight.runtime.packed import (
     MOST_HEADER,
     MOST_NUMBERS,
+    MOST_TENSORS,
     code_bits,
     decoded,
     packed_length,
     read_packed,
     unpack_codes,
 )
-from light_files import DEFLATE, LZMA2, deflated, light_file, lzma2, one_tensor, planes
+from featherlight.runtime.text import MOST_BUCKETS, MOST_CHARACTERS, MOST_PIECES
+from light_files import DEFLATE, LZMA2, deflated, light_file, lzma2, one_tensor, planes, sealed
 
 FLOATS = {"kind": "float32", "shape": [2, 3]}
 SIX = (1.5, -2.0, 0.0, 1e-30, 3.25, 65504.0)
@@ -158,8 +164,8 @@ def test_what_is_no_light_file_is_told_apart_from_what_is_damaged():
     refused(light_file({"tensors": {}})[:20], "not even a whole start")
 
 
-def test_a_newer_version_is_named_even_if_all_else_is_different():
-    refused(light_file({"tensors": {}}, version=2)[:-3], "version 2 .* reads up to 1. Upgrade")
+def test_a_newer_version_is_named_even_if_all_but_its_start_and_end_is_different():
+    refused(sealed(light_file({}, version=2)[:20] + b"anything"), "version 2 .* reads up to 1. Upgrade")
     refused(light_file({"tensors": {}}, version=0), "damaged")
 
 
@@ -322,3 +328,53 @@ def test_a_header_of_empty_lists_takes_bounded_memory():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 * MOST_HEADER
+
+
+# --- the document
+
+
+def example():
+    """The file that docs/light-format.md shows, from its dump."""
+    text = (Path(__file__).parents[2] / "docs" / "light-format.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^[0-9a-f]{4}  ((?:[0-9a-f]{2} ?)+)", text, re.MULTILINE)
+    return bytes.fromhex(" ".join(rows)), text
+
+
+def test_the_example_of_the_document_is_the_file_that_its_tables_describe():
+    header = {
+        "task": "marks",
+        "labels": ["no", "yes"],
+        "max_length": 512,
+        "architecture": {"body": "mean", "embedding": "table", "pooling": "mean", "pair": False},
+        "tokenizer": {"kind": "char"},
+        "tensors": {
+            "embedding.weight": {"shape": [34, 1], "kind": "uniform", "levels": 3, "scales": [1, 2],
+                                 "parts": [[0, 7], [0, 2]]},
+            "classifier.hidden.weight": {"shape": [2, 1], "kind": "codebook", "levels": 2, "parts": [[0, 1], [0, 8]]},
+            "classifier.hidden.bias": {"shape": [2], "kind": "float32", "kept": 0, "parts": [[0, 1], [0, 0]]},
+            "classifier.out.weight": {"shape": [2, 2], "kind": "float16", "parts": [[0, 8]]},
+            "classifier.out.bias": {"shape": [2], "kind": "float32", "parts": [[0, 8]]},
+        },
+    }  # fmt: skip
+    blobs = [bytes.fromhex("7979797979793a"), planes(1, kind="e"), b"\2", planes(1, -1), b"\0",
+             planes(-1, 1, 1, -1, kind="e"), planes(0.5, 0)]  # fmt: skip
+    data, text = example()
+    assert data == light_file(json.dumps(header, separators=(",", ":")).encode(), blobs)
+    for shown in re.findall(r"`((?:[0-9a-f]{2} )+[0-9a-f]{2})`", text.split("## An example")[1]):
+        assert bytes.fromhex(shown) in data
+
+
+def test_the_example_of_the_document_answers_as_it_says():
+    model = LightModel(read_packed(example()[0]))
+    assert model.tokens(["Wow!!"]) == [[24, 16, 24, 33, 33]]
+    assert model(["Wow!!", "why??", ""]) == pytest.approx(np.array([[0.1, 0.4], [0.9, -0.4], [0.5, 0]]), abs=1e-6)
+    assert model.predict(["Wow!!"])[0]["probability"] == pytest.approx(1 / (1 + math.exp(-0.3)), abs=1e-6)
+
+
+def test_the_document_names_every_bound_and_every_field():
+    text = example()[1]
+    for bound in (MOST_NUMBERS, MOST_TENSORS, MOST_PIECES, MOST_CHARACTERS, MOST_TOKENS, MOST_BUCKETS):
+        assert f"{bound:,}" in text
+    fields = "kind shape levels scales groups kept parts pooling pair pieces unknown prefix lower strip_accents chinese"
+    for name in (*fields.split(), "letters", "left", "right", "mark", "buckets"):
+        assert f'"{name}"' in text or f"`{name}`" in text

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from featherlight.errors import UserError
 from featherlight.export import light
+from featherlight.export.light import characters_of
 from featherlight.models.tokenizers import (
     PAD,
     UNKNOWN,
@@ -21,7 +22,7 @@ from featherlight.models.tokenizers import (
     utf8_bytes,
 )
 from featherlight.runtime import text as runtime_text
-from featherlight.runtime.text import beginning, characters_of, checked_texts, front_coded, ids_of, tokenizer_of
+from featherlight.runtime.text import beginning, checked_texts, front_coded, ids_of, tokenizer_of
 from toys import sentences
 
 MOST_UNKNOWN = 600  # of 1,112,064: characters that `tokenizers` knows from older or newer tables than Python

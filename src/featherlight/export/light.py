@@ -33,7 +33,7 @@ from featherlight.runtime.packed import (
     read_packed,
     zero_code,
 )
-from featherlight.runtime.text import LETTERS, SHARED, characters_of, front_coded
+from featherlight.runtime.text import FIRST, LETTERS, SHARED, SURROGATES, front_coded
 
 WEIGHTS = "model.safetensors"
 TABLE = "embedding.weight"
@@ -218,6 +218,11 @@ def front_code(pieces: Iterable[str]) -> str:
     return " ".join(words)
 
 
+def characters_of(ids: Iterable[int]) -> str:
+    """Ids as characters: the number of each plus 32, with the surrogates skipped. They compress better than digits."""
+    return "".join(chr(i + FIRST + SURROGATES * (i + FIRST >= 0xD800)) for i in ids)
+
+
 def byte_pairs(described: Json) -> Json:
     """What `runtime.text.BytePairs` needs: what the merges make is left out."""
     model = described["model"]
@@ -335,7 +340,7 @@ def lzma_bytes(data: bytes) -> bytes:
     return lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA)
 
 
-CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: zlib_bytes, 2: lzma_bytes}  # `packed.DECODERS` undo them
+CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: zlib_bytes, 2: lzma_bytes}
 
 
 def squeezed(data: bytes) -> tuple[int, bytes]:

@@ -51,8 +51,10 @@ class LightModel:
         self.labels: tuple[str, ...] = tuple(field(about, "labels", list))
         self.pair: bool = field(self.architecture, "pair", bool)
         self.max_length: int = field(about, "max_length", int)
-        if not all(type(label) is str for label in self.labels) or not 1 <= self.max_length <= MOST_TOKENS:
-            raise damaged("labels or a length that cannot be")
+        if not all(type(label) is str for label in self.labels) or len(set(self.labels)) < len(self.labels):
+            raise damaged("labels that cannot be")
+        if not 1 <= self.max_length <= MOST_TOKENS:
+            raise damaged("a length that cannot be")
         self.tokenizer = tokenizer_of(field(about, "tokenizer", dict))
         check_shapes(packed, self.tokenizer.size, len(self.labels) or 1)
         weights = {name: decoded(encoded) for name, encoded in packed.tensors.items()}
@@ -119,7 +121,8 @@ def answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
     """What `predict` says of logits [B, C], or of the values [B] of a regression."""
     if not labels:
         return [{"value": float(value)} for value in logits]
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True)).astype(np.float64)
+    precise = logits.astype(np.float64)
+    shares = np.exp(precise - precise.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     found = []
     for row in shares.tolist():

@@ -40,8 +40,8 @@ Json = dict[str, Any]
 class Encoded:
     """A tensor as it is stored.
 
-    kind: one of KINDS. shape: of the tensor. levels: how many different codes there are (uniform, codebook, product).
-    parts: flat arrays by name, as `KINDS[kind]` tells them: "values" (float32 or float16), or "codes" (uint8) with
+    kind: one of FLOATS or CODES. shape: of the tensor. levels: how many different codes there are, where there are
+    codes. parts: flat arrays by name, as `parts_of` tells them: "values" (float32 or float16), or "codes" (uint8) with
     "scales" (float16 or float32) or "book" (float32; of a product float16).
     """
 
@@ -112,38 +112,27 @@ def part_of(name: str, data: bytes, count: int, levels: int, dtype: str) -> np.n
     return numbers
 
 
-def unzlib(data: bytes, length: int) -> bytes:
-    """Deflate without the header and checksum of zlib; at most length + 1 bytes, so that a bomb cannot go off."""
-    stream = zlib.decompressobj(-15)
-    return ended(stream, stream.decompress(data, length + 1))
-
-
-def unlzma(data: bytes, length: int) -> bytes:
-    """LZMA2 without a container; at most length + 1 bytes, and its dictionary bounds what else it takes."""
-    stream = lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=LZMA)
-    return ended(stream, stream.decompress(data, length + 1))
-
-
-def ended(stream: Any, raw: bytes) -> bytes:
-    """What a stream gave; it must be at its end, and so must its bytes."""
-    if not stream.eof or stream.unused_data:
-        raise damaged("a stream of another length than it says")
-    return raw
-
-
-# The number of a coder stands in files: never change one. 3 to 9 are reserved; 3 will be an arithmetic coder.
-DECODERS: Mapping[int, Callable[[bytes, int], bytes]] = {0: lambda data, length: data, 1: unzlib, 2: unlzma}
+# A coder's number stands in files: never change one. 0 is none; 3 to 9 are reserved, 3 for an arithmetic coder.
+CODERS: Mapping[int, Callable[[], Any]] = {
+    1: lambda: zlib.decompressobj(-15),  # Deflate without the header and checksum of zlib
+    2: lambda: lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=LZMA),  # LZMA2 without a container
+}
 
 
 def expanded(coder: int, data: bytes, length: int) -> bytes:
-    """The bytes that a coder squeezed; UserError unless they are exactly `length`."""
-    if coder not in DECODERS:
+    """The bytes that a coder squeezed; UserError unless they are exactly `length`, and no more are ever made."""
+    if coder == 0:
+        raw, ended = data, True
+    elif coder in CODERS:
+        stream = CODERS[coder]()
+        try:
+            raw = stream.decompress(data, length + 1)
+        except (zlib.error, lzma.LZMAError, EOFError):
+            raise damaged("bytes that cannot be decoded") from None
+        ended = stream.eof and not stream.unused_data
+    else:
         raise damaged("a coder that this version does not know")
-    try:
-        raw = DECODERS[coder](data, length)
-    except (zlib.error, lzma.LZMAError, EOFError):
-        raise damaged("bytes that cannot be decoded") from None
-    if len(raw) != length:
+    if len(raw) != length or not ended:
         raise damaged("a part of another length than it says")
     return raw
 
@@ -160,39 +149,35 @@ class Part:
     dtype: str = "u1"
 
 
-def dense_parts(shape: tuple[int, ...], about: Json) -> list[Part]:
-    """float32, float16: the values."""
-    return [Part("values", math.prod(shape), "<f4" if about["kind"] == "float32" else "<f2")]
+FLOATS = {"float32": "<f4", "float16": "<f2"}
+CODES = ("uniform", "codebook", "product")
 
 
-def uniform_parts(shape: tuple[int, ...], about: Json) -> list[Part]:
-    """uniform: codes, and one scale for all or one per row."""
-    scales, width = numbers(about, "scales", length=2)
-    if scales not in (1, shape[0]) or width not in (2, 4):
-        raise damaged("scales that are neither one nor one per row")
-    return [Part("codes", math.prod(shape)), Part("scales", scales, f"<f{width}")]
+def parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[Part]:
+    """What a tensor of each kind consists of.
 
-
-def codebook_parts(shape: tuple[int, ...], about: Json) -> list[Part]:
-    """codebook: codes, and the value that each stands for."""
-    return [Part("codes", math.prod(shape)), Part("book", about["levels"], "<f4")]
-
-
-def product_parts(shape: tuple[int, ...], about: Json) -> list[Part]:
-    """product: per row and group of columns a code, and per group a book of vectors."""
+    float32, float16: the values. uniform: codes, and one scale for all or one per row. codebook: codes, and the value
+    that each stands for. product: per row and group of columns a code, and per group a book of vectors.
+    """
+    count = math.prod(shape)
+    if kind in FLOATS:
+        return [Part("values", count, FLOATS[kind])]
+    levels = field(about, "levels", int)
+    if kind not in CODES or not 2 <= levels <= MOST_LEVELS:
+        raise damaged("a kind of tensor, or a number of levels, that this version does not know")
+    if kind == "codebook":
+        return [Part("codes", count), Part("book", levels, "<f4")]
+    if kind == "uniform":
+        scales, width = numbers(about, "scales", length=2)
+        if scales not in (1, shape[0]) or width not in (2, 4):
+            raise damaged("scales that are neither one nor one per row")
+        return [Part("codes", count), Part("scales", scales, f"<f{width}")]
     groups = field(about, "groups", int)
     if len(shape) != 2 or groups < 1 or shape[1] % groups:
         raise damaged("groups that do not divide the columns")
-    return [Part("codes", shape[0] * groups), Part("book", about["levels"] * shape[1], "<f2")]
+    return [Part("codes", shape[0] * groups), Part("book", levels * shape[1], "<f2")]
 
 
-KINDS: Mapping[str, Callable[[tuple[int, ...], Json], list[Part]]] = {
-    "float32": dense_parts,
-    "float16": dense_parts,
-    "uniform": uniform_parts,
-    "codebook": codebook_parts,
-    "product": product_parts,
-}
 SPARSE = {"float32": "values", "float16": "values", "uniform": "codes", "codebook": "codes"}  # what zeros leave out
 
 
@@ -264,10 +249,10 @@ def read_header(data: bytes) -> tuple[Json, int]:
     if len(data) < START.size + CHECKSUM.size:
         raise damaged("not even a whole start")
     _, version, coder, stored, raw = START.unpack_from(data)
-    if version > VERSION:
-        raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     if zlib.crc32(memoryview(data)[: -CHECKSUM.size]) != CHECKSUM.unpack_from(data, len(data) - CHECKSUM.size)[0]:
         raise damaged("a checksum that does not fit its bytes")
+    if version > VERSION:
+        raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     place = START.size + stored
     if version < 1 or raw > MOST_HEADER or place > len(data) - CHECKSUM.size:
         raise damaged("a start with numbers that cannot be")
@@ -288,18 +273,13 @@ def layout(about: Json) -> tuple[tuple[int, ...], list[Part]]:
     shape = tuple(numbers(about, "shape"))
     if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
         raise damaged("a tensor of a shape that cannot be")
-    kind = field(about, "kind", str)
-    if kind not in KINDS:
-        raise damaged("a kind of tensor that this version does not know")
-    if KINDS[kind] is not dense_parts and not 2 <= field(about, "levels", int) <= MOST_LEVELS:
-        raise damaged("a number of levels that cannot be")
-    return shape, KINDS[kind](shape, about)
+    return shape, parts_of(field(about, "kind", str), shape, about)
 
 
 def read_tensor(about: Json, shape: tuple[int, ...], expected: list[Part], data: memoryview) -> tuple[Encoded, int]:
     """A tensor from the bytes that begin with its parts, and how many of them it takes."""
     kind, count = about["kind"], math.prod(shape)
-    levels = 0 if KINDS[kind] is dense_parts else about["levels"]
+    levels = about["levels"] if kind in CODES else 0
     sparse = "kept" in about and kind in SPARSE
     listed = field(about, "parts", list)
     if len(listed) != len(expected) + sparse:

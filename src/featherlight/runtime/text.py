@@ -142,7 +142,7 @@ def lowered(text: str) -> str:
 class BytePairs:
     """Byte-pair pieces (Sennrich et al. 2016, arXiv:1508.07909) of the text, compatibility forms and case removed.
 
-    letters: padding, unknown and the single letters, by id. left, right: what is merged, as `characters_of` ids, in the
+    letters: padding, unknown and the single letters, by id. left, right: what is merged, for `ids_of`, in the
     order of rank; each merge makes the next id, unless its piece is there already. mark: what a space becomes, and what
     a text begins with.
     """
@@ -216,13 +216,8 @@ class BytePairs:
         return [i for i in ids if i != GONE]
 
 
-def characters_of(ids: Iterable[int]) -> str:
-    """Ids as characters: the number of each plus 32, with the surrogates skipped. They compress better than digits."""
-    return "".join(chr(i + FIRST + SURROGATES * (i + FIRST >= 0xD800)) for i in ids)
-
-
 def ids_of(text: str) -> list[int]:
-    """The opposite of `characters_of`."""
+    """Ids from characters: the number of each less 32, and as if there were no surrogates."""
     return [ord(c) - FIRST - SURROGATES * (c >= "\ue000") for c in text]
 
 
@@ -250,13 +245,9 @@ class Bytes:
     """One piece per byte of the text's UTF-8; visible bytes of Latin-1 come first, as GPT-2's byte signs are sorted."""
 
     def __init__(self, about: Json):
-        visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
-        order = [*visible, *(byte for byte in range(256) if byte not in visible)]
-        rows = bytearray(256)
-        for row, byte in enumerate(order):
-            rows[byte] = row
-        self.rows = bytes(rows)
-        self.size = 257
+        hidden = {*range(33), *range(127, 161), 173}
+        order = sorted(range(256), key=lambda byte: (byte in hidden, byte))
+        self.rows, self.size = bytes(map(order.index, range(256))), 257
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a text."""
