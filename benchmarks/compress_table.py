@@ -1,6 +1,6 @@
 """The table of docs/studies/compress.md: the records of examples/compress.yaml beside the published figures.
 
-    python benchmarks/compress_table.py STORE tests/reference/featherweight_compression.csv
+python benchmarks/compress_table.py STORE tests/reference/featherweight_compression.csv
 """
 
 import csv
