@@ -1,6 +1,6 @@
 """One text of 16 tokens through a packed student in numpy, and through the same student in PyTorch, one thread.
 
-    OMP_NUM_THREADS=1 python benchmarks/runtime_speed.py [--repeats 300] [--rounds 5]
+    OMP_NUM_THREADS=1 python benchmarks/runtime_speed.py [--repeats 3] [--rounds 5]
 
 A BiLSTM (hidden 150, 25 dimensions) and a bag with 5,000 of MiniLM's word pieces and random weights: time depends on
 neither. Every program is given the same texts in turn, each a list of one string, and hands out logits; "module" is the
@@ -86,18 +86,16 @@ def programs(kind: str, folder: Path) -> dict[str, Callable[[str], Any]]:
     }
 
 
-def seconds(known: dict[str, Callable[[str], Any]], texts: list[str], repeats: int, rounds: int) -> dict[str, Any]:
+def seconds(
+    known: dict[str, Callable[[str], Any]], texts: list[str], repeats: int, rounds: int
+) -> dict[str, list[float]]:
     """The median of each round, by program."""
-    from itertools import cycle
-
-    from featherlight.measurement.latency import time_calls
+    from featherlight.measurement.latency import time_each
 
     found: dict[str, list[float]] = {name: [] for name in known}
     for _ in range(rounds):
         for name, program in known.items():
-            turn = cycle(texts)
-            samples = time_calls(lambda program=program, turn=turn: program(next(turn)), warmup=20, repeats=repeats)
-            found[name].append(statistics.median(samples.values))
+            found[name].append(time_each(program, texts * repeats, warmup=20).median)
     return found
 
 
@@ -121,7 +119,7 @@ def unpacking(folder: Path, repeats: int) -> tuple[int, list[float]]:
 def main() -> None:
     """Print medians, spread and ratios."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=300)
+    parser.add_argument("--repeats", type=int, default=3, help="how often each of the 100 texts is read in a round")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     import torch

@@ -117,3 +117,12 @@ def test_equal_weights_give_equal_codes():
 def test_an_unknown_width_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="no width called '7'"):
         scheme("7")
+
+
+@pytest.mark.parametrize("levels", [3, 16, 256])
+def test_scales_in_half_precision_lose_nothing_that_could_be_seen(levels):
+    weights = normal(40, 300) * np.logspace(-1, 1, 40, dtype=np.float32)[:, None]
+    short = uniform(weights, levels=levels, per_row=True)
+    exact = uniform(weights * 2.0**-20, levels=levels, per_row=True)  # too small for half precision
+    assert (short.parts["scales"].dtype, exact.parts["scales"].dtype) == ("<f2", "<f4")
+    assert error(weights, short) < 1.005 * error(weights * 2.0**-20, exact) * 2.0**40

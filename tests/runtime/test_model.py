@@ -1,4 +1,7 @@
+import ast
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -265,3 +268,15 @@ def test_ten_thousand_real_texts_have_logits_within_a_ten_thousandth(tmp_path, r
     folder = tiny_student(tmp_path, body, kind, max_length=128)
     found, expected = light(folder)(texts), Predictor(folder)(texts)
     assert len(found) == 10_000 and np.abs(found - expected).max() < 1e-4
+
+
+def test_the_runtime_needs_numpy_and_nothing_else():
+    allowed = {*sys.stdlib_module_names, "numpy", "featherlight.errors"}
+    files = list(Path(runtime_model.__file__).parent.glob("*.py"))
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            for name in names:
+                assert name in allowed or name.split(".")[0] in allowed or name.startswith("featherlight.runtime"), name
+    assert sum(len(file.read_text().splitlines()) for file in files) < 1000

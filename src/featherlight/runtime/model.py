@@ -24,6 +24,7 @@ TABLE, HASH = EMBEDDINGS = ("table", "hash")
 BAG, LSTM, RNN = BODIES = ("mean", "lstm", "rnn")
 LAST, PUBLISHED, MAX, MEAN = POOLINGS = ("last", "last_as_published", "max", "mean")
 SHARE = 10  # buckets per shared vector
+HALF = np.array(0.5, dtype=np.float32)  # in numpy's own form: a Python number takes longer than the product
 
 
 def load(path: str | Path) -> "LightModel":
@@ -247,7 +248,8 @@ class Recurrent:
             some = alive[step]
             ways = 1 if step and self.pooling == PUBLISHED else 2  # published: backward reads one token alone
             gates, state = gates[:ways, :some], hidden[:ways, :some]
-            gates += np.matmul(state, self.recurrent[:ways])
+            if step:  # states begin at 0
+                gates += np.matmul(state, self.recurrent[:ways])
             np.tanh(gates, out=gates)
             if self.lstm:
                 self.lstm_step(gates, cell[:ways, :some], state)
@@ -276,8 +278,8 @@ class Recurrent:
         """The tanh of all gates [2, B, 4H]; cells and states [2, B, H] are changed in place."""
         h = self.hidden
         shares, new = gates[..., : 3 * h], gates[..., 3 * h :]
-        shares *= 0.5
-        shares += 0.5
+        shares *= HALF
+        shares += HALF
         cell *= shares[..., h : 2 * h]
         new *= shares[..., :h]
         cell += new
