@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MODEL = "model.onnx"
 ABOUT = "featherlight"  # the key of what the file says of itself
 CACHED_TOKENS = 256  # of an encoder's batch, for each thread: what is between two layers stays in a core's cache
-SLOW_FUSIONS = ["SkipLayerNormFusion"]  # here five times slower than the sum and the norm that it replaces
+SLOW_FUSIONS = ["SkipLayerNormFusion"]  # slower than the sum and the norm that it replaces; docs/onnx.md
 
 
 def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
