@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from commands import call
 from featherlight import hub
 from featherlight.cli import main
 from toys import sentences, write_csv
@@ -20,14 +21,6 @@ SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learnin
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
-
-
-def call(capsys, *arguments: object) -> tuple[int, dict]:
-    """Exit code and the JSON object that a command prints."""
-    code = main([*(str(argument) for argument in arguments), "--json"])
-    printed = capsys.readouterr().out
-    assert printed.count("\n") == 1
-    return code, json.loads(printed)
 
 
 def error(capsys, *arguments: object) -> str:

@@ -1,14 +1,7 @@
-import json
-
 import pytest
 
+from commands import call
 from featherlight.cli import main
-
-
-def call(capsys, *arguments):
-    """(exit code, the JSON object that a command prints)."""
-    code = main([*(str(argument) for argument in arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 def test_parts_add_up_to_the_model(capsys, students):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import featherlight
+from commands import call
 from featherlight.cli import main
 from featherlight.measurement.evaluate import Predictor
 
@@ -16,12 +17,6 @@ TEXTS = ["a great film", "the plot was dull and sad", "", "lovely"]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
-
-
-def call(capsys, *arguments):
-    """(exit code, the JSON object that a command prints)."""
-    code = main([*(str(argument) for argument in arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 @pytest.mark.parametrize("student", ["bag", "rnn", "bilstm"])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from featherlight.cli import main
+from commands import call
 from featherlight.export.predictor import OnnxPredictor
 from featherlight.measurement.evaluate import Predictor
 from featherlight.pipeline.quantize import bytes_of
@@ -18,12 +18,6 @@ TEXTS = ["a great film", "the plot was dull", ""]
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
-
-
-def call(capsys, *arguments):
-    """(exit code, the JSON object that a command prints)."""
-    code = main([*(str(argument) for argument in arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 def record_of(shown):

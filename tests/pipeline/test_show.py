@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from commands import call
 from featherlight.cli import main
 from toys import sentences
 
@@ -13,12 +14,6 @@ SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learnin
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return tmp_path_factory.mktemp("store")
-
-
-def call(capsys, *arguments: object) -> tuple[int, dict]:
-    """Exit code and the JSON object that a command prints."""
-    code = main([*(str(argument) for argument in arguments), "--json"])
-    return code, json.loads(capsys.readouterr().out)
 
 
 @pytest.fixture(scope="module")
