@@ -104,6 +104,14 @@ def test_onnxruntime_computes_in_int8_nearly_the_same(capsys, students, store, m
     assert 0 < np.abs(before - after).max() < 0.3 * np.abs(before).max()
 
 
+def test_what_has_no_part_in_the_result_changes_no_address(capsys, students, store):
+    folders = [
+        call(capsys, "quantize", students["bag"], "--store", store, *more)[1]["folder"]
+        for more in ((), ("--examples", 60), ("--calibration", 20), ("--mode", "weights"))
+    ]
+    assert len(set(folders)) == 1
+
+
 MISTAKES = {
     "twice": (lambda s, q: ("quantize", q, "--bits", 4), "is quantized or packed already"),
     "encoder": (lambda s, q: ("quantize", s["teacher"], "--bits", 4), "an encoder is quantized to 8 bits only"),

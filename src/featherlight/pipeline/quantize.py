@@ -269,9 +269,13 @@ def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
 
 
 def quantize_identity(settings: QuantizeSettings, inputs: Inputs) -> dict[str, Any]:
-    """Like `resolved`, with the mode that `auto` means."""
+    """Like `resolved`, with the mode that `auto` means, and without what has no part in the result."""
     mode = mode_of(settings, inputs["model"])
-    return {**resolved(settings, encoder=not is_student(inputs["model"])), "mode": mode}
+    unused = set() if mode == "aware" else {"examples"}  # a recipe may cut train for all its stages
+    if settings.budget is None and mode != "static":
+        unused.add("calibration")
+    found = {**resolved(settings, encoder=not is_student(inputs["model"])), "mode": mode}
+    return {name: value for name, value in found.items() if name not in unused}
 
 
 QUANTIZE = Stage("quantize", 2, QuantizeSettings, data_source, quantize_identity, run_quantize, check_quantize)

@@ -310,11 +310,11 @@ class QuantizeSettings(RowSettings, RunSettings):
             if self.groups is not None or self.budget is not None or "fp16" in widths:
                 raise ValueError("mode aware trains with levels of 2 to 8 bits; leave groups, budget and fp16 out")
         else:
-            for name in ("epochs", "learning_rate", "examples"):
+            for name in ("epochs", "learning_rate"):
                 if getattr(self, name) is not None:
                     raise ValueError(f"{name}: has no effect without training; add --mode aware")
         if self.mode in ("dynamic", "static"):
-            own = {"bits", "scales", "seed", "mode", "calibration"} | set(TaskSettings.model_fields)
+            own = {"bits", "scales", "seed", "mode", "calibration"} | set(RowSettings.model_fields)
             idle = self.model_fields_set - own - set(RunSettings.model_fields)
             if self.bits != "8" or idle:
                 what = ", ".join(sorted(idle)) or "bits"
