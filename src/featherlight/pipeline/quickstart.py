@@ -29,7 +29,6 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
     start = time.monotonic()
     folders = run_jobs(quickstart_jobs(values, store=store))
     records = [read_json(folder / RECORD) for folder in folders]
-    records = [record for record in records if record["stage"] != QUANTIZE.name]  # the packed file is the same model
     pages = {"html": store / "report.html", "markdown": store / "report.md"}
     write_report(records, title=TITLE, headline=True, **pages)
     say(f"{time.monotonic() - start:.0f} s")
