@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/featherlight quickstart
 
 test: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
