@@ -15,6 +15,7 @@ from featherlight.analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, draw, 
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 MOST_OUTLIERS = 100  # drawn of one box
@@ -98,14 +99,25 @@ def scale_times(axes: "Axes", values: Sequence[Array]) -> None:
     if high > WIDE * low:
         axes.set_yscale("log")
         axes.set_ylabel(f"{axes.get_ylabel()} (logarithmic)", parse_math=False)
-        axes.yaxis.set_major_formatter(plain_numbers())
+        mark_logarithmic(axes.yaxis, low, high)
+    else:
+        mark_plain(axes.yaxis)
 
 
-def plain_numbers() -> Any:
-    """40,000 in place of 4 times 10 to the 4."""
+def mark_plain(axis: "Axis") -> None:
+    """40,000 in place of 40000 or 4 times 10 to the 4."""
     from matplotlib.ticker import FuncFormatter
 
-    return FuncFormatter(lambda value, _: f"{value:,g}")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
+
+
+def mark_logarithmic(axis: "Axis", low: float, high: float) -> None:
+    """Plain numbers at powers of ten, between them at 2 and 5 where there are few."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0), numticks=20))
+    mark_plain(axis)
+    axis.set_minor_formatter(NullFormatter())
 
 
 def histograms(times: Array, *, response: str) -> "Figure":
@@ -113,6 +125,7 @@ def histograms(times: Array, *, response: str) -> "Figure":
     figure, (raw, logged) = draw(8.6, 3.2, panels=2)
     raw.hist(times, bins=BINS, color=BLUE)
     entitle(raw, "As measured", across=response, up="rows")
+    mark_plain(raw.xaxis)
     logged.hist(np.log(times), bins=BINS, color=BLUE)
     entitle(logged, "Natural logarithm", across=f"ln({response})", up="rows")
     return figure
@@ -131,7 +144,7 @@ def correlation_plot(found: Mapping[str, Mapping[str, float | int | None]]) -> "
     axes.grid(visible=False)
     for (row, column), value in np.ndenumerate(matrix):
         colour = "white" if abs(value) > 0.6 else INK
-        axes.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=8.5, color=colour)
+        axes.text(column, row, f"{round(value, 2) + 0.0:.2f}", ha="center", va="center", fontsize=8.5, color=colour)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     entitle(axes, "Pearson's correlations", across="", up="")
@@ -155,6 +168,7 @@ def draw_quantiles(axes: "Axes", residuals: Array, *, title: str) -> None:
     some = thinned(len(ordered), MOST_POINTS // 3)
     axes.plot(expected[some], ordered[some], "o", color=BLUE, markersize=3, alpha=0.7)
     entitle(axes, title, across="normal quantile", up="residual")
+    mark_plain(axes.yaxis)
 
 
 def residual_plots(fitted: Array, residuals: Array, *, response: str) -> "Figure":
@@ -179,14 +193,13 @@ def effects(found: Mapping[str, Mapping[str, float | None]]) -> "Figure":
             axes.plot([one["low"], one["high"]], [place] * 2, color=BLUE, linewidth=2.2, alpha=0.6)
         value = values[name] or 1.0
         axes.plot(value, place, "o", color=BLUE, markersize=5)
-        axes.annotate(f"{value:.3g}", (value, place), xytext=(0, 5),
-                      textcoords="offset points", ha="center", fontsize=7.5, color=INK)  # fmt: skip
+        axes.annotate(f"{value:.3g}", (one["high"] or value, place), xytext=(6, 0), textcoords="offset points",
+                      va="center", fontsize=7.5, color=INK)  # fmt: skip
     axes.set_yticks(range(len(names)), names[::-1], parse_math=False)
     axes.set_ylim(-0.6, len(names) - 0.2)
     axes.axvline(1, color=ORANGE, linewidth=1.2)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(plain_numbers())
-    axes.xaxis.set_minor_formatter("")
+    mark_logarithmic(axes.xaxis, *axes.get_xlim())
     axes.grid(axis="y", visible=False)
     entitle(axes, "Times as long as the reference", across="times as long (logarithmic; bars: 95 % interval)", up="")
     return figure
@@ -219,6 +232,6 @@ def scatter(times: "pd.Series[float]", scores: "pd.Series[float]") -> "Figure":
     some = thinned(len(times), MOST_POINTS)
     axes.plot(times.to_numpy()[some], scores.to_numpy()[some], "o", color=BLUE, markersize=4, alpha=0.5)
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(plain_numbers())
+    mark_logarithmic(axes.xaxis, times.min(), times.max())
     entitle(axes, f"{scores.name} against {times.name}", across=f"{times.name} (logarithmic)", up=str(scores.name))
     return figure
