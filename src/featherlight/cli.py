@@ -17,6 +17,7 @@ from typer.exceptions import Abort, TyperException
 from featherlight import progress
 from featherlight.errors import UserError, missing_extra
 from featherlight.pipeline import settings as stage_settings
+from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.options import options
 
 INTERRUPTED = 130
@@ -26,6 +27,7 @@ OPTIONAL = {  # packages that the base installation lacks -> the extra that brin
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "matplotlib": "report",
     **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
+    **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
 }
 COMMAND_LINE = "the command line"
 app = typer.Typer(
@@ -276,6 +278,21 @@ def report(
     from featherlight.pipeline import show
 
     show.report(store, html=html, markdown=markdown, as_json=as_json)
+
+
+@app.command()
+@options(AnalyzeSettings)
+def analyze(
+    values: Mapping[str, Any],
+    source: Annotated[Path, typer.Argument(help="A table of times (.csv, .tsv, .jsonl, .parquet), or a store.")],
+    out: Annotated[Path | None, typer.Option(help="Write the report here: Markdown, HTML, figures, CSV, JSON.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What makes it slow? Statistics of a table of times, and when not to believe them."""
+    from featherlight.config import build
+    from featherlight.pipeline.analyze import analyze as run_analysis
+
+    run_analysis(source, build(AnalyzeSettings, values, where=COMMAND_LINE), out=out, as_json=as_json)
 
 
 @app.command()
