@@ -88,9 +88,9 @@ def test_a_batch_cut_by_the_token_budget_gives_the_same_weights(tmp_path):
     assert torch.allclose(weights(whole), weights(cut), atol=1e-6)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "adafactor", "sgd"])
 def test_each_optimizer_brings_the_loss_down(optimizer, tmp_path):
-    rate = 1.0 if optimizer == "adadelta" else 0.05
+    rate = {"adadelta": 1.0, "sgd": 0.5}.get(optimizer, 0.05)
     settings = how(optimizer=optimizer, learning_rate=rate, epochs=40, weight_decay=0.0, schedule="constant")
     progress = train(Toy(), LabelObjective(), toy_data(), None, how=settings, where=place(tmp_path))
     assert np.mean(progress.loss[-4:]) < 0.7 * np.mean(progress.loss[:4])
@@ -133,8 +133,12 @@ class Interrupted(Exception):
     """Stands for a kill."""
 
 
-@pytest.mark.parametrize(("stop_at", "width"), [(1, 5), (3, 5), (4, 5), (5, 5), (9, 5), (2, LARGE), (6, LARGE)])
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, tmp_path):
+@pytest.mark.parametrize(
+    ("stop_at", "width", "optimizer"),
+    [(1, 5, "adamw"), (3, 5, "adamw"), (4, 5, "adamw"), (5, 5, "adamw"), (9, 5, "adamw"), (2, LARGE, "adamw"),
+     (6, LARGE, "adamw"), (5, 5, "adafactor"), (5, 5, "sgd")],
+)  # fmt: skip
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimizer, tmp_path):
     class CutOff(LabelObjective):
         calls = 0
 
@@ -149,11 +153,13 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, tmp_path
 
     always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
     whole, resumed = Toy(drop=0.3, width=width), Toy(drop=0.3, width=width)
-    undisturbed = train(whole, LabelObjective(), toy_data(), evaluate, how=how(), where=place(tmp_path / "whole"))
+    undisturbed = train(
+        whole, LabelObjective(), toy_data(), evaluate, how=how(optimizer=optimizer), where=place(tmp_path / "whole")
+    )
     with pytest.raises(Interrupted):
-        train(Toy(drop=0.3, width=width), CutOff(), toy_data(), evaluate, how=how(), where=always)
+        train(Toy(drop=0.3, width=width), CutOff(), toy_data(), evaluate, how=how(optimizer=optimizer), where=always)
     assert (tmp_path / "cut" / CHECKPOINT).exists()
-    progress = train(resumed, LabelObjective(), toy_data(), evaluate, how=how(), where=always)
+    progress = train(resumed, LabelObjective(), toy_data(), evaluate, how=how(optimizer=optimizer), where=always)
     assert torch.equal(weights(whole), weights(resumed))
     assert progress.loss == undisturbed.loss and progress.epochs == undisturbed.epochs
 

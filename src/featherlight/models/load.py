@@ -115,6 +115,17 @@ def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:
         raise UserError(f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing.")
 
 
+def checkpoint_layers(model: Any) -> None:
+    """Keep only the inputs of layers for the backward pass, which computes each layer again (Chen et al. 2016,
+    arXiv:1604.06174). The numbers stay the same, dropout's too. UserError for a model that cannot."""
+    if not getattr(model, "supports_gradient_checkpointing", False):
+        raise UserError(f"--checkpointing: {model.config.model_type} models cannot do it. Leave it out.")
+    if hasattr(model, "activation_checkpointing_enable"):  # its name in later versions 5
+        model.activation_checkpointing_enable({"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable({"use_reentrant": False})
+
+
 def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """A model that was trained here (or any complete sequence classifier), ready to predict."""
     check_folder(folder)

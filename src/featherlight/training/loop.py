@@ -136,7 +136,17 @@ def adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     return torch.optim.Adadelta(groups)
 
 
-OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta}
+def adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Shazeer and Stern 2018, arXiv:1804.04235: keeps a row and a column for a matrix of second moments."""
+    return torch.optim.Adafactor(groups)
+
+
+def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Plain gradient descent without momentum, which keeps nothing from step to step."""
+    return torch.optim.SGD(groups, fused=True)
+
+
+OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd}
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
