@@ -61,11 +61,19 @@ class TrainSettings(RowSettings, RunSettings):
     warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
     weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
     patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+
+    @model_validator(mode="after")
+    def epsilon_is_adams(self) -> Self:
+        """Other rules have another epsilon, or none."""
+        if self.optimizer not in ("adamw", "adam") and "epsilon" in self.model_fields_set:
+            raise ValueError(f"epsilon: {self.optimizer} has no such setting here; only adamw and adam do")
+        return self
 
     @model_validator(mode="after")
     def refit_needs_select(self) -> Self:

@@ -63,6 +63,7 @@ TRANSLATED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "num_train_epochs": ("epochs", whole),
     "max_train_samples": ("examples", same),
     "max_grad_norm": ("clip", same),
+    "adam_epsilon": ("epsilon", same),
     "warmup_ratio": ("warmup", same),
     "lr_scheduler_type": ("schedule", schedule),
     "bf16": ("precision", precision),
