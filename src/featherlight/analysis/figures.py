@@ -330,9 +330,11 @@ def to_svg(figure: "Figure", *, name: str, alone: bool = False) -> str:
     nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     with any_script():
         figure.savefig(paper, format="svg", transparent=not alone, metadata=nowhere)
-    text = paper.getvalue()
-    if alone:
-        return text
+    return paper.getvalue() if alone else inlined(paper.getvalue(), name=name)
+
+
+def inlined(text: str, *, name: str) -> str:
+    """The <svg> element of an SVG file for use inside a page, its ids its own."""
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)

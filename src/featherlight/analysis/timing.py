@@ -95,7 +95,8 @@ def study_of(
         column = frame[name]
         check_filled(column, name)
         if name in numeric and not pd.api.types.is_numeric_dtype(column):
-            raise UserError(f"--numeric {name}: the column holds words, such as {first_word(column)!r}.")
+            place, cell = first_word(column)
+            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
         is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
         levels = levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else reference_of(column, levels, name, references.get(name))
@@ -114,12 +115,13 @@ def check_columns(
         if name not in columns:
             raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
     if not factors or len(set(factors)) < len(factors) or response in factors:
-        raise UserError(f"factors {listed(factors)}: name one or more columns, each once, and not the response.")
+        raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
     for name in about:
         pick("factor", name, dict.fromkeys(factors))
     for name in (response, *([accuracy] if accuracy else [])):
         if not pd.api.types.is_numeric_dtype(frame[name]):
-            raise UserError(f"column {name!r} holds words, such as {first_word(frame[name])!r}. It must hold numbers.")
+            place, cell = first_word(frame[name])
+            raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
 
 
 def check_times(times: "pd.Series[float]", name: str) -> None:
@@ -176,10 +178,10 @@ def word(value: Any) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def first_word(column: "pd.Series[Any]") -> str:
-    """The first cell that is no number."""
+def first_word(column: "pd.Series[Any]") -> tuple[str, str]:
+    """The place and content of the first cell that is no number."""
     words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    return shortened(str(words.iloc[0])) if len(words) else ""
+    return str(words.index[0]), shortened(str(words.iloc[0]))
 
 
 def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
@@ -311,9 +313,9 @@ def doubts(study: Study) -> list[str]:
         once = [level for level in factor.levels if counts[level] == 1]
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
-            found.append(f"{factor.name}: {listed(once)} occurs in one row only, so its effect is that row's.")
+            found.append(f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's.")
         if few:
-            found.append(f"{factor.name}: {listed(few)} has fewer than {FEW_ROWS} rows; its figures say little.")
+            found.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
     names = [factor.name for factor in study.grouping]
     if len(names) > 1:
         filled = study.frame.groupby([study.groups[name] for name in names], observed=True).size()

@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featherlight.analysis.figures import to_svg
+from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import STYLE, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
 from featherlight.analysis.tables import NOTHING, Table
@@ -17,7 +17,6 @@ from featherlight.errors import UserError
 from featherlight.files import write_atomically, write_json
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
@@ -35,12 +34,13 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> N
         raise UserError(f"--out {folder}: is a file. Name a folder.")
     sections = sections_of(analysis)
     names = file_names(sections)
-    drawn = {says: make() for section in sections for says, make in section.figures.items()}
+    drawn = {
+        says: to_svg(make(), name=names[says], alone=True) for one in sections for says, make in one.figures.items()
+    }
     for section in sections:
         for says, sheet in section.tables.items():
             write_atomically(folder / "tables" / f"{names[says]}.csv", to_csv(sheet).encode())
-    for says, figure in drawn.items():
-        svg = to_svg(figure, name=names[says], alone=True)
+    for says, svg in drawn.items():
         write_atomically(folder / "figures" / f"{names[says]}.svg", svg.encode())
     write_json(folder / NUMBERS, analysis.numbers)
     write_atomically(folder / REPORT, markdown(sections, names, title=title, how=how).encode())
@@ -111,9 +111,9 @@ def every_doubt(sections: Sequence[Section]) -> str:
 
 
 def page(
-    sections: Sequence[Section], drawn: Mapping[str, "Figure"], names: Mapping[str, str], *, title: str, how: str
+    sections: Sequence[Section], drawn: Mapping[str, str], names: Mapping[str, str], *, title: str, how: str
 ) -> str:
-    """The report as one HTML page that needs nothing but itself."""
+    """The report as one HTML page that needs nothing but itself. drawn: SVG files by caption."""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -130,7 +130,7 @@ def page(
             parts.append(f"<p><strong>{BELIEVE}:</strong></p><ul>{lines}</ul>")
         for says, sheet in section.tables.items():
             parts += [f"<h3>{escape(says)}</h3>", draw_table(shown(sheet))]
-        parts += [draw_figure(to_svg(drawn[says], name=names[says]), says) for says in section.figures]
+        parts += [draw_figure(inlined(drawn[says], name=names[says]), says) for says in section.figures]
     return "\n".join([*parts, "</body></html>"]) + "\n"
 
 
@@ -147,7 +147,7 @@ def print_report(analysis: Analysis) -> None:
 def print_section(section: Section, console: "Console") -> None:
     """A section without its explanation and comparisons of pairs."""
     for says, sheet in section.tables.items():
-        if "each level with each" not in says:
+        if not says.startswith("Each level of"):
             console.print(f"\n{section.heading}: {says}", style="bold", markup=False, highlight=False)
             print_table(shown(sheet), console)
     for doubt in section.doubts:

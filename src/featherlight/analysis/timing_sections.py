@@ -75,7 +75,7 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
         **timing.extremes(study),
         "accuracy": against_accuracy(study),
         "doubts": {
-            "rows": timing.doubts(study),
+            "rows": timing.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
             "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
             "loglinear": loglinear.doubts(fit.numbers, n),
             "importance": importance.doubts(found) if found else [],
@@ -268,9 +268,9 @@ def about_anova(analysis: Analysis) -> Section | None:
     for name, one in found.items():
         if one["post_hoc"]:
             rows = [tuple(pair[key] for key in compared) for pair in one["post_hoc"]["pairs"]]
-            tables[f"{name}, each level with each: {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
+            tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
     drawn = {
-        f"Q-Q plot of residuals, by {name}": lambda name=name: figures.quantile_plot(
+        f"Q-Q plot of residuals by {name}": lambda name=name: figures.quantile_plot(
             residuals(study, name), title=f"Residuals by {name}, Q-Q"
         )
         for name in found
