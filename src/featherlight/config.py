@@ -18,6 +18,7 @@ from featherlight.errors import UserError, nearest
 S = TypeVar("S", bound="Settings")
 SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
+LATER = {"in_address_if_changed": True}  # of one that came after results had been stored without it
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -25,8 +26,10 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change the result, as JSON values; part of a result's address."""
-        free = {name for name, field in type(self).model_fields.items() if field.json_schema_extra == RESULT}
-        return self.model_dump(mode="json", exclude=free)
+        fields = type(self).model_fields
+        free = {name for name, field in fields.items() if field.json_schema_extra == RESULT}
+        later = {name for name, field in fields.items() if field.json_schema_extra == LATER}
+        return self.model_dump(mode="json", exclude=free | {n for n in later if getattr(self, n) == fields[n].default})
 
 
 def setting(default: Any, description: str, **bounds: Any) -> Any:
@@ -37,6 +40,14 @@ def setting(default: Any, description: str, **bounds: Any) -> Any:
 def free(default: Any, description: str, **bounds: Any) -> Any:
     """A setting that cannot change the result; it stays out of the address."""
     return Field(default, description=description, json_schema_extra=dict(RESULT), **bounds)
+
+
+def added(default: Any, description: str, **bounds: Any) -> Any:
+    """A setting that decides the result, but with this default is what was done before there was a choice.
+
+    At its default it stays out of the address, so that results from before are still found.
+    """
+    return Field(default, description=description, json_schema_extra=dict(LATER), **bounds)
 
 
 def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:

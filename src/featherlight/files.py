@@ -20,22 +20,30 @@ from featherlight.errors import UserError
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
 
 
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file that is either the old one or the whole new one, whatever happens meanwhile."""
+@contextmanager
+def drafted(path: Path) -> Iterator[Path]:
+    """A file beside path to write into; then path is the old file or the whole new one, whatever happens meanwhile."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    os.close(handle)
+    draft = Path(name)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
+        yield draft
+        with draft.open("rb") as file:
             os.fsync(file.fileno())
-        Path(draft).chmod(0o666 & ~current_umask())  # mkstemp makes it private to its owner
+        draft.chmod(0o666 & ~current_umask())  # mkstemp makes it private to its owner
         os.replace(draft, path)
     except BaseException as error:
-        Path(draft).unlink(missing_ok=True)
+        draft.unlink(missing_ok=True)
         if isinstance(error, OSError):
             error.filename = str(path)  # the system names no file where a write fails
         raise
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file that is either the old one or the whole new one."""
+    with drafted(path) as draft:
+        draft.write_bytes(content)
 
 
 def copy_atomically(source: Path, path: Path) -> None:

@@ -1,9 +1,10 @@
 import pytest
 import torch
 from torch import nn
-from transformers import AutoModel, BertConfig
+from transformers import AutoModel, BertConfig, XLNetConfig
 
-from featherlight.models.attention import NAME, short_attention, short_attention_in
+from featherlight.errors import UserError
+from featherlight.models.attention import NAME, choose_attention, short_attention, short_attention_in
 
 
 def one_by_one(query, key, value, mask, scaling):
@@ -68,3 +69,50 @@ def test_a_model_without_the_interface_is_left_alone():
     eager.set_attn_implementation("eager")
     with short_attention_in(eager):
         assert eager.config._attn_implementation == "eager"
+
+
+def saved_sizes(model: nn.Module, ids: torch.Tensor, mask: torch.Tensor) -> set[int]:
+    """Element counts of what a forward pass keeps for the backward pass."""
+    sizes = set()
+
+    def keep(tensor):
+        sizes.add(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        model(ids, attention_mask=mask)
+    return sizes
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.1])
+def test_only_the_fused_attention_keeps_no_matrix_of_tokens_by_tokens(drop):
+    ids, mask = torch.randint(1, 50, (2, 35)), torch.ones(2, 35, dtype=torch.int64)
+    mask[1, 30:] = 0
+    found = {}
+    for name in ("auto", "eager", "sdpa"):
+        model = tiny_bert().train()
+        for part in model.modules():
+            if isinstance(part, nn.Dropout):
+                part.p = drop
+        choose_attention(model, name)
+        with short_attention_in(model):
+            found[name] = 2 * 3 * 35 * 35 in saved_sizes(model, ids, mask)
+    assert found == {"auto": True, "eager": True, "sdpa": False}
+
+
+@pytest.mark.parametrize("name", ["eager", "sdpa"])
+def test_a_chosen_attention_gives_the_same_numbers_and_stays_in_training(name):
+    model = tiny_bert().train()
+    ids, mask = torch.randint(1, 50, (2, 6)), torch.tensor([[1] * 6, [1] * 4 + [0] * 2])
+    before = model(ids, attention_mask=mask).last_hidden_state
+    choose_attention(model, name)
+    chosen = model.config._attn_implementation
+    with short_attention_in(model):
+        assert model.config._attn_implementation == chosen != NAME
+        assert torch.allclose(model(ids, attention_mask=mask).last_hidden_state, before, atol=1e-5)
+
+
+def test_a_model_with_one_attention_says_so():
+    model = AutoModel.from_config(XLNetConfig(d_model=16, n_layer=1, n_head=4, d_inner=28, vocab_size=50))
+    with pytest.raises(UserError, match="--attention sdpa: xlnet"):
+        choose_attention(model, "sdpa")

@@ -2,10 +2,11 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoModel, XLNetConfig
 
 from featherlight import hub
 from featherlight.errors import UserError
-from featherlight.models.load import check_folder, fingerprint, load_checkpoint, load_encoder
+from featherlight.models.load import check_folder, checkpoint_layers, fingerprint, load_checkpoint, load_encoder
 
 LABELS = ("no", "yes")
 
@@ -98,3 +99,27 @@ def test_the_fingerprint_follows_the_weights_and_not_the_path(copy, tiny_encoder
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert fingerprint(str(copy)) != fingerprint(str(tiny_encoder))
+
+
+def test_checkpointed_layers_have_the_same_gradients_and_keep_less(tiny_encoder):
+    found = {}
+    for checkpointing in (False, True):
+        torch.manual_seed(0)
+        model, tokenizer = load_encoder(str(tiny_encoder), labels=LABELS, max_length=16)
+        if checkpointing:
+            checkpoint_layers(model)
+        kept = []
+        torch.manual_seed(1)  # dropout
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor, kept=kept: kept.append(tensor.numel()) or tensor,
+                                                      lambda tensor: tensor):  # fmt: skip
+            loss = model.train()(**tokenizer(["good film", "bad plot"], return_tensors="pt")).logits.square().sum()
+        kept = sum(kept)
+        loss.backward()
+        found[checkpointing] = kept, torch.cat([weight.grad.flatten() for weight in model.parameters()])
+    assert torch.equal(found[True][1], found[False][1])
+    assert found[True][0] < 0.6 * found[False][0]
+
+
+def test_a_model_that_cannot_recompute_says_so():
+    with pytest.raises(UserError, match="--checkpointing: xlnet"):
+        checkpoint_layers(AutoModel.from_config(XLNetConfig(d_model=16, n_layer=1, n_head=4, d_inner=8, vocab_size=9)))

@@ -66,3 +66,10 @@ def test_letters_bytes_and_hashes_start_at_random_and_letters_are_many():
     for embedding, length in (("char", 512), ("byte", 512), ("hash", 128)):
         settings = DistillSettings(task="sst2", embedding=embedding)
         assert settings.start == "random" and settings.max_length == length
+
+
+def test_settings_that_came_later_leave_earlier_addresses_as_they_were():
+    before = FinetuneSettings(task="sst2", model="minilm").identity()
+    assert "attention" not in before and "checkpointing" not in before
+    changed = FinetuneSettings(task="sst2", model="minilm", attention="eager", checkpointing=True).identity()
+    assert changed == {**before, "attention": "eager", "checkpointing": True}

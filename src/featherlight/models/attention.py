@@ -17,9 +17,10 @@ from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
+from featherlight.errors import UserError
 from featherlight.models.dropout import keep_mask
 
-NAME, USUAL = "featherlight_short", "sdpa"
+NAME, FUSED, USUAL = "featherlight_short", "featherlight_fused", "sdpa"
 LONGEST = 64  # tokens; without dropout PyTorch's own is faster above: at 128 twice as fast
 
 
@@ -46,8 +47,40 @@ def short_attention(
     return torch.matmul(shares.to(value.dtype), value).transpose(1, 2).contiguous(), None
 
 
-AttentionInterface.register(NAME, short_attention)
-AttentionMaskInterface.register(NAME, sdpa_mask)
+def fused_attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
+    dropout: float = 0.0, **more: Any,
+) -> tuple[Tensor, None]:  # fmt: skip
+    """The same by PyTorch's fused kernel, which stores no T x T matrix of a head for the backward pass.
+
+    On a processor that kernel knows no dropout of the attention's shares, so there is none.
+    """
+    dropout = 0.0 if query.device.type == "cpu" else dropout
+    return sdpa_attention_forward(  # type: ignore[no-any-return]
+        module, query, key, value, attention_mask, dropout=dropout, **more
+    )
+
+
+for name, function in ((NAME, short_attention), (FUSED, fused_attention)):
+    AttentionInterface.register(name, function)
+    AttentionMaskInterface.register(name, sdpa_mask)
+
+
+def choose_attention(model: nn.Module, name: str) -> None:
+    """Let a model compute its attention so. name: "auto" (nothing changes), "eager" or "sdpa" (`fused_attention`).
+
+    Raises UserError for a model that has no such choice.
+    """
+    if name == "auto":
+        return
+    chosen = {"eager": "eager", "sdpa": FUSED}[name]
+    config: Any = model.config
+    if getattr(config, "_attn_implementation", None) == chosen:
+        return
+    can = getattr(model, "_can_set_attn_implementation", lambda: False)()
+    if not can or (name == "sdpa" and not getattr(model, "_supports_sdpa", False)):
+        raise UserError(f"--attention {name}: {config.model_type} models know one attention only. Leave it out.")
+    model.set_attn_implementation(chosen)  # type: ignore[operator]
 
 
 def use_short_attention(model: nn.Module) -> bool:

@@ -8,11 +8,12 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from featherlight.config import Settings, free, setting
+from featherlight.config import Settings, added, free, setting
 from featherlight.pipeline.sparsity import SparsitySettings, check_sparsity
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
+Optimizer = Literal["adamw", "adam", "adadelta", "adafactor", "sgd"]
 
 
 class TaskSettings(Settings):
@@ -54,17 +55,25 @@ class TrainSettings(RowSettings, RunSettings):
     max_length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
     epochs: int = setting(3, "Passes over train.", ge=1)
     batch_size: int = setting(32, "Examples per optimiser step.", ge=1)
-    optimizer: Literal["adamw", "adam", "adadelta"] = setting("adamw", "Update rule.")
+    optimizer: Optimizer = setting("adamw", "Update rule.")
     learning_rate: float = setting(5e-5, "Peak learning rate.", gt=0)
     schedule: Literal["linear", "cosine", "constant", "1cycle"] = setting("linear", "Learning rate over the steps.")
     warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
     weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
     patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+
+    @model_validator(mode="after")
+    def epsilon_is_adams(self) -> Self:
+        """Other rules have another epsilon, or none."""
+        if self.optimizer not in ("adamw", "adam") and "epsilon" in self.model_fields_set:
+            raise ValueError(f"epsilon: {self.optimizer} has no such setting here; only adamw and adam do")
+        return self
 
     @model_validator(mode="after")
     def refit_needs_select(self) -> Self:
@@ -88,6 +97,12 @@ class FinetuneSettings(TrainSettings):
     model: str = setting(..., "A hub name, a local folder, or `minilm`.")
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
+    attention: Literal["auto", "eager", "sdpa"] = added(
+        "auto",
+        "eager: the model's own; sdpa: a fused kernel that stores no matrix of tokens by tokens, on a processor "
+        "without dropout in it. auto: the fastest for short texts.",
+    )
+    checkpointing: bool = added(False, "Compute each layer a second time rather than store what its gradient needs.")
 
     @model_validator(mode="before")
     @classmethod
@@ -162,7 +177,7 @@ class DistillSettings(SparsitySettings, TrainSettings):
     epochs: int = setting(8, "Passes over train.", ge=1)
     batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
     batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
-    optimizer: Literal["adamw", "adam", "adadelta"] = setting("adam", "Update rule.")
+    optimizer: Optimizer = setting("adam", "Update rule.")
     learning_rate: float = setting(1e-3, "Peak learning rate. A bilstm or bag: 3e-3; adadelta: 1.", gt=0)
     weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
 

@@ -12,8 +12,9 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
+from featherlight.models.attention import choose_attention
 from featherlight.models.embeddings import check_width
-from featherlight.models.load import fingerprint, load_encoder, read_json_object
+from featherlight.models.load import checkpoint_layers, fingerprint, load_encoder, read_json_object
 from featherlight.pipeline.export import EXPORT
 from featherlight.pipeline.fit import (
     Fit,
@@ -102,6 +103,9 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
+    choose_attention(model, settings.attention)
+    if settings.checkpointing:
+        checkpoint_layers(model)
     fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
     rows = train_rows(data, settings.examples, settings.seed)
     objective = LabelObjective(class_weights(data, settings))

@@ -13,11 +13,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from featherlight.errors import UserError
-from featherlight.files import write_atomically
+from featherlight.files import drafted
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -53,9 +53,15 @@ def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return owned
 
 
+def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """From where they lie to the disk, with no copy of all of them on the way."""
+    with drafted(path) as draft:
+        save_file(tensors, draft, metadata)
+
+
 def write_best(folder: Path, model: nn.Module, step: int) -> None:
     """Keep the model's weights of this step as the best so far."""
-    write_atomically(best_file(folder, step), save(own_tensors(model.state_dict())))
+    write_tensors(best_file(folder, step), own_tensors(model.state_dict()))
 
 
 def read_best(folder: Path, model: nn.Module, step: int) -> None:
@@ -79,7 +85,7 @@ def write_checkpoint(
         tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
-    write_atomically(folder / CHECKPOINT, save(tensors, metadata={"progress": json.dumps(header)}))
+    write_tensors(folder / CHECKPOINT, tensors, {"progress": json.dumps(header)})
     for old in folder.glob("best-*.safetensors"):
         if old != best_file(folder, progress.best_step):
             old.unlink()
