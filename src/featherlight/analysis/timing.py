@@ -45,7 +45,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows without gaps, by place ("line 7"). frame: the response as float64, factors as numbers or words.
+    """Rows without gaps. frame: the response as float64, factors as numbers or words.
 
     groups: for each factor that groups rows, the level of each row, a categorical series [N].
     """
@@ -77,7 +77,7 @@ def study_of(
     categorical: Sequence[str] = (),
     accuracy: str | None = None,
 ) -> Study:
-    """A study of these columns; UserError for what cannot be studied.
+    """A study of these columns of a frame whose index says where each row stands; UserError for what cannot be studied.
 
     references: factor -> the level that others are compared with; others take their most frequent level. A numeric
     factor with a reference is categorical. numeric, categorical: factors whose kind is not to be guessed.
@@ -89,14 +89,15 @@ def study_of(
     by_words = {*references, *categorical}
     if both := by_words & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
-    made = []
-    groups = {}
+    for name in factors:
+        check_filled(frame[name], name)
+        if name in numeric and not pd.api.types.is_numeric_dtype(frame[name]):
+            place, cell = first_word(frame[name])
+            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
+    frame = frame.reset_index(drop=True)  # places have served; two rows may share one
+    made, groups = [], {}
     for name in factors:
         column = frame[name]
-        check_filled(column, name)
-        if name in numeric and not pd.api.types.is_numeric_dtype(column):
-            place, cell = first_word(column)
-            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
         is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
         levels = levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else reference_of(column, levels, name, references.get(name))
@@ -280,14 +281,8 @@ def extremes(study: Study) -> dict[str, list[Json]]:
     accuracy = [study.accuracy] if study.accuracy else []
     columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
     kinds = {"highest": study.times.nlargest(EXTREMES), "lowest": study.times.nsmallest(EXTREMES)}
-    return {kind: [plain(row) for row in study.frame.loc[:, columns].iloc[positions(study, chosen)].to_dict("records")]
+    return {kind: [plain(row) for row in study.frame.loc[chosen.index, columns].to_dict("records")]
             for kind, chosen in kinds.items()}  # fmt: skip
-
-
-def positions(study: Study, chosen: "pd.Series[float]") -> list[int]:
-    """Where rows stand in the frame."""
-    places = study.frame.index.get_indexer(chosen.index)
-    return [int(place) for place in places]
 
 
 def plain(row: Mapping[Any, Any]) -> Json:
