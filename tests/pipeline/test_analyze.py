@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -128,3 +129,13 @@ def test_the_shown_command_quotes_what_a_shell_would_read(tmp_path):
     assert shown == (
         "featherlight analyze x.csv --response 't s' --factors a --where 'a!=b c' --drop-missing --seed 3 --out out"
     )
+
+
+@pytest.mark.slow
+def test_100_000_rows_take_less_than_20_seconds_without_the_forest(capsys, tmp_path):
+    path = tmp_path / "times.csv"
+    made_up(100_000 // 18 + 1).to_csv(path, index=False)
+    start = time.process_time()  # of this process: others share the machine
+    code, found = call(capsys, "analyze", path, *options("--out", tmp_path / "out"))
+    assert code == 0 and found["n"] > 100_000
+    assert time.process_time() - start < 20

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
 WIDTH_OF_PLAIN_OUTPUT = 200
 BRIEF = ("What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
-BELIEVE = "When not to believe it"
+BELIEVE = "Before you believe a number"
 
 
 def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> None:
@@ -102,12 +102,12 @@ def markdown(sections: Sequence[Section], names: Mapping[str, str], *, title: st
 
 
 def every_doubt(sections: Sequence[Section]) -> str:
-    """One sentence: how many reasons for doubt there are, and where."""
+    """One sentence: how many cautions there are, and where."""
     found = {section.heading: len(section.doubts) for section in sections if section.doubts}
     if not found:
         return "No assumption was found broken."
     where = ", ".join(f"{quote(heading)} ({count})" for heading, count in found.items())
-    return f"{sum(found.values())} reasons not to believe a number stand below, each beside what it is about: {where}."
+    return f"{sum(found.values())} cautions stand below, each beside the numbers that it is about: {where}."
 
 
 def page(
