@@ -1,6 +1,6 @@
 import pytest
 
-from featherlight.analysis.importance import doubts, importance, impurity
+from featherlight.analysis.importance import doubts, importance
 from timings import made_up, made_up_study
 
 
@@ -19,10 +19,6 @@ def test_what_does_nothing_has_no_importance_and_shares_add_up_to_1(found):
 def test_an_interval_holds_its_mean(found):
     assert all(one["low"] <= one["value"] <= one["high"] for one in found["permutation"].values())
     assert found["r_squared_unseen"] > 0.9
-
-
-def test_impurity_is_a_function_of_the_seed(found):
-    assert impurity(made_up_study(made_up(3)), seed=1) == found["impurity"]
 
 
 def test_few_rows_have_no_importance():

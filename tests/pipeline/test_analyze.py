@@ -91,6 +91,12 @@ def test_out_is_checked_before_anything_is_computed(capsys, times):
     assert code == 2 and "is a file" in found["error"]
 
 
+def test_a_missing_package_names_the_extra_that_brings_it(capsys, times, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    code, found = call(capsys, "analyze", times, *options())
+    assert code == 2 and "featherlight[analyze]" in found["error"]
+
+
 def test_a_column_is_numeric_if_all_that_is_there_is_a_number():
     assert typed(["1", " 2.5 ", "1e3"]) == [1.0, 2.5, 1000.0]
     assert typed(["1", "NA", ""])[0] == 1.0 and typed(["1", "NA"])[1] != typed(["1", "NA"])[1]  # not a number

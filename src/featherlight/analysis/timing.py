@@ -15,6 +15,7 @@ import pandas as pd
 
 from featherlight.errors import UserError, listed, nearest, pick, shortened
 
+LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
 MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
 EXTREMES = 10
@@ -86,6 +87,8 @@ def study_of(
     references = dict(references or {})
     check_columns(frame, response, factors, [*references, *numeric, *categorical], accuracy)
     check_times(frame[response], response)
+    if accuracy:
+        check_finite(frame[accuracy], accuracy)
     by_words = {*references, *categorical}
     if both := by_words & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
@@ -128,23 +131,30 @@ def check_columns(
 def check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
     check_filled(times, name)
-    wrong = times[~((times > 0) & np.isfinite(times))]
+    wrong = times[~((times > 1 / LARGEST) & (times < LARGEST))]
     if len(wrong):
         place, value = wrong.index[0], wrong.iloc[0]
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0; correct the row or take it out.")
+        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0 and finite; correct or remove the row.")
     if times.nunique() < 2:
         raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
 
 
 def check_filled(column: "pd.Series[Any]", name: str) -> None:
-    """UserError for gaps."""
+    """UserError for gaps, and for numbers that are not finite or nearly so."""
+    check_finite(column, name)
     gaps = column[column.isna()]
     if len(gaps):
         raise UserError(
             f"{gaps.index[0]}: {name} is missing ({len(gaps):,} of {len(column):,} rows). Fill it in, choose rows "
             "with --where, or leave such rows out with --drop-missing."
         )
+
+
+def check_finite(column: "pd.Series[Any]", name: str) -> None:
+    """UserError for a number that nothing can be computed with."""
+    if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= LARGEST]):
+        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct the row or take it out.")
 
 
 def levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:

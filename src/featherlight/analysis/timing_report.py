@@ -12,7 +12,8 @@ from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import STYLE, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
 from featherlight.analysis.tables import NOTHING, Table
-from featherlight.analysis.timing_sections import Analysis, Cell, Section, Sheet, sections_of
+from featherlight.analysis.timing import Json
+from featherlight.analysis.timing_sections import Cell, Section, Sheet
 from featherlight.errors import UserError
 from featherlight.files import write_atomically, write_json
 
@@ -25,14 +26,14 @@ BRIEF = ("What was studied", "By factor", "Analysis of variance", "Log-linear mo
 BELIEVE = "Before you believe a number"
 
 
-def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> None:
+def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, title: str, how: str) -> None:
     """Everything into a folder: report.md, report.html, analysis.json, tables/*.csv, figures/*.svg.
 
-    how: the command that made it, which the report shows. Older files of these names are replaced.
+    numbers: the JSON object. how: the command that made it, which the report shows. Older files of these names are
+    replaced.
     """
     if folder.is_file():
         raise UserError(f"--out {folder}: is a file. Name a folder.")
-    sections = sections_of(analysis)
     names = file_names(sections)
     drawn = {
         says: to_svg(make(), name=names[says], alone=True) for one in sections for says, make in one.figures.items()
@@ -42,7 +43,7 @@ def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> N
             write_atomically(folder / "tables" / f"{names[says]}.csv", to_csv(sheet).encode())
     for says, svg in drawn.items():
         write_atomically(folder / "figures" / f"{names[says]}.svg", svg.encode())
-    write_json(folder / NUMBERS, analysis.numbers)
+    write_json(folder / NUMBERS, numbers)
     write_atomically(folder / REPORT, markdown(sections, names, title=title, how=how).encode())
     write_atomically(folder / PAGE, page(sections, drawn, names, title=title, how=how).encode())
 
@@ -134,12 +135,12 @@ def page(
     return "\n".join([*parts, "</body></html>"]) + "\n"
 
 
-def print_report(analysis: Analysis) -> None:
+def print_report(sections: Sequence[Section]) -> None:
     """The tables that answer first, with their doubts, on standard output."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    for section in sections_of(analysis):
+    for section in sections:
         if section.heading in BRIEF:
             print_section(section, console)
 

@@ -142,7 +142,7 @@ def about_times(analysis: Analysis) -> Section:
     tables = {"All rows": Sheet(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
-        lines = [tuple(level(row[name]) if name != columns[-1] else row[name] for name in columns)
+        lines = [[level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
                  for row in numbers[kind]]  # fmt: skip
         tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
     times = np.asarray(study.times, np.float64)

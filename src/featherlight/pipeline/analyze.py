@@ -1,5 +1,6 @@
 """What `featherlight analyze` does: a file or a store to a table of rows, its statistics to a terminal and a folder."""
 
+import importlib.util
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherlight.config import Settings, setting
 from featherlight.data.tables import read_table
-from featherlight.errors import UserError
+from featherlight.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,19 +37,22 @@ class AnalyzeSettings(Settings):
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
     """Read, choose rows, compute; write a report if a folder is named; print."""
+    for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
+        if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
+            raise missing_extra(package, "analyze")
     from featherlight.analysis.timing_report import NUMBERS, PAGE, REPORT, print_report, write_report
-    from featherlight.analysis.timing_sections import analyse
+    from featherlight.analysis.timing_sections import analyse, sections_of
     from featherlight.pipeline.show import print_json
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
     analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.seed)
+    sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
-        how = command_of(source, settings, out)
-        write_report(analysis, out, title=f"{settings.response} in {source.name}", how=how)
+        write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))
     if as_json:
         return print_json(analysis.numbers)
-    print_report(analysis)
+    print_report(sections)
     if out is not None:
         print("\n".join(str(out / name) for name in (REPORT, PAGE, NUMBERS)))
 
