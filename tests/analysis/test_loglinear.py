@@ -87,6 +87,16 @@ def test_units_raise_the_condition_number_and_collinearity_the_scaled_one():
     assert "nearly collinear" in " ".join(loglinear.doubts(collinear, 72))
 
 
+def test_findings_name_the_widest_effect_first():
+    study = made_up_study(made_up(40))
+    found = loglinear.findings(study, loglinear.fit(study).numbers)
+    assert [row[:3] for row in found] == [
+        ("model", "slow", "middle"), ("model", "fast", "middle"), ("length", "512", "128"), ("batch", "32", "8"),
+    ]  # fmt: skip
+    assert [row[3] for row in found[:2]] == pytest.approx([3, 0.25], rel=0.05)
+    assert found[0][6] < 1e-50 and found[3][6] > 0.05
+
+
 def test_factors_that_follow_from_each_other_are_refused_by_name():
     frame = made_up().assign(examples=lambda one: one.model.map({"slow": 9, "middle": 5, "fast": 3}))
     with pytest.raises(UserError, match="factors model, examples are collinear"):

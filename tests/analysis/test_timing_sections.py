@@ -33,7 +33,7 @@ def test_accuracy_that_falls_with_time_correlates_negatively(analysis):
 def test_every_computed_part_has_its_section(analysis):
     headings = [section.heading for section in sections_of(analysis)]
     assert headings == [
-        "What was studied", "Times", "By factor", "By pair of factors", "By factor, on balanced subsets",
+        "Findings", "What was studied", "Times", "By factor", "By pair of factors", "By factor, on balanced subsets",
         "Correlations", "Analysis of variance", "Log-linear model", "Time and accuracy",
     ]  # fmt: skip
 
@@ -54,4 +54,4 @@ def test_one_factor_has_neither_pairs_nor_a_balanced_subset():
 def test_few_rows_are_said_to_have_no_importances():
     found = analyse(made_up_study(made_up(1)))
     assert found.numbers["importance"] is None
-    assert any("Fewer than 30 rows" in doubt for doubt in sections_of(found)[0].doubts)
+    assert any("Fewer than 30 rows" in doubt for doubt in sections_of(found)[1].doubts)

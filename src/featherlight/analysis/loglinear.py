@@ -13,10 +13,11 @@ import pandas as pd
 from scipy import stats
 
 from featherlight.analysis.anova import SIGNIFICANT, Array, below, degenerate, sample_rows, shapiro
-from featherlight.analysis.timing import Factor, Json, Study, finite
+from featherlight.analysis.timing import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
 INTERCEPT = "Intercept"
+EFFECT = ("times_as_long", "low", "high")
 CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
 
 
@@ -196,9 +197,34 @@ def spans(study: Study, found: Json) -> Json:
             low, high = float(values.min()), float(values.max())
             one = found[factor.name]
             powers = {key: None if one[key] is None else finite(np.float64(one[key]) ** (high - low))
-                      for key in ("times_as_long", "low", "high")}  # fmt: skip
+                      for key in EFFECT}  # fmt: skip
             made[factor.name] = {"from": low, "to": high, **powers}
     return made
+
+
+def findings(study: Study, numbers: Json) -> list[tuple[str | float | None, ...]]:
+    """What each factor does, all else equal; the one with the widest effect first.
+
+    (factor, level, level it is against, times as long, low, high, p of the factor): of levels the longest and the
+    shortest against the reference, of numbers the largest against the smallest.
+    """
+    ranked = []
+    for factor in study.factors:
+        rows = [(factor.name, *effect, numbers["factors"][factor.name]["p"]) for effect in effects_of(factor, numbers)]
+        values = [1.0, *(row[3] for row in rows if row[3] is not None)]
+        ranked.append((max(values) / min(values), rows))
+    return [row for _, rows in sorted(ranked, key=lambda pair: -pair[0]) for row in rows]
+
+
+def effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
+    """(level, level it is against, times as long, low, high), once or twice."""
+    if factor.numeric:
+        span = numbers["spans"][factor.name]
+        return [(word(span["to"]), word(span["from"]), *(span[key] for key in EFFECT))]
+    found = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
+    known = sorted((level for level in found if found[level]), key=lambda level: -found[level]["value"])
+    ends = dict.fromkeys((known[0], known[-1]))
+    return [(level, factor.reference, *(found[level][key] for key in EFFECT)) for level in ends]
 
 
 def doubts(numbers: Json, n: int) -> list[str]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
 WIDTH_OF_PLAIN_OUTPUT = 200
-BRIEF = ("What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
+BRIEF = ("Findings", "What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
 BELIEVE = "Before you believe a number"
 
 

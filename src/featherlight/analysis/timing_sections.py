@@ -109,9 +109,22 @@ def against_accuracy(study: Study) -> Json | None:
 
 def sections_of(analysis: Analysis) -> list[Section]:
     """The report's sections in order."""
-    makers = (about_rows, about_times, about_factors, about_pairs, about_balance, about_correlations, about_anova,
-              about_model, about_importance, about_accuracy)  # fmt: skip
+    makers = (about_findings, about_rows, about_times, about_factors, about_pairs, about_balance,
+              about_correlations, about_anova, about_model, about_importance, about_accuracy)  # fmt: skip
     return [section for make in makers if (section := make(analysis)) is not None]
+
+
+def about_findings(analysis: Analysis) -> Section:
+    """The answers first."""
+    columns = ("factor", "level", "against", "times as long", "low", "high", "p of the factor")
+    rows = loglinear.findings(analysis.study, analysis.fit.numbers)
+    return Section(
+        "Findings",
+        "How many times as long it takes, everything else equal: the longest and the shortest level of each factor, by "
+        "the log-linear model, with 95 % intervals. A factor whose p is above 0.05 shows no effect beside the others. "
+        "The sections below say when not to believe it.",
+        tables={"The widest effect first": Sheet(columns, rows, words=3)},
+    )
 
 
 def about_rows(analysis: Analysis) -> Section:
