@@ -78,7 +78,7 @@ def test_rows_with_gaps_are_refused_or_dropped_when_asked(capsys, times):
         (["--where", "model=quick"], "no level of model called 'quick'"),
         (["--where", "model=slow"], "factor model has one level only (slow)"),
         (["--accuracy", "f1"], "no column called 'f1'"),
-        (["--seed", "-1"], "seed = -1"),
+        (["--forest-seed", "-1"], "forest_seed = -1"),
     ],
 )
 def test_wrong_options_are_answered_in_a_sentence(capsys, times, more, message):
@@ -130,10 +130,11 @@ def test_a_store_is_a_table_of_its_records(tmp_path):
 
 
 def test_the_shown_command_quotes_what_a_shell_would_read(tmp_path):
-    settings = AnalyzeSettings(response="t s", factors="a", where=("a!=b c",), drop_missing=True, seed=3)
+    settings = AnalyzeSettings(response="t s", factors="a", where=("a!=b c",), drop_missing=True, forest_seed=3)
     shown = command_of(tmp_path / "x.csv", settings, tmp_path / "out")
     assert shown == (
-        "featherlight analyze x.csv --response 't s' --factors a --where 'a!=b c' --drop-missing --seed 3 --out out"
+        "featherlight analyze x.csv --response 't s' --factors a --where 'a!=b c' --drop-missing --forest-seed 3 "
+        "--out out"
     )
 
 

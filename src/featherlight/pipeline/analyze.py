@@ -25,14 +25,18 @@ class AnalyzeSettings(Settings):
 
     response: str = setting(..., "Column of times to explain.")
     factors: str = setting(..., "Columns that may explain them: model,task,batch_size.")
-    reference: tuple[str, ...] = setting((), "FACTOR=LEVEL that others are compared with; else the most frequent.")
-    where: tuple[str, ...] = setting((), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others.")
+    reference: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL that its others are compared with, once per factor; else the most frequent level."
+    )
+    where: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others. Several times: all must hold."
+    )
     numeric: str | None = setting(None, "Factors that are numbers, where the guess is wrong.")
     categorical: str | None = setting(None, "Factors that are levels though they look like numbers.")
     accuracy: str | None = setting(None, "Column to set beside the times; it may have gaps.")
     drop_missing: bool = setting(False, "Leave out rows without a time or a factor's level.")
     forest: bool = setting(True, "Importance by random forest, which takes longest.")
-    seed: int = setting(0, "Seed of the forest.", ge=0, lt=2**31)
+    forest_seed: int = setting(0, "Seed of the random forest.", ge=0, lt=2**31)
 
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
@@ -46,7 +50,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
-    analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.seed)
+    analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
     sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
         write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))

@@ -57,6 +57,8 @@ def option(cls: type[Settings], name: str) -> inspect.Parameter:
     if name == "data":
         details["envvar"] = "FEATHERLIGHT_DATA"
     kind: Any = plain_type(field.annotation)
+    if kind == list[str]:
+        details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
     declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
     return inspect.Parameter(
