@@ -61,6 +61,8 @@ def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.
     if several:
         details["help"] += " Several with commas."
     kind: Any = str if several else plain_type(field.annotation)
+    if kind == list[str]:
+        details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
     declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
     return inspect.Parameter(

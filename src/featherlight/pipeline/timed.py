@@ -6,12 +6,13 @@ from typing import Any
 
 from typer import Exit
 
+from featherlight.analysis.tables import with_unit
 from featherlight.pipeline import show
 from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.timing import TIME
 
-SHOWN = ("model", "task", "runtime", "length", "batch", "pad", "unit")
+SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
@@ -24,7 +25,9 @@ def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -
         show.print_json({"cells": rows, "failed": lost})
     else:
         show.print_rows([about(row) for row in rows])
-        print("Medians of samples that took turns, 95 % bootstrap interval of the median; noisy: see `--json`.")
+        print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
+        if any(row["noisy"] for row in rows):
+            print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
         for cell in lost:
             print(f"failed: {cell['error']}")
     if failed:
@@ -33,7 +36,13 @@ def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -
 
 def about(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the table."""
-    digits = {name: f"{row[name]:.4g}" for name in ("median", "min", "p90")}
-    interval = f"{row['low']:.4g} to {row['high']:.4g}"
-    same = {name: row[name] for name in SHOWN}
-    return {**same, **digits, "interval": interval, "n": len(row["samples"]), "noisy": "noisy" if row["noisy"] else ""}
+    each = row["unit"].removeprefix("s/")
+    return {
+        "model": row["model"],
+        "task": row["task"],
+        "runtime": row["runtime"],
+        "batch": f"{row['batch']} x {row['length']}{' at most' if row['pad'] == 'longest' else ''}",
+        f"time a {each}": with_unit(row["median"], SECONDS),
+        "95 % interval": f"{with_unit(row['low'], SECONDS)} to {with_unit(row['high'], SECONDS)}",
+        "": "noisy" if row["noisy"] else "",
+    }
