@@ -104,7 +104,7 @@ def check_length(config: Any, max_length: int) -> None:
     """An encoder with learned positions cannot read past the last of them."""
     most = most_positions(config)
     if most and most < max_length:
-        raise UserError(f"--max-length {max_length}: this model reads at most {most} tokens.")
+        raise UserError(f"a length of {max_length}: this model reads at most {most} tokens. Give it no more.")
 
 
 def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:

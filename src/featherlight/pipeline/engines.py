@@ -48,10 +48,10 @@ class Engine:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def engine_of(folder: Path, runtime: str, threads: int, device: str) -> Engine:
-    """A model in one of the runtimes; exported or packed for it where it is not yet."""
+def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) -> Engine:
+    """A model in one of the runtimes; exported or packed for it where it is not yet. name: as the user calls it."""
     if runtime == "light":
-        return light_engine(folder)
+        return light_engine(folder, name)
     if packed_file(folder) is not None:
         raise UserError(f"{folder}: is packed and runs as it is. Use --runtime light.")
     source = Predictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
@@ -82,12 +82,12 @@ def engine_of(folder: Path, runtime: str, threads: int, device: str) -> Engine:
     return Engine(batches, run, source.parameters, size)
 
 
-def light_engine(folder: Path) -> Engine:
+def light_engine(folder: Path, name: str) -> Engine:
     """A packed student; text by text, tokenization included, for that is how it runs."""
     file = packed_file(folder)
     if file is None:
         if not is_packable(folder):
-            raise UserError(f"{folder}: only students run as packed files. Use --runtime torch, onnx or int8.")
+            raise UserError(f"{name}: only students run as packed files. Use --runtime torch, onnx or int8.")
         with tempfile.NamedTemporaryFile(suffix=".light") as packed:
             packed.write(pack_folder(folder))
             packed.flush()
