@@ -186,6 +186,16 @@ def evaluate(
     show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 
 
+@app.command()
+@options(stage_settings.MemorySettings)
+def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
+    """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
+    from featherlight.config import build
+    from featherlight.pipeline.memory import show_memory
+
+    show_memory(build(stage_settings.MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
+
+
 @app.command("inspect")
 def inspect_command(
     model: Annotated[Path, typer.Argument(help="Model folder or .light file.")],

@@ -189,9 +189,11 @@ def train(
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         if run.lazy:
             run.lazy.release()
+    progress = run.progress
+    del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(where.folder, model, run.progress.best_step)
-    return run.progress
+        read_best(where.folder, model, progress.best_step)
+    return progress
 
 
 def walk(run: "Run", evaluate: Evaluate | None) -> None:
