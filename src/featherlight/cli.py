@@ -17,6 +17,8 @@ from typer.exceptions import Abort, TyperException
 from featherlight import progress
 from featherlight.errors import UserError, missing_extra
 from featherlight.pipeline import settings as stage_settings
+from featherlight.pipeline.analyze import AnalyzeSettings
+from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
 
 INTERRUPTED = 130
@@ -25,6 +27,8 @@ OPTIONAL = {  # packages that the base installation lacks -> the extra that brin
     **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "matplotlib": "report",
+    **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
+    **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
 }
 COMMAND_LINE = "the command line"
 app = typer.Typer(
@@ -187,13 +191,13 @@ def evaluate(
 
 
 @app.command()
-@options(stage_settings.MemorySettings)
+@options(MemorySettings)
 def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
     """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
     from featherlight.config import build
     from featherlight.pipeline.memory import show_memory
 
-    show_memory(build(stage_settings.MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
+    show_memory(build(MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command("inspect")
@@ -251,6 +255,30 @@ def run(
 
 
 @app.command()
+@options(stage_settings.RecipeSettings)
+def sweep(
+    values: Mapping[str, Any],
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A Weights & Biases sweep; see examples/.")],
+    stage: Annotated[str | None, typer.Option(help="What to do in each cell, whatever the file's program is.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)] = 1,
+    cells: Annotated[int | None, typer.Option(help="random, bayes: how many to try. [default: 20]", min=1)] = None,
+    storage: Annotated[str | None, typer.Option(help="random, bayes: URL of the database of what was tried.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try those again that crashed three times.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on even if there are thousands of cells.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each cell's address, done or to do.")] = False,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
+    from featherlight.pipeline.sweeping import run_sweep
+
+    run_sweep(
+        file, stage, values, store=store, workers=workers, cells=cells, storage=storage, retry=retry, yes=yes,
+        dry_run=dry_run, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),
     html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures here.")] = None,
@@ -261,6 +289,21 @@ def report(
     from featherlight.pipeline import show
 
     show.report(store, html=html, markdown=markdown, as_json=as_json)
+
+
+@app.command()
+@options(AnalyzeSettings)
+def analyze(
+    values: Mapping[str, Any],
+    source: Annotated[Path, typer.Argument(help="A table of times (.csv, .tsv, .jsonl, .parquet), or a store.")],
+    out: Annotated[Path | None, typer.Option(help="Write the report here: Markdown, HTML, figures, CSV, JSON.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What makes it slow? Statistics of a table of times, and when not to believe them."""
+    from featherlight.config import build
+    from featherlight.pipeline.analyze import analyze as run_analysis
+
+    run_analysis(source, build(AnalyzeSettings, values, where=COMMAND_LINE), out=out, as_json=as_json)
 
 
 @app.command()
@@ -312,6 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
         if code == INTERRUPTED:  # typer turns Ctrl-C into this number
             raise KeyboardInterrupt
         sys.stdout.flush()
+        return code if isinstance(code, int) else 0
     except UserError as error:
         return complain(str(error), 2, as_json=as_json)
     except BrokenPipeError:

@@ -117,6 +117,15 @@ def test_models_of_one_name_are_told_apart_by_the_settings_in_which_they_differ(
     assert column(table(records), "model") == ["bag, alpha 0.0", "bag, alpha 0.0", "bag, alpha 0.5", "bag, alpha 0.5"]
 
 
+def test_a_setting_that_a_step_leaves_open_does_not_tell_it_apart(make_record):
+    trained = make_record("bag", batch_size=50)
+    pruned = [make_record("bag, pruned", stage="prune", epochs=n, batch_size=None, rate=rate)
+              for n, rate in ((0, 0.003), (3, None))]  # fmt: skip
+    for record in pruned:
+        record["inputs"] = {"model": trained["address"]}
+    assert column(table([trained, *pruned]), "model") == ["bag", "bag, pruned, epochs 0", "bag, pruned, epochs 3"]
+
+
 def test_runs_that_differ_only_by_seed_are_summed_up(make_record):
     records = [make_record("bag", seed=seed, accuracy=value) for seed, value in ((1, 0.80), (2, 0.82), (3, 0.87))]
     shown = seeds_table([*records, make_record("minilm")])

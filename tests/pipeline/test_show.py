@@ -1,11 +1,15 @@
 """The audit, the tasks that report test, and aspect terms, from the command to what it shows and records."""
 
 import json
+import shutil
 
 import pytest
 
 from commands import call
 from featherlight.cli import main
+from featherlight.errors import UserError
+from featherlight.export.light import pack_folder
+from featherlight.pipeline.show import trained_task
 from toys import sentences
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
@@ -74,3 +78,16 @@ def test_aspect_terms_in_xml_go_from_a_file_to_answers(capsys, store, tiny_encod
     assert call(capsys, "evaluate", folder, "--task", other, "--store", store)[1]["n"] == 7
     assert main(["predict", folder, str(other)]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 7
+
+
+@pytest.mark.parametrize("named", ["sst2", "reviews of mine"])
+def test_a_packed_file_knows_its_task_if_everyone_does(students, tmp_path, named):
+    folder = shutil.copytree(students["bag"], tmp_path / "bag")
+    (folder / "record.json").write_text(json.dumps({"task": {"name": named}}))
+    file = tmp_path / "bag.light"
+    file.write_bytes(pack_folder(folder))
+    if named == "sst2":
+        assert trained_task(file, {}) == {"task": "sst2"}
+    else:
+        with pytest.raises(UserError, match="--task"):
+            trained_task(file, {})

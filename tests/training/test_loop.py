@@ -11,6 +11,7 @@ from featherlight.errors import UserError
 from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.memory import halvings
 from featherlight.training.seeds import numpy_generator
 
 ROWS = 23
@@ -86,6 +87,55 @@ def test_a_batch_cut_by_the_token_budget_gives_the_same_weights(tmp_path):
     train(cut, LabelObjective(), toy_data(), None, how=how(batch_tokens=9), where=place(tmp_path / "cut"))
     assert not torch.equal(weights(whole), weights(Toy()))
     assert torch.allclose(weights(whole), weights(cut), atol=1e-6)
+
+
+class Cramped(LabelObjective):
+    """A machine that holds so many tokens at a time, and counts how often it was asked for more."""
+
+    def __init__(self, most: int, error: Exception):
+        super().__init__(None)
+        self.most, self.error, self.refused = most, error, 0
+
+    def __call__(self, model, batch):
+        if batch.inputs["input_ids"].numel() > self.most:
+            self.refused += 1
+            raise self.error
+        return super().__call__(model, batch)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory."), MemoryError(),
+                                   RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")])  # fmt: skip
+def test_a_step_that_does_not_fit_is_summed_up_to_the_same_weights(error, tmp_path):
+    data, whole, cramped = toy_data(), Toy(), Toy()
+    train(whole, LabelObjective(), data, None, how=how(), where=place(tmp_path / "whole"))
+    objective = Cramped(20, error)
+    (tmp_path / "cramped" / "fit").mkdir(parents=True)
+    train(cramped, objective, data, None, how=how(), where=place(tmp_path / "cramped" / "fit"))
+    torch.testing.assert_close(weights(cramped), weights(whole), rtol=1e-4, atol=1e-6)
+    assert 1 <= objective.refused == halvings(tmp_path / "cramped") <= 3, "what did not fit is not tried in each step"
+
+
+def test_an_example_that_does_not_fit_alone_is_the_users_to_shorten(tmp_path):
+    with pytest.raises(UserError, match=r"one example of \d tokens does not fit in memory"):
+        train(Toy(), Cramped(3, MemoryError()), toy_data(), None, how=how(), where=place(tmp_path / "fit"))
+
+
+def test_another_error_is_not_taken_for_want_of_memory(tmp_path):
+    with pytest.raises(RuntimeError, match="shapes"):
+        train(Toy(), Cramped(3, RuntimeError("shapes differ")), toy_data(), None, how=how(), where=place(tmp_path))
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam"])
+def test_epsilon_bounds_the_first_step(optimizer, tmp_path):
+    """Adam's first step is rate x gradient / (|gradient| + epsilon): next to nothing where epsilon is huge."""
+    moved = []
+    for epsilon in (1e-8, 1e3):
+        model = Toy()
+        before = weights(model)
+        changed = how(optimizer=optimizer, epsilon=epsilon, weight_decay=0.0, epochs=1)
+        train(model, LabelObjective(), toy_data(), None, how=changed, where=place(tmp_path / str(epsilon)))
+        moved.append((weights(model) - before).abs().max())
+    assert moved[1] < 1e-3 < 1e-2 < moved[0]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "adafactor", "sgd"])

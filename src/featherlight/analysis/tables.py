@@ -136,14 +136,16 @@ def tell_apart(records: Sequence[Record]) -> dict[str, str]:
 def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, Any]:
     """The settings that decided a result: its identity, without paths, device and the like.
 
-    Of a step that changes a model, those of the model's training too, whose seed it is.
+    Of a step that changes a model, those of the model's training too, whose seed it is; the step's own count where
+    it gives any.
     """
     own: Mapping[str, Any] = record.get("identity", record["settings"])
     origin = origin_of(record, by_address)
     if origin is record:
         return own
     first: Mapping[str, Any] = origin.get("identity", origin["settings"])
-    return {**first, **own, "seed": first.get("seed")}
+    given = {key: value for key, value in own.items() if value is not None}
+    return {**first, **given, "seed": first.get("seed")}
 
 
 def same_kind(record: Record, other: Record) -> bool:

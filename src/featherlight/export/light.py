@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from featherlight.errors import UserError
-from featherlight.files import read_bytes, read_json
-from featherlight.runtime.model import MOST_TOKENS, LightModel
+from featherlight.files import read_json
+from featherlight.runtime.model import MOST_TOKENS, LightModel, load
 from featherlight.runtime.packed import (
     CHECKSUM,
     LIGHT,
@@ -68,7 +68,7 @@ def describe(folder: Path) -> Packed:
     """Header and tensors of a student's folder; UserError for anything else."""
     config = config_of(folder)
     if (folder / LIGHT).exists():
-        return read_packed(read_bytes(folder / LIGHT))
+        return load(folder / LIGHT).packed
     tensors = {name: Encoded("float32", array.shape, {"values": array.ravel()}) for name, array in arrays(folder)}
     return Packed(about(folder, config), tensors)
 

@@ -27,7 +27,8 @@ from featherlight.export.reader import TOKENIZER
 from featherlight.files import read_json, write_atomically
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, TextModel
-from featherlight.runtime.packed import LIGHT, Encoded, decoded, read_packed
+from featherlight.runtime.model import load
+from featherlight.runtime.packed import LIGHT, Encoded, decoded
 from featherlight.runtime.text import front_coded
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def student_weights(folder: Path) -> "Weights":
     """The weights of a student's folder by name: float32, or int8 with scales where they are stored so."""
     if not (folder / LIGHT).exists():
         return dict(arrays(folder))
-    packed = read_packed((folder / LIGHT).read_bytes())
+    packed = load(folder / LIGHT).packed
     weights = {name: whole_or_decoded(encoded) for name, encoded in packed.tensors.items()}
     if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
         ids = read_json(folder / TOKENIZER)["model"]["vocab"]

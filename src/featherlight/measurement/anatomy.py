@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from featherlight.errors import UserError
-from featherlight.files import read_bytes
+from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded, read_packed
 
 HEADER = "tokenizer"  # what is left of a packed file: its vocabulary for the most part
@@ -48,7 +48,7 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
     sizes = read_packed(packed).stored if packed is not None else {}
     file = model if model.is_file() else model / LIGHT
     if file.exists():
-        own = read_packed(read_bytes(file))
+        own = load(file).packed
         arrays = {name: decoded(encoded) for name, encoded in own.tensors.items()}
         stored = own.stored
     else:

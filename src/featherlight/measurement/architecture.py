@@ -36,7 +36,7 @@ BERT = Family()
 FAMILIES: Mapping[str, Family] = {
     **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie"), BERT),
     "distilbert": Family(masks=1),
-    "albert": Family(masks=1),
+    "albert": Family(kept=8, masks=1, sums=0, casts=0),  # what it adds up stays in bf16, inputs of norms too
 }
 
 

@@ -14,10 +14,10 @@ from featherlight.errors import UserError, pick
 from featherlight.measurement.architecture import Architecture
 
 FP32 = 4
-LIBRARIES = (
-    20_000_000  # code and tables that torch, oneDNN and accelerate load at the first step (docs/studies/memory.md)
-)
-HOLES = 0.2  # between the blocks of glibc's heap, of what lies there (docs/studies/memory.md)
+# Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
+# the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
+LIBRARIES = {4: 22_000_000, 2: 35_000_000}
+HOLES = 0.8
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
 LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
@@ -182,9 +182,16 @@ class Prediction:
 
     @property
     def entry(self) -> int:
-        """Bytes that embeddings keep: input of a norm, mask of dropout, ids; the rows that were read."""
-        mask = FP32 if self.architecture.dropout > 0 else 0
-        return ((FP32 + mask) * self.architecture.embedding + 32) * self.tokens + self.rows
+        """Bytes that embeddings and head keep: input of a norm, mask of dropout, ids; the rows that were read.
+
+        Narrow embeddings are the input of one more product. The head reads one token of the last layer's output, and
+        keeps all of it unless it makes a copy in bf16.
+        """
+        architecture, size = self.architecture, self.shape.size
+        per_token = (FP32 + (FP32 if architecture.dropout > 0 else 0)) * architecture.embedding + 32
+        per_token += size * architecture.embedding if architecture.embedding != architecture.width else 0
+        per_token += FP32 * architecture.width if size == FP32 else 0
+        return per_token * self.tokens + self.rows
 
     @property
     def cast_weights(self) -> int:
@@ -214,7 +221,8 @@ class Prediction:
         architecture, shape = self.architecture, self.shape
         whole = FP32 * sum(map(prod, self.trained)) - (FP32 * architecture.table - self.rows if self.lazy else 0)
         update = self.rule.copies * FP32 * max(map(prod, self.trained)) + LAZY_COPIES * self.rows
-        moments = {"update of the weights": (whole, self.rows, update)}
+        largest = FP32 * max(prod(tensor) for tensor, _ in architecture.tensors)
+        moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
         if shape.method == "head":
             running = max(self.square + self.into * architecture.width * self.tokens, 2 * self.forward_part)
             return {**moments, "a frozen layer": (0, 0, running + FP32 * architecture.width * self.tokens)}
@@ -252,10 +260,12 @@ class Prediction:
 
     def terms(self, state: int, gradients: int, activations: int, passing: int) -> dict[str, Term]:
         """The terms of a moment with their formulas."""
+        passing_on = f"{passing / 1e6:.1f} MB in flight"
         holes, libraries = 0, 0
         if self.shape.device == "cpu":
-            libraries = LIBRARIES
-            holes = int(HOLES * (self.weights + state + gradients + activations + passing))
+            libraries = LIBRARIES[self.shape.size]
+            holes = 0 if self.shape.checkpointing else int(HOLES * (gradients + activations + passing))
+            passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
         lazy = " + 16 v" if self.lazy else ""
         return {
             "parameters": Term(self.weights, "4 N", "fp32 whatever the precision of products"),
@@ -264,8 +274,7 @@ class Prediction:
             "activations": Term(activations, self.formula, "tensors that autograd keeps, counted in a test"),
             "workspace": Term(
                 passing + holes + libraries,
-                f"{passing / 1e6:.1f} MB in flight + {HOLES:.0%} holes in the heap + {libraries / 1e6:.0f} MB libraries"
-                if libraries else f"{passing / 1e6:.1f} MB in flight",
+                passing_on,
                 "measured: docs/studies/memory.md",
             ),
         }  # fmt: skip

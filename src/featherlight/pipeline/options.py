@@ -31,7 +31,7 @@ def options(cls: type[Settings]) -> Callable[[Command], Command]:
 
         def run(**given: Any) -> None:
             values = {name: given.pop(name) for name in fields}
-            values = {name: value for name, value in values.items() if value is not None}
+            values = {name: value for name, value in values.items() if value is not None and value != []}
             values |= known_settings(cls, parse_overrides(given.pop("overrides")))
             if seeds := given.pop("seeds", ""):
                 if "seed" in values:
@@ -50,7 +50,7 @@ def option(cls: type[Settings], name: str) -> inspect.Parameter:
     """One field as a typer option; None means that it was not given."""
     field = cls.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
-    default = "" if field.default is None or field.is_required() else f" [default: {field.default}]"
+    default = "" if field.default in (None, ()) or field.is_required() else f" [default: {field.default}]"
     details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
     if choices:
         details["metavar"] = "|".join(choices)
@@ -65,7 +65,12 @@ def option(cls: type[Settings], name: str) -> inspect.Parameter:
 
 
 def plain_type(annotation: Any) -> type:
-    """int | None -> int; choices are checked by pydantic, whose message lists them, and pass as text."""
+    """int | None -> int, a tuple -> an option that can be given several times, choices -> text.
+
+    Choices are checked by pydantic, whose message lists them.
+    """
+    if get_origin(annotation) is tuple:
+        return list[str]
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
     return kinds[0] if kinds[0] in (bool, int, float, Path) else str
 

@@ -25,7 +25,7 @@ ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teac
                                            "export": ("model",)}  # fmt: skip
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One stage run that is wanted. name: what the recipe calls it. folder: where its result is or will be."""
 
@@ -61,14 +61,19 @@ def run_jobs(jobs: Sequence[Job]) -> list[Path]:
     """
     folders = []
     for place, job in enumerate(jobs, start=1):
-        users = [other for other in jobs if job.folder in other.inputs.values()]
-        if job.stage is LABEL and users and all(other.state == "done" for other in users):
+        if not needed(job, jobs):
             continue
         say(f"[{place}/{len(jobs)}] {job.name}")
         folder = job.run()
         if job.stage is not LABEL:
             folders.append(folder)
     return folders
+
+
+def needed(job: Job, jobs: Sequence[Job]) -> bool:
+    """Whether a job has to run or is done; a labelling is not needed if all that learn from it are done."""
+    users = [other for other in jobs if job.folder in other.inputs.values()] if job.stage is LABEL else []
+    return not users or any(other.state != "done" for other in users)
 
 
 def combinations(values: Mapping[str, Any], *, where: str) -> list[dict[str, Any]]:

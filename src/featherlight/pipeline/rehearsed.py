@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from featherlight.data.batches import Tokens
 from featherlight.data.ragged import Ragged
@@ -74,6 +74,8 @@ def main(task: str) -> None:
     config = configured(what)
     with torch.device("meta"):
         AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
+    if what.model is not None:
+        AutoTokenizer.from_pretrained(find_model(what.model) or what.model)  # so that the model alone is measured
     print(READY, flush=True)
     sys.stdin.readline()
     with tempfile.TemporaryDirectory() as folder:

@@ -61,11 +61,19 @@ class TrainSettings(RowSettings, RunSettings):
     warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
     weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
     patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+
+    @model_validator(mode="after")
+    def epsilon_is_adams(self) -> Self:
+        """Other rules have another epsilon, or none."""
+        if self.optimizer not in ("adamw", "adam") and "epsilon" in self.model_fields_set:
+            raise ValueError(f"epsilon: {self.optimizer} has no such setting here; only adamw and adam do")
+        return self
 
     @model_validator(mode="after")
     def refit_needs_select(self) -> Self:
@@ -344,50 +352,6 @@ class ExportSettings(TaskSettings):
         False, "int8: one scale for each tensor, not for each channel. Smaller by little, worse."
     )
     tolerate: float = setting(1.0, "int8: most points of the task's first metric that may be lost.", ge=0)
-
-
-class MemorySettings(Settings):
-    """A training whose memory is asked for: a model by name or by its sizes, a batch, and how it is trained."""
-
-    model: str | None = setting(None, "A hub name, a local folder, or `minilm`; or give --layers, --hidden ...")
-    layers: int | None = setting(None, "Layers of an encoder like BERT.", ge=1)
-    hidden: int | None = setting(None, "Its width.", ge=1)
-    heads: int | None = setting(None, "Its attention heads; a head for each 64 of the width.", ge=1)
-    ffn: int | None = setting(None, "Width of its feed-forward part; 4 times the width.", ge=1)
-    vocab: int | None = setting(None, "Words in its vocabulary; 30522.", ge=1)
-    labels: int = setting(2, "Classes; 1 for a regression.", ge=1)
-    batch: int | None = setting(None, "Examples in one forward pass; 32.", ge=1)
-    length: int = setting(128, "Tokens per example.", ge=1)
-    fit: str | None = setting(None, "Find the largest batch whose training fits into this: 16GB.")
-    method: Literal["full", "head"] = setting("full", "Train all weights, or only the head on a frozen encoder.")
-    optimizer: Optimizer = setting("adamw", "Update rule.")
-    precision: Precision = setting("fp32", "auto, fp32 or bf16.")
-    checkpointing: bool = setting(False, "Compute each layer a second time rather than store what it needs.")
-    attention: Literal["auto", "eager", "sdpa"] = setting("auto", "As in `finetune`.")
-    device: Device = free("cpu", "Where to train.")
-    as_published: bool = setting(False, "The published formula of a RoBERTa in fp32 with AdamW, and nothing else.")
-    measure: bool = setting(False, "Train for three steps in a process of its own and measure beside it.")
-
-    @model_validator(mode="after")
-    def one_model(self) -> Self:
-        """A name or sizes, not both; a batch to ask about or room to fill, not both."""
-        sizes = [name for name in ("layers", "hidden", "heads", "ffn", "vocab") if getattr(self, name) is not None]
-        if self.model is not None and sizes:
-            raise ValueError(f"model and {sizes[0]}: give a model or its sizes, not both")
-        if self.model is None and (self.layers is None or self.hidden is None):
-            raise ValueError("model is missing: give --model, or --layers and --hidden")
-        if self.fit is not None and self.batch is not None:
-            raise ValueError("batch and fit: fit finds the batch; leave one of them out")
-        return self
-
-    @model_validator(mode="after")
-    def as_published_is_one_case(self) -> Self:
-        """The published formula knows full fine-tuning in fp32 with AdamW."""
-        others = {"method", "optimizer", "precision", "checkpointing", "attention", "measure", "fit"}
-        changed = sorted(n for n in others if getattr(self, n) != type(self).model_fields[n].default)
-        if self.as_published and changed:
-            raise ValueError(f"{changed[0]}: the published formula does not know it; leave as_published out")
-        return self
 
 
 class RecipeSettings(Settings):

@@ -15,6 +15,7 @@ from featherlight.export.predictor import MODEL
 from featherlight.files import read_json
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
+from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
 
 if TYPE_CHECKING:
@@ -200,6 +201,8 @@ def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
     if "task" in values:
         same = Path(values["task"]).resolve() == Path(settings.get("task", "")).resolve()
         return {} if same else {"whole": True}
+    if folder.is_file() and (named := load(folder).packed.about.get("task")) in task_names():
+        return {"task": named}
     if "task" not in settings:
         raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
     own_file = settings["task"] not in task_names() and not Path(settings["task"]).exists()

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
 from featherlight.models.attention import short_attention_in
-from featherlight.models.device import keep_freed_memory
+from featherlight.models.device import keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.training import schedules
 from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
-from featherlight.training.lazy_rows import LazyRows, lazy_table
+from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
+from featherlight.training.memory import halve, halvings, is_memory_out
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -109,6 +110,7 @@ class Optimisation:
     batch_tokens: int
     patience: int
     seed: int
+    epsilon: float = EPSILON
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,9 @@ def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
 
 
 OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd}
+
+
+WITH_EPSILON = ("adamw", "adam")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -224,6 +229,8 @@ class Run:
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.accelerator = accelerator_for(where)
+        if getattr(model, "is_gradient_checkpointing", False):
+            return_freed_memory()
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         if shaper:
             shaper.start(self.accelerator.device)
@@ -231,11 +238,14 @@ class Run:
         table = lazy_table(
             model, optimizer=how.optimizer, learning_rate=how.learning_rate, weight_decay=how.weight_decay
         )
-        if table is not None and shaper and shaper.needs_whole(table.weight):
+        if table is not None and (how.epsilon != EPSILON or (shaper and shaper.needs_whole(table.weight))):
             table = None
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
         self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
-        self.optimizer = make_optimizer(parameter_groups(model, how.weight_decay))
+        groups = parameter_groups(model, how.weight_decay)
+        if how.optimizer in WITH_EPSILON:
+            groups = [{**group, "eps": how.epsilon} for group in groups]
+        self.optimizer = make_optimizer(groups)
         if on_processor:
             use_cheap_dropout(model)
         self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state())
@@ -249,6 +259,7 @@ class Run:
         self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
         self.total_steps = self.steps_per_epoch * how.epochs
         self.unread: list[Tensor] = []
+        self.halvings = halvings(where.folder.parent)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def step(self, indices: np.ndarray) -> None:
@@ -262,12 +273,7 @@ class Run:
             self.model.train()
         if self.lazy:
             self.lazy.ready(self.data.tokens.ids(indices))
-        shares = []
-        for part in within_budget(self.lengths, indices, tokens=how.batch_tokens):
-            loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
-            share = loss if len(part) == len(indices) else loss * (len(part) / len(indices))
-            share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
-            shares.append(share.detach())
+        shares = self.gradients(indices)
         if self.shaper:
             self.shaper.shape(step, self.total_steps, self.optimizer, self.lazy)
         self.update(rate)
@@ -282,6 +288,39 @@ class Run:
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
         if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:
             self.checkpoint()
+
+    def gradients(self, indices: np.ndarray) -> list[Tensor]:
+        """Fill the gradients and return the parts of the loss; in smaller parts where memory is out.
+
+        Raises UserError if not even one example fits.
+        """
+        while True:
+            longest = int(self.lengths[indices].max())
+            budget = min(self.how.batch_tokens, longest * len(indices)) >> self.halvings
+            try:
+                return self.summed(within_budget(self.lengths, indices, tokens=budget), len(indices))
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory_out(error):
+                    raise
+                if budget <= longest:
+                    raise UserError(
+                        f"one example of {longest} tokens does not fit in memory. Shorten the texts (--max-length), "
+                        "store less (--checkpointing, --precision bf16), or take a smaller model."
+                    ) from None
+            self.halvings = halve(self.where.folder.parent)
+            self.optimizer.zero_grad()
+            seed_torch(self.how.seed, "dropout", self.progress.step)
+            say(f"out of memory: batches are summed up from parts of at most {budget // 2:,} tokens from here on")
+
+    def summed(self, parts: Sequence[np.ndarray], rows: int) -> list[Tensor]:
+        """The gradients of a batch of so many rows, part by part, and the parts of its mean loss."""
+        shares = []
+        for part in parts:
+            loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
+            share = loss if len(part) == rows else loss * (len(part) / rows)
+            share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
+            shares.append(share.detach())
+        return shares
 
     def update(self, rate: float) -> None:
         """Take the step that the gradients tell, shortened if they are longer than clip."""

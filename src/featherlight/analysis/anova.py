@@ -1,0 +1,194 @@
+"""Do the levels of a factor differ in their mean time? One-way analysis of variance, and what to read when it may not.
+
+A column of times and the level of each row in, sums, tests and sentences out. Knows no other factor.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from featherlight.analysis.timing import Json, finite
+
+SIGNIFICANT = 0.05
+MOST_TESTED = 5000  # rows of a Shapiro-Wilk test, whose p-value is not known for more (Royston 1995)
+MOST_COMPARED = 20  # levels, of which each is compared with each
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+
+@contextmanager
+def degenerate() -> Iterator[None]:
+    """Let groups without spread give NaN instead of a warning; `finite` makes None of it."""
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", stats.ConstantInputWarning)
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        yield
+
+
+def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
+    """One-way analysis of variance of times [N] by groups [N], its assumptions, and tests that need fewer of them.
+
+    "ss_between", "ss_within", "df_between", "df_within", "F", "p"; "eta_squared": the share of the variance that lies
+    between the levels; "shapiro_p": residuals normal (of at most 5,000 rows, "shapiro_n"); "levene_p": equal
+    variances, around medians (Brown and Forsythe 1974); "welch": means, variances unequal; "kruskal": ranks;
+    "post_hoc": see `post_hoc`. None stands where a test cannot be computed.
+    """
+    residuals = (times - times.groupby(groups, observed=True).transform("mean")).to_numpy()
+    total = float(((times - times.mean()) ** 2).sum())
+    within = float((residuals**2).sum())
+    between = total - within
+    count = int(groups.nunique())
+    freedom = (count - 1, len(times) - count)
+    exact = within <= 1e-20 * total or freedom[1] < 1  # rounding is all that is left
+    ratio = math.nan if exact else between / freedom[0] / (within / freedom[1])
+    several = samples(times, groups)
+    tested = sample_rows(residuals)
+    return {
+        "F": finite(ratio),
+        "p": finite(stats.f.sf(ratio, *freedom)),
+        "ss_between": between,
+        "ss_within": within,
+        "df_between": freedom[0],
+        "df_within": freedom[1],
+        "eta_squared": between / total,
+        "shapiro_p": None if exact else shapiro(tested),
+        "shapiro_n": len(tested),
+        "levene_p": p_value(stats.levene, several),
+        "welch": tested_by(stats.f_oneway, several, "F", equal_var=False),
+        "kruskal": tested_by(stats.kruskal, several, "H"),
+        "post_hoc": post_hoc(times, groups),
+    }
+
+
+def samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Array]:
+    """{level: its times}, of the levels with two rows or more: one row has no spread to test."""
+    parts = times.groupby(groups, observed=True)
+    return {str(level): np.asarray(part, np.float64) for level, part in parts if len(part) > 1}
+
+
+def sample_rows(values: Array) -> Array:
+    """The values, or 5,000 of them, drawn with a fixed seed."""
+    if len(values) <= MOST_TESTED:
+        return values
+    return np.random.default_rng(0).choice(values, MOST_TESTED, replace=False)
+
+
+def shapiro(values: Array) -> float | None:
+    """The p-value of the Shapiro-Wilk test of normality; None for fewer than three values."""
+    if len(values) < 3:
+        return None
+    with degenerate():
+        return finite(stats.shapiro(values).pvalue)
+
+
+def p_value(test: Any, several: dict[str, Array], **options: Any) -> float | None:
+    """A test's p-value over groups; None where there are not two."""
+    return tested_by(test, several, "statistic", **options)["p"]
+
+
+def tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any) -> dict[str, float | None]:
+    """{letter: statistic, "p"} of a test from scipy over groups; None for both where it cannot be computed."""
+    if len(several) < 2:
+        return {letter: None, "p": None}
+    with degenerate():
+        found = test(*several.values(), **options)
+    return {letter: finite(found.statistic), "p": finite(found.pvalue)}
+
+
+def post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None:
+    """Which levels differ: each pair's difference of means (second minus first), 95 % interval and p-value.
+
+    "test": "Tukey" (Tukey-Kramer) where Levene's test lets variances pass as equal, else "Games-Howell" (1976).
+    p-values hold for all pairs together. None for fewer than two levels with two rows, or more than 20.
+    """
+    several = samples(times, groups)
+    if not 2 <= len(several) <= MOST_COMPARED:
+        return None
+    equal = (p_value(stats.levene, several) or 0.0) >= SIGNIFICANT
+    pairs = list(combinations(several, 2))
+    differences = np.array([several[second].mean() - several[first].mean() for first, second in pairs])
+    with degenerate():
+        errors, freedom = pooled(several, pairs) if equal else unpooled(several, pairs)
+        p = np.atleast_1d(stats.studentized_range.sf(np.abs(differences) / errors, len(several), freedom))
+    reach = errors * ranges(len(several), freedom)
+    found = zip(pairs, differences, differences - reach, differences + reach, p, strict=True)
+    return {
+        "test": "Tukey" if equal else "Games-Howell",
+        "pairs": [
+            {"first": first, "second": second, "difference": float(difference), "low": finite(low),
+             "high": finite(high), "p": finite(one)}
+            for (first, second), difference, low, high, one in found
+        ],
+    }  # fmt: skip
+
+
+def pooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
+    """Errors of the studentized range and their degrees of freedom, of each pair: one variance for all levels."""
+    freedom = sum(map(len, several.values())) - len(several)
+    variance = sum(float(((part - part.mean()) ** 2).sum()) for part in several.values()) / freedom
+    inverse = np.array([1 / len(several[first]) + 1 / len(several[second]) for first, second in pairs])
+    return np.sqrt(variance / 2 * inverse), np.full(len(pairs), float(freedom))
+
+
+def unpooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
+    """The same with a variance for each level, and Welch's degrees of freedom."""
+    share = {name: part.var(ddof=1) / len(part) for name, part in several.items()}
+    both = np.array([share[first] + share[second] for first, second in pairs])
+    weights = {name: share[name] ** 2 / (len(part) - 1) for name, part in several.items()}
+    return np.sqrt(both / 2), both**2 / np.array([weights[first] + weights[second] for first, second in pairs])
+
+
+def ranges(count: int, freedom: Array) -> Array:
+    """The 95 % quantiles of the studentized range of count means; scipy's take a tenth of a second each."""
+    from statsmodels.stats.libqsturng import qsturng
+
+    known = np.isfinite(freedom) & (freedom >= 2)  # what Gleason's approximation covers
+    found = qsturng(1 - SIGNIFICANT, count, np.where(known, freedom, 2.0))
+    return np.where(known, found, np.nan)
+
+
+def doubts(name: str, found: Json) -> list[str]:
+    """Why not to believe an analysis of variance, and what to read instead; one sentence each."""
+    if found["F"] is None:
+        return [f"{name}: times do not vary inside its levels, or it has as many levels as rows: no test is possible."]
+    said = []
+    if below(found["shapiro_p"]):
+        said.append(
+            f"{name}: the residuals are not normal (Shapiro-Wilk p = {found['shapiro_p']:.2g}); with few rows or very "
+            "unequal groups F's p-value is not to be trusted. Kruskal-Wallis compares ranks instead: "
+            f"{sentence(found['kruskal'], 'H')}."
+        )
+    if below(found["levene_p"]):
+        said.append(
+            f"{name}: the levels' variances are unequal (Levene p = {found['levene_p']:.2g}). Read Welch's test "
+            f"({sentence(found['welch'], 'F')}) and Games-Howell's comparisons in place of F."
+        )
+    others = {"Welch's": found["welch"]["p"], "Kruskal-Wallis'": found["kruskal"]["p"]}
+    against = [test for test, p in others.items() if p is not None and below(p) != below(found["p"])]
+    if against:
+        verdict = "finds a difference" if below(found["p"]) else "finds none"
+        said.append(f"{name}: F {verdict} at 5 %, {join(against)} test says otherwise.")
+    return said
+
+
+def below(p: float | None) -> bool:
+    """Whether a p-value is significant; a test that could not be computed is not."""
+    return p is not None and p < SIGNIFICANT
+
+
+def sentence(found: dict[str, float | None], letter: str) -> str:
+    """ "F = 66.7, p = 5.5e-46"."""
+    value, p = found[letter], found["p"]
+    return "not computable" if value is None or p is None else f"{letter} = {value:.4g}, p = {p:.2g}"
+
+
+def join(words: Sequence[str]) -> str:
+    """ "a", "a and b"."""
+    return " and ".join(words)

@@ -1,0 +1,238 @@
+"""How many times as long does each level, or each unit, make it? A linear model of the logarithm of time.
+
+A `Study` in, coefficients, tests of the model's assumptions and sentences out. House shapes: N rows, K coefficients.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from featherlight.analysis.anova import SIGNIFICANT, Array, below, degenerate, sample_rows, shapiro
+from featherlight.analysis.timing import Factor, Json, Study, finite
+from featherlight.errors import UserError
+
+INTERCEPT = "Intercept"
+CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """numbers: for JSON. fitted, residuals: [N], of the logarithm; for figures."""
+
+    numbers: Json
+    fitted: Array
+    residuals: Array
+
+
+def design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """The matrix [N, K] with named columns, and the columns of each factor.
+
+    Intercept, an indicator `factor[level]` per level but the reference, and numeric factors as they are. UserError for
+    fewer rows than coefficients, or factors that cannot be told apart.
+    """
+    blocks = {factor.name: columns_of(study, factor) for factor in study.factors}
+    count = 1 + sum(block.shape[1] for block in blocks.values())
+    if len(study.frame) <= count:
+        raise UserError(
+            f"{len(study.frame)} rows for {count} coefficients (the levels of {', '.join(blocks)}): nothing is left to "
+            "judge them by. Give more rows or fewer factors."
+        )
+    check_independent(blocks)
+    intercept = pd.DataFrame({INTERCEPT: 1.0}, index=study.frame.index)
+    return pd.concat([intercept, *blocks.values()], axis=1), {
+        name: list(map(str, block)) for name, block in blocks.items()
+    }
+
+
+def columns_of(study: Study, factor: Factor) -> pd.DataFrame:
+    """The columns of one factor."""
+    if factor.numeric:
+        return study.frame[[factor.name]].astype(np.float64)
+    groups = study.groups[factor.name]
+    levels = [level for level in factor.levels if level != factor.reference]
+    return pd.DataFrame({f"{factor.name}[{level}]": (groups == level).astype(np.float64) for level in levels})
+
+
+def check_independent(blocks: dict[str, pd.DataFrame]) -> None:
+    """UserError that names the factors of which one follows from the others."""
+    if rank(list(blocks.values())) == 1 + sum(block.shape[1] for block in blocks.values()):
+        return
+    for size in range(2, len(blocks) + 1):  # the fewest that are collinear among themselves
+        for names in combinations(blocks, size):
+            chosen = [blocks[name] for name in names]
+            if rank(chosen) < 1 + sum(block.shape[1] for block in chosen):
+                raise UserError(
+                    f"factors {', '.join(names)} are collinear: in these rows one follows from the other"
+                    f"{'s' if size > 2 else ''}, and their effects cannot be told apart. Leave one out."
+                )
+
+
+def rank(blocks: Sequence[pd.DataFrame]) -> int:
+    """The rank of the blocks' columns beside an intercept; columns are centred and scaled first, for units differ."""
+    centred = [block.to_numpy() - block.to_numpy().mean(axis=0) for block in blocks]
+    matrix = scaled(np.column_stack([np.ones(len(blocks[0])), *centred]))
+    spectrum = np.linalg.eigvalsh(matrix.T @ matrix)
+    return int((spectrum > 1e-10 * spectrum[-1]).sum())
+
+
+def scaled(matrix: Array) -> Array:
+    """Each column with length 1."""
+    return np.asarray(matrix / np.linalg.norm(matrix, axis=0))
+
+
+def fit(study: Study) -> Fit:
+    """Least squares of ln(time) on the factors, as in chapter 6.4 of the thesis on fine-tuning times, and its tests.
+
+    "coefficients": {name: {"value", "se", "p"} as published, {"robust_se", "robust_p"}: HC3 (MacKinnon and White 1985),
+    "times_as_long" with "low" and "high": exp(value) and its 95 % interval}; "errors": which of the two intervals and
+    "factors" use. "factors": {name: {"F", "df", "p"}}: has the factor any effect beside the others? "spans": of a
+    numeric factor, how many times as long from its smallest to its largest value.
+    """
+    import statsmodels.api as sm
+    from statsmodels.stats.diagnostic import het_breuschpagan
+    from statsmodels.stats.stattools import durbin_watson
+
+    matrix, columns = design(study)
+    x, names = matrix.to_numpy(), list(map(str, matrix))
+    model = sm.OLS(np.log(study.times.to_numpy()), x).fit()
+    residuals = np.asarray(model.resid)
+    spread = float((residuals**2).sum()) > 1e-20 * float(model.centered_tss)
+    with degenerate():
+        breusch_pagan = finite(het_breuschpagan(residuals, x)[1]) if spread else None
+    robust_covariance, undefined = hc3(x, residuals)
+    robust_errors = np.where(undefined, np.nan, np.sqrt(np.diag(robust_covariance)))
+    robust = below(breusch_pagan)
+    covariance = robust_covariance if robust else np.asarray(model.cov_params())
+    used = robust_errors if robust else np.asarray(model.bse)
+    numbers: Json = {
+        "r_squared": float(model.rsquared),
+        "r_squared_of_times": float(sm.OLS(study.times.to_numpy(), x).fit().rsquared),
+        "condition_number": float(model.condition_number),
+        "condition_number_scaled": float(np.linalg.cond(scaled(x))),
+        "durbin_watson": float(durbin_watson(residuals)) if spread else None,
+        "breusch_pagan_p": breusch_pagan,
+        "shapiro_p": shapiro(sample_rows(residuals)) if spread else None,
+        "df_residual": int(model.df_resid),
+        "references": {factor.name: factor.reference for factor in study.factors if factor.reference is not None},
+        "errors": "HC3" if robust else "ordinary",
+        "coefficients": coefficients(names, model, robust_errors, used),
+        "factors": {
+            name: joint_test(model, covariance, [names.index(column) for column in block])
+            for name, block in columns.items()
+        },
+    }
+    numbers["spans"] = spans(study, numbers["coefficients"])
+    return Fit(numbers, np.asarray(model.fittedvalues), residuals)
+
+
+def hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
+    """The covariance [K, K] of the coefficients when variances are unequal, and whose errors [K] it leaves undefined.
+
+    statsmodels' own makes an N x N matrix, and NaN of everything where one row alone has a level: that row is fitted
+    without residual, so it says nothing of the other coefficients' errors and all of its own.
+    """
+    inverse = np.linalg.pinv(x.T @ x)
+    half = inverse @ x.T
+    leverage = (x * half.T).sum(axis=1)
+    alone = leverage > 1 - 1e-9
+    weights = np.where(alone, 0.0, residuals / np.where(alone, 1.0, 1 - leverage))
+    covariance = (half * weights**2) @ half.T
+    undefined = (np.abs(half[:, alone]) > 1e-9 * np.abs(half).max(axis=1, keepdims=True)).any(axis=1)
+    return np.asarray(covariance), np.asarray(undefined)
+
+
+def coefficients(names: Sequence[str], model: Any, robust_errors: Array, used: Array) -> Json:
+    """{name: numbers}, see `fit`; used: the errors [K] that the intervals stand on."""
+    quantile = float(stats.t.ppf(1 - SIGNIFICANT / 2, model.df_resid))
+    with degenerate():
+        robust_p = 2 * stats.t.sf(np.abs(model.params / robust_errors), model.df_resid)
+    found = {}
+    for place, name in enumerate(names):
+        value = float(model.params[place])
+        reach = quantile * used[place]
+        found[name] = {
+            "value": value,
+            "se": finite(model.bse[place]),
+            "p": finite(model.pvalues[place]),
+            "robust_se": finite(robust_errors[place]),
+            "robust_p": finite(robust_p[place]),
+            "times_as_long": exponential(value),
+            "low": exponential(value - reach),
+            "high": exponential(value + reach),
+        }
+    return found
+
+
+def exponential(value: float) -> float | None:
+    """exp(value), or None where it is no finite number."""
+    with np.errstate(over="ignore"):
+        return finite(np.exp(value))
+
+
+def joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
+    """Wald's F test that all coefficients at these places are 0."""
+    values = np.asarray(model.params)[list(places)]
+    block = covariance[np.ix_(places, places)]
+    ratio = float(values @ np.linalg.pinv(block) @ values) / len(places)
+    p = stats.f.sf(ratio, len(places), model.df_resid)
+    return {"F": finite(ratio), "df": len(places), "p": finite(p)}
+
+
+def spans(study: Study, found: Json) -> Json:
+    """{numeric factor: {"from", "to", "times_as_long", "low", "high"}}."""
+    made = {}
+    for factor in study.factors:
+        if factor.numeric:
+            values = study.frame[factor.name]
+            low, high = float(values.min()), float(values.max())
+            one = found[factor.name]
+            powers = {key: None if one[key] is None else finite(np.float64(one[key]) ** (high - low))
+                      for key in ("times_as_long", "low", "high")}  # fmt: skip
+            made[factor.name] = {"from": low, "to": high, **powers}
+    return made
+
+
+def doubts(numbers: Json, n: int) -> list[str]:
+    """Why not to believe the log-linear model; one sentence each."""
+    said = []
+    per_coefficient = n / len(numbers["coefficients"])
+    if per_coefficient < 10:
+        said.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")
+    if below(numbers["breusch_pagan_p"]):
+        said.append(
+            f"The residuals' variance is not constant (Breusch-Pagan p = {numbers['breusch_pagan_p']:.2g}): ordinary "
+            "standard errors and p-values are wrong. Intervals and tests of factors use robust ones (HC3)."
+        )
+    if below(numbers["shapiro_p"]):
+        said.append(
+            f"The residuals are not normal (Shapiro-Wilk p = {numbers['shapiro_p']:.2g}): look at the Q-Q plot; with "
+            "few rows, intervals are approximate."
+        )
+    said += collinearity(numbers)
+    if numbers["durbin_watson"] is not None and not 1.5 < numbers["durbin_watson"] < 2.5:
+        said.append(
+            f"Neighbouring rows have related residuals (Durbin-Watson {numbers['durbin_watson']:.2f}; 2 means none). "
+            "In a sorted table this only says that the model misses something, such as an interaction; in the order of "
+            "measurement the machine's speed drifted."
+        )
+    undefined = [name for name, one in numbers["coefficients"].items() if one["robust_se"] is None]
+    if undefined:
+        said.append(f"{', '.join(undefined)}: rests on a single row, so that its robust error is not defined.")
+    return said
+
+
+def collinearity(numbers: Json) -> list[str]:
+    """What the two condition numbers say together."""
+    raw, own = numbers["condition_number"], numbers["condition_number_scaled"]
+    if own > CONDITION:
+        return [f"Factors are nearly collinear (condition number of scaled columns {own:.0f}): coefficients lean on "
+                "one another; believe the fit, not its single effects."]  # fmt: skip
+    if raw > CONDITION:
+        return [f"The condition number {raw:,.0f} comes from the columns' units alone: with columns scaled to one "
+                f"length it is {own:.1f}, so factors are not collinear."]  # fmt: skip
+    return []

@@ -1,0 +1,329 @@
+"""A table of times in, a checked `Study` and its descriptive statistics out.
+
+A study asks which factors (columns) make a response (a column of times) long or short. What it cannot answer is
+refused here, before anything is computed. Tests and models of a study are in `anova`, `loglinear` and `importance`.
+House shapes: N rows.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from featherlight.errors import UserError, listed, nearest, pick, shortened
+
+MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
+FEW_ROWS = 5  # in a level: below, its mean and spread say little
+EXTREMES = 10
+SHOWN = ("count", "mean", "std", "min", "median", "max")
+
+Json = dict[str, Any]
+Numbers = dict[str, float | int | None]
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A column that may decide the time.
+
+    numeric: a number in the log-linear model; else a set of levels there too, compared with `reference`.
+    levels: as words, in the order in which they are shown; empty for a numeric column with too many values to group by.
+    """
+
+    name: str
+    numeric: bool
+    levels: tuple[str, ...]
+    reference: str | None
+
+    @property
+    def grouped(self) -> bool:
+        """Whether rows can be grouped by it, for descriptives and analysis of variance."""
+        return bool(self.levels)
+
+
+@dataclass(frozen=True)
+class Study:
+    """Rows without gaps, by place ("line 7"). frame: the response as float64, factors as numbers or words.
+
+    groups: for each factor that groups rows, the level of each row, a categorical series [N].
+    """
+
+    frame: pd.DataFrame
+    response: str
+    factors: tuple[Factor, ...]
+    groups: Mapping[str, "pd.Series[Any]"]
+    accuracy: str | None = None
+
+    @property
+    def times(self) -> "pd.Series[float]":
+        """The response [N]."""
+        return self.frame[self.response]
+
+    @property
+    def grouping(self) -> tuple[Factor, ...]:
+        """The factors that rows can be grouped by."""
+        return tuple(factor for factor in self.factors if factor.grouped)
+
+
+def study_of(
+    frame: pd.DataFrame,
+    *,
+    response: str,
+    factors: Sequence[str],
+    references: Mapping[str, str] | None = None,
+    numeric: Sequence[str] = (),
+    categorical: Sequence[str] = (),
+    accuracy: str | None = None,
+) -> Study:
+    """A study of these columns; UserError for what cannot be studied.
+
+    references: factor -> the level that others are compared with; others take their most frequent level. A numeric
+    factor with a reference is categorical. numeric, categorical: factors whose kind is not to be guessed.
+    accuracy: a column to set beside the times; it may have gaps.
+    """
+    references = dict(references or {})
+    check_columns(frame, response, factors, [*references, *numeric, *categorical], accuracy)
+    check_times(frame[response], response)
+    by_words = {*references, *categorical}
+    if both := by_words & set(numeric):
+        raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
+    made = []
+    groups = {}
+    for name in factors:
+        column = frame[name]
+        check_filled(column, name)
+        if name in numeric and not pd.api.types.is_numeric_dtype(column):
+            raise UserError(f"--numeric {name}: the column holds words, such as {first_word(column)!r}.")
+        is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
+        levels = levels_of(column, frame[response], name, numeric=is_numeric)
+        reference = None if is_numeric else reference_of(column, levels, name, references.get(name))
+        made.append(Factor(name, is_numeric, levels, reference))
+        if levels:
+            groups[name] = pd.Series(pd.Categorical(column.map(word), categories=list(levels)), index=column.index)
+    return Study(frame, response, tuple(made), groups, accuracy)
+
+
+def check_columns(
+    frame: pd.DataFrame, response: str, factors: Sequence[str], about: Sequence[str], accuracy: str | None
+) -> None:
+    """UserError unless all columns exist, and factors are named, once each, and are not the response."""
+    columns = dict.fromkeys(str(column) for column in frame.columns)
+    for name in (response, *factors, *([accuracy] if accuracy else [])):
+        if name not in columns:
+            raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
+    if not factors or len(set(factors)) < len(factors) or response in factors:
+        raise UserError(f"factors {listed(factors)}: name one or more columns, each once, and not the response.")
+    for name in about:
+        pick("factor", name, dict.fromkeys(factors))
+    for name in (response, *([accuracy] if accuracy else [])):
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            raise UserError(f"column {name!r} holds words, such as {first_word(frame[name])!r}. It must hold numbers.")
+
+
+def check_times(times: "pd.Series[float]", name: str) -> None:
+    """UserError unless all are positive, finite and not all the same."""
+    check_filled(times, name)
+    wrong = times[~((times > 0) & np.isfinite(times))]
+    if len(wrong):
+        place, value = wrong.index[0], wrong.iloc[0]
+        more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
+        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0; correct the row or take it out.")
+    if times.nunique() < 2:
+        raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
+
+
+def check_filled(column: "pd.Series[Any]", name: str) -> None:
+    """UserError for gaps."""
+    gaps = column[column.isna()]
+    if len(gaps):
+        raise UserError(
+            f"{gaps.index[0]}: {name} is missing ({len(gaps):,} of {len(column):,} rows). Fill it in, choose rows "
+            "with --where, or leave such rows out with --drop-missing."
+        )
+
+
+def levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
+    """The levels of a factor: numbers in their order, words by their median time. Empty: numbers, too many to group."""
+    count = column.nunique()
+    if count < 2:
+        raise UserError(f"factor {name} has one level only ({word(column.iloc[0])}). Leave it out of --factors.")
+    if numeric and (count > MOST_LEVELS or len(column) < 2 * count):
+        return ()
+    if count > MOST_LEVELS:
+        raise UserError(
+            f"factor {name} has {count:,} levels; at most {MOST_LEVELS} can be compared. Leave it out, or choose rows "
+            f"with --where {name}=..."
+        )
+    if pd.api.types.is_numeric_dtype(column):
+        return tuple(word(value) for value in sorted(column.unique()))
+    return tuple(times.groupby(column.map(word)).median().sort_values(kind="stable").index)
+
+
+def reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, named: str | None) -> str:
+    """The level that a user named, or the most frequent one (of equals the first)."""
+    if named is not None:
+        return pick(f"level of {name}", named, {level: level for level in levels})
+    counts = column.map(word).value_counts()
+    return max(levels, key=lambda level: int(counts[level]))
+
+
+def word(value: Any) -> str:
+    """A level as it is shown: "RTE", "128", "0.5"."""
+    if isinstance(value, (bool, np.bool_, str)):
+        return str(value)
+    return str(int(value)) if float(value).is_integer() else repr(float(value))
+
+
+def first_word(column: "pd.Series[Any]") -> str:
+    """The first cell that is no number."""
+    words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+    return shortened(str(words.iloc[0])) if len(words) else ""
+
+
+def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
+    """The rows whose column has one of these levels, or (keep false) none of them; UserError if one is not there."""
+    if column not in frame.columns:
+        known = dict.fromkeys(map(str, frame.columns))
+        raise UserError(f"no column called {column!r}. {nearest(column, known)}Columns: {listed(known)}.")
+    words = frame[column].map(word, na_action="ignore")
+    known = dict.fromkeys(words.dropna())
+    for level in levels:
+        pick(f"level of {column}", level, known)
+    chosen = frame[words.isin(levels) == keep]
+    if chosen.empty:
+        raise UserError(f"no row is left after choosing by {column}. Name fewer levels.")
+    return chosen
+
+
+def describe(values: "pd.Series[float]") -> Numbers:
+    """Count, mean, standard deviation (dividing by n - 1), minimum, median and maximum."""
+    found = values.agg(["count", "mean", "std", "min", "median", "max"])
+    return numbers(found.to_dict())
+
+
+def numbers(found: Mapping[Any, Any]) -> Numbers:
+    """JSON numbers: whole counts, and None where there is no finite number."""
+    return {str(key): int(value) if key == "count" else finite(value) for key, value in found.items()}
+
+
+def finite(value: Any) -> float | None:
+    """A float, or None where it is infinite or not a number."""
+    return float(value) if np.isfinite(value) else None
+
+
+def descriptives(study: Study) -> dict[str, dict[str, Numbers]]:
+    """{factor: {level: numbers}}."""
+    return {factor.name: described(study.times, study.groups[factor.name]) for factor in study.grouping}
+
+
+def described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
+    """{level: numbers} of the levels that occur, in their order."""
+    found = times.groupby(groups, observed=True).agg(list(SHOWN))
+    return {str(level): numbers(row) for level, row in found.to_dict("index").items()}
+
+
+def pair_descriptives(study: Study) -> list[Json]:
+    """For each pair of factors {"factors": [2], "cells": [{"levels": [2], **numbers}]}, of the cells that occur."""
+    pairs = []
+    for first, second in combinations(study.grouping, 2):
+        both = [study.groups[first.name], study.groups[second.name]]
+        found = study.times.groupby(both, observed=True).agg(list(SHOWN))
+        rows: Any = found.to_dict("index")  # keyed by both levels
+        cells: list[Json] = [
+            {"levels": [str(level) for level in levels], **numbers(row)} for levels, row in rows.items()
+        ]
+        pairs.append({"factors": [first.name, second.name], "cells": cells})
+    return pairs
+
+
+def balanced(study: Study) -> dict[str, Json]:
+    """{factor: {"combinations", "left_out", "levels": {level: numbers}}}: each level under the same conditions.
+
+    Kept are the rows of those combinations of the other factors' levels that occur with every level of the factor.
+    Where there is none, the levels with the fewest rows are left out one by one until there is one.
+    """
+    found = {}
+    for factor in study.grouping if len(study.grouping) > 1 else ():
+        others = pd.DataFrame({other.name: study.groups[other.name] for other in study.grouping if other != factor})
+        cell = others.groupby(list(others), observed=True).ngroup()
+        table = pd.crosstab(cell, study.groups[factor.name])
+        kept = list(table.sum().sort_values(ascending=False, kind="stable").index)
+        while not (whole := table[kept].gt(0).all(axis=1)).any():
+            kept.pop()
+        rows = cell.isin(table.index[whole]) & study.groups[factor.name].isin(kept)
+        found[factor.name] = {
+            "combinations": int(whole.sum()),
+            "left_out": [level for level in factor.levels if level not in kept],
+            "levels": described(study.times[rows], study.groups[factor.name][rows]),
+        }
+    return found
+
+
+def correlations(study: Study) -> dict[str, dict[str, float | None]]:
+    """Pearson's correlations of all numeric columns: the response, numeric factors, and other columns of numbers.
+
+    Other columns belong to it because what describes a level (a task's number of examples) is rarely a factor too.
+    """
+    columns = [study.response, *(factor.name for factor in study.factors if factor.numeric)]
+    others = study.frame.select_dtypes("number").dropna(axis=1)
+    varying = [str(name) for name in others if others[name].nunique() > 1 and name not in columns]
+    found = study.frame[[*columns, *varying[: MOST_LEVELS // 4]]].corr()
+    return {str(name): numbers(row) for name, row in found.to_dict().items()}
+
+
+def extremes(study: Study) -> dict[str, list[Json]]:
+    """The rows with the longest and the shortest times: {"highest": [...], "lowest": [...]}."""
+    accuracy = [study.accuracy] if study.accuracy else []
+    columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
+    kinds = {"highest": study.times.nlargest(EXTREMES), "lowest": study.times.nsmallest(EXTREMES)}
+    return {kind: [plain(row) for row in study.frame.loc[:, columns].iloc[positions(study, chosen)].to_dict("records")]
+            for kind, chosen in kinds.items()}  # fmt: skip
+
+
+def positions(study: Study, chosen: "pd.Series[float]") -> list[int]:
+    """Where rows stand in the frame."""
+    places = study.frame.index.get_indexer(chosen.index)
+    return [int(place) for place in places]
+
+
+def plain(row: Mapping[Any, Any]) -> Json:
+    """A row as JSON values; whole numbers without a decimal point."""
+    return {str(key): value if isinstance(value, str) else number(value) for key, value in row.items()}
+
+
+def number(value: Any) -> float | int | None:
+    """A JSON number; None for a gap."""
+    if pd.isna(value):
+        return None
+    return int(value) if float(value).is_integer() else float(value)
+
+
+def doubts(study: Study) -> list[str]:
+    """Why not to believe comparisons of plain means: few rows, levels that occur once, an unbalanced design."""
+    found = []
+    n = len(study.frame)
+    if n < 30:
+        found.append(f"Only {n} rows: tests find large differences only, and tests of assumptions find almost nothing.")
+    for factor in study.grouping:
+        counts = study.groups[factor.name].value_counts()
+        once = [level for level in factor.levels if counts[level] == 1]
+        few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
+        if once:
+            found.append(f"{factor.name}: {listed(once)} occurs in one row only, so its effect is that row's.")
+        if few:
+            found.append(f"{factor.name}: {listed(few)} has fewer than {FEW_ROWS} rows; its figures say little.")
+    names = [factor.name for factor in study.grouping]
+    if len(names) > 1:
+        filled = study.frame.groupby([study.groups[name] for name in names], observed=True).size()
+        possible = int(np.prod([len(factor.levels) for factor in study.grouping], dtype=float))
+        if len(filled) < possible:
+            found.append(
+                f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Plain means "
+                "of a factor's levels then differ by what else they were run with, too; compare them on the balanced "
+                "subset, or by the log-linear model."
+            )
+        elif filled.min() != filled.max():
+            found.append(f"Combinations of levels have between {filled.min():,} and {filled.max():,} rows.")
+    return found

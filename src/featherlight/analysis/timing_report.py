@@ -1,0 +1,154 @@
+"""Sections in; Markdown, HTML, CSV, SVG, JSON and lines on a terminal out. Knows no statistics."""
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from featherlight.analysis.figures import to_svg
+from featherlight.analysis.page import STYLE, draw_figure, draw_table
+from featherlight.analysis.report import print_table, quote, to_markdown
+from featherlight.analysis.tables import NOTHING, Table
+from featherlight.analysis.timing_sections import Analysis, Cell, Section, Sheet, sections_of
+from featherlight.errors import UserError
+from featherlight.files import write_atomically, write_json
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from rich.console import Console
+
+REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
+WIDTH_OF_PLAIN_OUTPUT = 200
+BRIEF = ("What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
+BELIEVE = "When not to believe it"
+
+
+def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> None:
+    """Everything into a folder: report.md, report.html, analysis.json, tables/*.csv, figures/*.svg.
+
+    how: the command that made it, which the report shows. Older files of these names are replaced.
+    """
+    if folder.is_file():
+        raise UserError(f"--out {folder}: is a file. Name a folder.")
+    sections = sections_of(analysis)
+    names = file_names(sections)
+    drawn = {says: make() for section in sections for says, make in section.figures.items()}
+    for section in sections:
+        for says, sheet in section.tables.items():
+            write_atomically(folder / "tables" / f"{names[says]}.csv", to_csv(sheet).encode())
+    for says, figure in drawn.items():
+        svg = to_svg(figure, name=names[says], alone=True)
+        write_atomically(folder / "figures" / f"{names[says]}.svg", svg.encode())
+    write_json(folder / NUMBERS, analysis.numbers)
+    write_atomically(folder / REPORT, markdown(sections, names, title=title, how=how).encode())
+    write_atomically(folder / PAGE, page(sections, drawn, names, title=title, how=how).encode())
+
+
+def file_names(sections: Sequence[Section]) -> dict[str, str]:
+    """A file's name without suffix for each caption, all different."""
+    names: dict[str, str] = {}
+    for section in sections:
+        for says in (*section.tables, *section.figures):
+            stem = name = re.sub(r"[^a-z0-9_]+", "-", says.partition(",")[0].lower()).strip("-") or "part"
+            if section.heading.endswith("balanced subsets"):
+                stem = name = f"balanced-{stem}"
+            number = 2
+            while name in names.values():
+                name, number = f"{stem}-{number}", number + 1
+            names[says] = name
+    return names
+
+
+def to_csv(sheet: Sheet) -> str:
+    """A table with its numbers in full; an empty cell where there is none."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([sheet.columns, *sheet.rows])
+    return text.getvalue()
+
+
+def shown(sheet: Sheet) -> Table:
+    """A table as it is read: numbers with about four digits."""
+    return Table(sheet.columns, tuple(tuple(map(show, row)) for row in sheet.rows), sheet.words)
+
+
+def show(cell: Cell) -> str:
+    """ "1,062.1", "0.9598", "5.53e-46", a dash where there is nothing."""
+    if cell is None:
+        return NOTHING
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    if 1000 <= abs(cell) < 1e6:
+        return f"{cell:,.1f}"
+    return f"{cell:.4g}" if cell == 0 or abs(cell) >= 1e-3 else f"{cell:.3g}"
+
+
+def markdown(sections: Sequence[Section], names: Mapping[str, str], *, title: str, how: str) -> str:
+    """The report in Markdown; its figures and tables are files beside it."""
+    parts = [f"# {quote(title)}", f"```\n{how}\n```", every_doubt(sections)]
+    for section in sections:
+        parts += [f"## {quote(section.heading)}", quote(section.about)]
+        if section.doubts:
+            parts += [f"**{BELIEVE}:**", "\n".join(f"- {quote(doubt)}" for doubt in section.doubts)]
+        for says, sheet in section.tables.items():
+            parts += [f"**{quote(says)}** ([CSV](tables/{names[says]}.csv))", to_markdown(shown(sheet)).strip()]
+        parts += [f"![{quote(says)}](figures/{names[says]}.svg)" for says in section.figures]
+    return "\n\n".join(parts) + "\n"
+
+
+def every_doubt(sections: Sequence[Section]) -> str:
+    """One sentence: how many reasons for doubt there are, and where."""
+    found = {section.heading: len(section.doubts) for section in sections if section.doubts}
+    if not found:
+        return "No assumption was found broken."
+    where = ", ".join(f"{quote(heading)} ({count})" for heading, count in found.items())
+    return f"{sum(found.values())} reasons not to believe a number stand below, each beside what it is about: {where}."
+
+
+def page(
+    sections: Sequence[Section], drawn: Mapping[str, "Figure"], names: Mapping[str, str], *, title: str, how: str
+) -> str:
+    """The report as one HTML page that needs nothing but itself."""
+    parts = [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="note"><code>{escape(how)}</code></p>',
+        f"<p>{escape(every_doubt(sections).replace(chr(92), ''))}</p>",
+    ]
+    for section in sections:
+        parts += [f"<h2>{escape(section.heading)}</h2>", f"<p>{escape(section.about)}</p>"]
+        if section.doubts:
+            lines = "".join(f"<li>{escape(doubt)}</li>" for doubt in section.doubts)
+            parts.append(f"<p><strong>{BELIEVE}:</strong></p><ul>{lines}</ul>")
+        for says, sheet in section.tables.items():
+            parts += [f"<h3>{escape(says)}</h3>", draw_table(shown(sheet))]
+        parts += [draw_figure(to_svg(drawn[says], name=names[says]), says) for says in section.figures]
+    return "\n".join([*parts, "</body></html>"]) + "\n"
+
+
+def print_report(analysis: Analysis) -> None:
+    """The tables that answer first, with their doubts, on standard output."""
+    from rich.console import Console
+
+    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
+    for section in sections_of(analysis):
+        if section.heading in BRIEF:
+            print_section(section, console)
+
+
+def print_section(section: Section, console: "Console") -> None:
+    """A section without its explanation and comparisons of pairs."""
+    for says, sheet in section.tables.items():
+        if "each level with each" not in says:
+            console.print(f"\n{section.heading}: {says}", style="bold", markup=False, highlight=False)
+            print_table(shown(sheet), console)
+    for doubt in section.doubts:
+        console.print(f"! {doubt}", markup=False, highlight=False)

@@ -1,0 +1,377 @@
+"""What a report on a timing study says, in which order: sentences, tables, figures. Knows no Markdown, HTML or file.
+
+A `Study` in, an `Analysis` out: all numbers as one JSON object, and sections that show them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy import stats
+
+from featherlight.analysis import anova, importance, loglinear, timing
+from featherlight.analysis import timing_figures as figures
+from featherlight.analysis.anova import Array, degenerate
+from featherlight.analysis.timing import SHOWN, Factor, Json, Study
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cell = str | int | float | None
+MOST_BOXES = 80  # of a figure: more cannot be read
+RELIED = 30  # rows with both a time and an accuracy: fewer correlate by chance
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A table of raw cells. words: how many columns from the left hold words."""
+
+    columns: tuple[str, ...]
+    rows: Sequence[Sequence[Cell]]
+    words: int = 1
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading, what it is about, why not to believe it, tables by caption, and figures, drawn when asked for."""
+
+    heading: str
+    about: str
+    doubts: Sequence[str] = ()
+    tables: Mapping[str, Sheet] = field(default_factory=dict)
+    figures: Mapping[str, Callable[[], "Figure"]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """numbers: everything computed, as JSON values. fit: the log-linear model."""
+
+    study: Study
+    fit: loglinear.Fit
+    numbers: Json
+
+
+def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
+    """Compute all there is; without forest, "importance" is None."""
+    fit = loglinear.fit(study)  # first: it refuses factors that cannot be told apart
+    tests = {factor.name: anova.one_way(study.times, study.groups[factor.name]) for factor in study.grouping}
+    found = importance.importance(study, seed=seed) if forest else None
+    n = len(study.frame)
+    numbers: Json = {
+        "n": n,
+        "response": study.response,
+        "factors": {factor.name: kind_of(factor) for factor in study.factors},
+        "all": timing.describe(study.times),
+        "all_log": timing.describe(study.times.map(np.log)),
+        "descriptives": timing.descriptives(study),
+        "pairs": timing.pair_descriptives(study),
+        "balanced": timing.balanced(study),
+        "correlations": timing.correlations(study),
+        "anova": tests,
+        "loglinear": fit.numbers,
+        "importance": found,
+        **timing.extremes(study),
+        "accuracy": against_accuracy(study),
+        "doubts": {
+            "rows": timing.doubts(study),
+            "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
+            "loglinear": loglinear.doubts(fit.numbers, n),
+            "importance": importance.doubts(found) if found else [],
+        },
+    }
+    return Analysis(study, fit, numbers)
+
+
+def kind_of(factor: Factor) -> Json:
+    """What a factor was taken for."""
+    return {
+        "kind": "numeric" if factor.numeric else "categorical",
+        "levels": list(factor.levels),
+        "reference": factor.reference,
+    }
+
+
+def against_accuracy(study: Study) -> Json | None:
+    """Pearson's and Spearman's correlation of time and accuracy, over rows that have both; None without a column."""
+    if study.accuracy is None:
+        return None
+    both = study.frame[[study.response, study.accuracy]].dropna()
+    if len(both) < 3:
+        return {"n": len(both), "pearson": None, "pearson_p": None, "spearman": None, "spearman_p": None}
+    with degenerate():
+        straight, ranks = stats.pearsonr(*both.to_numpy().T), stats.spearmanr(both)
+    names = ("pearson", "pearson_p", "spearman", "spearman_p")
+    values = (straight.statistic, straight.pvalue, ranks.statistic, ranks.pvalue)
+    return {"n": len(both), **{name: timing.finite(value) for name, value in zip(names, values, strict=True)}}
+
+
+def sections_of(analysis: Analysis) -> list[Section]:
+    """The report's sections in order."""
+    makers = (about_rows, about_times, about_factors, about_pairs, about_balance, about_correlations, about_anova,
+              about_model, about_importance, about_accuracy)  # fmt: skip
+    return [section for make in makers if (section := make(analysis)) is not None]
+
+
+def about_rows(analysis: Analysis) -> Section:
+    """What was studied."""
+    numbers = analysis.numbers
+    rows = [
+        (name, one["kind"], ", ".join(one["levels"]) or "too many to group by", one["reference"])
+        for name, one in numbers["factors"].items()
+    ]
+    return Section(
+        "What was studied",
+        f"{numbers['n']:,} rows; response {numbers['response']}. A numeric factor is a number in the log-linear model; "
+        "where it has few values, descriptives and analysis of variance group by them. Levels of categorical factors "
+        "are compared with the reference.",
+        numbers["doubts"]["rows"],
+        {"Factors": Sheet(("factor", "kind", "levels", "reference"), rows, words=4)},
+    )
+
+
+def about_times(analysis: Analysis) -> Section:
+    """All times together, and the extremes."""
+    study, numbers = analysis.study, analysis.numbers
+    rows = [
+        described(name, numbers[key]) for name, key in ((study.response, "all"), (f"ln({study.response})", "all_log"))
+    ]
+    skewed = numbers["all"]["mean"] > 1.5 * numbers["all"]["median"]
+    doubt = ["Times are skewed: a few long ones decide the mean and the standard deviation. Read medians."] * skewed
+    tables = {"All rows": Sheet(("", *SHOWN), rows)}
+    for kind in ("highest", "lowest"):
+        columns = tuple(numbers[kind][0])
+        lines = [tuple(level(row[name]) if name != columns[-1] else row[name] for name in columns)
+                 for row in numbers[kind]]  # fmt: skip
+        tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
+    times = np.asarray(study.times, np.float64)
+    draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.response)}
+    about = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
+    return Section("Times", about, doubt, tables, draw)
+
+
+def level(value: Cell) -> Cell:
+    """A cell that is no measured number, as words."""
+    return value if value is None or isinstance(value, str) else timing.word(value)
+
+
+def described(name: str, found: Mapping[str, Any]) -> tuple[Cell, ...]:
+    """A row of a table of descriptives."""
+    return (name, *(found[key] for key in SHOWN))
+
+
+def about_factors(analysis: Analysis) -> Section:
+    """Descriptives and boxes by factor."""
+    study = analysis.study
+    tables, drawn = {}, {}
+    for name, levels in analysis.numbers["descriptives"].items():
+        tables[f"By {name}"] = Sheet((name, *SHOWN), [described(*item) for item in levels.items()])
+        drawn[f"Boxes by {name}"] = lambda name=name: figures.boxplot(
+            boxes(study, name), factor=name, response=study.response
+        )
+    return Section("By factor", "Levels in words stand in the order of their median times.", (), tables, drawn)
+
+
+def boxes(study: Study, name: str) -> dict[str, Array]:
+    """{level: its times}."""
+    parts = study.times.groupby(study.groups[name], observed=True)
+    return {str(level): np.asarray(part, np.float64) for level, part in parts}
+
+
+def about_pairs(analysis: Analysis) -> Section | None:
+    """Descriptives and boxes by two factors."""
+    study = analysis.study
+    tables, drawn = {}, {}
+    few = 0
+    for pair, (first, second) in zip(analysis.numbers["pairs"], combinations(study.grouping, 2), strict=True):
+        title = f"{first.name} and {second.name}"
+        rows = [(*cell["levels"], *(cell[key] for key in SHOWN)) for cell in pair["cells"]]
+        few += sum(cell["count"] < timing.FEW_ROWS for cell in pair["cells"])
+        tables[f"By {title}"] = Sheet((first.name, second.name, *SHOWN), rows, words=2)
+        if len(first.levels) * len(second.levels) <= MOST_BOXES:
+            drawn[f"Boxes by {title}"] = lambda first=first, second=second: paired_boxes(study, first, second)
+    if not tables:
+        return None
+    doubt = f"{few:,} cells of these tables have fewer than {timing.FEW_ROWS} rows; their figures say little."
+    about = "Cells that do not occur are left out."
+    return Section("By pair of factors", about, [doubt] if few else [], tables, drawn)
+
+
+def paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
+    """The figure of a pair of factors; the one with fewer levels has the colours."""
+    outer, inner = (first, second) if len(first.levels) >= len(second.levels) else (second, first)
+    parts = study.times.groupby([study.groups[outer.name], study.groups[inner.name]], observed=True)
+    cells: dict[Any, Array] = {cell: np.asarray(part, np.float64) for cell, part in parts}
+    names, levels = (outer.name, inner.name), (outer.levels, inner.levels)
+    return figures.paired_boxplot(cells, factors=names, levels=levels, response=study.response)
+
+
+def about_balance(analysis: Analysis) -> Section | None:
+    """Each factor's levels under the same conditions."""
+    found = analysis.numbers["balanced"]
+    if not found:
+        return None
+    tables, doubt = {}, []
+    for name, one in found.items():
+        tables[f"By {name}, {one['combinations']:,} combinations of the other factors"] = Sheet(
+            (name, *SHOWN), [described(*item) for item in one["levels"].items()]
+        )
+        if one["left_out"]:
+            doubt.append(f"{name}: without {', '.join(one['left_out'])}, which share no combination with all others.")
+        if len({numbers["count"] for numbers in one["levels"].values()}) > 1:
+            doubt.append(f"{name}: combinations were repeated more often with some levels than with others.")
+    return Section(
+        "By factor, on balanced subsets",
+        "Only rows of those combinations of the other factors that occur with every level: levels are compared under "
+        "the same conditions. These means may be set beside each other; those of all rows may not, unless the design "
+        "is balanced.",
+        doubt,
+        tables,
+    )
+
+
+def about_correlations(analysis: Analysis) -> Section:
+    """Pearson's correlations of numeric columns."""
+    found = analysis.numbers["correlations"]
+    sheet = Sheet(("", *found), [(name, *(row[other] for other in found)) for name, row in found.items()])
+    return Section(
+        "Correlations",
+        "Pearson's, of all columns that hold numbers. They see straight lines only, one column at a time; a factor "
+        "with a weak correlation may still matter once the others are held constant, as in the log-linear model.",
+        (),
+        {"Pearson's correlations": sheet},
+        {"Correlations": lambda: figures.correlation_plot(found)},
+    )
+
+
+def about_anova(analysis: Analysis) -> Section | None:
+    """One-way analyses of variance, their assumptions, what to read beside them."""
+    study, found = analysis.study, analysis.numbers["anova"]
+    if not found:
+        return None
+    own = ("ss_between", "ss_within", "df_between", "df_within", "F", "p", "eta_squared")
+    beside = [
+        (name, one["shapiro_p"], one["levene_p"], *(one[test][key] for test, key in BESIDE))
+        for name, one in found.items()
+    ]
+    tables = {
+        "One-way analysis of variance": Sheet(
+            ("factor", *own), [(name, *(one[key] for key in own)) for name, one in found.items()]
+        ),
+        "Its assumptions, and tests without them": Sheet(
+            ("factor", "Shapiro-Wilk p", "Levene p", "Welch F", "Welch p", "Kruskal-Wallis H", "Kruskal-Wallis p"),
+            beside,
+        ),
+    }
+    compared = ("first", "second", "difference", "low", "high", "p")
+    for name, one in found.items():
+        if one["post_hoc"]:
+            rows = [tuple(pair[key] for key in compared) for pair in one["post_hoc"]["pairs"]]
+            tables[f"{name}, each level with each: {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
+    drawn = {
+        f"Q-Q plot of residuals, by {name}": lambda name=name: figures.quantile_plot(
+            residuals(study, name), title=f"Residuals by {name}, Q-Q"
+        )
+        for name in found
+    }
+    return Section(
+        "Analysis of variance",
+        "Does the mean time differ between a factor's levels? Residuals should be normal (Shapiro-Wilk) and equally "
+        "spread in all levels (Levene); where p is below 0.05 they are not. Welch's test does without equal variances, "
+        "Kruskal-Wallis without normality. All of them look at one factor and count what the others do as noise: a "
+        "small effect beside large ones is found by the log-linear model only. Differences of pairs have simultaneous "
+        "95 % intervals.",
+        analysis.numbers["doubts"]["anova"],
+        tables,
+        drawn,
+    )
+
+
+BESIDE = (("welch", "F"), ("welch", "p"), ("kruskal", "H"), ("kruskal", "p"))
+
+
+def residuals(study: Study, name: str) -> Array:
+    """Each time less the mean of its level [N]."""
+    means = study.times.groupby(study.groups[name], observed=True).transform("mean")
+    return np.asarray(study.times - means, np.float64)
+
+
+def about_model(analysis: Analysis) -> Section:
+    """The log-linear model."""
+    fit, response = analysis.fit, analysis.study.response
+    numbers = fit.numbers
+    robust = numbers["errors"] == "HC3"
+    keys = ("value", "se", "p", "robust_se", "robust_p", "times_as_long", "low", "high")
+    rows = [(name, *(one[key] for key in keys)) for name, one in numbers["coefficients"].items()]
+    spans = {
+        f"{name}, {timing.word(one['from'])} to {timing.word(one['to'])}": one for name, one in numbers["spans"].items()
+    }
+    diagnostics = ("r_squared", "r_squared_of_times", "condition_number", "condition_number_scaled", "durbin_watson",
+                   "breusch_pagan_p", "shapiro_p", "df_residual")  # fmt: skip
+    drawn_effects = {name: one for name, one in numbers["coefficients"].items() if "[" in name} | spans
+    tables = {
+        "Coefficients": Sheet(("coefficient", *keys), rows),
+        "Each factor beside the others": Sheet(
+            ("factor", "F", "df", "p"),
+            [(name, one["F"], one["df"], one["p"]) for name, one in numbers["factors"].items()],
+        ),
+        "Diagnostics": Sheet(("", "value"), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
+    }
+    if spans:
+        lines = [(name, one["times_as_long"], one["low"], one["high"]) for name, one in spans.items()]
+        tables["Numeric factors, over their range"] = Sheet(("factor", "times as long", "low", "high"), lines)
+    return Section(
+        "Log-linear model",
+        f"Least squares of ln({response}) on all factors at once. exp(coefficient) is how many times as long a level "
+        "takes as the reference level, or one unit more of a numeric factor, everything else equal. low and high: 95 % "
+        f"interval, by {'robust (HC3)' if robust else 'ordinary'} standard errors. The model has no interactions: each "
+        "effect is an average over the levels of the others.",
+        analysis.numbers["doubts"]["loglinear"],
+        tables,
+        {
+            "Times as long, with intervals": lambda: figures.effects(drawn_effects),
+            "Residuals of the log-linear model": lambda: figures.residual_plots(
+                fit.fitted, fit.residuals, response=response
+            ),
+        },
+    )
+
+
+def about_importance(analysis: Analysis) -> Section | None:
+    """The random forest's importances."""
+    found = analysis.numbers["importance"]
+    if found is None:
+        return None
+    names = sorted(found["impurity"], key=lambda name: -found["impurity"][name])
+    rows = [(name, found["impurity"][name], *found["permutation"][name].values()) for name in names]
+    return Section(
+        "Importance",
+        f"Of a random forest of ln(time), {found['n']:,} rows. By impurity: the share of the variance that its splits "
+        "by a factor take away. By permutation: the R squared lost on unseen rows when the factor is shuffled, and the "
+        f"middle 95 % over forests and shuffles; R squared on unseen rows is {found['r_squared_unseen']:.3f}.",
+        analysis.numbers["doubts"]["importance"],
+        {"Importance": Sheet(("factor", "by impurity", "by permutation", "low", "high"), rows)},
+        {"Importance by impurity and permutation": lambda: figures.importance_plot(
+            found["impurity"], found["permutation"])},
+    )  # fmt: skip
+
+
+def about_accuracy(analysis: Analysis) -> Section | None:
+    """Time against accuracy."""
+    study, found = analysis.study, analysis.numbers["accuracy"]
+    if found is None or study.accuracy is None:
+        return None
+    both = study.frame[[study.response, study.accuracy]].dropna()
+    doubt = ["What takes long (large tasks, large models) also tends to score well: this is no effect of time itself."]
+    if found["n"] < RELIED:
+        doubt.append(f"Only {found['n']} rows have both numbers.")
+    keys = ("n", "pearson", "pearson_p", "spearman", "spearman_p")
+    draw = {"Accuracy against time": lambda: figures.scatter(both[study.response], both[study.accuracy])}
+    return Section(
+        "Time and accuracy",
+        f"{study.accuracy} against {study.response}, over the rows that have both.",
+        doubt,
+        {"Correlation": Sheet(keys, [tuple(found[key] for key in keys)], words=0)},
+        draw if len(both) else {},
+    )

@@ -1,0 +1,159 @@
+"""A sweep that chooses its next cell: at random, or where earlier ones promise most (optuna).
+
+One metric: TPE (Bergstra et al. 2011); several: NSGA-II (Deb et al. 2002). What was tried stands in a database, so that
+a search goes on where it stopped, and several processes or machines with one database search together. Choices are made
+on the select split; the reported score never has a part.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featherlight.config import digest
+from featherlight.errors import UserError, pick
+from featherlight.files import read_json
+from featherlight.pipeline.plan import Job, plan_stage
+from featherlight.pipeline.store import RECORD
+from featherlight.pipeline.sweep import Metric, Range, Sweep
+from featherlight.pipeline.workers import Crew, Outcome
+from featherlight.progress import say
+
+CELLS, OWNER, SEED = 20, "owner", 1  # how many cells, if nobody says
+ADDRESS = "address"
+
+
+def search(
+    sweep: Sweep, *, store: Path, common: Mapping[str, Any], workers: int, cells: int | None, storage: str | None,
+    retry: bool,
+) -> Outcome:  # fmt: skip
+    """Try cells until so many are finished, earlier calls and other processes with the same database included.
+
+    storage: an SQLAlchemy URL; by default an SQLite file in the store.
+    """
+    search = Search(sweep, store, common, cells or sweep.cap or CELLS, storage)
+    crew = Crew(workers, retry=retry, more=search.ask, told=search.tell)
+    crew.work()
+    return crew.outcome
+
+
+class Search:
+    """The study of one sweep: what to try next, and what came of it."""
+
+    def __init__(self, sweep: Sweep, store: Path, common: Mapping[str, Any], cells: int, storage: str | None):
+        self.sweep, self.store, self.common, self.cells = sweep, store, common, cells
+        self.study = open_study(sweep, common, store, storage)
+        self.trials: dict[Path, list[Any]] = {}
+        self.mourn()
+
+    def mourn(self) -> None:
+        """Trials of this machine whose process is gone are closed, and their cells asked for again."""
+        from optuna.trial import TrialState
+
+        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+            host, process = str(trial.user_attrs.get(OWNER, ":0")).rsplit(":", 1)
+            if host == socket.gethostname() and not alive(int(process)):
+                self.study.enqueue_trial(trial.params)
+                self.study.tell(trial.number, state=TrialState.FAIL)
+
+    def ask(self) -> Sequence[Job]:
+        """The jobs of one more cell; none when there have been enough."""
+        from optuna.trial import TrialState
+
+        states = (TrialState.COMPLETE, TrialState.RUNNING)
+        if len(self.study.get_trials(deepcopy=False, states=states)) >= self.cells:
+            return []
+        trial = self.study.ask()
+        trial.set_user_attr(OWNER, f"{socket.gethostname()}:{os.getpid()}")
+        values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
+        sweep = self.sweep
+        jobs = plan_stage(
+            sweep.stage, {**values, **self.common}, {}, store=self.store, where=sweep.where, name=f"cell {trial.number}"
+        )
+        trial.set_user_attr(ADDRESS, jobs[-1].folder.name)
+        self.trials.setdefault(jobs[-1].folder, []).append(trial)
+        return jobs
+
+    def tell(self, job: Job, error: str | None) -> None:
+        """Enter what a cell reached; a failed one counts as tried, but not as finished."""
+        from optuna.trial import TrialState
+
+        for trial in self.trials.pop(job.folder, []):
+            if error is not None:
+                self.study.tell(trial, state=TrialState.FAIL)
+                continue
+            reached = measured(read_json(job.folder / RECORD))
+            self.study.tell(trial, [value_of(metric, reached) for metric in self.sweep.metrics])
+
+
+def open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
+    """The study of this sweep, begun or gone on with; another file or another setting is another study."""
+    import optuna
+    from sqlalchemy.exc import SQLAlchemyError
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    ranges = {name: vars(range) for name, range in sorted(sweep.ranges.items())}
+    metrics = [vars(metric) for metric in sweep.metrics]
+    name = f"{sweep.stage.name}-{digest(ranges, metrics, sweep.method, {k: str(v) for k, v in sorted(common.items())})}"
+    if storage is None:
+        (store / ".searches").mkdir(parents=True, exist_ok=True)
+        storage = f"sqlite:///{(store / '.searches' / f'{name}.db').resolve()}"
+    seed = None if "://" in storage and not storage.startswith("sqlite") else SEED  # many machines: not all the same
+    samplers = optuna.samplers
+    sampler: Any = samplers.RandomSampler(seed) if sweep.method == "random" else samplers.TPESampler(seed=seed)
+    if sweep.method == "bayes" and len(sweep.metrics) > 1:
+        sampler = samplers.NSGAIISampler(seed=seed)
+    try:
+        study = optuna.create_study(
+            study_name=name, storage=storage, sampler=sampler, load_if_exists=True,
+            directions=["maximize" if metric.maximise else "minimize" for metric in sweep.metrics],
+        )  # fmt: skip
+    except (SQLAlchemyError, ImportError, ValueError) as error:
+        raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}. Give an SQLAlchemy URL of a database "
+                        "that answers, for example postgresql+psycopg://user@host/name.") from None  # fmt: skip
+    say(f"search {name}: {len(study.trials)} cells tried before")
+    return study
+
+
+def suggest(trial: Any, name: str, range: Range) -> Any:
+    """A value for one setting."""
+    if range.values:
+        return range.values[0] if len(range.values) == 1 else trial.suggest_categorical(name, list(range.values))
+    if range.whole:
+        return trial.suggest_int(name, int(range.low), int(range.high), log=range.logarithmic)
+    step = None if range.logarithmic else range.step
+    return trial.suggest_float(name, range.low, range.high, step=step, log=range.logarithmic)
+
+
+def measured(record: Mapping[str, Any]) -> dict[str, float]:
+    """What a search may choose by: the select split's scores and loss at the best epoch, bytes, seconds."""
+    found: dict[str, float] = {}
+    best = record.get("best")
+    if best:
+        epochs = record["curves"]["epochs"]
+        chosen = next(epoch for epoch in epochs if epoch["epoch"] == best["epoch"])
+        found |= chosen["select"]
+        found["train_seconds"] = record["seconds"]["train"]
+    if "bytes" in record:
+        found["bytes"] = record["bytes"]
+    if "latency" in record:
+        values = sorted(record["latency"]["values"])
+        found["latency"] = values[len(values) // 2]
+    return found
+
+
+def value_of(metric: Metric, reached: Mapping[str, float]) -> float:
+    """The value of a metric; UserError if a record does not have it."""
+    return float(pick("metric (of the select split)", metric.name, reached))
+
+
+def alive(process: int) -> bool:
+    """Whether a process of this machine is there."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

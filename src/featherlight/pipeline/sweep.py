@@ -1,0 +1,207 @@
+"""A sweep file as Weights & Biases has it in; the plan that a recipe with lists makes out. No server, no account.
+
+https://docs.wandb.ai/guides/sweeps/sweep-config-keys: `program`, `method`, `metric`, `parameters`. What the program
+calls its arguments is translated where it is one of Hugging Face's (`trainer_names`).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featherlight.config import number, read_yaml
+from featherlight.errors import UserError, nearest
+from featherlight.pipeline.plan import ROLES, Job, once, plan_stage
+from featherlight.pipeline.stages import STAGES
+from featherlight.pipeline.store import Stage
+from featherlight.pipeline.trainer_names import DROPPED, FIXED, TIMED, TRANSLATED, translate
+from featherlight.progress import say
+
+MANY = 1000  # cells; more than these are planned only when the user says so
+METHODS, GOALS = ("grid", "random", "bayes"), ("minimize", "maximize")
+LEFT_OUT = {
+    "project": "there is no server",
+    "entity": "there is no server",
+    "command": "the stage is called directly",
+    "controller": "there is no server",
+    "early_terminate": "every cell is finished",
+}
+KEYS = ("program", "method", "metric", "parameters", "name", "description", "run_cap", *LEFT_OUT)
+# The range of a parameter: does it begin and end with numbers, in whole steps, evenly in the logarithm?
+DISTRIBUTIONS = {
+    "constant": (),
+    "categorical": (),
+    "uniform": ("float", False),
+    "int_uniform": ("int", False),
+    "q_uniform": ("float", False),
+    "log_uniform": ("float", True),
+    "log_uniform_values": ("float", True),
+    "q_log_uniform_values": ("float", True),
+}
+RANGE_KEYS = ("value", "values", "min", "max", "distribution", "q", "probabilities")
+
+
+@dataclass(frozen=True)
+class Range:
+    """What one setting may be: one of `values`; or any number from low to high, in steps of `step` if that is given."""
+
+    values: tuple[Any, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    step: float | None = None
+    whole: bool = False
+    logarithmic: bool = False
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is to be best. name: a score of the select split, `loss`, `bytes` or `latency`."""
+
+    name: str
+    maximise: bool
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A file, read and translated. cap: how many cells a guided search tries; None if it does not say."""
+
+    stage: Stage
+    method: str
+    metrics: tuple[Metric, ...]
+    ranges: Mapping[str, Range]
+    cap: int | None
+    where: str
+
+    @property
+    def cells(self) -> int | None:
+        """How many cells a grid has; None for a search."""
+        return math.prod(len(range.values) for range in self.ranges.values()) if self.method == "grid" else None
+
+
+def read_sweep(path: Path, *, stage: str | None = None) -> Sweep:
+    """A sweep file. stage: goes before what its program says. Raises UserError with file and key."""
+    raw = read_yaml(path)
+    if not isinstance(raw, dict):
+        raise UserError(f"{path}: a sweep needs `program`, `method` and `parameters`. See examples/.")
+    for key in raw:
+        if key not in KEYS:
+            raise UserError(f"{path}: no key called {key!r}. {nearest(str(key), dict.fromkeys(KEYS))}Known: "
+                            f"{', '.join(KEYS)}.")  # fmt: skip
+        if key in LEFT_OUT:
+            say(f"{path}: {key} is left out: {LEFT_OUT[key]}.")
+    method = raw.get("method", "grid")
+    if method not in METHODS:
+        raise UserError(f"{path}: method: {pick_message('method', method, METHODS)}")
+    parameters = raw.get("parameters")
+    if not isinstance(parameters, dict) or not parameters:
+        raise UserError(f"{path}: parameters is empty. Give at least one: `model: {{value: minilm}}`.")
+    ranges = {str(name): read_range(raw, method, f"{path}: parameters.{name}") for name, raw in parameters.items()}
+    chosen = pick_stage(stage or str(raw.get("program", "")), ranges, path, asked=stage is not None)
+    cap = raw.get("run_cap")
+    if cap is not None and (not isinstance(cap, int) or cap < 1):
+        raise UserError(f"{path}: run_cap = {cap!r}: give a whole number above 0.")
+    metrics = read_metrics(raw.get("metric"), method, path)
+    return Sweep(chosen, method, metrics, translated(ranges, chosen, path), cap, str(path))
+
+
+def pick_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
+    """The message of an unknown name."""
+    return f"no {kind} called {name!r}. {nearest(str(name), dict.fromkeys(known))}Known: {', '.join(known)}."
+
+
+def pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked: bool) -> Stage:
+    """The stage that a program names: a verb of ours, or a script that fine-tunes (and, if it repeats, times)."""
+    words = program.replace("\\", "/").removesuffix(".py").rsplit("/", 1)[-1].split()
+    verb = words[-1] if words else ""
+    if verb in STAGES:
+        return STAGES[verb]
+    if not asked and verb.startswith(("run_glue", "run_classification", "run_text_classification")):
+        return STAGES["time" if "finetuning_iters" in ranges else "finetune"]
+    what = "--stage" if asked else "program"
+    hint = "" if asked else " Name the stage with --stage."
+    raise UserError(f"{path}: {what} {program!r}: {pick_message('stage', verb, tuple(STAGES))}{hint}")
+
+
+def read_range(raw: Any, method: str, where: str) -> Range:
+    """One entry of `parameters`."""
+    if not isinstance(raw, dict):
+        return Range((number(raw),))
+    if unknown := next((key for key in raw if key not in RANGE_KEYS), None):
+        raise UserError(f"{where}: {pick_message('key', unknown, RANGE_KEYS)}")
+    if "value" in raw:
+        return Range((number(raw["value"]),))
+    if "values" in raw:
+        if not isinstance(raw["values"], list) or not raw["values"]:
+            raise UserError(f"{where}: values is no list, or an empty one. Give it at least one value.")
+        return Range(tuple(number(raw["values"])))
+    if "min" not in raw or "max" not in raw:
+        raise UserError(f"{where}: give value, values, or min and max.")
+    if method == "grid":
+        raise UserError(f"{where}: a grid needs values; min and max are for method random or bayes.")
+    return read_numbers(raw, where)
+
+
+def read_numbers(raw: Mapping[str, Any], where: str) -> Range:
+    """A range with min and max."""
+    low, high = number(raw["min"]), number(raw["max"])
+    if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:
+        raise UserError(f"{where}: min {low!r} must be a number below max {high!r}.")
+    default = "int_uniform" if isinstance(low, int) and isinstance(high, int) else "uniform"
+    name = raw.get("distribution", default)
+    if name not in DISTRIBUTIONS or not DISTRIBUTIONS[name]:
+        raise UserError(f"{where}: {pick_message('distribution', name, tuple(DISTRIBUTIONS))}")
+    kind, logarithmic = DISTRIBUTIONS[name]
+    if name == "log_uniform":  # Weights & Biases gives the exponents of this one, to the base e
+        low, high = math.exp(low), math.exp(high)
+    if logarithmic and low <= 0:
+        raise UserError(f"{where}: min {low!r} must be above 0 for {name}.")
+    return Range(low=low, high=high, step=raw.get("q"), whole=kind == "int", logarithmic=bool(logarithmic))
+
+
+def read_metrics(raw: Any, method: str, path: Path) -> tuple[Metric, ...]:
+    """`metric`: one, or a list of several for a front; a grid needs none."""
+    found = []
+    for one in raw if isinstance(raw, list) else [] if raw is None else [raw]:
+        if not isinstance(one, dict) or "name" not in one or one.get("goal", "minimize") not in GOALS:
+            raise UserError(f"{path}: metric: write `metric: {{name: accuracy, goal: maximize}}`.")
+        name = str(one["name"]).replace("/", "_").removeprefix("eval_").removeprefix("select_")
+        found.append(Metric(name, one.get("goal", "minimize") == "maximize"))
+    if method == "bayes" and not found:
+        raise UserError(f"{path}: method bayes needs a metric: `metric: {{name: accuracy, goal: maximize}}`.")
+    return tuple(found)
+
+
+def translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[str, Range]:
+    """The same under our names; a line for each that is left out; UserError for what has no counterpart."""
+    known = [*stage.settings.model_fields, *ROLES.get(stage.name, ())]
+    found: dict[str, Range] = {}
+    for name, range in ranges.items():
+        where = f"{path}: parameters.{name}"
+        try:
+            ours = translate(name, list(range.values), dict.fromkeys(known), timed=stage.name == "time")
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+        except KeyError:
+            names = dict.fromkeys([*known, *TRANSLATED, *TIMED, *FIXED, *DROPPED])
+            raise UserError(f"{where}: the stage {stage.name} has no setting of this name, and no argument of "
+                            f"Hugging Face's scripts that is known here has it. {nearest(name, names)}Settings: "
+                            f"{', '.join(sorted(known))}.") from None  # fmt: skip
+        if isinstance(ours, str):
+            say(f"{where} is left out: {ours}.")
+        elif ours[0] in found:
+            raise UserError(f"{where}: {ours[0]} is given twice.")
+        else:
+            found[ours[0]] = Range(tuple(ours[1])) if range.values else range
+    return found
+
+
+def plan_grid(sweep: Sweep, *, store: Path, common: Mapping[str, Any], yes: bool) -> list[Job]:
+    """Every cell of a grid, each once. common: settings of the command line; they go before the file's."""
+    cells = sweep.cells or 0
+    if cells > MANY and not yes:
+        raise UserError(f"{sweep.where}: a grid of {cells:,} cells. Call again with --yes if that is what you want.")
+    fields = [*sweep.stage.settings.model_fields, *ROLES.get(sweep.stage.name, ())]
+    values: dict[str, Any] = {name: list(range.values) for name, range in sweep.ranges.items()}
+    values |= {name: value for name, value in common.items() if name in fields}
+    return once(plan_stage(sweep.stage, values, {}, store=store, where=sweep.where, name=sweep.stage.name))

@@ -1,0 +1,64 @@
+"""The command `sweep`: a file in; three lists out: done, failed, not run."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from typer import Exit
+
+from featherlight.errors import UserError, shortened
+from featherlight.pipeline import show
+from featherlight.pipeline.guided import search
+from featherlight.pipeline.plan import Job
+from featherlight.pipeline.stages import LABEL
+from featherlight.pipeline.sweep import plan_grid, read_sweep
+from featherlight.pipeline.workers import Outcome, run_in_workers
+
+FAILED = 1  # exit code when a cell failed or was not run
+
+
+def run_sweep(
+    file: Path, stage: str | None, common: Mapping[str, Any], *, store: Path, workers: int, cells: int | None,
+    storage: str | None, retry: bool, yes: bool, dry_run: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Run a sweep file and say what became of its cells; exit code 1 if one is missing."""
+    sweep = read_sweep(file, stage=stage)
+    if sweep.method != "grid":
+        if dry_run:
+            raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
+        outcome = search(sweep, store=store, common=common, workers=workers, cells=cells, storage=storage, retry=retry)
+        return finished(outcome, as_json=as_json)
+    if cells is not None or storage is not None:
+        raise UserError(f"{file}: --cells and --storage are for method random and bayes; a grid runs all its cells.")
+    jobs = plan_grid(sweep, store=store, common=common, yes=yes)
+    if dry_run:
+        return show.planned(jobs, as_json=as_json)
+    finished(run_in_workers(jobs, workers=workers, retry=retry), as_json=as_json)
+
+
+def finished(outcome: Outcome, *, as_json: bool) -> None:
+    """Three lists; the records of what is done as a table."""
+    done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
+    if as_json:
+        show.print_json({
+            "done": [job.folder.name for job in done],
+            "failed": [about(job, error) for job, error in outcome.failed.items()],
+            "not_run": [about(job, why) for job, why in outcome.not_run.items()],
+        })  # fmt: skip
+    else:
+        if done:
+            show.show_records(show.read_records([job.folder for job in done]))
+        print(f"done: {len(done)}")
+        for title, lost in (("failed", outcome.failed), ("not run", outcome.not_run)):
+            print(f"{title}: {len(lost)}")
+            for job, why in lost.items():
+                print(f"  {job.folder.name}: {shortened(why.strip().splitlines()[-1])}")
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    if outcome.failed or outcome.not_run:
+        raise Exit(FAILED)
+
+
+def about(job: Job, why: str) -> dict[str, Any]:
+    """A cell that is missing, and why."""
+    return {"address": job.folder.name, "error": why, "settings": job.settings.model_dump(mode="json")}

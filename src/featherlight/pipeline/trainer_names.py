@@ -1,0 +1,133 @@
+"""What Hugging Face's example scripts call things, in our words: one table, so that their sweeps run here.
+
+`run_glue.py` of any year (its arguments and `TrainingArguments`) in; our settings, and a line for each thing left out.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from featherlight.errors import UserError
+
+TASKS = {"sts-b": "stsb", "sst-2": "sst2", "mnli-mm": "mnli"}  # as the GLUE folders spell them
+SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
+
+
+def same(value: Any) -> Any:
+    """What needs no translation."""
+    return value
+
+
+def task(value: Any) -> str:
+    """RTE -> rte, STS-B -> stsb."""
+    name = str(value).lower()
+    return TASKS.get(name, name)
+
+
+def whole(value: Any) -> int:
+    """3.0 -> 3; a UserError for parts of epochs."""
+    if float(value) != int(float(value)):
+        raise UserError(f"{value} is no whole number; epochs are counted whole here.")
+    return int(float(value))
+
+
+def schedule(value: Any) -> str:
+    """Our name of a schedule."""
+    if value not in SCHEDULES:
+        raise UserError(f"no schedule called {value!r}. Known: {', '.join(SCHEDULES)}.")
+    return SCHEDULES[value]
+
+
+def precision(value: Any) -> str:
+    """`bf16: true` is bf16, `false` fp32."""
+    return "bf16" if value else "fp32"
+
+
+def padding(value: Any) -> str:
+    """`pad_to_max_length: true` is max."""
+    return "max" if value else "longest"
+
+
+# Their name -> ours, and what becomes of the value.
+TRANSLATED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "model_name_or_path": ("model", same),
+    "model_revision": ("revision", same),
+    "task_name": ("task", task),
+    "dataset_name": ("task", task),
+    "train_file": ("task", same),
+    "validation_file": ("dev", same),
+    "per_device_train_batch_size": ("batch_size", same),
+    "per_gpu_train_batch_size": ("batch_size", same),
+    "train_batch_size": ("batch_size", same),
+    "max_seq_length": ("max_length", same),
+    "max_length": ("max_length", same),
+    "num_train_epochs": ("epochs", whole),
+    "max_train_samples": ("examples", same),
+    "max_grad_norm": ("clip", same),
+    "adam_epsilon": ("epsilon", same),
+    "warmup_ratio": ("warmup", same),
+    "lr_scheduler_type": ("schedule", schedule),
+    "bf16": ("precision", precision),
+    "seeds": ("seed", same),  # as in our recipes
+}
+# The same for the stage `time`, where the forked trainer of the thesis on timing repeated a training.
+TIMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "finetuning_iters": ("repeats", same),
+    "max_seq_length": ("length", same),
+    "max_length": ("length", same),
+    "per_device_train_batch_size": ("batch", same),
+    "per_gpu_train_batch_size": ("batch", same),
+    "train_batch_size": ("batch", same),
+    "per_device_eval_batch_size": ("batch", same),
+    "per_gpu_eval_batch_size": ("batch", same),
+    "pad_to_max_length": ("pad", padding),
+}
+# Where they put and say things, and what cannot change a result here: left out, with a line each.
+DROPPED: Mapping[str, str] = {
+    **dict.fromkeys(("output_dir", "overwrite_output_dir", "cache_dir", "logging_dir", "run_name",
+                     "resume_from_checkpoint"), "results have addresses in the store"),
+    "data_dir": "name the root folder of local data sets with --data",
+    **dict.fromkeys(("logging_steps", "logging_strategy", "logging_first_step", "log_level", "report_to",
+                     "disable_tqdm"), "every step's loss is kept in the record"),
+    **dict.fromkeys(("save_steps", "save_strategy", "save_total_limit", "save_only_model", "save_safetensors"),
+                    "checkpoints are written by the clock and removed at the end"),
+    **dict.fromkeys(("eval_steps", "eval_strategy", "evaluation_strategy", "evaluate_during_training",
+                     "load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
+                    "the best epoch is chosen on the select split"),
+    **dict.fromkeys(("do_train", "do_eval", "do_predict"), "every stage trains, chooses and scores"),
+    **dict.fromkeys(("per_device_eval_batch_size", "per_gpu_eval_batch_size", "eval_accumulation_steps",
+                     "dataloader_num_workers", "dataloader_pin_memory", "pad_to_max_length", "group_by_length",
+                     "overwrite_cache", "use_fast_tokenizer", "preprocessing_num_workers", "no_cuda", "use_cpu"),
+                    "it changes no result here"),
+}  # fmt: skip
+# What is done in one way here: right with these values, else an error.
+FIXED: Mapping[str, tuple[Any, ...]] = {
+    "gradient_accumulation_steps": (1,),
+    "warmup_steps": (0,),
+    "max_steps": (-1,),
+    "fp16": (False,),
+    "adam_beta1": (0.9,),
+    "adam_beta2": (0.999,),
+}
+
+
+def translate(name: str, values: list[Any], settings: Mapping[str, Any], *, timed: bool) -> tuple[str, list[Any]] | str:
+    """(our name, our values); or why the setting is left out, as a sentence.
+
+    settings: those of the stage, which go first. Raises UserError for what cannot be translated.
+    """
+    own = name.replace("-", "_")
+    if own in settings and not (timed and own in TIMED):
+        return own, values
+    table = {**TRANSLATED, **TIMED} if timed else TRANSLATED
+    if own in table:
+        ours, into = table[own]
+        if ours not in settings:
+            raise UserError(f"{name} means {ours}, which this stage does not have.")
+        return ours, [into(value) for value in values]
+    if own in DROPPED:
+        return DROPPED[own]
+    if own in FIXED:
+        if any(value not in FIXED[own] for value in values):
+            raise UserError(f"{name}: only {FIXED[own][0]} can be had here.")
+        return "so it is done here"
+    raise KeyError(name)

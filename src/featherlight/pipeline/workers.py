@@ -1,0 +1,261 @@
+"""Jobs in, finished folders out, several at a time, each in a process that may die.
+
+A worker that crashes, runs out of memory or is killed costs the cells in flight and nothing else: what is finished
+stands in the store under its address, what is not is begun again from its last checkpoint.
+"""
+
+import multiprocessing
+import os
+import signal
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import connection
+from multiprocessing.context import SpawnProcess
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError, shortened
+from featherlight.files import read_json, write_json
+from featherlight.pipeline.plan import Job, needed
+from featherlight.pipeline.store import Inputs, run_once
+from featherlight.progress import say
+
+TRIES, FAILURES = 3, ".failures"
+THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
+
+
+@dataclass
+class Outcome:
+    """What became of each job. failed, not_run: with the reason; a failure's last line says most."""
+
+    done: list[Job] = field(default_factory=list)
+    failed: dict[Job, str] = field(default_factory=dict)
+    not_run: dict[Job, str] = field(default_factory=dict)
+    interrupted: bool = False
+
+    def __len__(self) -> int:
+        return len(self.done) + len(self.failed) + len(self.not_run)
+
+
+@dataclass(eq=False)
+class Worker:
+    """A process and its end of the pipe. job: what it is at."""
+
+    process: SpawnProcess
+    pipe: Any
+    job: Job | None = None
+    since: float = 0.0
+
+
+def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False) -> Outcome:
+    """Run jobs in this many processes, inputs before what needs them; the rest goes on when one fails.
+
+    A crash is tried three times, in later calls too unless retry forgets them; what a user has to put right, once.
+    """
+    crew = Crew(workers, retry=retry)
+    crew.take(jobs)
+    crew.work()
+    return crew.outcome
+
+
+class Crew:
+    """The workers of one call. more: called when somebody has nothing to do, for further jobs. told: of every end."""
+
+    def __init__(
+        self,
+        size: int,
+        *,
+        retry: bool = False,
+        more: Callable[[], Sequence[Job]] = list,
+        told: Callable[[Job, str | None], None] = lambda job, error: None,
+    ):
+        self.size, self.retry, self.more, self.told = size, retry, more, told
+        self.outcome = Outcome()
+        self.waiting: list[Job] = []
+        self.held: set[Path] = set()  # folders that are still to come
+        self.workers: list[Worker] = []
+
+    def take(self, jobs: Sequence[Job]) -> None:
+        """Put jobs behind those that wait; what is done, or has failed too often, is noted at once."""
+        for job in jobs:
+            if self.retry:
+                failure_file(job).unlink(missing_ok=True)
+            tries, error = earlier_failures(job)
+            if not needed(job, jobs):
+                continue
+            if job.state == "done":
+                self.outcome.done.append(job)
+                self.told(job, None)
+            elif tries >= TRIES:
+                self.outcome.failed[job] = error
+                self.told(job, error)
+            else:
+                self.waiting.append(job)
+                self.held.add(job.folder)
+
+    @property
+    def total(self) -> int:
+        """How many jobs there are."""
+        return len(self.outcome) + len(self.waiting) + sum(worker.job is not None for worker in self.workers)
+
+    def work(self) -> None:
+        """Until nothing waits and nobody is at work; Ctrl-C stops it and leaves the rest as not run."""
+        try:
+            while self.give_out():
+                self.listen()
+        except KeyboardInterrupt:
+            self.outcome.interrupted = True
+            flying = [worker.job for worker in self.workers if worker.job]
+            self.outcome.not_run |= dict.fromkeys([*flying, *self.waiting], "interrupted")
+        finally:
+            for worker in self.workers:
+                worker.pipe.close()
+                if worker.job:
+                    worker.process.terminate()
+            for worker in self.workers:
+                worker.process.join()
+
+    def give_out(self) -> bool:
+        """A job to each worker that has none, and to new ones up to the size; whether anyone is at work."""
+        while sum(worker.job is not None for worker in self.workers) < self.size:
+            job = self.next()
+            if job is None:
+                further = self.more()
+                if not further:
+                    break
+                self.take(further)
+                continue
+            self.waiting.remove(job)
+            worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
+            worker.job, worker.since = job, time.monotonic()
+            worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
+        return any(worker.job for worker in self.workers)
+
+    def next(self) -> Job | None:
+        """The first that waits and whose inputs are there; those whose inputs will never be are noted as not run."""
+        lost = {job.folder for job in [*self.outcome.failed, *self.outcome.not_run]}
+        for job in list(self.waiting):
+            if missing := lost.intersection(job.inputs.values()):
+                self.waiting.remove(job)
+                lost.add(job.folder)
+                self.end(job, f"needs {missing.pop().name}, which is not there", self.outcome.not_run)
+            elif not self.held.intersection(job.inputs.values()):
+                return job
+        return None
+
+    def end(self, job: Job, error: str, where: dict[Job, str]) -> None:
+        """A job that came to nothing."""
+        where[job] = error
+        self.told(job, error)
+
+    def listen(self) -> None:
+        """Wait for news: an answer, or the end of a process."""
+        busy = [worker for worker in self.workers if worker.job]
+        signals = {worker.pipe: worker for worker in busy} | {worker.process.sentinel: worker for worker in busy}
+        for worker in {signals[ready] for ready in connection.wait(list(signals))}:  # type: ignore[index]
+            job, error, final = worker.job, None, False
+            assert job is not None
+            try:
+                error, final = worker.pipe.recv()
+            except EOFError:
+                worker.process.join()
+                error = f"its process ended with {ending(worker.process.exitcode)}"
+            if not worker.process.is_alive():
+                self.workers.remove(worker)
+            worker.job = None
+            self.note(job, error, final=final, seconds=time.monotonic() - worker.since)
+
+    def note(self, job: Job, error: str | None, *, final: bool, seconds: float) -> None:
+        """What became of a job: done, failed, or to be tried again behind the others."""
+        what = f"{job.name} ({job.folder.name})"
+        if error is None:
+            self.outcome.done.append(job)
+            self.held.discard(job.folder)
+            failure_file(job).unlink(missing_ok=True)
+            say(f"[{len(self.outcome)}/{self.total}] {what}: done in {seconds:.1f} s")
+            return self.told(job, None)
+        last = shortened(error.strip().splitlines()[-1])
+        tries = TRIES if final else earlier_failures(job)[0] + 1
+        if not final:
+            remember(job, tries, error)
+        if tries < TRIES:
+            self.waiting.append(job)
+            return say(f"{what}: {last}; it will be tried again")
+        self.end(job, error, self.outcome.failed)
+        say(f"[{len(self.outcome)}/{self.total}] {what}: failed: {last}")
+
+    def hire(self) -> Worker:
+        """A new process with its share of the cores."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        with threads(max(1, (os.cpu_count() or 1) // self.size)):
+            process = context.Process(target=serve, args=(theirs,), daemon=True)
+            process.start()
+        theirs.close()
+        self.workers.append(Worker(process, ours))
+        return self.workers[-1]
+
+
+def failure_file(job: Job) -> Path:
+    """Where a job's crashes are counted."""
+    return job.store / FAILURES / f"{job.folder.name}.json"
+
+
+def earlier_failures(job: Job) -> tuple[int, str]:
+    """How often a job crashed, and how last."""
+    file = failure_file(job)
+    found: Mapping[str, Any] = read_json(file) if file.exists() else {}
+    return int(found.get("tries", 0)), str(found.get("error", ""))
+
+
+def remember(job: Job, tries: int, error: str) -> None:
+    """Count a crash."""
+    failure_file(job).parent.mkdir(parents=True, exist_ok=True)
+    write_json(failure_file(job), {"tries": tries, "error": error, "settings": job.settings.model_dump(mode="json")})
+
+
+def ending(code: int | None) -> str:
+    """An exit code in words."""
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"
+
+
+@contextmanager
+def threads(number: int) -> Iterator[None]:
+    """Processes started meanwhile compute with this many threads, unless the user has said how many."""
+    if THREADS in os.environ:
+        yield
+        return
+    os.environ[THREADS] = str(number)
+    try:
+        yield
+    finally:
+        del os.environ[THREADS]
+
+
+def serve(pipe: Any) -> None:
+    """A worker's life: a job in, (error or None, whether trying again is useless) out; until the pipe is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
+    while True:
+        try:
+            name, settings, inputs, store = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(attempt(name, settings, inputs, store))
+
+
+def attempt(name: str, settings: Any, inputs: Inputs, store: Path) -> tuple[str | None, bool]:
+    """Run one job here: None, or what went wrong and whether it is the user's to put right."""
+    from featherlight.pipeline.stages import STAGES
+
+    try:
+        run_once(STAGES[name], settings, inputs, store=store)
+    except UserError as error:
+        return str(error), True
+    except Exception:  # whatever it is, it is this cell's alone; the report has it all
+        return traceback.format_exc(), False
+    return None, False

@@ -1,0 +1,30 @@
+"""A step that does not fit in memory is summed up from smaller parts: how often they were halved, kept beside a run.
+
+Torch says on a GPU that memory is out, and on a processor sometimes; else the system kills the process, and
+whoever started it counts here. The next step, and the next process, begin with the smaller parts.
+"""
+
+from pathlib import Path
+
+HALVINGS = ".halvings"  # in a run's folder; hidden, and so gone when the run is done
+REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
+
+
+def halvings(folder: Path) -> int:
+    """How often the parts of a step have been halved in this run."""
+    file = folder / HALVINGS
+    return int(file.read_text()) if file.exists() else 0
+
+
+def halve(folder: Path) -> int:
+    """Count one more; how often it was."""
+    number = halvings(folder) + 1
+    (folder / HALVINGS).write_text(str(number))
+    return number
+
+
+def is_memory_out(error: BaseException) -> bool:
+    """Whether an error says that memory could not be had."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in REFUSED)
