@@ -1,4 +1,4 @@
-"""A sweep file is the plan that a recipe with lists is; what has no counterpart is an error, what is dropped is said."""
+"""A sweep file is the plan of a recipe with lists; what has no counterpart is an error, what is dropped is said."""
 
 import json
 import logging

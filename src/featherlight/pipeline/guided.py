@@ -5,8 +5,10 @@ a search goes on where it stopped, and several processes or machines with one da
 on the select split; the reported score never has a part.
 """
 
+import functools
 import os
 import socket
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from featherlight.pipeline.sweep import Metric, Range, Sweep
 from featherlight.pipeline.workers import Crew, Outcome
 from featherlight.progress import say
 
+SECOND_TRY = 2.0  # seconds
 CELLS, OWNER, SEED = 20, "owner", 1  # how many cells, if nobody says
 ADDRESS = "address"
 
@@ -84,7 +87,8 @@ class Search:
                 self.study.tell(trial, state=TrialState.FAIL)
                 continue
             reached = measured(read_json(job.folder / RECORD))
-            self.study.tell(trial, [value_of(metric, reached) for metric in self.sweep.metrics])
+            values = [value_of(metric, reached) for metric in self.sweep.metrics]
+            self.study.tell(trial, values or [0.0])  # a random search without a metric has nothing to compare
 
 
 def open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
@@ -96,24 +100,36 @@ def open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: st
     ranges = {name: vars(range) for name, range in sorted(sweep.ranges.items())}
     metrics = [vars(metric) for metric in sweep.metrics]
     name = f"{sweep.stage.name}-{digest(ranges, metrics, sweep.method, {k: str(v) for k, v in sorted(common.items())})}"
+    shared = storage is not None  # other processes must not begin with the same cells
     if storage is None:
         (store / ".searches").mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{(store / '.searches' / f'{name}.db').resolve()}"
-    seed = None if "://" in storage and not storage.startswith("sqlite") else SEED  # many machines: not all the same
-    samplers = optuna.samplers
-    sampler: Any = samplers.RandomSampler(seed) if sweep.method == "random" else samplers.TPESampler(seed=seed)
-    if sweep.method == "bayes" and len(sweep.metrics) > 1:
-        sampler = samplers.NSGAIISampler(seed=seed)
+    directions: Any = ["maximize" if metric.maximise else "minimize" for metric in sweep.metrics] or ["maximize"]
+    begin = functools.partial(
+        optuna.create_study, study_name=name, storage=storage, load_if_exists=True, directions=directions
+    )
     try:
-        study = optuna.create_study(
-            study_name=name, storage=storage, sampler=sampler, load_if_exists=True,
-            directions=["maximize" if metric.maximise else "minimize" for metric in sweep.metrics],
-        )  # fmt: skip
+        try:
+            study = begin()
+        except SQLAlchemyError:  # two that begin at the same moment both make the tables, and one of them is late
+            time.sleep(SECOND_TRY)
+            study = begin()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}. Give an SQLAlchemy URL of a database "
                         "that answers, for example postgresql+psycopg://user@host/name.") from None  # fmt: skip
-    say(f"search {name}: {len(study.trials)} cells tried before")
+    tried = len(study.get_trials(deepcopy=False))
+    say(f"search {name}: {tried} cells tried before")
+    study.sampler = sampler_of(sweep, None if shared else SEED + tried)  # not those of the last call once more
     return study
+
+
+def sampler_of(sweep: Sweep, seed: int | None) -> Any:
+    """What chooses the next cell."""
+    from optuna import samplers
+
+    if sweep.method == "random":
+        return samplers.RandomSampler(seed)
+    return samplers.TPESampler(seed=seed) if len(sweep.metrics) == 1 else samplers.NSGAIISampler(seed=seed)
 
 
 def suggest(trial: Any, name: str, range: Range) -> Any:

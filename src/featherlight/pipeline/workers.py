@@ -20,8 +20,9 @@ from typing import Any
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
 from featherlight.pipeline.plan import Job, needed
-from featherlight.pipeline.store import Inputs, run_once
+from featherlight.pipeline.store import DRAFT, Inputs, run_once
 from featherlight.progress import say
+from featherlight.training.memory import halve, killed_by_the_system
 
 TRIES, FAILURES = 3, ".failures"
 THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
@@ -42,12 +43,13 @@ class Outcome:
 
 @dataclass(eq=False)
 class Worker:
-    """A process and its end of the pipe. job: what it is at."""
+    """A process and its end of the pipe. job: what it is at. kills: how often memory was out when it began."""
 
     process: SpawnProcess
     pipe: Any
     job: Job | None = None
     since: float = 0.0
+    kills: int = 0
 
 
 def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False) -> Outcome:
@@ -130,7 +132,7 @@ class Crew:
                 continue
             self.waiting.remove(job)
             worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
-            worker.job, worker.since = job, time.monotonic()
+            worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
             worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
         return any(worker.job for worker in self.workers)
 
@@ -163,6 +165,8 @@ class Crew:
             except EOFError:
                 worker.process.join()
                 error = f"its process ended with {ending(worker.process.exitcode)}"
+                if killed_by_the_system() > worker.kills and (draft := job.store / (DRAFT + job.folder.name)).exists():
+                    error += f", out of memory; its steps will be halved {halve(draft)} times"
             if not worker.process.is_alive():
                 self.workers.remove(worker)
             worker.job = None

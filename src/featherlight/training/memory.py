@@ -23,6 +23,15 @@ def halve(folder: Path) -> int:
     return number
 
 
+def killed_by_the_system() -> int:
+    """How many processes Linux has killed for want of memory since it started, or in this container; 0 elsewhere."""
+    found = [0]
+    for file in (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events")):
+        lines = file.read_text().splitlines() if file.exists() else []
+        found += [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+    return max(found)
+
+
 def is_memory_out(error: BaseException) -> bool:
     """Whether an error says that memory could not be had."""
     if isinstance(error, MemoryError):

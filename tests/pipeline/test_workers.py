@@ -1,0 +1,136 @@
+"""Cells in processes that may die: what is finished stays, what was in flight is tried again, the rest goes on."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from featherlight.pipeline.plan import jobs_of
+from featherlight.pipeline.stages import FINETUNE
+from featherlight.pipeline.store import DRAFT
+from featherlight.pipeline.workers import TRIES, Crew, earlier_failures, failure_file, remember, run_in_workers
+
+
+@pytest.fixture
+def jobs(tmp_path, tiny_encoder, sentiment):
+    """Two fine-tunings that are still to do."""
+    common = {"task": str(sentiment), "model": str(tiny_encoder), "epochs": 1, "max_length": 20, "device": "cpu"}
+    return jobs_of(FINETUNE, {**common, "seed": [1, 2]}, {}, store=tmp_path / "store", where="a test")
+
+
+def test_a_cell_that_crashed_three_times_is_reported_and_not_tried_again(jobs):
+    for _ in range(TRIES):
+        remember(jobs[0], earlier_failures(jobs[0])[0] + 1, "Traceback ...\nMemoryError: so much")
+    jobs[1].folder.mkdir(parents=True)  # done
+    outcome = run_in_workers(jobs, workers=2)
+    assert outcome.done == [jobs[1]] and list(outcome.failed) == [jobs[0]] and not outcome.not_run
+    assert outcome.failed[jobs[0]].endswith("so much")
+    kept = json.loads(failure_file(jobs[0]).read_text())
+    assert kept["tries"] == TRIES and kept["settings"]["seed"] == 1
+
+
+def test_what_needs_a_failed_cell_is_not_run(jobs):
+    first, second = jobs
+    object.__setattr__(second, "inputs", {"model": first.folder})
+    remember(first, TRIES, "it burst")
+    outcome = run_in_workers(jobs, workers=1)
+    assert list(outcome.failed) == [first]
+    assert outcome.not_run == {second: f"needs {first.folder.name}, which is not there"}
+
+
+def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
+    told = []
+    crew = Crew(1, told=lambda job, error: told.append((job, error)))
+    crew.take(jobs)
+    for tries in range(1, TRIES + 1):
+        job = crew.next()
+        crew.waiting.remove(job)
+        crew.note(job, "boom", final=False, seconds=0)
+        if tries == 1:
+            assert crew.waiting == [jobs[1], jobs[0]]
+            crew.waiting.remove(jobs[1])
+    assert told == [(jobs[0], "boom")] and list(crew.outcome.failed) == [jobs[0]]
+
+
+SWEEP = """
+program: finetune
+parameters:
+  model: {value: ENCODER}
+  task: {value: TASK}
+  epochs: {value: 12}
+  max_length: {value: 20}
+  batch_size: {value: 10}
+  device: {value: cpu}
+  learning_rate: {value: 2e-3}
+  seed: {values: [1, 2, 3]}
+  checkpoint_seconds: {value: 0.1}
+"""
+
+
+def sweep(folder: Path, encoder: Path, task: Path, **changed: str) -> list[str]:
+    """Three fine-tunings of some seconds each, as a command."""
+    folder.mkdir(exist_ok=True)
+    text = SWEEP.replace("ENCODER", str(encoder)).replace("TASK", str(task))
+    for old, new in changed.items():
+        text = re.sub(rf"{old}: .*", f"{old}: {new}", text)
+    (folder / "sweep.yaml").write_text(text)
+    return [sys.executable, "-m", "featherlight", "sweep", str(folder / "sweep.yaml"), "--workers", "2", "--json",
+            "--store", str(folder / "store")]  # fmt: skip
+
+
+def drafts(store: Path) -> list[Path]:
+    return list(store.glob(f"{DRAFT}*/.fit/checkpoint.safetensors"))
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def same(one: dict, other: dict) -> bool:
+    return one["metrics"] == other["metrics"] and one["curves"] == other["curves"]
+
+
+@pytest.mark.slow
+def test_killed_workers_and_a_killed_sweep_lose_no_cell(tmp_path, tiny_encoder, sentiment):
+    command = {name: sweep(tmp_path / name, tiny_encoder, sentiment) for name in ("worker", "driver", "whole")}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command["worker"], **pipes)
+    wait_for(lambda: drafts(tmp_path / "worker" / "store"))
+    children = psutil.Process(process.pid).children()
+    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    found, said = process.communicate(timeout=120)
+    assert process.returncode == 0 and "signal SIGKILL; it will be tried again" in said
+    assert len(json.loads(found)["done"]) == 3
+
+    process = subprocess.Popen(command["driver"], start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_for(lambda: drafts(tmp_path / "driver" / "store"))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    records = {}
+    for name in command:
+        subprocess.run(command[name], capture_output=True, check=True)
+        files = (tmp_path / name / "store").glob("*/record.json")
+        records[name] = {path.parent.name: json.loads(path.read_text()) for path in files}
+    for name in ("worker", "driver"):
+        assert records[name].keys() == records["whole"].keys() and len(records[name]) == 3
+        assert all(same(records[name][address], records["whole"][address]) for address in records[name])
+
+
+@pytest.mark.slow
+def test_a_cell_that_a_user_has_to_put_right_fails_and_the_others_are_done(tmp_path, tiny_encoder, sentiment):
+    changed = {"epochs": "{value: 1}", "learning_rate": "{values: [2e-3, 1e30]}"}
+    ended = subprocess.run(sweep(tmp_path, tiny_encoder, sentiment, **changed), capture_output=True, text=True)
+    found = json.loads(ended.stdout)
+    assert ended.returncode == 1 and len(found["done"]) == 3 and len(found["failed"]) == 3 and not found["not_run"]
+    assert all("has diverged" in cell["error"] for cell in found["failed"])
+    assert all(cell["settings"]["learning_rate"] == 1e30 for cell in found["failed"])
