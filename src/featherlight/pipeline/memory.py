@@ -1,5 +1,6 @@
 """What `featherlight memory` prints: a prediction, the largest batch that fits, a measurement beside it."""
 
+from dataclasses import replace
 from typing import Any
 
 from transformers import AutoConfig
@@ -13,6 +14,7 @@ from featherlight.models.load import check_length, find_model, hub_errors, offli
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
 from featherlight.pipeline.show import print_json, print_rows
+from featherlight.progress import say
 
 BATCH, HEAD_WIDTH, INNER, WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said
 
@@ -31,14 +33,15 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")
         batch = fitted(architecture, settings.fit, room, settings.length, how)
+    measured = None
+    if settings.measure:
+        own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
+        trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how)
+        batch, measured = (batch, rehearse(trial)) if settings.fit is None else largest_measured(trial, room)
     if settings.as_published:
         found = published(architecture, batch=batch, length=settings.length)
     else:
         found = predict_memory(architecture, batch=batch, length=settings.length, **how)
-    measured = None
-    if settings.measure:
-        own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
-        measured = rehearse(Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how))
     if as_json:
         return print_json(as_object(found, batch, settings.length, measured))
     show(found, batch, settings, measured)
@@ -74,6 +77,24 @@ def fitted(architecture: Architecture, given: str, room: int, length: int, how: 
         f"--fit {given}: a single example of {length} tokens needs {megabytes(alone.total_bytes)}, most of it for "
         f"{most} ({megabytes(alone.terms[most].bytes)}). Try {', '.join(remedies[:-1])} or {remedies[-1]}."
     )
+
+
+def largest_measured(trial: Rehearsal, room: int) -> tuple[int, Measured]:
+    """The largest batch that was seen to fit, with its measurement; the search begins at the predicted one."""
+    seen: dict[int, Measured] = {}
+    batch, low, high = trial.batch, 0, 0  # high: the smallest batch that does not fit; 0 while there is none
+    while batch and batch not in seen:
+        seen[batch] = rehearse(replace(trial, batch=batch))
+        say(f"measured: {batch} examples take {megabytes(seen[batch].total_bytes)}")
+        low, high = (batch, high) if seen[batch].total_bytes <= room else (low, batch)
+        grown = low + max(int(low * (room / seen[low].total_bytes - 1)), 1) if low else 1
+        batch = (low + high) // 2 if high else grown
+    if not low:
+        raise UserError(
+            f"--fit: a single example was predicted to fit, and took {megabytes(seen[1].total_bytes)} when measured. "
+            "Try --checkpointing, a shorter --length or a smaller model."
+        )
+    return low, seen[low]
 
 
 def megabytes(count: int) -> str:

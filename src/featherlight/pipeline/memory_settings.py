@@ -28,7 +28,9 @@ class MemorySettings(Settings):
     attention: Literal["auto", "eager", "sdpa"] = setting("auto", "As in `finetune`.")
     device: Device = free("cpu", "Where to train.")
     as_published: bool = setting(False, "The published formula of a RoBERTa in fp32 with AdamW, and nothing else.")
-    measure: bool = setting(False, "Train for three steps in a process of its own and measure beside it.")
+    measure: bool = setting(
+        False, "Train for three steps in a process of its own and measure beside it; with fit, as often as it takes."
+    )
 
     @model_validator(mode="after")
     def one_model(self) -> Self:
