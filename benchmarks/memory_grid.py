@@ -114,9 +114,9 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         own = [row for row in rows if row["model"] == model]
         axes.scatter([row["measured"] / 1e6 for row in own], [row["predicted"] / 1e6 for row in own], label=model,
                      marker=marker, s=22, alpha=0.8)  # fmt: skip
-    ticks = [tick for tick in (100, 150, 200, 300, 400, 600, 800, 1000, 1500) if ends[0] <= tick <= ends[1]]
+    ticks = [tick for tick in (100, 150, 200, 300, 400, 600, 1000, 1500) if ends[0] <= tick <= ends[1]]
+    axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
     for axis, label in ((axes.xaxis, "measured, MB"), (axes.yaxis, "predicted, MB")):
-        axis.axes.set(xscale="log", yscale="log", xlim=ends, ylim=ends)
         axis.set_label_text(label)
         axis.set_ticks(ticks, [f"{tick:,}" for tick in ticks])
         axis.set_ticks([], minor=True)

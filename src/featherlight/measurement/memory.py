@@ -17,7 +17,7 @@ FP32 = 4
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
 LIBRARIES = {4: 22_000_000, 2: 35_000_000}
-HOLES = 0.8
+HOLES = 0.7
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
 LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
