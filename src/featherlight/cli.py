@@ -278,6 +278,20 @@ def sweep(
     )  # fmt: skip
 
 
+@app.command("time")
+@options(stage_settings.TimeSettings, lists=("task", "model", "length", "batch", "pad", "runtime", "threads"))
+def time_command(
+    values: Mapping[str, Any],
+    what: Annotated[str, typer.Argument(metavar="inference|finetune", help="Seconds a batch, or an epoch.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
+    from featherlight.pipeline.timed import run_time_command
+
+    run_time_command({**values, "what": what}, store=store, as_json=as_json)
+
+
 @app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),

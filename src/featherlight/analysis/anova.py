@@ -60,7 +60,7 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
         "eta_squared": between / total,
         "shapiro_p": None if exact else shapiro(tested),
         "shapiro_n": len(tested),
-        "levene_p": p_value(stats.levene, several),
+        "levene_p": levene(several),
         "welch": tested_by(stats.f_oneway, several, "F", equal_var=False),
         "kruskal": tested_by(stats.kruskal, several, "H"),
         "post_hoc": post_hoc(times, groups),
@@ -88,9 +88,9 @@ def shapiro(values: Array) -> float | None:
         return finite(stats.shapiro(values).pvalue)
 
 
-def p_value(test: Any, several: dict[str, Array], **options: Any) -> float | None:
-    """A test's p-value over groups; None where there are not two."""
-    return tested_by(test, several, "statistic", **options)["p"]
+def levene(several: dict[str, Array]) -> float | None:
+    """The p-value of Levene's test; two rows lie equally far from their median, so groups of three and more count."""
+    return tested_by(stats.levene, {name: part for name, part in several.items() if len(part) > 2}, "W")["p"]
 
 
 def tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any) -> dict[str, float | None]:
@@ -111,7 +111,7 @@ def post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None
     several = samples(times, groups)
     if not 2 <= len(several) <= MOST_COMPARED:
         return None
-    equal = (p_value(stats.levene, several) or 0.0) >= SIGNIFICANT
+    equal = (levene(several) or 0.0) >= SIGNIFICANT
     pairs = list(combinations(several, 2))
     differences = np.array([several[second].mean() - several[first].mean() for first, second in pairs])
     with degenerate():

@@ -313,6 +313,15 @@ def boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list[
 
 
 @contextmanager
+def same_names(salt: str) -> Iterator[None]:
+    """Let equal figures be equal files: matplotlib draws the ids inside an SVG at random unless they are salted."""
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": salt}):
+        yield
+
+
+@contextmanager
 def any_script() -> Iterator[None]:
     """Let names in a script without a font here be drawn as boxes; the tables beside the figure have them whole."""
     with warnings.catch_warnings():
@@ -328,11 +337,13 @@ def to_svg(figure: "Figure", *, name: str, alone: bool = False) -> str:
     """
     paper = io.StringIO()
     nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with any_script():
+    with any_script(), same_names(name):
         figure.savefig(paper, format="svg", transparent=not alone, metadata=nowhere)
-    text = paper.getvalue()
-    if alone:
-        return text
+    return paper.getvalue() if alone else inlined(paper.getvalue(), name=name)
+
+
+def inlined(text: str, *, name: str) -> str:
+    """The <svg> element of an SVG file for use inside a page, its ids its own."""
     text = text[text.index("<svg") :]
     text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
     text = re.sub(r'\bid="', f'id="{name}-', text)

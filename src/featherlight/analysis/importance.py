@@ -14,18 +14,23 @@ from featherlight.analysis.timing import Json, Study, word
 # 2009, The Elements of Statistical Learning, section 15.3). The thesis does not give its settings; with these, its
 # table 33 is met within 0.02, with scikit-learn's (all columns, leaves of one row) within 0.03.
 AS_PUBLISHED = {"n_estimators": 1000, "max_features": 1 / 3, "min_samples_leaf": 5}
-FOLDS, REPEATS, SHUFFLES = 5, 4, 5  # 20 forests, each asked 5 times per factor about rows that it has not seen
+FOLDS, REPEATS, SHUFFLES = 5, 2, 5  # 10 forests, each asked 5 times per factor about rows that it has not seen
+LEAST_ROWS = 30  # below, a fold holds too few rows to judge a forest by
 MOST_ROWS = 5000  # for the forests: more take minutes and change little
+TOO_FEW = f"Fewer than {LEAST_ROWS} rows: no importances are computed."
 
 
-def importance(study: Study, *, seed: int = 0) -> Json:
+def importance(study: Study, *, seed: int = 0) -> Json | None:
     """How much a forest of ln(time) leans on each factor.
 
     "impurity": {factor: share of the variance that its splits take away}, all together 1 (Breiman et al. 1984; table 33
     of the thesis on fine-tuning times). "permutation": {factor: {"value", "low", "high"}}: how much R squared on rows
-    not seen falls if the factor is shuffled (Breiman 2001, section 10); mean and middle 95 % over 20 forests (5 folds,
-    4 times; scikit-learn's defaults) and 5 shuffles each. "r_squared_unseen": mean over these forests. "n": rows used.
+    not seen falls if the factor is shuffled (Breiman 2001, section 10); mean and middle 95 % over 10 forests (5 folds,
+    twice; scikit-learn's defaults) and 5 shuffles each. "r_squared_unseen": mean over these forests. "n": rows used.
+    None for fewer than 30 rows.
     """
+    if len(study.frame) < LEAST_ROWS:
+        return None
     frame = some_rows(study, seed=seed)
     scores, drops = permuted(encoded(study, frame), logs(study, frame), seed=seed)
     return {

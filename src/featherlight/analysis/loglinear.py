@@ -13,10 +13,11 @@ import pandas as pd
 from scipy import stats
 
 from featherlight.analysis.anova import SIGNIFICANT, Array, below, degenerate, sample_rows, shapiro
-from featherlight.analysis.timing import Factor, Json, Study, finite
+from featherlight.analysis.timing import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
 INTERCEPT = "Intercept"
+EFFECT = ("times_as_long", "low", "high")
 CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
 
 
@@ -105,10 +106,11 @@ def fit(study: Study) -> Fit:
     with degenerate():
         breusch_pagan = finite(het_breuschpagan(residuals, x)[1]) if spread else None
     robust_covariance, undefined = hc3(x, residuals)
-    robust_errors = np.where(undefined, np.nan, np.sqrt(np.diag(robust_covariance)))
     robust = below(breusch_pagan)
+    errors = np.asarray(model.bse) if spread else np.full(len(names), np.nan)
+    robust_errors = np.where(undefined | ~np.isfinite(errors), np.nan, np.sqrt(np.diag(robust_covariance)))
     covariance = robust_covariance if robust else np.asarray(model.cov_params())
-    used = robust_errors if robust else np.asarray(model.bse)
+    known = np.isfinite(robust_errors if robust else errors)
     numbers: Json = {
         "r_squared": float(model.rsquared),
         "r_squared_of_times": float(sm.OLS(study.times.to_numpy(), x).fit().rsquared),
@@ -120,9 +122,9 @@ def fit(study: Study) -> Fit:
         "df_residual": int(model.df_resid),
         "references": {factor.name: factor.reference for factor in study.factors if factor.reference is not None},
         "errors": "HC3" if robust else "ordinary",
-        "coefficients": coefficients(names, model, robust_errors, used),
+        "coefficients": coefficients(names, model, errors, robust_errors, robust=robust),
         "factors": {
-            name: joint_test(model, covariance, [names.index(column) for column in block])
+            name: joint_test(model, covariance, [i for column in block if known[i := names.index(column)]])
             for name, block in columns.items()
         },
     }
@@ -146,19 +148,20 @@ def hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
     return np.asarray(covariance), np.asarray(undefined)
 
 
-def coefficients(names: Sequence[str], model: Any, robust_errors: Array, used: Array) -> Json:
-    """{name: numbers}, see `fit`; used: the errors [K] that the intervals stand on."""
+def coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors: Array, *, robust: bool) -> Json:
+    """{name: numbers}, see `fit`; robust: whether intervals stand on the robust errors [K]."""
     quantile = float(stats.t.ppf(1 - SIGNIFICANT / 2, model.df_resid))
     with degenerate():
+        p = 2 * stats.t.sf(np.abs(model.params / errors), model.df_resid)
         robust_p = 2 * stats.t.sf(np.abs(model.params / robust_errors), model.df_resid)
     found = {}
     for place, name in enumerate(names):
         value = float(model.params[place])
-        reach = quantile * used[place]
+        reach = quantile * (robust_errors if robust else errors)[place]
         found[name] = {
             "value": value,
-            "se": finite(model.bse[place]),
-            "p": finite(model.pvalues[place]),
+            "se": finite(errors[place]),
+            "p": finite(p[place]),
             "robust_se": finite(robust_errors[place]),
             "robust_p": finite(robust_p[place]),
             "times_as_long": exponential(value),
@@ -175,7 +178,9 @@ def exponential(value: float) -> float | None:
 
 
 def joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
-    """Wald's F test that all coefficients at these places are 0."""
+    """Wald's F test that all coefficients at these places are 0; None of it where there is no place."""
+    if not places:
+        return {"F": None, "df": 0, "p": None}
     values = np.asarray(model.params)[list(places)]
     block = covariance[np.ix_(places, places)]
     ratio = float(values @ np.linalg.pinv(block) @ values) / len(places)
@@ -192,14 +197,45 @@ def spans(study: Study, found: Json) -> Json:
             low, high = float(values.min()), float(values.max())
             one = found[factor.name]
             powers = {key: None if one[key] is None else finite(np.float64(one[key]) ** (high - low))
-                      for key in ("times_as_long", "low", "high")}  # fmt: skip
+                      for key in EFFECT}  # fmt: skip
             made[factor.name] = {"from": low, "to": high, **powers}
     return made
 
 
+def findings(study: Study, numbers: Json) -> list[tuple[str | float | None, ...]]:
+    """What each factor does, all else equal; the one with the widest effect first.
+
+    (factor, level, level it is against, times as long, low, high, p of the factor): of levels the longest and the
+    shortest against the reference, of numbers the largest against the smallest.
+    """
+    ranked = []
+    for factor in study.factors:
+        rows = [(factor.name, *effect, numbers["factors"][factor.name]["p"]) for effect in effects_of(factor, numbers)]
+        values = [1.0, *(row[3] for row in rows if row[3] is not None)]
+        ranked.append((max(values) / min(values), rows))
+    return [row for _, rows in sorted(ranked, key=lambda pair: -pair[0]) for row in rows]
+
+
+def effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
+    """(level, level it is against, times as long, low, high), once or twice."""
+    if factor.numeric:
+        span = numbers["spans"][factor.name]
+        return [(word(span["to"]), word(span["from"]), *(span[key] for key in EFFECT))]
+    found = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
+    known = sorted((level for level in found if found[level]), key=lambda level: -found[level]["value"])
+    ends = dict.fromkeys((known[0], known[-1]))
+    return [(level, factor.reference, *(found[level][key] for key in EFFECT)) for level in ends]
+
+
 def doubts(numbers: Json, n: int) -> list[str]:
     """Why not to believe the log-linear model; one sentence each."""
+    if numbers["shapiro_p"] is None:
+        return ["The model fits every row: without residuals there are no errors, intervals or tests."]
     said = []
+    if numbers["r_squared"] < 0.5:
+        said.append(
+            f"The factors explain {numbers['r_squared']:.0%} of the variance of ln(time): the rest is elsewhere."
+        )
     per_coefficient = n / len(numbers["coefficients"])
     if per_coefficient < 10:
         said.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")

@@ -15,6 +15,7 @@ import pandas as pd
 
 from featherlight.errors import UserError, listed, nearest, pick, shortened
 
+LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
 MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
 EXTREMES = 10
@@ -45,7 +46,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Study:
-    """Rows without gaps, by place ("line 7"). frame: the response as float64, factors as numbers or words.
+    """Rows without gaps. frame: the response as float64, factors as numbers or words.
 
     groups: for each factor that groups rows, the level of each row, a categorical series [N].
     """
@@ -77,7 +78,7 @@ def study_of(
     categorical: Sequence[str] = (),
     accuracy: str | None = None,
 ) -> Study:
-    """A study of these columns; UserError for what cannot be studied.
+    """A study of these columns of a frame whose index says where each row stands; UserError for what cannot be studied.
 
     references: factor -> the level that others are compared with; others take their most frequent level. A numeric
     factor with a reference is categorical. numeric, categorical: factors whose kind is not to be guessed.
@@ -86,16 +87,20 @@ def study_of(
     references = dict(references or {})
     check_columns(frame, response, factors, [*references, *numeric, *categorical], accuracy)
     check_times(frame[response], response)
+    if accuracy:
+        check_finite(frame[accuracy], accuracy)
     by_words = {*references, *categorical}
     if both := by_words & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
-    made = []
-    groups = {}
+    for name in factors:
+        check_filled(frame[name], name)
+        if name in numeric and not pd.api.types.is_numeric_dtype(frame[name]):
+            place, cell = first_word(frame[name])
+            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
+    frame = frame.reset_index(drop=True)  # places have served; two rows may share one
+    made, groups = [], {}
     for name in factors:
         column = frame[name]
-        check_filled(column, name)
-        if name in numeric and not pd.api.types.is_numeric_dtype(column):
-            raise UserError(f"--numeric {name}: the column holds words, such as {first_word(column)!r}.")
         is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
         levels = levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else reference_of(column, levels, name, references.get(name))
@@ -114,34 +119,42 @@ def check_columns(
         if name not in columns:
             raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
     if not factors or len(set(factors)) < len(factors) or response in factors:
-        raise UserError(f"factors {listed(factors)}: name one or more columns, each once, and not the response.")
+        raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
     for name in about:
         pick("factor", name, dict.fromkeys(factors))
     for name in (response, *([accuracy] if accuracy else [])):
         if not pd.api.types.is_numeric_dtype(frame[name]):
-            raise UserError(f"column {name!r} holds words, such as {first_word(frame[name])!r}. It must hold numbers.")
+            place, cell = first_word(frame[name])
+            raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
 
 
 def check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
     check_filled(times, name)
-    wrong = times[~((times > 0) & np.isfinite(times))]
+    wrong = times[~((times > 1 / LARGEST) & (times < LARGEST))]
     if len(wrong):
         place, value = wrong.index[0], wrong.iloc[0]
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0; correct the row or take it out.")
+        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0 and finite; correct or remove the row.")
     if times.nunique() < 2:
         raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
 
 
 def check_filled(column: "pd.Series[Any]", name: str) -> None:
-    """UserError for gaps."""
+    """UserError for gaps, and for numbers that are not finite or nearly so."""
+    check_finite(column, name)
     gaps = column[column.isna()]
     if len(gaps):
         raise UserError(
             f"{gaps.index[0]}: {name} is missing ({len(gaps):,} of {len(column):,} rows). Fill it in, choose rows "
             "with --where, or leave such rows out with --drop-missing."
         )
+
+
+def check_finite(column: "pd.Series[Any]", name: str) -> None:
+    """UserError for a number that nothing can be computed with."""
+    if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= LARGEST]):
+        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct the row or take it out.")
 
 
 def levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
@@ -176,10 +189,10 @@ def word(value: Any) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def first_word(column: "pd.Series[Any]") -> str:
-    """The first cell that is no number."""
+def first_word(column: "pd.Series[Any]") -> tuple[str, str]:
+    """The place and content of the first cell that is no number."""
     words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    return shortened(str(words.iloc[0])) if len(words) else ""
+    return str(words.index[0]), shortened(str(words.iloc[0]))
 
 
 def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
@@ -278,14 +291,8 @@ def extremes(study: Study) -> dict[str, list[Json]]:
     accuracy = [study.accuracy] if study.accuracy else []
     columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
     kinds = {"highest": study.times.nlargest(EXTREMES), "lowest": study.times.nsmallest(EXTREMES)}
-    return {kind: [plain(row) for row in study.frame.loc[:, columns].iloc[positions(study, chosen)].to_dict("records")]
+    return {kind: [plain(row) for row in study.frame.loc[chosen.index, columns].to_dict("records")]
             for kind, chosen in kinds.items()}  # fmt: skip
-
-
-def positions(study: Study, chosen: "pd.Series[float]") -> list[int]:
-    """Where rows stand in the frame."""
-    places = study.frame.index.get_indexer(chosen.index)
-    return [int(place) for place in places]
 
 
 def plain(row: Mapping[Any, Any]) -> Json:
@@ -311,9 +318,9 @@ def doubts(study: Study) -> list[str]:
         once = [level for level in factor.levels if counts[level] == 1]
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
-            found.append(f"{factor.name}: {listed(once)} occurs in one row only, so its effect is that row's.")
+            found.append(f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's.")
         if few:
-            found.append(f"{factor.name}: {listed(few)} has fewer than {FEW_ROWS} rows; its figures say little.")
+            found.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
     names = [factor.name for factor in study.grouping]
     if len(names) > 1:
         filled = study.frame.groupby([study.groups[name] for name in names], observed=True).size()

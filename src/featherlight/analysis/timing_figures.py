@@ -140,7 +140,9 @@ def correlation_plot(found: Mapping[str, Mapping[str, float | int | None]]) -> "
     figure, (axes,) = draw(side + 0.6, side)
     matrix = np.array([[np.nan if found[a][b] is None else found[a][b] for b in names] for a in names], dtype=float)
     tints = LinearSegmentedColormap.from_list("signs", [ORANGE, "#ffffff", BLUE])
-    axes.imshow(matrix, cmap=tints, vmin=-1, vmax=1)
+    axes.pcolormesh(range(len(names)), range(len(names)), matrix, cmap=tints, vmin=-1, vmax=1)
+    axes.invert_yaxis()
+    axes.set_aspect("equal")
     axes.grid(visible=False)
     for (row, column), value in np.ndenumerate(matrix):
         colour = "white" if abs(value) > 0.6 else INK

@@ -8,41 +8,42 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featherlight.analysis.figures import to_svg
+from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import STYLE, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
 from featherlight.analysis.tables import NOTHING, Table
-from featherlight.analysis.timing_sections import Analysis, Cell, Section, Sheet, sections_of
+from featherlight.analysis.timing import Json
+from featherlight.analysis.timing_sections import Cell, Section, Sheet
 from featherlight.errors import UserError
 from featherlight.files import write_atomically, write_json
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from rich.console import Console
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
 WIDTH_OF_PLAIN_OUTPUT = 200
-BRIEF = ("What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
-BELIEVE = "When not to believe it"
+BRIEF = ("Findings", "What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
+BELIEVE = "Before you believe a number"
 
 
-def write_report(analysis: Analysis, folder: Path, *, title: str, how: str) -> None:
+def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, title: str, how: str) -> None:
     """Everything into a folder: report.md, report.html, analysis.json, tables/*.csv, figures/*.svg.
 
-    how: the command that made it, which the report shows. Older files of these names are replaced.
+    numbers: the JSON object. how: the command that made it, which the report shows. Older files of these names are
+    replaced.
     """
     if folder.is_file():
         raise UserError(f"--out {folder}: is a file. Name a folder.")
-    sections = sections_of(analysis)
     names = file_names(sections)
-    drawn = {says: make() for section in sections for says, make in section.figures.items()}
+    drawn = {
+        says: to_svg(make(), name=names[says], alone=True) for one in sections for says, make in one.figures.items()
+    }
     for section in sections:
         for says, sheet in section.tables.items():
             write_atomically(folder / "tables" / f"{names[says]}.csv", to_csv(sheet).encode())
-    for says, figure in drawn.items():
-        svg = to_svg(figure, name=names[says], alone=True)
+    for says, svg in drawn.items():
         write_atomically(folder / "figures" / f"{names[says]}.svg", svg.encode())
-    write_json(folder / NUMBERS, analysis.numbers)
+    write_json(folder / NUMBERS, numbers)
     write_atomically(folder / REPORT, markdown(sections, names, title=title, how=how).encode())
     write_atomically(folder / PAGE, page(sections, drawn, names, title=title, how=how).encode())
 
@@ -102,18 +103,18 @@ def markdown(sections: Sequence[Section], names: Mapping[str, str], *, title: st
 
 
 def every_doubt(sections: Sequence[Section]) -> str:
-    """One sentence: how many reasons for doubt there are, and where."""
+    """One sentence: how many cautions there are, and where."""
     found = {section.heading: len(section.doubts) for section in sections if section.doubts}
     if not found:
         return "No assumption was found broken."
     where = ", ".join(f"{quote(heading)} ({count})" for heading, count in found.items())
-    return f"{sum(found.values())} reasons not to believe a number stand below, each beside what it is about: {where}."
+    return f"{sum(found.values())} cautions stand below, each beside the numbers that it is about: {where}."
 
 
 def page(
-    sections: Sequence[Section], drawn: Mapping[str, "Figure"], names: Mapping[str, str], *, title: str, how: str
+    sections: Sequence[Section], drawn: Mapping[str, str], names: Mapping[str, str], *, title: str, how: str
 ) -> str:
-    """The report as one HTML page that needs nothing but itself."""
+    """The report as one HTML page that needs nothing but itself. drawn: SVG files by caption."""
     parts = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -130,16 +131,16 @@ def page(
             parts.append(f"<p><strong>{BELIEVE}:</strong></p><ul>{lines}</ul>")
         for says, sheet in section.tables.items():
             parts += [f"<h3>{escape(says)}</h3>", draw_table(shown(sheet))]
-        parts += [draw_figure(to_svg(drawn[says], name=names[says]), says) for says in section.figures]
+        parts += [draw_figure(inlined(drawn[says], name=names[says]), says) for says in section.figures]
     return "\n".join([*parts, "</body></html>"]) + "\n"
 
 
-def print_report(analysis: Analysis) -> None:
+def print_report(sections: Sequence[Section]) -> None:
     """The tables that answer first, with their doubts, on standard output."""
     from rich.console import Console
 
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    for section in sections_of(analysis):
+    for section in sections:
         if section.heading in BRIEF:
             print_section(section, console)
 
@@ -147,7 +148,7 @@ def print_report(analysis: Analysis) -> None:
 def print_section(section: Section, console: "Console") -> None:
     """A section without its explanation and comparisons of pairs."""
     for says, sheet in section.tables.items():
-        if "each level with each" not in says:
+        if not says.startswith("Each level of"):
             console.print(f"\n{section.heading}: {says}", style="bold", markup=False, highlight=False)
             print_table(shown(sheet), console)
     for doubt in section.doubts:

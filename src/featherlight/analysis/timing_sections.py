@@ -75,7 +75,7 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
         **timing.extremes(study),
         "accuracy": against_accuracy(study),
         "doubts": {
-            "rows": timing.doubts(study),
+            "rows": timing.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
             "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
             "loglinear": loglinear.doubts(fit.numbers, n),
             "importance": importance.doubts(found) if found else [],
@@ -109,9 +109,22 @@ def against_accuracy(study: Study) -> Json | None:
 
 def sections_of(analysis: Analysis) -> list[Section]:
     """The report's sections in order."""
-    makers = (about_rows, about_times, about_factors, about_pairs, about_balance, about_correlations, about_anova,
-              about_model, about_importance, about_accuracy)  # fmt: skip
+    makers = (about_findings, about_rows, about_times, about_factors, about_pairs, about_balance,
+              about_correlations, about_anova, about_model, about_importance, about_accuracy)  # fmt: skip
     return [section for make in makers if (section := make(analysis)) is not None]
+
+
+def about_findings(analysis: Analysis) -> Section:
+    """The answers first."""
+    columns = ("factor", "level", "against", "times as long", "low", "high", "p of the factor")
+    rows = loglinear.findings(analysis.study, analysis.fit.numbers)
+    return Section(
+        "Findings",
+        "How many times as long it takes, everything else equal: the longest and the shortest level of each factor, by "
+        "the log-linear model, with 95 % intervals. A factor whose p is above 0.05 shows no effect beside the others. "
+        "The sections below say when not to believe it.",
+        tables={"The widest effect first": Sheet(columns, rows, words=3)},
+    )
 
 
 def about_rows(analysis: Analysis) -> Section:
@@ -142,7 +155,7 @@ def about_times(analysis: Analysis) -> Section:
     tables = {"All rows": Sheet(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
-        lines = [tuple(level(row[name]) if name != columns[-1] else row[name] for name in columns)
+        lines = [[level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
                  for row in numbers[kind]]  # fmt: skip
         tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
     times = np.asarray(study.times, np.float64)
@@ -268,9 +281,9 @@ def about_anova(analysis: Analysis) -> Section | None:
     for name, one in found.items():
         if one["post_hoc"]:
             rows = [tuple(pair[key] for key in compared) for pair in one["post_hoc"]["pairs"]]
-            tables[f"{name}, each level with each: {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
+            tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
     drawn = {
-        f"Q-Q plot of residuals, by {name}": lambda name=name: figures.quantile_plot(
+        f"Q-Q plot of residuals by {name}": lambda name=name: figures.quantile_plot(
             residuals(study, name), title=f"Residuals by {name}, Q-Q"
         )
         for name in found

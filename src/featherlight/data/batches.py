@@ -24,11 +24,13 @@ class Tokens:
 
     columns: "input_ids" and, where the model wants them, "token_type_ids" and "pair_input_ids".
     pads: the value that fills up each column. left: whether padding goes before the text (XLNet).
+    least: tokens that a batch is padded to at least, as the timing studies have it that pad to the maximum.
     """
 
     columns: Mapping[str, Ragged]
     pads: Mapping[str, int]
     left: bool = False
+    least: int = 1
 
     def __len__(self) -> int:
         return len(self.columns["input_ids"])
@@ -50,7 +52,7 @@ class Tokens:
         """Model inputs, int64 [B, T] each: every column, and a mask beside each column of ids."""
         inputs = {}
         for name, ragged in self.columns.items():
-            inputs[name], mask = ragged.padded(indices, pad=self.pads[name], left=self.left)
+            inputs[name], mask = ragged.padded(indices, pad=self.pads[name], left=self.left, least=self.least)
             if name.endswith("input_ids"):
                 inputs[mask_of(name)] = mask.astype(np.int64)
         return inputs
@@ -64,7 +66,7 @@ class Tokens:
     def take(self, indices: np.ndarray) -> "Tokens":
         """The examples at these positions, in this order."""
         columns = {name: ragged.take(indices) for name, ragged in self.columns.items()}
-        return Tokens(columns, self.pads, self.left)
+        return Tokens(columns, self.pads, self.left, self.least)
 
 
 def mask_of(name: str) -> str:

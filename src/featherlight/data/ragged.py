@@ -48,10 +48,10 @@ class Ragged:
         """The rows at these positions, in this order."""
         return Ragged(self.rows(indices), offsets_of(self.lengths[indices]))
 
-    def padded(self, indices: np.ndarray, *, pad: int, left: bool) -> tuple[np.ndarray, np.ndarray]:
-        """int64 [B, T] values and a [B, T] mask of what is real; T is at least 1."""
+    def padded(self, indices: np.ndarray, *, pad: int, left: bool, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """int64 [B, T] values and a [B, T] mask of what is real; T is at least `least`."""
         lengths = self.lengths[indices]
-        width = max(int(lengths.max()), 1)
+        width = max(int(lengths.max()), least)
         columns = np.arange(width) - (width - lengths[:, None] if left else 0)
         mask = (columns >= 0) & (columns < lengths[:, None])
         rows = np.full((len(indices), width), pad, dtype=np.int64)

@@ -3,8 +3,9 @@
 A torch model, a packed one and an ONNX session are timed by the same lines.
 """
 
+import gc
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,6 +30,59 @@ class Samples:
     def quantile(self, share: float) -> float:
         """The value below which this share (0 to 1) of the samples lies, interpolated between neighbours."""
         return float(np.quantile(self.values, share))
+
+
+RESAMPLES, SEED = 2000, 0
+
+
+def summary(values: Sequence[float]) -> dict[str, float]:
+    """Minimum, median, p90, p99, and a 95 % bootstrap interval of the median (percentile method, 2,000 resamples)."""
+    samples = np.asarray(values, dtype=float)
+    draws = np.random.default_rng(SEED).integers(len(samples), size=(RESAMPLES, len(samples)))
+    low, high = np.quantile(np.median(samples[draws], axis=1), (0.025, 0.975))
+    p90, p99 = np.quantile(samples, (0.9, 0.99))
+    return {
+        "min": float(samples.min()),
+        "median": float(np.median(samples)),
+        "p90": float(p90),
+        "p99": float(p99),
+        "low": float(low),
+        "high": float(high),
+    }
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Seconds of a call, the mean over one visit; share: of that time, how much this process computed in a thread."""
+
+    seconds: float
+    share: float
+
+
+def spread(values: Sequence[float]) -> float:
+    """The middle half of the samples, as a share of their median."""
+    low, middle, high = np.quantile(np.asarray(values), (0.25, 0.5, 0.75))
+    return float((high - low) / middle)
+
+
+def visit(call: Callable[[], object], *, least: float, wait: Callable[[], object], warm: int = 1) -> Sample:
+    """One sample: warm-up calls, then one call, and more until `least` seconds are over, without garbage collection."""
+    for _ in range(warm):
+        call()
+    gc.collect()
+    gc.disable()
+    try:
+        calls = 0
+        wait()
+        start, computed = time.perf_counter(), time.process_time()
+        while not calls or time.perf_counter() - start < least:
+            call()
+            calls += 1
+        wait()
+        seconds, computed = time.perf_counter() - start, time.process_time() - computed
+    finally:
+        gc.enable()
+    return Sample(seconds / calls, computed / seconds)
 
 
 def nothing() -> None:

@@ -1,5 +1,6 @@
 """What `featherlight analyze` does: a file or a store to a table of rows, its statistics to a terminal and a folder."""
 
+import importlib.util
 import math
 import shlex
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from featherlight.config import Settings, setting
 from featherlight.data.tables import read_table
-from featherlight.errors import UserError
+from featherlight.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,31 +25,38 @@ class AnalyzeSettings(Settings):
 
     response: str = setting(..., "Column of times to explain.")
     factors: str = setting(..., "Columns that may explain them: model,task,batch_size.")
-    reference: tuple[str, ...] = setting((), "FACTOR=LEVEL that others are compared with; else the most frequent.")
-    where: tuple[str, ...] = setting((), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others.")
+    reference: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL that its others are compared with, once per factor; else the most frequent level."
+    )
+    where: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others. Several times: all must hold."
+    )
     numeric: str | None = setting(None, "Factors that are numbers, where the guess is wrong.")
     categorical: str | None = setting(None, "Factors that are levels though they look like numbers.")
     accuracy: str | None = setting(None, "Column to set beside the times; it may have gaps.")
     drop_missing: bool = setting(False, "Leave out rows without a time or a factor's level.")
     forest: bool = setting(True, "Importance by random forest, which takes longest.")
-    seed: int = setting(0, "Seed of the forest.", ge=0, lt=2**31)
+    forest_seed: int = setting(0, "Seed of the random forest.", ge=0, lt=2**31)
 
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
     """Read, choose rows, compute; write a report if a folder is named; print."""
+    for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
+        if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
+            raise missing_extra(package, "analyze")
     from featherlight.analysis.timing_report import NUMBERS, PAGE, REPORT, print_report, write_report
-    from featherlight.analysis.timing_sections import analyse
+    from featherlight.analysis.timing_sections import analyse, sections_of
     from featherlight.pipeline.show import print_json
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
-    analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.seed)
+    analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
+    sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
-        how = command_of(source, settings, out)
-        write_report(analysis, out, title=f"{settings.response} in {source.name}", how=how)
+        write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))
     if as_json:
         return print_json(analysis.numbers)
-    print_report(analysis)
+    print_report(sections)
     if out is not None:
         print("\n".join(str(out / name) for name in (REPORT, PAGE, NUMBERS)))
 
@@ -181,8 +189,8 @@ def frame_of_store(store: Path) -> "pd.DataFrame":
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
 
-    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; "dev_accuracy"
-    and so on: scores; "parameters", "bytes", "peak_memory_bytes".
+    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`: "min",
+    "median" and so on; "dev_accuracy" and so on: scores; "parameters", "bytes", "peak_memory_bytes".
     """
     scalars = (str, int, float, bool)
     row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
@@ -190,6 +198,7 @@ def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     task = record["task"]
     row["task"] = task["name"] if isinstance(task, Mapping) else task
     row |= {f"seconds_{phase.replace(' ', '_')}": value for phase, value in record.get("seconds", {}).items()}
+    row |= record.get("summary", {})  # of `time`: min, median ... of the samples
     if values := (record.get("latency") or {}).get("values"):
         row["latency"] = median(values)
     for split, part in record.get("metrics", {}).items():

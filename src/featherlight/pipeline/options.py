@@ -1,13 +1,14 @@
 """Settings classes as options of a command line: no option is written twice."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
+import yaml
 
-from featherlight.config import Settings, parse_overrides
+from featherlight.config import Settings, number, parse_overrides
 from featherlight.errors import UserError, nearest
 
 Command = Callable[..., None]
@@ -15,16 +16,16 @@ SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3.
 SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its name.")]
 
 
-def options(cls: type[Settings]) -> Callable[[Command], Command]:
-    """Make a typer option of each field of a settings class.
+def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Command], Command]:
+    """Make a typer option of each field of a settings class; those of `lists` take several values with commas.
 
     The command gets those that were given, and what --set and --seeds say, as the mapping `values`.
     """
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
-        fields = list(cls.model_fields)
-        added = [option(cls, name) for name in fields]
+        fields = [name for name in cls.model_fields if name not in {p.name for p in own}]
+        added = [option(cls, name, several=name in lists) for name in fields]
         added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=SetOption))
         if "seed" in fields:
             added.append(inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=SeedsOption))
@@ -32,6 +33,7 @@ def options(cls: type[Settings]) -> Callable[[Command], Command]:
         def run(**given: Any) -> None:
             values = {name: given.pop(name) for name in fields}
             values = {name: value for name, value in values.items() if value is not None and value != []}
+            values |= {name: items(values[name]) for name in lists if name in values}
             values |= known_settings(cls, parse_overrides(given.pop("overrides")))
             if seeds := given.pop("seeds", ""):
                 if "seed" in values:
@@ -46,7 +48,7 @@ def options(cls: type[Settings]) -> Callable[[Command], Command]:
     return decorate
 
 
-def option(cls: type[Settings], name: str) -> inspect.Parameter:
+def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.Parameter:
     """One field as a typer option; None means that it was not given."""
     field = cls.model_fields[name]
     choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
@@ -56,12 +58,21 @@ def option(cls: type[Settings], name: str) -> inspect.Parameter:
         details["metavar"] = "|".join(choices)
     if name == "data":
         details["envvar"] = "FEATHERLIGHT_DATA"
-    kind: Any = plain_type(field.annotation)
+    if several:
+        details["help"] += " Several with commas."
+    kind: Any = str if several else plain_type(field.annotation)
+    if kind == list[str]:
+        details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
     declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
     )
+
+
+def items(text: str) -> list[Any]:
+    """ "8,16" -> [8, 16], "max,longest" -> ["max", "longest"]."""
+    return [number(yaml.safe_load(part)) for part in text.split(",") if part.strip()]
 
 
 def plain_type(annotation: Any) -> type:

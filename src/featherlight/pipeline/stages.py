@@ -61,6 +61,7 @@ from featherlight.pipeline.settings import (
 from featherlight.pipeline.sparsity import SparsitySettings
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.pipeline.students import new_student
+from featherlight.pipeline.timing import TIME
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.seeds import seed_torch
 
@@ -255,7 +256,7 @@ EVALUATE = Stage(
     run_evaluate,
     check_evaluation,
 )
-STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EXPORT, EVALUATE)}
+STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EXPORT, EVALUATE, TIME)}
 
 
 def label_settings(settings: DistillSettings) -> LabelSettings:

@@ -1,0 +1,250 @@
+"""The stage `time`: a model at one batch size and length in; raw samples of its seconds out.
+
+Outside the timed region, and each timed by itself: loading, tokenization, evaluation, checkpoints. Batches are full;
+the last, smaller one is left out. A cell is measured in visits, one sample each, so that those of many cells can take
+turns (`interleave`): what slows the machine for a while then slows all of them. Samples stand in the draft as they
+come.
+"""
+
+import functools
+import json
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featherlight.data.batches import Tokens, shuffled_batches
+from featherlight.data.task import TaskData
+from featherlight.data.tokenise import tokenise
+from featherlight.errors import UserError
+from featherlight.files import read_json, write_json
+from featherlight.measurement.evaluate import model_precision
+from featherlight.measurement.latency import Sample, spread, summary, visit
+from featherlight.models.attention import short_attention_in
+from featherlight.models.device import resolve_device, wait_for
+from featherlight.models.load import fingerprint, load_encoder
+from featherlight.pipeline.engines import SHAPED, STUDENTS, engine_of, model_folder
+from featherlight.pipeline.fit import describe_task, train_rows
+from featherlight.pipeline.inputs import data_source, labelled, task_data
+from featherlight.pipeline.record import Phases, processor
+from featherlight.pipeline.settings import TimeSettings
+from featherlight.pipeline.store import Inputs, Stage, address_of
+from featherlight.progress import say
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
+from featherlight.training.seeds import numpy_generator, seed_torch
+
+SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
+BATCHES = 8  # that a sample runs over, where they are of unequal length
+VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
+LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
+NOISY, ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
+WARM = 3  # steps of training before the clock runs
+
+
+@dataclass
+class Cell:
+    """One settled measurement. call: runs once over the timed work. about: for the record; "calls": batches in one."""
+
+    settings: TimeSettings
+    call: Callable[[], object]
+    wait: Callable[[], object]
+    about: dict[str, Any]
+    samples: list[Sample] = field(default_factory=list)
+
+    def visit(self) -> Sample:
+        """One sample, in seconds a batch or an epoch."""
+        training = self.settings.what == "finetune"
+        found = visit(self.call, least=0.0 if training else LEAST, wait=self.wait, warm=0 if training else 1)
+        return Sample(found.seconds / self.about["calls"], found.share)
+
+    @property
+    def done(self) -> bool:
+        """Whether no more samples are wanted."""
+        return enough(self.settings, self.samples, self.about)
+
+
+def enough(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> bool:
+    """Whether these samples are as many as were asked for, or as their time allows."""
+    if settings.what == "finetune":
+        return len(samples) >= (settings.repeats or EPOCHS)
+    taken = sum(sample.seconds for sample in samples) * about["calls"]
+    wanted = settings.repeats or VISITS
+    return len(samples) >= min(wanted, FEWEST if taken > settings.seconds else wanted)
+
+
+def is_noisy(samples: Sequence[Sample]) -> bool:
+    """Whether the samples scatter, or another program had the core for part of the time."""
+    values = [sample.seconds for sample in samples]
+    return spread(values) > NOISY or float(np.median([sample.share for sample in samples])) < ALONE
+
+
+def new_cell(settings: TimeSettings) -> Cell:
+    """Load, tokenise and warm up."""
+    device = resolve_device(settings.device)
+    if settings.runtime in (*SHAPED, "light"):
+        device = "cpu"
+    torch.set_num_threads(settings.threads)
+    make = training_cell if settings.what == "finetune" else inference_cell
+    return make(settings, task_data(settings), device)
+
+
+def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+    """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
+    phases = Phases()
+    with phases("load"):
+        engine = engine_of(model_folder(settings), settings.runtime, settings.threads, device)
+    rows = train_rows(data, settings.examples, settings.seed)
+    count = min(1 if settings.pad == "max" else BATCHES, len(rows) // settings.batch)
+    if not count:
+        raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
+    chosen = rows.take(np.linspace(0, len(rows) - 1, count * settings.batch).astype(int))
+    with phases("tokenize"):
+        batches = engine.batches(chosen, settings)
+    about = {"seconds": phases.seconds, "device": device, "bytes": engine.size, "parameters": engine.parameters,
+             "calls": count}  # fmt: skip
+
+    def call() -> None:
+        for batch in batches:
+            engine.run(batch)
+
+    for _ in range(2):
+        call()
+    return Cell(settings, call, functools.partial(wait_for, device), about)
+
+
+def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+    """Epochs of fine-tuning over full batches, one after the other: time does not depend on what is learned."""
+    phases = Phases()
+    with phases("load"):
+        seed_torch(settings.seed, "initial weights")
+        model, tokenizer = load_encoder(settings.model, labels=data.task.labels, max_length=settings.length)
+    rows = train_rows(data, settings.examples, settings.seed)
+    steps = len(rows) // settings.batch
+    if not steps:
+        raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
+    with phases("tokenize"):
+        tokens = tokenise(tokenizer, rows, max_length=settings.length, apart=False)
+        if settings.pad == "max":
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
+    how = Optimisation(
+        "adamw", settings.learning_rate, "linear", 0.06, settings.weight_decay, clip=1.0, epochs=1000,
+        batch_size=settings.batch, batch_tokens=10**9, patience=0, seed=settings.seed, epsilon=settings.epsilon,
+    )  # fmt: skip
+    precision = model_precision(model, "bf16" if settings.runtime == "bf16" else "fp32", device)
+    scratch = tempfile.TemporaryDirectory()
+    place = Place(device, precision, Path(scratch.name))
+    run = Run(model, LabelObjective(None), TrainingSet(tokens, {"labels": labelled(rows.labels)}), how, place)
+    epoch = iter(range(10**9))
+
+    def call() -> None:
+        assert scratch.name  # the folder lives as long as the cell
+        order = numpy_generator(settings.seed, "order", next(epoch))
+        with short_attention_in(run.bare_model):
+            for batch in shuffled_batches(run.lengths, settings.batch, order):
+                if len(batch) == settings.batch:
+                    run.step(batch)
+
+    about = {"seconds": phases.seconds, "device": device, "steps": steps, "precision": precision,
+             "calls": 1, "parameters": sum(parameter.numel() for parameter in model.parameters())}  # fmt: skip
+    with short_attention_in(run.bare_model):
+        for batch in shuffled_batches(run.lengths, settings.batch, numpy_generator(settings.seed, "warm-up"))[:WARM]:
+            run.step(batch)
+    return Cell(settings, call, functools.partial(wait_for, device), about)
+
+
+def read_samples(out: Path) -> list[Sample]:
+    """What an earlier process has measured of a cell; half a line, at which it was killed, is dropped."""
+    found = []
+    file = out / SAMPLES
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            found.append(Sample(**json.loads(line)))
+        except ValueError:
+            break
+    return found
+
+
+def read_about(out: Path) -> dict[str, Any] | None:
+    """What is known of a cell that was begun; None if it was not."""
+    return dict(read_json(out / ABOUT)) if (out / ABOUT).exists() else None
+
+
+def begun(settings: TimeSettings, out: Path) -> Cell:
+    """A cell with the samples that it has in its draft."""
+    cell = new_cell(settings)
+    cell.samples = read_samples(out)
+    write_json(out / ABOUT, cell.about)
+    return cell
+
+
+def take_sample(cell: Cell, out: Path) -> None:
+    """Visit a cell and write down what it took."""
+    cell.samples.append(cell.visit())
+    with (out / SAMPLES).open("a") as file:
+        file.write(json.dumps(asdict(cell.samples[-1])) + "\n")
+
+
+def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Measure what is still to be measured, and sum it up. A noisy cell is measured once more, and both are kept."""
+    cell, about, samples = None, read_about(out), read_samples(out)
+    if about is None or not enough(settings, samples, about):
+        cell = begun(settings, out)
+        while not cell.done:
+            take_sample(cell, out)
+        samples, about = cell.samples, cell.about
+    record: dict[str, Any] = {}
+    if is_noisy(samples):
+        say("noisy: measured again")
+        record["first"] = about_samples(samples)
+        cell = cell or new_cell(settings)
+        cell.samples = []
+        while not cell.done:
+            cell.samples.append(cell.visit())
+        samples = cell.samples
+    return {
+        "name": Path(settings.model).name,
+        "task": describe_task(task_data(settings), settings),
+        "unit": "s/epoch" if settings.what == "finetune" else "s/batch",
+        **about,
+        **record,
+        **about_samples(samples),
+    }
+
+
+def about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples with their summary."""
+    values = [sample.seconds for sample in samples]
+    assert all(math.isfinite(value) for value in values)
+    return {
+        "samples": values,
+        "computing": [round(sample.share, 4) for sample in samples],
+        "summary": summary(values),
+        "noisy": is_noisy(samples),
+    }
+
+
+def time_sources(settings: TimeSettings) -> Mapping[str, str]:
+    """Rows and weights, by their contents."""
+    path = Path(settings.model)
+    if settings.model in STUDENTS:
+        return {**data_source(settings), "model": settings.model}
+    made = path.is_file() or (path / "record.json").exists()
+    return {**data_source(settings), "model": address_of(path) if made else fingerprint(settings.model, None)}
+
+
+def time_identity(settings: TimeSettings, inputs: Inputs) -> dict[str, Any]:
+    """The settings, and the machine, whose time it is."""
+    told = {"task", "model", "text", "text_pair", "label", "kind"}
+    known = {name: value for name, value in settings.identity().items() if name not in told}
+    device = resolve_device(settings.device)
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return {**known, "device": device, "machine": gpu or processor()}
+
+
+TIME = Stage("time", 1, TimeSettings, time_sources, time_identity, run_time)

@@ -1,0 +1,110 @@
+import csv
+import io
+import re
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from featherlight.analysis.figures import to_svg
+from featherlight.analysis.timing_figures import boxplot
+from featherlight.analysis.timing_report import file_names, print_report, show, shown, to_csv, write_report
+from featherlight.analysis.timing_sections import Section, Sheet
+from featherlight.errors import UserError
+from featherlight.files import read_json
+
+NUMBERS = {"n": 2, "F": None}
+
+
+def boxes(factor):
+    return boxplot({"<slow>|*": np.array([1.0, 2.0]), "b": np.array([3.0, 9.0])}, factor=factor, response="seconds")
+
+
+@pytest.fixture(scope="module")
+def sections():
+    rows = [("model[<slow>|*]", 1.0986122886681098), ("b", None)]
+    return [
+        Section("First", "What | is.", ["p < 0.05 & so on", "Few rows."], {"Coefficients": Sheet(("", "value"), rows)}),
+        Section("Log-linear model", "More.", ["Last."], {"By a, b": Sheet(("", "value"), rows)},
+                {f"Boxes by {name}": lambda name=name: boxes(name) for name in ("one", "two")}),
+    ]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(sections, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "out"
+    write_report(sections, NUMBERS, out, title="Times & <more>", how="featherlight analyze times.csv")
+    return out
+
+
+def test_every_table_and_figure_is_a_file_that_the_markdown_links(sections, folder):
+    text = (folder / "report.md").read_text()
+    linked = set(re.findall(r"\]\(((?:tables|figures)/[^)]+)\)", text))
+    there = {str(path.relative_to(folder)) for kind in ("tables", "figures") for path in (folder / kind).iterdir()}
+    assert linked == there and len(there) == sum(len(one.tables) + len(one.figures) for one in sections)
+
+
+def test_every_doubt_stands_in_both_reports(sections, folder):
+    page, text = (folder / "report.html").read_text(), (folder / "report.md").read_text().replace("\\", "")
+    doubts = [doubt for section in sections for doubt in section.doubts]
+    assert doubts and all(doubt in text for doubt in doubts)
+    assert page.count("<li>") == len(doubts)
+
+
+def test_the_page_needs_nothing_else_and_escapes_names(folder):
+    page = (folder / "report.html").read_text()
+    assert "&lt;slow&gt;" in page and "<slow>" not in page and "Times &amp; &lt;more&gt;" in page
+    assert not re.search(r'(src|href)="(?!#)', page) and "<script" not in page and "url(http" not in page
+    ids = re.findall(r'\bid="([^"]+)"', page)
+    assert len(ids) == len(set(ids)) > 20
+
+
+def test_figures_are_well_formed_files(folder):
+    for path in (folder / "figures").iterdir():
+        ElementTree.parse(path)
+
+
+def test_the_numbers_are_there_in_full(folder):
+    assert read_json(folder / "analysis.json") == NUMBERS
+    with (folder / "tables" / "coefficients.csv").open() as file:
+        assert [row["value"] for row in csv.DictReader(file)] == ["1.0986122886681098", ""]
+
+
+def test_a_second_report_replaces_the_first(sections, tmp_path):
+    for title in ("First", "Again"):
+        write_report(sections[:1], NUMBERS, tmp_path, title=title, how="the same")
+    assert (tmp_path / "report.md").read_text().startswith("# Again")
+
+
+def test_equal_figures_are_equal_files(sections, folder):
+    again = to_svg(boxes("one"), name="boxes-by-one", alone=True)
+    assert (folder / "figures" / "boxes-by-one.svg").read_text() == again
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(sections, tmp_path):
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(UserError, match="is a file"):
+        write_report(sections, NUMBERS, tmp_path / "out", title="x", how="x")
+
+
+def test_cells_are_short_to_read_and_whole_in_csv():
+    sheet = Sheet(("level", "n", "x"), [("a", 1234, 1062.0621), ("b", 2, 5.5346e-46), ("c", 0, None)])
+    assert [row[1:] for row in shown(sheet).rows] == [("1,234", "1,062.1"), ("2", "5.53e-46"), ("0", "–")]
+    assert list(csv.reader(io.StringIO(to_csv(sheet))))[1:] == [
+        ["a", "1234", "1062.0621"],
+        ["b", "2", "5.5346e-46"],
+        ["c", "0", ""],
+    ]
+    assert (show(0.95977), show(0.0), show(59139.09), show(9.156e9)) == ("0.9598", "0", "59,139.1", "9.156e+09")
+
+
+def test_captions_that_shorten_alike_have_files_of_their_own():
+    sheet = Sheet(("x",), [])
+    section = Section("x", "x", tables={"By a b": sheet, "By a-b": sheet, "By A B, more": sheet})
+    assert sorted(file_names([section]).values()) == ["by-a-b", "by-a-b-2", "by-a-b-3"]
+
+
+def test_the_terminal_shows_effects_and_doubts(sections, capsys):
+    print_report(sections)
+    printed = capsys.readouterr().out
+    assert "model[<slow>|*]" in printed and "\n! " in printed
