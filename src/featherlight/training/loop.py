@@ -229,7 +229,7 @@ class Run:
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.accelerator = accelerator_for(where)
-        if getattr(model, "is_gradient_checkpointing", False):
+        if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         if shaper:
