@@ -18,6 +18,7 @@ from featherlight import progress
 from featherlight.errors import UserError, missing_extra
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
+from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
 
 INTERRUPTED = 130
@@ -187,6 +188,16 @@ def evaluate(
     values = {**show.trained_task(folder, values), **values}
     jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
     show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
+
+
+@app.command()
+@options(MemorySettings)
+def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
+    """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
+    from featherlight.config import build
+    from featherlight.pipeline.memory import show_memory
+
+    show_memory(build(MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command("inspect")

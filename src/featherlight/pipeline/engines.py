@@ -62,7 +62,7 @@ def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) 
         source.check_pair(examples.second is not None)
         tokens = tokenise(source.tokenizer, examples, max_length=settings.length, apart=apart)
         if settings.pad == "max":
-            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length, option="length")
         order = np.argsort(-tokens.lengths, kind="stable")
         parts = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
         if runtime in SHAPED:
@@ -121,7 +121,7 @@ def model_folder(settings: TimeSettings) -> Path:
     if settings.model in STUDENTS:
         return Path(student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
     folder = Path(encoder_folder(settings.model).name)
-    check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length)
+    check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
 
 

@@ -127,7 +127,7 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     phases = Phases()
     same = (settings.learning_rate, settings.weight_decay, settings.epsilon, settings.seed)
     trainee = trainee_of(settings.model, data.task.labels, settings.runtime, device, settings.threads, *same)
-    check_length(trainee.run.bare_model.config, settings.length)
+    check_length(trainee.run.bare_model.config, settings.length, option="length")
     rows = train_rows(data, settings.examples, settings.seed)
     steps = len(rows) // settings.batch
     if not steps:
@@ -135,7 +135,7 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     with phases("tokenize"):
         tokens = tokenise(trainee.tokenizer, rows, max_length=settings.length, apart=False)
         if settings.pad == "max":
-            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length, option="length")
     training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
     epochs = itertools.count()
 
