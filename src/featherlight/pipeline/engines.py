@@ -27,8 +27,9 @@ from featherlight.models.device import autocast
 from featherlight.models.load import check_length, load_encoder, quiet_transformers
 from featherlight.pipeline.fit import train_rows
 from featherlight.pipeline.inputs import task_data
-from featherlight.pipeline.settings import DistillSettings, TimeSettings
+from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.students import new_student
+from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.training.seeds import seed_torch
 
 SHAPED = ("onnx", "int8")
@@ -62,7 +63,7 @@ def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) 
         source.check_pair(examples.second is not None)
         tokens = tokenise(source.tokenizer, examples, max_length=settings.length, apart=apart)
         if settings.pad == "max":
-            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length, option="length")
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
         order = np.argsort(-tokens.lengths, kind="stable")
         parts = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
         if runtime in SHAPED:

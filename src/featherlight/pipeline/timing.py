@@ -34,8 +34,8 @@ from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, mod
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
 from featherlight.pipeline.record import Phases, processor
-from featherlight.pipeline.settings import TimeSettings
 from featherlight.pipeline.store import Inputs, Stage, address_of
+from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.progress import say
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
@@ -135,7 +135,7 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     with phases("tokenize"):
         tokens = tokenise(trainee.tokenizer, rows, max_length=settings.length, apart=False)
         if settings.pad == "max":
-            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length, option="length")
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
     training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
     epochs = itertools.count()
 
