@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from featherlight.analysis import report
 from featherlight.analysis.report import (
     collect,
     point_of,
@@ -192,3 +193,17 @@ def test_several_tasks_have_a_table_each_with_its_own_scores_and_no_note_twice(m
     assert not any("accuracy" in column for column in tables["All runs: cola"].columns)
     notes = [note for shown in tables.values() for note in shown.notes]
     assert notes and len(notes) == len(set(notes))
+
+
+def test_a_long_table_is_aligned_as_a_short_one_is(make_record, capsys, monkeypatch):
+    records = [make_record("bag", seed=seed, accuracy=0.8 + seed / 1000) for seed in range(1, 4)]
+    print_tables(records)
+    short = capsys.readouterr().out
+    monkeypatch.setattr(report, "MANY", 2)
+    print_tables(records)
+    long = capsys.readouterr().out
+    assert [line.split() for line in long.splitlines() if "─" not in line] == [
+        line.split() for line in short.splitlines() if "─" not in line
+    ]
+    rows = [line for line in long.splitlines() if line.startswith("bag") and "finetune-" in line]
+    assert len(rows) == 3 and len({line.index("finetune-") for line in rows}) == 1

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
 
 WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
+MANY = 500  # rows
 MOST_LETTERS = 30  # of a name inside a figure
 NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
 
@@ -72,10 +73,27 @@ def print_tables(records: Sequence[Record], *, reference: str | None = None, hea
 
 def print_table(shown: Table, console: "Console") -> None:
     """A table and its notes on a terminal; too narrow a terminal breaks lines but loses no column."""
-    drawn = to_terminal(shown, width=console.width)
-    console.print(drawn, width=max(console.width, console.measure(drawn).minimum), crop=False, no_wrap=True)
+    if len(shown.rows) > MANY:  # rich would take seconds over them
+        print(to_plain(shown))
+    else:
+        drawn = to_terminal(shown, width=console.width)
+        console.print(drawn, width=max(console.width, console.measure(drawn).minimum), crop=False, no_wrap=True)
     for note in shown.notes:
         console.print(note, style="dim", markup=False, highlight=False)
+
+
+def to_plain(shown: Table) -> str:
+    """A table as aligned lines, however wide."""
+    lines = [shown.columns, *shown.rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(1, tuple("─" * width for width in widths))
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < shown.words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )
 
 
 def to_terminal(shown: Table, *, width: int) -> "RichTable":

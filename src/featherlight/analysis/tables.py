@@ -121,13 +121,19 @@ def teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | Non
 def tell_apart(records: Sequence[Record]) -> dict[str, str]:
     """A name for each address; models of one name get those settings added in which they differ."""
     by_address = {record["address"]: record for record in records}
+    decided = {record["address"]: deciding(record, by_address) for record in records}
+    seen: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    for record in records:
+        values = seen.setdefault(kind_of(record), {})
+        for key, value in decided[record["address"]].items():
+            values.setdefault(key, set()).add(repr(value))
     names = {}
     for record in records:
-        alike = [deciding(other, by_address) for other in records if same_kind(record, other)]
+        values = seen[kind_of(record)]
         differing = [
             f"{key} {value}"
-            for key, value in deciding(record, by_address).items()
-            if key != "seed" and any(other.get(key, value) != value for other in alike)
+            for key, value in decided[record["address"]].items()
+            if key != "seed" and len(values[key]) > 1
         ]
         names[record["address"]] = ", ".join([record["name"], *differing])
     return names
@@ -148,9 +154,9 @@ def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, A
     return {**first, **given, "seed": first.get("seed")}
 
 
-def same_kind(record: Record, other: Record) -> bool:
-    """Whether two records come from the same stage, task and named model."""
-    return all(record[key] == other[key] for key in ("stage", "name")) and task_of(record) == task_of(other)
+def kind_of(record: Record) -> tuple[str, str, str]:
+    """Stage, named model and task of a record."""
+    return record["stage"], record["name"], task_of(record)
 
 
 def task_of(record: Record) -> str:

@@ -16,7 +16,7 @@ from featherlight.compression.parts import Part
 from featherlight.compression.unstructured import Masks, Sparsity, cubic, masks_of, spread
 from featherlight.training.lazy_rows import LazyRows
 
-REACH = 1.0  # how far a score can go while the sparsity rises, in units of its matrix's spread
+REACH = 4.0  # how far a score can go while the sparsity rises, in units of its matrix's spread (docs/design.md)
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, by which scores are learned
 
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from featherlight.compression import unstructured
 from featherlight.compression.families import HEADS, LAYERS, touched
-from featherlight.compression.movement import Movement
+from featherlight.compression.movement import REACH, Movement
 from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros, zeros
 from featherlight.compression.structured import gradients_of, shrink
 from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
@@ -296,6 +296,8 @@ def prune_identity(settings: PruneSettings, inputs: Inputs) -> dict[str, Any]:
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
     unused |= set() if settings.reads_train else {"examples"}
     found = resolved(settings, encoder=not is_student(folder))
+    if settings.method == "movement":
+        found["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
         own = Origin.of(folder).settings
         found["own_training"] = {name: own[name] for name in own if name not in TaskSettings.model_fields}

@@ -6,6 +6,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 
+from featherlight.compression.movement import REACH
 from featherlight.data.own import load_whole
 from featherlight.data.task import SELECT, TaskData
 from featherlight.data.unlabelled import load_unlabelled
@@ -86,9 +87,8 @@ def distill_identity(settings: DistillSettings, inputs: Inputs) -> dict[str, Any
     loss = loss_of(settings)
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
     unused |= set() if settings.prune else {"prune", *SparsitySettings.model_fields}
-    return {
-        name: value for name, value in {**resolved(settings, encoder=False), "loss": loss}.items() if name not in unused
-    }
+    own: dict[str, Any] = {"loss": loss} | ({"reach": REACH} if settings.prune == "movement" else {})
+    return {name: value for name, value in {**resolved(settings, encoder=False), **own}.items() if name not in unused}
 
 
 def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
