@@ -18,6 +18,7 @@ from featherlight import progress
 from featherlight.errors import UserError, missing_extra
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
+from featherlight.pipeline.comparing import CompareSettings
 from featherlight.pipeline.options import options
 
 INTERRUPTED = 130
@@ -316,6 +317,20 @@ def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_
     from featherlight.pipeline.quickstart import run_quickstart
 
     run_quickstart(values, store=store, as_json=as_json)
+
+
+@app.command()
+@options(CompareSettings)
+def compare(
+    values: Mapping[str, Any],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, as in a store.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Is the second model really better than the first? Paired tests on stored predictions."""
+    from featherlight.config import build
+    from featherlight.pipeline.comparing import compare as run_comparison
+
+    run_comparison(folders, build(CompareSettings, values, where=COMMAND_LINE), as_json=as_json)
 
 
 @store_app.command("list")

@@ -1,0 +1,277 @@
+"""Models on the same examples, pair by pair: the tests, and one honest sentence on what they say.
+
+Predictions in, plain rows and sentences out. Knows no folder and no record. Scores and differences are fractions; a
+difference is the second model's score minus the first's. House shapes: N examples, S runs (seeds) of a model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from featherlight.analysis.statistics import (
+    COHEN_G,
+    COHEN_Q,
+    McNemar,
+    Paired,
+    bootstrap,
+    cohens_g,
+    cohens_q,
+    counts_interval,
+    holm,
+    mcnemar,
+    observed,
+    p_of_bootstrap,
+    p_of_permutation,
+    permuted,
+    size_of,
+)
+from featherlight.analysis.tables import NAMES
+from featherlight.measurement.metrics import METRICS, summary, value
+
+Json = dict[str, Any]
+
+EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model's runs on one data set: its folders and seeds (None: not known), and predictions [S, N] per split."""
+
+    name: str
+    folders: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    predicted: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """What several models predicted of the same splits. labels: [N] per split. metric: what is compared."""
+
+    task: str
+    metric: str
+    labels: Mapping[str, np.ndarray]
+    models: tuple[Model, ...]
+
+    @property
+    def where(self) -> str:
+        """ "dev of sst2"."""
+        return f"{' + '.join(self.labels)} of {self.task}"
+
+    def scores(self, model: Model) -> list[float]:
+        """One score per run: the mean over splits."""
+        return [
+            float(
+                np.mean([value(self.metric, self.labels[name], guess[run]) for name, guess in model.predicted.items()])
+            )
+            for run in range(len(model.folders))
+        ]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How to compare. alpha: level of tests. margin: differences below this fraction do not matter; None: not asked."""
+
+    alpha: float = 0.05
+    margin: float | None = 0.01
+    seed: int = 0
+    resamples: int = 10000
+
+
+def compare_all(data: Sequence[DataSet], terms: Terms) -> list[Json]:
+    """Every pair of models of every data set; "p_holm" holds for all of them together."""
+    pairs = [
+        compare_pair(one, first, second, terms) for one in data for first, second in combinations(one.models, 2)
+    ]  # fmt: skip
+    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+        pair["p_holm"] = adjusted
+    return pairs
+
+
+def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
+    """One pair: scores, difference with interval, p-value, equivalence, effect size, flips, and all tests in full.
+
+    "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
+    runs, else the permutation test. "equivalent": two one-sided tests at alpha (Schuirmann 1987), that is, whether the
+    interval of 1 - 2 alpha lies within the margin; None without a margin.
+    """
+    pairs = run_pairs(first.seeds, second.seeds)
+    parts = [Paired(labels, first.predicted[split], second.predicted[split], pairs)
+             for split, labels in data.labels.items()]  # fmt: skip
+    drawn = bootstrap(data.metric, parts, seed=terms.seed, resamples=terms.resamples)
+    difference = observed(data.metric, parts)
+    tossed = permuted(data.metric, parts, seed=terms.seed, resamples=terms.resamples)
+    permutation = p_of_permutation(tossed, difference)
+    only = discordant(parts) if METRICS[data.metric].of == "classes" else None
+    single = len(first.folders) == len(second.folders) == 1
+    exact = only[0] if only and single and data.metric in EXACT else None
+    one, other = (float(np.mean(data.scores(model))) for model in (first, second))
+    low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
+    tests: Json = {"bootstrap": p_of_bootstrap(drawn), "permutation": permutation}
+    if exact:
+        tests["mcnemar"] = asdict(exact)
+    return {
+        "task": data.task,
+        "split": " + ".join(data.labels),
+        "metric": data.metric,
+        "n": sum(len(labels) for labels in data.labels.values()),
+        "first": first.name,
+        "second": second.name,
+        "first_score": one,
+        "second_score": other,
+        "difference": difference,
+        "low": float(low),
+        "high": float(high),
+        "p": exact.p_value if exact else permutation,
+        "p_holm": None,
+        "test": "McNemar's exact test" if exact else "permutation test",
+        **equivalence(drawn, exact, sum(len(part.labels) for part in parts), terms),
+        "flips": only[1] if only else None,
+        "effect": effect(only[0] if only else None, one, other),
+        "tests": tests,
+    }
+
+
+def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[tuple[int, int], ...]:
+    """Which run belongs to which: equal seeds if both models have the same ones, else each run to each."""
+    if None not in first and sorted(map(str, first)) == sorted(map(str, second)):
+        return tuple((place, list(second).index(seed)) for place, seed in enumerate(first))
+    return tuple(product(range(len(first)), range(len(second))))
+
+
+def discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
+    """McNemar's counts over all splits and pairs of runs, and flips: predictions that differ, per pair of runs."""
+    pairs = [
+        (part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs
+    ]  # fmt: skip
+    labels, first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    flips = int((first != second).sum()) / len(parts[0].pairs)
+    return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
+
+
+def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int, terms: Terms) -> Json:
+    """ "equivalent", and under "equivalence" the interval of 1 - 2 alpha that decides, the margin and the method."""
+    confidence = 1 - 2 * terms.alpha
+    if exact:
+        low, high = counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
+    else:
+        low, high = (float(limit) for limit in np.quantile(drawn, [terms.alpha, 1 - terms.alpha]))
+    method = "adjusted Wald" if exact else "paired bootstrap"
+    within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
+    found = {"low": low, "high": high, "confidence": confidence, "margin": terms.margin, "method": method}
+    return {"equivalent": within, "equivalence": found}
+
+
+def effect(counts: McNemar | None, first: float, second: float) -> Json:
+    """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
+    if counts:
+        size = cohens_g(counts.only_first, counts.only_second)
+        return {"name": "Cohen's g", "value": size, "size": size_of(size, COHEN_G)}
+    found = cohens_q(first, second)
+    return {"name": "Cohen's q", "value": found, "size": None if found is None else size_of(found, COHEN_Q)}
+
+
+def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
+    """One sentence on the pairs of a data set."""
+    return verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else verdict_on_many(data, pairs, terms)
+
+
+def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
+    """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
+    metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
+    first, second = pair["first"], pair["second"]
+    if pair["p_holm"] < terms.alpha:
+        rises = pair["difference"] > 0
+        better, worse = (second, first) if rises else (first, second)
+        low, high = (pair["low"], pair["high"]) if rises else (-pair["high"], -pair["low"])
+        but = f", though by less than the margin of {margin_text(terms)}" if pair["equivalent"] else ""
+        return (
+            f"{better} is better than {worse} on {data.where} by {points(abs(pair['difference']))} points of {metric} "
+            f"({level(terms.alpha)} interval {points(low)} to {points(high)}, {p}){but}."
+        )
+    change = f"the second scores {points(pair['difference'], signed=True)} points of {metric}"
+    if pair["equivalent"]:
+        low, high = (pair["equivalence"][side] for side in ("low", "high"))
+        return (
+            f"{first} and {second} are equivalent within {margin_text(terms)} on {data.where}: {change} "
+            f"({level(2 * terms.alpha)} interval {points(low)} to {points(high)})."
+        )
+    nor = "" if terms.margin is None else f", nor that they are equivalent within {margin_text(terms)}"
+    return (
+        f"No difference between {first} and {second} can be told on {data.where}{nor}: {change} "
+        f"({level(terms.alpha)} interval {points(pair['low'])} to {points(pair['high'])}, {p})."
+    )
+
+
+def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
+    """Which model scores highest, which are worse for certain, and which cannot be told from it."""
+    best = max(data.models, key=lambda model: np.mean(data.scores(model)))
+    with_best = {
+        pair["second"] if pair["first"] == best.name else pair["first"]: pair
+        for pair in pairs
+        if best.name in (pair["first"], pair["second"])
+    }
+    worse = [name for name, pair in with_best.items() if pair["p_holm"] < terms.alpha]
+    alike = [name for name, pair in with_best.items() if name not in worse and pair["equivalent"]]
+    open_ = [name for name in with_best if name not in worse and name not in alike]
+    score = points(float(np.mean(data.scores(best))))
+    said = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
+    parts = [f"it is better than {and_list(worse)}"] if worse else []
+    parts += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
+    parts += [f"no difference from {and_list(open_)} can be told"] if open_ else []
+    return f"{said}: {'; '.join(parts)} (Holm-adjusted, alpha = {terms.alpha:g})."
+
+
+def doubts(data: DataSet, pairs: Sequence[Json]) -> list[str]:
+    """When not to believe the pairs of a data set: few seeds, few examples, seeds that scatter as far."""
+    found = []
+    single = [model.name for model in data.models if len(model.folders) == 1]
+    if single:
+        found.append(
+            f"{data.task}: one run only of {and_list(single)}: the tests are about these very files; what another "
+            "seed of training would give is not covered."
+        )
+    spread = {model.name: summary(data.scores(model)) for model in data.models}
+    for pair in pairs:
+        sides = [spread[pair[side]] for side in ("first", "second")]
+        if all(side["sd"] is not None for side in sides):
+            error = float(np.sqrt(sum((side["sd"] or 0) ** 2 / (side["n"] or 1) for side in sides)))
+            if abs(pair["difference"]) < 2 * error:
+                found.append(
+                    f"{data.task}: {pair['first']} and {pair['second']} are {points(abs(pair['difference']))} points "
+                    f"apart, but two standard errors over seeds are {points(2 * error)}: other seeds may turn it round."
+                )
+    examples = sum(len(labels) for labels in data.labels.values())
+    if examples < 200:
+        found.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
+    return found
+
+
+def points(fraction: float, *, signed: bool = False) -> str:
+    """A fraction times 100: "1.2", or "+1.2"; no sign before 0.0."""
+    rounded = round(100 * fraction, 1) or 0.0
+    return f"{rounded:+.1f}" if signed and rounded else f"{rounded:.1f}"
+
+
+def p_text(p: float) -> str:
+    """ "p = 0.012", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def level(alpha: float) -> str:
+    """ "95 %" for 0.05."""
+    return f"{100 * (1 - alpha):g} %"
+
+
+def margin_text(terms: Terms) -> str:
+    """ "1 point", "0.5 points"."""
+    assert terms.margin is not None
+    number = f"{100 * terms.margin:g}"
+    return f"{number} point{'' if number == '1' else 's'}"
+
+
+def and_list(names: Sequence[str]) -> str:
+    """ "a, b and c"."""
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
