@@ -106,12 +106,13 @@ def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Js
     permutation = p_of_permutation(tossed, difference)
     only = discordant(parts) if METRICS[data.metric].of == "classes" else None
     single = len(first.folders) == len(second.folders) == 1
-    exact = only[0] if only and single and data.metric in EXACT else None
+    counts = only[0] if only and single else None
+    exact = counts if data.metric in EXACT else None
     one, other = (float(np.mean(data.scores(model))) for model in (first, second))
     low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
     tests: Json = {"bootstrap": p_of_bootstrap(drawn), "permutation": permutation}
-    if exact:
-        tests["mcnemar"] = asdict(exact)
+    if counts:
+        tests["mcnemar"] = asdict(counts)
     return {
         "task": data.task,
         "split": " + ".join(data.labels),

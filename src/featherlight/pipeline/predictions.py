@@ -17,7 +17,7 @@ from featherlight.analysis.comparison import DataSet, Model
 from featherlight.analysis.report import read_record
 from featherlight.analysis.tables import Record, Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.data.task import SELECT
-from featherlight.errors import UserError, listed
+from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
 from featherlight.pipeline.fit import PREDICTIONS
 from featherlight.pipeline.store import RECORD
@@ -109,11 +109,9 @@ def data_set(task: str, results: Sequence[Result], rows: dict[str, Row], metric:
         check_same_rows(results[0], result, task, splits)
     first = results[0]
     chosen = metric or rows[first.record["address"]].headline
-    if chosen not in METRICS:
-        raise UserError(f"no metric called {chosen!r}. Known: {', '.join(METRICS)}.")
     logits = first.arrays[splits[0] + LOGITS]
     kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
-    check({chosen: METRICS[chosen]}, kind, classes=logits.shape[-1], rows=len(logits))
+    check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
     groups = grouped([rows[address] for address in by_address])
     names = Counter(group[0].name for group in groups)

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+
+from featherlight.analysis.comparison import DataSet, Model, Terms, compare_all, doubts, run_pairs, verdict
+from results import guesses
+
+LABELS = np.random.default_rng(0).integers(2, size=1000)
+
+
+def model(name, *rights, labels=LABELS, seeds=None):
+    """A model of one run per share of right answers; equal names and places give equal luck."""
+    runs = np.stack([guesses(labels, right, seed=sum(map(ord, name)) + run) for run, right in enumerate(rights)])
+    return Model(name, tuple(f"{name}{run}" for run in range(len(rights))),
+                 seeds or tuple(range(1, len(rights) + 1)), {"dev": runs})  # fmt: skip
+
+
+def data(*models, metric="accuracy", labels=LABELS):
+    return DataSet("toy", metric, {"dev": labels}, models)
+
+
+def told(one, terms=None):
+    """(pairs, verdict) of a data set."""
+    terms = terms or Terms()
+    pairs = compare_all([one], terms)
+    return pairs, verdict(one, pairs, terms)
+
+
+def flipped(name, places):
+    """The first model's answers with some turned round."""
+    right = LABELS.copy()
+    right[places] = 1 - right[places]
+    return Model(name, (name,), (1,), {"dev": right[None]})
+
+
+def test_a_better_model_is_named_first_with_its_lead_interval_and_p():
+    (pair,), said = told(data(model("worse", 0.7), model("better", 0.85)))
+    assert pair["difference"] == pytest.approx(pair["second_score"] - pair["first_score"]) and pair["difference"] > 0.1
+    assert 0 < pair["low"] < pair["difference"] < pair["high"]
+    assert said.startswith(f"better is better than worse on dev of toy by {100 * pair['difference']:.1f} points of acc")
+    assert f"95 % interval {100 * pair['low']:.1f} to {100 * pair['high']:.1f}, p < 0.001" in said
+
+
+def test_the_other_order_gives_the_opposite_difference():
+    one, other = model("worse", 0.7), model("better", 0.85)
+    ((there,), said), ((back,), same) = told(data(one, other)), told(data(other, one))
+    assert there["difference"] == pytest.approx(-back["difference"]) and there["p"] == back["p"]
+    assert (there["low"], there["high"]) == pytest.approx((-back["high"], -back["low"]), abs=0.005)
+    assert said.split("(")[0] == same.split("(")[0]
+
+
+def test_few_flips_are_equivalence_only_if_the_examples_are_many():
+    few = slice(0, 40)
+    small = DataSet("toy", "accuracy", {"dev": LABELS[few]}, tuple(
+        Model(name, (name,), (1,), {"dev": LABELS[None, few]}) for name in ("a", "b")))  # fmt: skip
+    (pair,), said = told(small)
+    assert pair["flips"] == 0 and pair["p"] == 1 and pair["equivalent"] is False
+    assert said.startswith("No difference between a and b can be told on dev of toy, nor that they are equivalent")
+    (pair,), said = told(data(flipped("a", [1, 2]), flipped("b", [3])))
+    assert pair["flips"] == 3 and pair["equivalent"] is True
+    assert said.startswith("a and b are equivalent within 1 point on dev of toy: the second scores +0.1 points")
+
+
+def test_a_certain_difference_below_the_margin_is_called_both():
+    (pair,), said = told(data(flipped("a", slice(0, 20)), flipped("b", [])), Terms(margin=0.05))
+    assert pair["p"] < 0.001 and pair["equivalent"]
+    assert said.startswith("b is better") and said.endswith("though by less than the margin of 5 points.")
+
+
+def test_without_a_margin_nothing_is_said_about_equivalence():
+    (pair,), said = told(data(flipped("a", [1]), flipped("b", [2])), Terms(margin=None))
+    assert pair["equivalent"] is None and "equivalent" not in said
+
+
+def test_of_several_models_the_highest_is_set_against_the_others():
+    pairs, said = told(data(model("low", 0.6), model("top", 0.9), flipped("twin", slice(0, 100))))
+    assert len(pairs) == 3 and all(pair["p_holm"] >= pair["p"] for pair in pairs)
+    assert "better than low" in said and "no difference from" in said and "Holm" in said
+
+
+def test_holms_correction_holds_over_all_data_sets_together():
+    one = data(model("a", 0.8), model("b", 0.83))
+    alone, twice = compare_all([one], Terms()), compare_all([one, one], Terms())
+    assert twice[0]["p_holm"] == pytest.approx(min(1, 2 * alone[0]["p"]))
+
+
+def test_several_runs_are_tested_by_permutation_and_flips_are_per_pair_of_runs():
+    first, second = model("a", 0.8, 0.8), model("b", 0.8, 0.8)
+    (pair,), _ = told(data(first, second))
+    assert pair["test"] == "permutation test" and "mcnemar" not in pair["tests"]
+    runs = zip(first.predicted["dev"], second.predicted["dev"], strict=True)
+    assert pair["flips"] == np.mean([(one != other).sum() for one, other in runs])
+
+
+def test_runs_are_paired_by_equal_seeds_or_each_with_each():
+    assert run_pairs((1, 2), (2, 1)) == ((0, 1), (1, 0))
+    assert run_pairs((1, 2), (1,)) == ((0, 0), (1, 0))
+    assert run_pairs((None,), (None,)) == ((0, 0),)
+
+
+def test_macro_f1_is_tested_by_permutation():
+    (pair,), _ = told(data(model("a", 0.8), model("b", 0.7), metric="macro_f1"))
+    assert pair["test"] == "permutation test" and pair["p"] == pair["tests"]["permutation"] < 0.01
+    assert pair["tests"]["mcnemar"]["only_first"] > pair["tests"]["mcnemar"]["only_second"]
+
+
+def test_correlations_have_no_flips_and_cohens_q():
+    generator = np.random.default_rng(0)
+    labels = generator.normal(size=300)
+    near, far = (Model(name, (name,), (1,), {"dev": (labels + generator.normal(size=300) * noise)[None]})
+                 for name, noise in (("near", 0.5), ("far", 2)))  # fmt: skip
+    (pair,), said = told(data(near, far, metric="spearman", labels=labels))
+    assert pair["flips"] is None and pair["effect"]["name"] == "Cohen's q" and pair["effect"]["size"] == "large"
+    assert said.startswith("near is better than far") and "points of spearman" in said
+
+
+def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
+    one = data(model("a", 0.8), model("b", 0.9, 0.7, 0.85))
+    assert any("one run only of a:" in doubt for doubt in doubts(one, told(one)[0]))
+    one = data(model("a", 0.95, 0.6, 0.8), model("b", 0.9, 0.7, 0.85))
+    assert any("other seeds may turn it round" in doubt for doubt in doubts(one, told(one)[0]))
+    few = data(*(Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"), labels=LABELS[:50])
+    assert any("50 examples are few" in doubt for doubt in doubts(few, told(few)[0]))
