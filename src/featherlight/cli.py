@@ -324,13 +324,14 @@ def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_
 def compare(
     values: Mapping[str, Any],
     folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, as in a store.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw average ranks over data sets: .svg, .png or .pdf.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the second model really better than the first? Paired tests on stored predictions."""
     from featherlight.config import build
     from featherlight.pipeline.comparing import compare as run_comparison
 
-    run_comparison(folders, build(CompareSettings, values, where=COMMAND_LINE), as_json=as_json)
+    run_comparison(folders, build(CompareSettings, values, where=COMMAND_LINE), figure=figure, as_json=as_json)
 
 
 @store_app.command("list")

@@ -1,6 +1,7 @@
 """What `featherlight compare` does: stored predictions of several folders to a verdict, its table, and its doubts."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from featherlight.errors import UserError
 
 if TYPE_CHECKING:
     from featherlight.analysis.comparison import DataSet, Terms
+    from featherlight.analysis.ranks import Ranking
 
 MOST_RESULTS = 100
 
@@ -23,31 +25,59 @@ class CompareSettings(Settings):
     seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
 
 
-def compare(folders: Sequence[Path], settings: CompareSettings, *, as_json: bool) -> None:
-    """Read, test, print."""
+def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, as_json: bool) -> None:
+    """Read, test, draw if a file is named, print."""
     if not 2 <= len(folders) <= MOST_RESULTS:
         raise UserError(f"{len(folders)} folders: compare takes 2 to {MOST_RESULTS}. Name the results to compare.")
     from featherlight.analysis.comparison import Terms, compare_all, doubts, verdict
+    from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
     from featherlight.pipeline.predictions import data_sets
     from featherlight.pipeline.show import print_json
 
     data = data_sets(folders, metric=settings.metric)
     margin = settings.margin / 100 or None
     terms = Terms(settings.alpha, margin, settings.seed, settings.resamples)
+    ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or figure else (None, [])
+    if figure is not None:
+        draw_ranks(ranking, about_ranks, figure)
     pairs = compare_all(data, terms)
     of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
-    verdicts = [verdict(one, of_task[one.task], terms) for one in data]
-    doubted = [doubt for one in data for doubt in doubts(one, of_task[one.task])]
+    verdicts = {one.task: verdict(one, of_task[one.task], terms) for one in data}
+    doubted = [doubt for one in data for doubt in doubts(one, of_task[one.task])] + about_ranks
+    overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
     if as_json:
         models = [row for one in data for row in model_rows(one)]
-        return print_json({"verdict": " ".join(verdicts), "alpha": settings.alpha, "margin": margin, "pairs": pairs,
-                           "models": models, "doubts": doubted})  # fmt: skip
-    for one, sentence in zip(data, verdicts, strict=True):
-        print(sentence)
+        return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": margin,
+                           "pairs": pairs, "models": models, "ranks": asdict(ranking) if ranking else None,
+                           "doubts": doubted})  # fmt: skip
+    if ranking:
+        print(overall)
+        print_rows(rank_rows(ranking), words=1)
+    for one in data:
+        print(verdicts[one.task])
         print_rows([score_row(row) for row in model_rows(one)], words=1)
         print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
-    for line in [*notes(pairs, terms), *doubted]:
+    for line in [*notes(pairs, terms), *doubted, *([str(figure)] if figure else [])]:
         print(line)
+
+
+def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
+    """Write the critical-difference diagram; UserError where there is nothing to draw."""
+    from featherlight.analysis.figures import save
+    from featherlight.analysis.ranks import rank_figure
+
+    if ranking is None:
+        raise UserError(f"--figure {path}: {reasons[0]} Name more results, or leave --figure out.")
+    save(rank_figure(ranking), path)
+
+
+def rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
+    """Models by average rank, with their scores times 100 on each data set."""
+    return [
+        {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
+         **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
+        for place, name in enumerate(ranking.models)
+    ]  # fmt: skip
 
 
 def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
