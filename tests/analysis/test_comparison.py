@@ -113,10 +113,21 @@ def test_correlations_have_no_flips_and_cohens_q():
     assert said.startswith("near is better than far") and "points of spearman" in said
 
 
+def doubted(*models, labels=LABELS, terms=None):
+    one, terms = data(*models, labels=labels), terms or Terms(resamples=1000)
+    return " ".join(doubts([one], compare_all([one], terms), terms))
+
+
 def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
-    one = data(model("a", 0.8), model("b", 0.9, 0.7, 0.85))
-    assert any("one run only of a:" in doubt for doubt in doubts(one, told(one)[0]))
-    one = data(model("a", 0.95, 0.6, 0.8), model("b", 0.9, 0.7, 0.85))
-    assert any("other seeds may turn it round" in doubt for doubt in doubts(one, told(one)[0]))
-    few = data(*(Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"), labels=LABELS[:50])
-    assert any("50 examples are few" in doubt for doubt in doubts(few, told(few)[0]))
+    several = model("b", 0.9, 0.7, 0.85)
+    assert "One run only of a: the tests are about these very files" in doubted(model("a", 0.8), several)
+    said = doubted(model("a", 0.95, 0.6, 0.8), several)
+    assert "other seeds may turn it round" in said and "One run" not in said
+    few = [Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"]
+    assert "50 examples are few" in doubted(*few, labels=LABELS[:50])
+
+
+def test_too_few_resamples_for_so_many_pairs_are_said():
+    models = [model(name, 0.8, 0.8) for name in "abcd"]
+    assert "100 resamples give no p (Holm) below 0.059: take more" in doubted(*models, terms=Terms(resamples=100))
+    assert "take more" not in doubted(*models)

@@ -50,3 +50,20 @@ def test_bad_options_are_refused(capsys, tmp_path, options, told):
 def test_one_folder_is_not_enough(capsys, tmp_path):
     code, found = call(capsys, "compare", tmp_path)
     assert code == 2 and "takes 2 to 100" in found["error"]
+
+
+def test_several_data_sets_give_ranks_and_a_diagram(capsys, tmp_path):
+    folders = store_of(tmp_path / "store", tasks=("x", "y", "z"))
+    figure = tmp_path / "cd.svg"
+    code, found = call(capsys, "compare", *folders, "--resamples", 200, "--figure", figure)
+    assert code == 0 and found["ranks"]["models"] == ["minilm", "rnn", "bag"] and len(found["pairs"]) == 9
+    assert set(found["verdicts"]) == {"x", "y", "z"} and found["verdict"].startswith("Over 3 data sets minilm")
+    assert "<svg" in figure.read_text()
+    assert main(["compare", *map(str, folders), "--resamples", "200"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("Over 3 data sets minilm") and "3 data sets are few" in printed
+
+
+def test_a_diagram_of_one_data_set_is_refused_before_it_is_drawn(capsys, tmp_path):
+    code, found = call(capsys, "compare", *store_of(tmp_path), "--figure", tmp_path / "cd.svg")
+    assert code == 2 and "No ranks over data sets" in found["error"] and not (tmp_path / "cd.svg").exists()

@@ -33,6 +33,8 @@ from featherlight.measurement.metrics import METRICS, summary, value
 
 Json = dict[str, Any]
 
+MCNEMAR, PERMUTATION = "McNemar's exact test", "permutation test"
+COHENS_G = "Cohen's g"
 EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
 
 
@@ -127,7 +129,7 @@ def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Js
         "high": float(high),
         "p": exact.p_value if exact else permutation,
         "p_holm": None,
-        "test": "McNemar's exact test" if exact else "permutation test",
+        "test": MCNEMAR if exact else PERMUTATION,
         **equivalence(drawn, exact, sum(len(part.labels) for part in parts), terms),
         "flips": only[1] if only else None,
         "effect": effect(only[0] if only else None, one, other),
@@ -169,7 +171,7 @@ def effect(counts: McNemar | None, first: float, second: float) -> Json:
     """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
     if counts:
         size = cohens_g(counts.only_first, counts.only_second)
-        return {"name": "Cohen's g", "value": size, "size": size_of(size, COHEN_G)}
+        return {"name": COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
     found = cohens_q(first, second)
     return {"name": "Cohen's q", "value": found, "size": None if found is None else size_of(found, COHEN_Q)}
 
@@ -225,15 +227,30 @@ def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     return f"{said}: {'; '.join(parts)} (Holm-adjusted, alpha = {terms.alpha:g})."
 
 
-def doubts(data: DataSet, pairs: Sequence[Json]) -> list[str]:
-    """When not to believe the pairs of a data set: few seeds, few examples, seeds that scatter as far."""
+def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:
+    """When not to believe the pairs: one run, seeds that scatter as far, few examples, few resamples."""
     found = []
-    single = [model.name for model in data.models if len(model.folders) == 1]
+    single = dict.fromkeys(model.name for one in data for model in one.models if len(model.folders) == 1)
     if single:
         found.append(
-            f"{data.task}: one run only of {and_list(single)}: the tests are about these very files; what another "
-            "seed of training would give is not covered."
+            f"One run only of {and_list(list(single))}{' on some data sets' if len(data) > 1 else ''}: the tests are "
+            "about these very files; what another seed of training would give is not covered."
         )
+    for one in data:
+        found += doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task])
+    least = len(pairs) / (terms.resamples + 1)
+    if least > terms.alpha / 2 and any(pair["test"] == PERMUTATION for pair in pairs):
+        found.append(
+            f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: take more."
+        )
+    if any(pair["effect"]["name"] == COHENS_G and pair["metric"] not in EXACT for pair in pairs):
+        found.append(f"{COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+    return found
+
+
+def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
+    """What to doubt about one data set."""
+    found = []
     spread = {model.name: summary(data.scores(model)) for model in data.models}
     for pair in pairs:
         sides = [spread[pair[side]] for side in ("first", "second")]

@@ -43,15 +43,13 @@ class Ranking:
 
 def rank(models: Sequence[str], tasks: Sequence[str], scores: np.ndarray, *, alpha: float) -> Ranking:
     """Ranks of scores [D, M], higher is better; ties share their mean rank. At least 3 models and 2 data sets."""
-    from scipy.stats import chi2, f, rankdata
+    from scipy.stats import f, friedmanchisquare, rankdata
 
     sets, count = scores.shape
     ranked = rankdata(-scores.round(12), axis=1)
     means = ranked.mean(axis=0)
-    spread = ((ranked - (count + 1) / 2) ** 2).sum() / (
-        sets * (count - 1)
-    )  # less than count (count + 1) / 12 with ties
-    chi_squared = sets * float(((means - (count + 1) / 2) ** 2).sum()) / spread if spread else 0.0
+    differ = bool((ranked != ranked[:, :1]).any())  # with nothing but ties, Friedman's test is undefined
+    chi_squared, p = map(float, friedmanchisquare(*ranked.T)) if differ else (0.0, 1.0)
     rest = sets * (count - 1) - chi_squared
     davenport = (sets - 1) * chi_squared / rest if rest > 1e-9 else None
     distance = critical_difference(count, sets, alpha=alpha)
@@ -63,7 +61,7 @@ def rank(models: Sequence[str], tasks: Sequence[str], scores: np.ndarray, *, alp
         scores=tuple(tuple(float(score) for score in row) for row in scores[:, order]),
         ranks=tuple(float(mean) for mean in means[order]),
         chi_squared=chi_squared,
-        p=float(chi2.sf(chi_squared, count - 1)),
+        p=p,
         f=davenport,
         f_p=None if davenport is None else float(f.sf(davenport, count - 1, (count - 1) * (sets - 1))),
         critical_difference=distance,

@@ -22,7 +22,7 @@ class CompareSettings(Settings):
     alpha: float = setting(0.05, "Level of the tests; intervals are of 1 - alpha.", gt=0, lt=0.5)
     margin: float = setting(1.0, "Points within which models count as equivalent; 0: do not ask.", ge=0, le=100)
     resamples: int = setting(10000, "Of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
-    seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
+    resample_seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
 
 
 def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, as_json: bool) -> None:
@@ -36,14 +36,14 @@ def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path 
 
     data = data_sets(folders, metric=settings.metric)
     margin = settings.margin / 100 or None
-    terms = Terms(settings.alpha, margin, settings.seed, settings.resamples)
+    terms = Terms(settings.alpha, margin, settings.resample_seed, settings.resamples)
     ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or figure else (None, [])
     if figure is not None:
         draw_ranks(ranking, about_ranks, figure)
     pairs = compare_all(data, terms)
     of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
     verdicts = {one.task: verdict(one, of_task[one.task], terms) for one in data}
-    doubted = [doubt for one in data for doubt in doubts(one, of_task[one.task])] + about_ranks
+    doubted = [*doubts(data, pairs, terms), *about_ranks]
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
     if as_json:
         models = [row for one in data for row in model_rows(one)]

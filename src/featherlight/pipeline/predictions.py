@@ -19,8 +19,7 @@ from featherlight.analysis.tables import Record, Row, collect_rows, group_seeds,
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
-from featherlight.pipeline.fit import PREDICTIONS
-from featherlight.pipeline.store import RECORD
+from featherlight.pipeline.store import PREDICTIONS, RECORD
 
 LOGITS, LABELS = ".logits", ".labels"
 
