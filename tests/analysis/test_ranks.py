@@ -32,7 +32,7 @@ def test_ranks_are_means_over_data_sets_with_ties_shared():
 
 
 def test_friedmans_test_is_scipys_and_davenports_follows_from_it():
-    scores = [*np.random.default_rng(1).normal(size=(12, 3)), 0, 0.5, 1.5]
+    scores = np.random.default_rng(1).normal([0, 0.5, 1.5], size=(12, 3))
     found = ranked(scores)
     chi_squared, p = scipy.stats.friedmanchisquare(*scores.T)
     assert (found.chi_squared, found.p) == pytest.approx((chi_squared, p))

@@ -106,9 +106,17 @@ def test_other_labels_other_splits_and_other_classes_are_refused(tmp_path):
         data_sets([one, odd], metric=None)
 
 
-def test_seeds_of_one_model_have_nothing_to_be_compared_with(tmp_path):
-    with pytest.raises(UserError, match="differ in nothing but their seed"):
-        data_sets([put(tmp_path, f"distill-{seed}", seed=seed) for seed in (1, 2)], metric=None)
+def test_with_nothing_but_seeds_of_one_model_each_is_a_model(tmp_path):
+    (data,) = data_sets([put(tmp_path, f"distill-{seed}", seed=seed) for seed in (2, 1)], metric=None)
+    assert [(model.name, model.seeds) for model in data.models] == [("bag, seed 1", (1,)), ("bag, seed 2", (2,))]
+
+
+def test_a_file_and_a_store_are_told_from_results(tmp_path):
+    one = put(tmp_path, "distill-a")
+    with pytest.raises(UserError, match="is a store"):
+        data_sets([one, tmp_path], metric=None)
+    with pytest.raises(UserError, match="is a file"):
+        data_sets([one, one / "record.json"], metric=None)
 
 
 @pytest.mark.parametrize(("metric", "told"), [("acuracy", "no metric called 'acuracy'"), ("pearson", "scores numbers")])

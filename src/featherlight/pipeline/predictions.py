@@ -59,7 +59,11 @@ def data_sets(folders: Sequence[Path], *, metric: str | None) -> list[DataSet]:
 
 def read_result(folder: Path) -> Result:
     """A folder's record and predictions, or a UserError that says what is missing and how to get it."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file. Name the folder of a result.")
     if not (folder / RECORD).is_file():
+        if any(folder.glob(f"*/{RECORD}")):
+            raise UserError(f"{folder}: is a store. Name results in it: `featherlight store list --store {folder}`.")
         raise UserError(
             f"{folder}: no {RECORD} in it. Name the folder of a result; of a model from elsewhere, "
             f"`featherlight evaluate {folder} --task …` makes one."
@@ -113,17 +117,10 @@ def data_set(task: str, results: Sequence[Result], rows: dict[str, Row], metric:
     check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
     groups = grouped([rows[address] for address in by_address])
-    names = Counter(group[0].name for group in groups)
-    order = {address: place for place, address in enumerate(by_address)}
     models = tuple(
-        model_of([by_address[row.record["address"]] for row in group], group, splits, alone=names[group[0].name] == 1)
-        for group in sorted(groups, key=lambda group: min(order[row.record["address"]] for row in group))
+        model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
+        for name, group in groups.items()
     )
-    if len(models) == 1:
-        raise UserError(
-            f"{listed([str(result.folder) for result in results])}: differ in nothing but their seed, which makes them "
-            f"one model on {task}. Name another model to compare it with."
-        )
     return DataSet(task, chosen, {split: labels_of(first, split) for split in splits}, models)
 
 
@@ -159,19 +156,29 @@ def check_same_rows(first: Result, other: Result, task: str, splits: Sequence[st
             raise UserError(f"{other.folder}: logits of shape {list(two)} on {split}, {first.folder} has {list(one)}.")
 
 
-def grouped(rows: Sequence[Row]) -> list[list[Row]]:
-    """Runs of one model together; runs whose seeds are unknown or equal differ in something else and stay apart."""
+def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Runs by model, whose name no other has: an address makes equal ones different.
+
+    Runs whose seeds are unknown or equal differ in something else and are models of their own. So are all, named by
+    their seeds, if there is but one model: then the question is what the seed does.
+    """
     groups: list[list[Row]] = []
     for group in group_seeds(rows):
         seeds = [seed_of(row) for row in group]
         together = min(seeds) >= 0 and len(set(seeds)) == len(seeds)
         groups += [sorted(group, key=seed_of)] if together else [[row] for row in group]
-    return groups
+    if len(groups) == 1:
+        return {f"{row.name}, seed {seed_of(row)}": [row] for row in groups[0]}
+    counts = Counter(group[0].name for group in groups)
+    names = [group[0].name for group in groups]
+    return {
+        name if counts[name] == 1 else f"{name} ({group[0].record['address']})": group
+        for name, group in zip(names, groups, strict=True)
+    }
 
 
-def model_of(results: Sequence[Result], group: Sequence[Row], splits: Sequence[str], *, alone: bool) -> Model:
-    """Runs as a model. alone: no other model here bears its name; else the first run's address tells them apart."""
-    name = group[0].name if alone else f"{group[0].name} ({group[0].record['address']})"
+def model_of(name: str, results: Sequence[Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
+    """Runs as a model."""
     seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
     predicted = {split: np.stack([guesses(result, split) for result in results]) for split in splits}
     return Model(name, tuple(str(result.folder) for result in results), seeds, predicted)
