@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
+import scipy.stats
 
-from featherlight.analysis.comparison import DataSet, Model, Terms, compare_all, doubts, run_pairs, verdict
+from featherlight.analysis.comparison import DataSet, Model, Terms, compare_all, doubts, run_pairs, seed_error, verdict
 from results import guesses
 
 LABELS = np.random.default_rng(0).integers(2, size=1000)
@@ -131,3 +132,38 @@ def test_too_few_resamples_for_so_many_pairs_are_said():
     models = [model(name, 0.8, 0.8) for name in "abcd"]
     assert "100 resamples give no p (Holm) below 0.059: take more" in doubted(*models, terms=Terms(resamples=100))
     assert "take more" not in doubted(*models)
+
+
+def test_models_are_compared_on_the_seeds_that_both_have():
+    trained = model("a", 0.9, 0.8, 0.6)
+    packed = Model("b", ("b1", "b2"), (2, 1), {"dev": trained.predicted["dev"][[1, 0]]})
+    (pair,), said = told(data(trained, packed))
+    assert (pair["difference"], pair["flips"], pair["seed_error"]) == (0, 0, 0) and "equivalent" in said
+    assert pair["seeds"] == {"first": [1, 2], "second": [1, 2]}
+    assert "a and b are compared on the seeds that both have: 1, 2." in doubted(trained, packed)
+
+
+def test_one_run_is_compared_with_all_of_anothers():
+    one, three = model("a", 0.9), model("b", 0.8, 0.7, 0.6)
+    (pair,), _ = told(data(one, three))
+    assert pair["seeds"] == {"first": [1], "second": [1, 2, 3]} and pair["seed_error"] is None
+    assert pair["second_score"] == pytest.approx(np.mean(data(one, three).scores(three)))
+
+
+def test_the_error_over_seeds_is_that_of_paired_differences_or_welchs():
+    first, second = [0.5, 0.6, 0.7], [0.6, 0.7, 0.9]
+    paired = scipy.stats.ttest_rel(second, first)
+    assert seed_error(first, second, ((0, 0), (1, 1), (2, 2))) == pytest.approx(
+        np.mean(np.subtract(second, first)) / paired.statistic
+    )
+    welch = scipy.stats.ttest_ind(second[:2], first, equal_var=False)
+    assert seed_error(first, second[:2], tuple((i, j) for i in range(3) for j in range(2))) == pytest.approx(
+        (0.65 - 0.6) / welch.statistic
+    )
+
+
+def test_several_runs_without_a_flip_are_no_proof_of_equivalence_on_few_examples():
+    few = LABELS[:40]
+    models = [Model(name, (name + "1", name + "2"), (1, 2), {"dev": np.stack([few, few])}) for name in "ab"]
+    (pair,), _ = told(data(*models, labels=few))
+    assert (pair["flips"], pair["low"], pair["equivalent"]) == (0, 0, False) and pair["equivalence"]["high"] > 0.05

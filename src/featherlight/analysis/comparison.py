@@ -29,7 +29,7 @@ from featherlight.analysis.statistics import (
     size_of,
 )
 from featherlight.analysis.tables import NAMES
-from featherlight.measurement.metrics import METRICS, summary, value
+from featherlight.measurement.metrics import METRICS, value
 
 Json = dict[str, Any]
 
@@ -46,6 +46,12 @@ class Model:
     folders: tuple[str, ...]
     seeds: tuple[int | None, ...]
     predicted: Mapping[str, np.ndarray]
+
+    def take(self, seeds: Sequence[int | None]) -> "Model":
+        """The same model with these of its runs, in this order."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        predicted = {split: guesses[rows] for split, guesses in self.predicted.items()}
+        return Model(self.name, tuple(self.folders[row] for row in rows), tuple(seeds), predicted)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,28 +99,14 @@ def compare_all(data: Sequence[DataSet], terms: Terms) -> list[Json]:
 
 
 def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
-    """One pair: scores, difference with interval, p-value, equivalence, effect size, flips, and all tests in full.
-
-    "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
-    runs, else the permutation test. "equivalent": two one-sided tests at alpha (Schuirmann 1987), that is, whether the
-    interval of 1 - 2 alpha lies within the margin; None without a margin.
-    """
+    """One pair: what was compared on what, both scores, and what `tested` finds. "seeds": the runs compared."""
+    first, second = on_shared_seeds(first, second)
     pairs = run_pairs(first.seeds, second.seeds)
-    parts = [Paired(labels, first.predicted[split], second.predicted[split], pairs)
-             for split, labels in data.labels.items()]  # fmt: skip
-    drawn = bootstrap(data.metric, parts, seed=terms.seed, resamples=terms.resamples)
-    difference = observed(data.metric, parts)
-    tossed = permuted(data.metric, parts, seed=terms.seed, resamples=terms.resamples)
-    permutation = p_of_permutation(tossed, difference)
-    only = discordant(parts) if METRICS[data.metric].of == "classes" else None
-    single = len(first.folders) == len(second.folders) == 1
-    counts = only[0] if only and single else None
-    exact = counts if data.metric in EXACT else None
-    one, other = (float(np.mean(data.scores(model))) for model in (first, second))
-    low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
-    tests: Json = {"bootstrap": p_of_bootstrap(drawn), "permutation": permutation}
-    if counts:
-        tests["mcnemar"] = asdict(counts)
+    parts = [
+        Paired(labels, first.predicted[split], second.predicted[split], pairs) for split, labels in data.labels.items()
+    ]
+    runs = [data.scores(model) for model in (first, second)]
+    one, other = (float(np.mean(scores)) for scores in runs)
     return {
         "task": data.task,
         "split": " + ".join(data.labels),
@@ -124,17 +116,62 @@ def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Js
         "second": second.name,
         "first_score": one,
         "second_score": other,
+        **tested(data.metric, parts, (one, other), terms),
+        "seeds": {"first": list(first.seeds), "second": list(second.seeds)},
+        "seed_error": seed_error(runs[0], runs[1], pairs),
+    }
+
+
+def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], terms: Terms) -> Json:
+    """Difference with its interval, p-value, equivalence, flips, effect size, and the p-values of all tests.
+
+    "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
+    runs, else the permutation test; "p_holm": None until all pairs are known.
+    """
+    drawn = bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    difference = observed(metric, parts)
+    permutation = p_of_permutation(
+        permuted(metric, parts, seed=terms.seed, resamples=terms.resamples), difference
+    )  # fmt: skip
+    counts, flips = discordant(parts) if METRICS[metric].of == "classes" else (None, None)
+    single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
+    exact = single if metric in EXACT else None
+    low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
+    return {
         "difference": difference,
         "low": float(low),
         "high": float(high),
         "p": exact.p_value if exact else permutation,
         "p_holm": None,
         "test": MCNEMAR if exact else PERMUTATION,
-        **equivalence(drawn, exact, sum(len(part.labels) for part in parts), terms),
-        "flips": only[1] if only else None,
-        "effect": effect(only[0] if only else None, one, other),
-        "tests": tests,
+        **equivalence(drawn, exact, sum(len(part.labels) for part in parts) if counts else None, terms),
+        "flips": flips,
+        "effect": effect(counts, *scores),
+        "tests": {
+            "bootstrap": p_of_bootstrap(drawn),
+            "permutation": permutation,
+            **({"mcnemar": asdict(single)} if single else {}),
+        },
     }
+
+
+def on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
+    """Both models' runs with equal seeds, if there are two at least; else all runs.
+
+    A step after training inherits its seed, and with it the luck of that training: with other seeds on one side, the
+    difference would be that of the seeds.
+    """
+    shared = [seed for seed in first.seeds if seed is not None and seed in second.seeds]
+    return (first.take(shared), second.take(shared)) if len(shared) > 1 else (first, second)
+
+
+def seed_error(first: Sequence[float], second: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float | None:
+    """Standard error of the difference over seeds: of paired differences, or Welch's; None if one side is one run."""
+    if min(len(first), len(second)) == 1:
+        return None
+    if len(pairs) == len(first):
+        return float(np.std([second[other] - first[one] for one, other in pairs], ddof=1) / np.sqrt(len(pairs)))
+    return float(np.sqrt(sum(np.var(runs, ddof=1) / len(runs) for runs in (first, second))))
 
 
 def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[tuple[int, int], ...]:
@@ -154,13 +191,20 @@ def discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
     return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
 
 
-def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int, terms: Terms) -> Json:
-    """ "equivalent", and under "equivalence" the interval of 1 - 2 alpha that decides, the margin and the method."""
+def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
+    """ "equivalent", and under "equivalence" the interval of 1 - 2 alpha that decides, the margin and the method.
+
+    Two one-sided tests at alpha (Schuirmann 1987): the interval lies within the margin; None without a margin. For
+    accuracies of single runs it comes from the discordant examples, else from the bootstrap. examples: of classes;
+    where hardly any prediction differs, as much stays open as so many examples without a single flip leave open.
+    """
     confidence = 1 - 2 * terms.alpha
-    if exact:
+    if exact and examples:
         low, high = counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
     else:
         low, high = (float(limit) for limit in np.quantile(drawn, [terms.alpha, 1 - terms.alpha]))
+        least, most = counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
+        low, high = min(low, least), max(high, most)
     method = "adjusted Wald" if exact else "paired bootstrap"
     within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
     found = {"low": low, "high": high, "confidence": confidence, "margin": terms.margin, "method": method}
@@ -251,16 +295,17 @@ def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list
 def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
     """What to doubt about one data set."""
     found = []
-    spread = {model.name: summary(data.scores(model)) for model in data.models}
     for pair in pairs:
-        sides = [spread[pair[side]] for side in ("first", "second")]
-        if all(side["sd"] is not None for side in sides):
-            error = float(np.sqrt(sum((side["sd"] or 0) ** 2 / (side["n"] or 1) for side in sides)))
-            if abs(pair["difference"]) < 2 * error:
-                found.append(
-                    f"{data.task}: {pair['first']} and {pair['second']} are {points(abs(pair['difference']))} points "
-                    f"apart, but two standard errors over seeds are {points(2 * error)}: other seeds may turn it round."
-                )
+        error, names = pair["seed_error"], f"{pair['first']} and {pair['second']}"
+        if error and abs(pair["difference"]) < 2 * error:
+            found.append(
+                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, but two standard errors "
+                f"over seeds are {points(2 * error)}: other seeds may turn it round."
+            )
+        runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
+        if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):
+            shared = ", ".join(map(str, pair["seeds"]["first"]))
+            found.append(f"{data.task}: {names} are compared on the seeds that both have: {shared}.")
     examples = sum(len(labels) for labels in data.labels.values())
     if examples < 200:
         found.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
