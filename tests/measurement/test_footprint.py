@@ -1,7 +1,8 @@
 import numpy as np
+import pytest
 from torch import nn
 
-from featherlight.measurement.footprint import folder_bytes, parameters, peak_memory_bytes
+from featherlight.measurement.footprint import bytes_of, folder_bytes, parameters, peak_memory_bytes
 
 
 def test_parameters_of_a_linear_layer_are_its_weights_and_biases():
@@ -45,3 +46,12 @@ def test_peak_memory_holds_what_was_in_memory_once():
     peak = peak_memory_bytes()
     assert block.nbytes < peak < 2**45
     assert peak_memory_bytes() >= peak
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("100KB", 100_000), ("1.5 MB", 1_500_000), ("64KiB", 65_536), ("900", 900),
+     ("16GB", 16 * 10**9)],
+)  # fmt: skip
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert bytes_of(text, option="fit") == size

@@ -1,8 +1,10 @@
 import time
 
+import numpy as np
 import pytest
+import scipy.stats
 
-from featherlight.measurement.latency import Samples, time_calls, time_each
+from featherlight.measurement.latency import Samples, spread, summary, time_calls, time_each, visit
 
 
 def test_a_call_that_sleeps_takes_that_long():
@@ -43,3 +45,26 @@ def test_quantiles_are_interpolated_between_samples():
     assert samples.median == 2.5
     assert (samples.quantile(0), samples.quantile(1)) == (1.0, 4.0)
     assert samples.quantile(0.9) == pytest.approx(3.7)
+
+
+def test_the_interval_of_the_median_is_scipys_percentile_bootstrap():
+    values = np.random.default_rng(3).lognormal(size=40)
+    found = summary(values)
+    theirs = scipy.stats.bootstrap((values,), np.median, method="percentile", n_resamples=9999, rng=1)
+    width = found["high"] - found["low"]
+    assert abs(found["low"] - theirs.confidence_interval.low) < 0.15 * width
+    assert abs(found["high"] - theirs.confidence_interval.high) < 0.15 * width
+    assert found["median"] == np.median(values) and found["min"] == values.min()
+    assert (found["p90"], found["p99"]) == tuple(np.quantile(values, (0.9, 0.99)))
+
+
+def test_a_visit_calls_until_its_time_is_over_and_gives_the_mean(monkeypatch):
+    now = iter(range(1000))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))  # each look at the clock is a second later
+    calls = []
+    found = visit(lambda: calls.append(1), least=5.0, wait=lambda: None, warm=2)
+    assert len(calls) == 2 + 5 and found.seconds == pytest.approx(6 / 5)
+
+
+def test_spread_is_the_middle_half_over_the_median():
+    assert spread([1, 2, 3, 4, 5]) == pytest.approx((4 - 2) / 3)

@@ -9,7 +9,6 @@ from safetensors.numpy import load_file
 from commands import call
 from featherlight.export.predictor import OnnxPredictor
 from featherlight.measurement.evaluate import Predictor
-from featherlight.pipeline.quantize import bytes_of
 from featherlight.runtime.packed import decoded, read_packed
 
 TEXTS = ["a great film", "the plot was dull", ""]
@@ -145,8 +144,3 @@ def test_a_step_that_changes_nothing_is_an_error(capsys, students, store, tmp_pa
     save_file({name: array.astype("f4") for name, array in whole.items()}, folder / "model.safetensors")
     code, shown = call(capsys, "quantize", folder, "--bits", 8, "--codebook", "kmeans", "--store", store)
     assert code == 2 and "no weight changed" in shown["error"]
-
-
-@pytest.mark.parametrize(("text", "size"), [("100KB", 100_000), ("1.5 MB", 1_500_000), ("64KiB", 65_536), ("900", 900)])
-def test_sizes_are_read_as_people_write_them(text, size):
-    assert bytes_of(text) == size

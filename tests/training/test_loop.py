@@ -263,3 +263,13 @@ def test_a_stopped_run_gives_the_model_back_as_it_was(tmp_path):
     with pytest.raises(Interrupted):
         train(model, Stopping(), toy_data(), None, how=how(), where=place(tmp_path))
     assert "forward" not in vars(model.embedding) and model.embedding.weight.requires_grad
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_only_a_training_that_computes_layers_twice_returns_freed_memory(checkpointing, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("featherlight.training.loop.return_freed_memory", lambda: calls.append(1))
+    model = Toy()
+    model.out.gradient_checkpointing = checkpointing
+    train(model, LabelObjective(), toy_data(), None, how=how(epochs=1), where=place(tmp_path))
+    assert len(calls) == checkpointing

@@ -1,12 +1,16 @@
 """Models and folders in, counts and bytes out. Imports no torch: a model is anything with `parameters()`."""
 
 import contextlib
+import re
 import resource
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
+from featherlight.errors import UserError
+
+SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
@@ -47,6 +51,14 @@ def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + T
         return folder.stat().st_size
     needed = {path for pattern in patterns for path in folder.glob(pattern) if not path.name.startswith(".")}
     return sum(path.stat().st_size for path in needed)
+
+
+def bytes_of(text: str, *, option: str) -> int:
+    """ "100KB" -> 100000; KB, MB and GB are thousands, KiB, MiB and GiB powers of two. option: for a complaint."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if found is None or found[2].upper() not in SIZES:
+        raise UserError(f"--{option} {text!r}: write a size like 100KB, 1.5MB or 64KiB.")
+    return int(float(found[1]) * SIZES[found[2].upper()])
 
 
 def forget_peak_memory() -> None:

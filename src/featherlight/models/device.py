@@ -9,6 +9,7 @@ import torch
 
 from featherlight.errors import UserError
 
+MALLOPT = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # from malloc.h
 NO_BF16 = {"deberta"}  # masks with the least number of fp32, which bf16 cannot hold; its versions 2 and 3 do not
 
 
@@ -69,8 +70,22 @@ def keep_freed_memory() -> None:
     Every step frees and asks for the same buffers, 47 MB for the gradient of one embedding table.
     Returned and mapped anew they cost a page fault per 4 KB (`benchmarks/keep_memory.py`). Changes no number.
     """
+    set_allocator(mmap_max=0, trim_threshold=2**31 - 1)
+
+
+def return_freed_memory() -> None:
+    """Tell glibc the opposite, for the rest of this process: who computes layers twice is short of memory, not of time.
+
+    Kept blocks leave holes that no block of the same size fits into again (glibc before 2.38 aligns each anew), up
+    to as much as all that is in use (docs/studies/memory.md).
+    """
+    keep_freed_memory()  # is then done, and nobody does it later
+    set_allocator(mmap_max=2**16, mmap_threshold=2**17, trim_threshold=2**17)
+
+
+def set_allocator(**options: int) -> None:
+    """glibc's `mallopt`; nothing elsewhere."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        mmap_max, trim_threshold = -4, -1  # from malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
+        for name, value in options.items():
+            mallopt(MALLOPT[name], value)

@@ -100,11 +100,11 @@ def offline_options(folder: Path | None) -> dict[str, bool]:
     return {"local_files_only": True} if folder is not None or not hub.reachable() else {}
 
 
-def check_length(config: Any, max_length: int) -> None:
-    """An encoder with learned positions cannot read past the last of them."""
+def check_length(config: Any, max_length: int, *, option: str = "max-length") -> None:
+    """An encoder with learned positions cannot read past the last of them. option: for the complaint."""
     most = most_positions(config)
     if most and most < max_length:
-        raise UserError(f"--max-length {max_length}: this model reads at most {most} tokens.")
+        raise UserError(f"--{option} {max_length}: this model reads at most {most} tokens.")
 
 
 def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:

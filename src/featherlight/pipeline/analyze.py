@@ -189,8 +189,8 @@ def frame_of_store(store: Path) -> "pd.DataFrame":
 def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
 
-    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`: "min",
-    "median" and so on; "dev_accuracy" and so on: scores; "parameters", "bytes", "peak_memory_bytes".
+    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`:
+    "min", "median" and so on; "dev_accuracy" and so on: scores; "parameters", "bytes", "peak_memory_bytes".
     """
     scalars = (str, int, float, bool)
     row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}

@@ -27,8 +27,9 @@ from featherlight.models.device import autocast
 from featherlight.models.load import check_length, load_encoder, quiet_transformers
 from featherlight.pipeline.fit import train_rows
 from featherlight.pipeline.inputs import task_data
-from featherlight.pipeline.settings import DistillSettings, TimeSettings
+from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.students import new_student
+from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.training.seeds import seed_torch
 
 SHAPED = ("onnx", "int8")
@@ -48,10 +49,10 @@ class Engine:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def engine_of(folder: Path, runtime: str, threads: int, device: str) -> Engine:
-    """A model in one of the runtimes; exported or packed for it where it is not yet."""
+def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) -> Engine:
+    """A model in one of the runtimes; exported or packed for it where it is not yet. name: as the user calls it."""
     if runtime == "light":
-        return light_engine(folder)
+        return light_engine(folder, name)
     if packed_file(folder) is not None:
         raise UserError(f"{folder}: is packed and runs as it is. Use --runtime light.")
     source = Predictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
@@ -82,12 +83,12 @@ def engine_of(folder: Path, runtime: str, threads: int, device: str) -> Engine:
     return Engine(batches, run, source.parameters, size)
 
 
-def light_engine(folder: Path) -> Engine:
+def light_engine(folder: Path, name: str) -> Engine:
     """A packed student; text by text, tokenization included, for that is how it runs."""
     file = packed_file(folder)
     if file is None:
         if not is_packable(folder):
-            raise UserError(f"{folder}: only students run as packed files. Use --runtime torch, onnx or int8.")
+            raise UserError(f"{name}: only students run as packed files. Use --runtime torch, onnx or int8.")
         with tempfile.NamedTemporaryFile(suffix=".light") as packed:
             packed.write(pack_folder(folder))
             packed.flush()
@@ -121,7 +122,7 @@ def model_folder(settings: TimeSettings) -> Path:
     if settings.model in STUDENTS:
         return Path(student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
     folder = Path(encoder_folder(settings.model).name)
-    check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length)
+    check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
 
 

@@ -1,6 +1,5 @@
 """The stage that stores a student's weights in fewer bits, each kind of part in its own or as a budget allows."""
 
-import re
 import shutil
 from collections.abc import Mapping
 from functools import partial
@@ -20,6 +19,7 @@ from featherlight.export.predictor import MODEL
 from featherlight.files import write_atomically
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.evaluate import Predictor
+from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
@@ -36,7 +36,6 @@ COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 LADDER = ("8", "5", "4", "3", "2", "ternary")  # what a budget steps down
 AWARE_EPOCHS, AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
 USUAL_RATE = 1e-3  # of a student whose own training is not known
-SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "KIB": 2**10, "MIB": 2**20}
 
 Tensors = Mapping[str, Encoded]
 Tries = dict[tuple[str, str], tuple[Encoded, float]]  # (tensor, width) -> what it becomes, how far logits move
@@ -116,7 +115,7 @@ def at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[
     else:
         rows = train_rows(data, None, settings.seed)
         rows = cut_stratified(rows, min(settings.calibration, len(rows)), settings.seed)
-        widths = within_budget(whole, (rows.first, rows.second), bytes_of(settings.budget), settings)
+        widths = within_budget(whole, (rows.first, rows.second), bytes_of(settings.budget, option="budget"), settings)
         schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
     tensors = {
         name: schemes[name](decoded(encoded)) if is_quantized(name) else encoded
@@ -222,14 +221,6 @@ def gain(tried: Tries, name: str, step: int) -> float:
     return float(max(worse - error, 0.0) / saved)
 
 
-def bytes_of(text: str) -> int:
-    """ "100KB" -> 100000; KB and MB are thousands, KiB and MiB powers of two."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in SIZES:
-        raise UserError(f"--budget {text!r}: write a size like 100KB, 1.5MB or 64KiB.")
-    return int(float(found[1]) * SIZES[found[2].upper()])
-
-
 def relative_error(before: Encoded, after: Encoded) -> float:
     """The root of the squared error over that of the squared weights; 0 where nothing changed."""
     was, now = decoded(before), decoded(after)
@@ -245,7 +236,7 @@ def share_of_zeros(tensors: Tensors) -> float:
 def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
     """What can be known to be wrong before anything is computed."""
     if settings.budget is not None:
-        bytes_of(settings.budget)
+        bytes_of(settings.budget, option="budget")
     folder = inputs["model"]
     if folder.is_file() or (folder / LIGHT).exists() or (folder / MODEL).exists():
         raise UserError(

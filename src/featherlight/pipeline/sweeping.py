@@ -1,6 +1,6 @@
 """The command `sweep`: a file in; three lists out: done, failed, not run."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,12 @@ from typer import Exit
 from featherlight.errors import UserError, shortened
 from featherlight.pipeline import show
 from featherlight.pipeline.guided import search
+from featherlight.pipeline.interleave import time_in_turns
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
+from featherlight.pipeline.timed import show_cells
+from featherlight.pipeline.timing import TIME
 from featherlight.pipeline.workers import Outcome, run_in_workers
 
 FAILED = 1  # exit code when a cell failed or was not run
@@ -33,7 +36,20 @@ def run_sweep(
     jobs = plan_grid(sweep, store=store, common=common, yes=yes)
     if dry_run:
         return show.planned(jobs, as_json=as_json)
+    if sweep.stage is TIME:
+        return timed(jobs, workers=workers, store=store, as_json=as_json)
     finished(run_in_workers(jobs, workers=workers, retry=retry), as_json=as_json)
+
+
+def timed(jobs: Sequence[Job], *, workers: int, store: Path, as_json: bool) -> None:
+    """Cells of the stage `time` take turns in this process."""
+    if workers > 1:
+        raise UserError(f"--workers {workers}: cells that are timed at once slow each other down. Leave it out.")
+    failed = time_in_turns(jobs, store=store)
+    outcome = Outcome([job for job in jobs if job not in failed], failed)
+    if not as_json:
+        show_cells([job.folder for job in outcome.done])
+    finished(outcome, as_json=as_json)
 
 
 def finished(outcome: Outcome, *, as_json: bool) -> None:
@@ -46,7 +62,7 @@ def finished(outcome: Outcome, *, as_json: bool) -> None:
             "not_run": [about(job, why) for job, why in outcome.not_run.items()],
         })  # fmt: skip
     else:
-        if done:
+        if done and done[0].stage is not TIME:
             show.show_records(show.read_records([job.folder for job in done]))
         print(f"done: {len(done)}")
         for title, lost in (("failed", outcome.failed), ("not run", outcome.not_run)):

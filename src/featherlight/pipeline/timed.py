@@ -1,37 +1,42 @@
 """The command `time`: lists of settings in, a table of cells out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from typer import Exit
 
-from featherlight.analysis.tables import with_unit
+from featherlight.analysis.tables import SECONDS, with_unit
 from featherlight.pipeline import show
 from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.timing import TIME
-
-SECONDS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"))
 
 
 def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
     """Measure every combination of the lists; exit code 1 if one could not be."""
     jobs = once(jobs_of(TIME, values, {}, store=store, where="the command line"))
     failed = time_in_turns(jobs, store=store)
-    rows = [row_of(record) for record in show.read_records([job.folder for job in jobs if job not in failed])]
+    done = [job.folder for job in jobs if job not in failed]
     lost = [{"error": why, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
     if as_json:
+        rows = [row_of(record) for record in show.read_records(done)]
         show.print_json({"cells": rows, "failed": lost})
     else:
-        show.print_rows([about(row) for row in rows])
-        print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
-        if any(row["noisy"] for row in rows):
-            print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
+        show_cells(done)
         for cell in lost:
             print(f"failed: {cell['error']}")
     if failed:
         raise Exit(1)
+
+
+def show_cells(folders: Sequence[Path]) -> None:
+    """The cells as a table."""
+    rows = [row_of(record) for record in show.read_records(folders)]
+    show.print_rows([about(row) for row in rows])
+    print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
+    if any(row["noisy"] for row in rows):
+        print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
 
 
 def about(row: Mapping[str, Any]) -> dict[str, Any]:

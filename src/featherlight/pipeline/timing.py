@@ -7,6 +7,7 @@ come.
 """
 
 import functools
+import itertools
 import json
 import math
 import tempfile
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 
 from featherlight.data.batches import Tokens, shuffled_batches
+from featherlight.data.ragged import Ragged
 from featherlight.data.task import TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
@@ -27,13 +29,13 @@ from featherlight.measurement.evaluate import model_precision
 from featherlight.measurement.latency import Sample, spread, summary, visit
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import resolve_device, wait_for
-from featherlight.models.load import fingerprint, load_encoder
-from featherlight.pipeline.engines import SHAPED, STUDENTS, engine_of, model_folder
+from featherlight.models.load import check_length, fingerprint, load_encoder
+from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, model_folder
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
 from featherlight.pipeline.record import Phases, processor
-from featherlight.pipeline.settings import TimeSettings
 from featherlight.pipeline.store import Inputs, Stage, address_of
+from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.progress import say
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
@@ -98,7 +100,7 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
     phases = Phases()
     with phases("load"):
-        engine = engine_of(model_folder(settings), settings.runtime, settings.threads, device)
+        engine = engine_of(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
     rows = train_rows(data, settings.examples, settings.seed)
     count = min(1 if settings.pad == "max" else BATCHES, len(rows) // settings.batch)
     if not count:
@@ -120,42 +122,76 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
 
 def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     """Epochs of fine-tuning over full batches, one after the other: time does not depend on what is learned."""
+    if settings.model in STUDENTS:
+        raise UserError(f"{settings.model}: an untrained student is not fine-tuned. Time its inference, or distil it.")
     phases = Phases()
-    with phases("load"):
-        seed_torch(settings.seed, "initial weights")
-        model, tokenizer = load_encoder(settings.model, labels=data.task.labels, max_length=settings.length)
+    same = (settings.learning_rate, settings.weight_decay, settings.epsilon, settings.seed)
+    trainee = trainee_of(settings.model, data.task.labels, settings.runtime, device, settings.threads, *same)
+    check_length(trainee.run.bare_model.config, settings.length, option="length")
     rows = train_rows(data, settings.examples, settings.seed)
     steps = len(rows) // settings.batch
     if not steps:
         raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
     with phases("tokenize"):
-        tokens = tokenise(tokenizer, rows, max_length=settings.length, apart=False)
+        tokens = tokenise(trainee.tokenizer, rows, max_length=settings.length, apart=False)
         if settings.pad == "max":
             tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
-    how = Optimisation(
-        "adamw", settings.learning_rate, "linear", 0.06, settings.weight_decay, clip=1.0, epochs=1000,
-        batch_size=settings.batch, batch_tokens=10**9, patience=0, seed=settings.seed, epsilon=settings.epsilon,
-    )  # fmt: skip
-    precision = model_precision(model, "bf16" if settings.runtime == "bf16" else "fp32", device)
-    scratch = tempfile.TemporaryDirectory()
-    place = Place(device, precision, Path(scratch.name))
-    run = Run(model, LabelObjective(None), TrainingSet(tokens, {"labels": labelled(rows.labels)}), how, place)
-    epoch = iter(range(10**9))
+    training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
+    epochs = itertools.count()
 
-    def call() -> None:
-        assert scratch.name  # the folder lives as long as the cell
-        order = numpy_generator(settings.seed, "order", next(epoch))
-        with short_attention_in(run.bare_model):
-            for batch in shuffled_batches(run.lengths, settings.batch, order):
-                if len(batch) == settings.batch:
-                    run.step(batch)
+    def call(most: int | None = None) -> None:
+        order = numpy_generator(settings.seed, "order", next(epochs))
+        batches = [batch for batch in shuffled_batches(tokens.lengths, settings.batch, order)
+                   if len(batch) == settings.batch]  # fmt: skip
+        trainee.take_steps(training, batches[:most])
 
-    about = {"seconds": phases.seconds, "device": device, "steps": steps, "precision": precision,
-             "calls": 1, "parameters": sum(parameter.numel() for parameter in model.parameters())}  # fmt: skip
-    with short_attention_in(run.bare_model):
-        for batch in shuffled_batches(run.lengths, settings.batch, numpy_generator(settings.seed, "warm-up"))[:WARM]:
-            run.step(batch)
+    call(WARM)
+    seconds = {"load": trainee.load_seconds, **phases.seconds}
+    about = {"seconds": seconds, "device": device, "steps": steps, "parameters": trainee.parameters, "calls": 1}
     return Cell(settings, call, functools.partial(wait_for, device), about)
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A model in training, which cells that take turns share: one optimiser's state, whatever their batches are."""
+
+    run: Run
+    tokenizer: Any
+    load_seconds: float
+    scratch: tempfile.TemporaryDirectory[str]  # the run's folder, which lives as long as the run
+
+    @property
+    def parameters(self) -> int:
+        """The number of its weights."""
+        return sum(parameter.numel() for parameter in self.run.bare_model.parameters())
+
+    def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
+        """Optimiser steps on batches of a training set."""
+        self.run.data, self.run.lengths = training, training.tokens.lengths
+        with short_attention_in(self.run.bare_model):
+            for batch in batches:
+                self.run.step(batch)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def trainee_of(
+    name: str, labels: tuple[str, ...], runtime: str, device: str, threads: int,
+    learning_rate: float, weight_decay: float, epsilon: float, seed: int,
+) -> Trainee:  # fmt: skip
+    """A pre-trained encoder with a new head and an optimiser, as `finetune` would set them up."""
+    phases = Phases()
+    with phases("load"):
+        seed_torch(seed, "initial weights")
+        model, tokenizer = load_encoder(name, labels=labels, max_length=4)
+    how = Optimisation(
+        "adamw", learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
+        batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
+    )  # fmt: skip
+    precision = model_precision(model, "bf16" if runtime == "bf16" else "fp32", device)
+    scratch = tempfile.TemporaryDirectory()
+    first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
+    run = Run(model, LabelObjective(None), first, how, Place(device, precision, Path(scratch.name)))
+    return Trainee(run, tokenizer, phases.seconds["load"], scratch)
 
 
 def read_samples(out: Path) -> list[Sample]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featherlight.errors import UserError
@@ -65,8 +65,11 @@ def write_best(folder: Path, model: nn.Module, step: int) -> None:
 
 
 def read_best(folder: Path, model: nn.Module, step: int) -> None:
-    """Put the best weights into the model."""
-    model.load_state_dict(load_file(best_file(folder, step)))
+    """Put the best weights into the model, one tensor at a time."""
+    path = best_file(folder, step)
+    for name, tensor in model.state_dict().items():
+        with safe_open(path, framework="pt") as file:  # opened anew, so that what was read leaves memory
+            tensor.copy_(file.get_tensor(name))
 
 
 def write_checkpoint(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 MOST_DECAY = 0.01  # of the weights per step; the sums carry the inverse of all of it together
 SMALLEST = 1_000_000  # weights; below that a table is cheaper as a whole
 BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
+ROWS_AT_ONCE = 2048  # brought up to date; of all at once six copies would be in memory
 WINDOW = 400  # steps after which a gradient is forgotten
 
 
@@ -91,7 +92,8 @@ class LazyRows:
 
     def settle(self) -> None:
         """Bring every row up to date, so that the table is what plain AdamW would have made of it."""
-        self.catch_up(torch.arange(len(self.last)))
+        for start in range(0, len(self.last), ROWS_AT_ONCE):
+            self.catch_up(torch.arange(start, min(start + ROWS_AT_ONCE, len(self.last))))
 
     def release(self) -> None:
         """Give the table back to whoever comes next."""

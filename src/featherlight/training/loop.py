@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
 from featherlight.models.attention import short_attention_in
-from featherlight.models.device import keep_freed_memory
+from featherlight.models.device import keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.training import schedules
@@ -194,9 +194,11 @@ def train(
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         if run.lazy:
             run.lazy.release()
+    progress = run.progress
+    del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(where.folder, model, run.progress.best_step)
-    return run.progress
+        read_best(where.folder, model, progress.best_step)
+    return progress
 
 
 def walk(run: "Run", evaluate: Evaluate | None) -> None:
@@ -227,6 +229,8 @@ class Run:
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.accelerator = accelerator_for(where)
+        if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
+            return_freed_memory()
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         if shaper:
             shaper.start(self.accelerator.device)

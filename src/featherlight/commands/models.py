@@ -1,0 +1,192 @@
+"""Commands that make, change and use one model: a signature, a sentence and a hand-over each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featherlight.commands.options import COMMAND_LINE, DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.pipeline import settings as stage_settings
+from featherlight.pipeline.options import options
+
+
+@app.command()
+def tasks(
+    name: Annotated[str, typer.Argument(help="A task's name, or a file of your own.")] = "",
+    data: DataOption = None,
+    text: Annotated[str | None, typer.Option(help="Own file: the column that holds the text.")] = None,
+    text_pair: Annotated[str | None, typer.Option(help="Own file: the column that holds the second text.")] = None,
+    label: Annotated[str | None, typer.Option(help="Own file: the column that holds the label or score.")] = None,
+    kind: Annotated[str, typer.Option(help="Own file: auto, classification or regression.")] = "auto",
+    dev: Annotated[Path | None, typer.Option(help="Own file: the file that holds the dev split.")] = None,
+    drop_leaks: Annotated[bool, typer.Option("--drop-leaks", help="Take out of train what another split has.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the tasks; or show one: its splits, rows, labels and examples."""
+    from featherlight.pipeline import show
+
+    if not name:
+        return show.task_list(as_json=as_json)
+    columns = {"text": text, "text_pair": text_pair, "label": label}
+    show.task(name, data=data, kind=kind, dev=dev, drop_leaks=drop_leaks, **columns, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.FinetuneSettings)
+def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """Fine-tune a pre-trained encoder on a task."""
+    from featherlight.pipeline import plan, show, stages
+
+    jobs = plan.jobs_of(stages.FINETUNE, values, {}, store=store, where=COMMAND_LINE)
+    show.trained(plan.run_jobs(jobs), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.DistillSettings)
+def distill(
+    values: Mapping[str, Any],
+    teacher: Annotated[Path, typer.Option(help="Folder of a model that was fine-tuned on the task.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Train a small model to imitate a teacher."""
+    from featherlight.pipeline import plan, show, stages
+
+    jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
+    show.trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
+
+
+@app.command()
+@options(stage_settings.PruneSettings)
+def prune(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Zero weights of a model, or remove parts of it, and say what that did to it."""
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.prune import PRUNE
+
+    values = {**show.trained_task(folder, values), **values}
+    inputs = {"model": folder, **plan.own_labels(folder)}
+    show.stepped(plan.run_jobs(plan.jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.QuantizeSettings)
+def quantize(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Store a student's weights in fewer bits, and say what that did to it."""
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.quantize import QUANTIZE
+
+    values = {**show.trained_task(folder, values), **values}
+    inputs = {"model": folder, **plan.own_labels(folder)}
+    jobs = plan.jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
+    show.stepped(plan.run_jobs(jobs), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.PackSettings)
+def pack(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Copy the file here: model.light.")] = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Make one small file of a student: tokenizer and labels included, it runs without torch."""
+    from featherlight.files import copy_atomically
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.pack import PACK
+    from featherlight.runtime.packed import LIGHT
+
+    values = {**show.trained_task(folder, values), **values}
+    jobs = plan.jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = plan.run_jobs(jobs)[0]
+    if out is not None:
+        copy_atomically(done / LIGHT, out)
+    show.packed(done, out, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.ExportSettings)
+def export(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder, or a packed file.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Copy the folder here: a new or empty one.")] = None,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
+    from featherlight.files import check_free, copy_folder
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.export import EXPORT
+
+    if out is not None:
+        check_free(out)
+    values = {**show.trained_task(folder, values), **values}
+    values.pop("whole", None)  # all rows of another file: how `evaluate` scores it
+    jobs = plan.jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = plan.run_jobs(jobs)[0]
+    if out is not None:
+        copy_folder(done, out)
+    show.exported(out or done, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.EvaluateSettings)
+def evaluate(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Score a model; without --task, on the task that it was trained on."""
+    from featherlight.pipeline import plan, show, stages
+
+    values = {**show.trained_task(folder, values), **values}
+    jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
+
+
+@app.command("inspect")
+def inspect_command(
+    model: Annotated[Path, typer.Argument(help="Model folder or .light file.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw the parts here: .svg, .png or .pdf.")] = None,
+    thresholds: Annotated[str, typer.Option(help="Share of weights up to these sizes.")] = "0.001,0.01,0.05,0.1",
+    largest: Annotated[int, typer.Option(help="How many tensors to list, the largest first.", min=0)] = 10,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Published models beside it.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Parameters, bytes and zeros of a model by part and by tensor."""
+    from featherlight.pipeline.inspect import inspect_model
+
+    inspect_model(model, figure, thresholds, largest, baselines=baselines, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.RunSettings)
+def predict(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Model folder.")],
+    source: Annotated[
+        str, typer.Argument(metavar="[FILE|-]", help="Lines of text, or .jsonl, .csv, .tsv, .parquet.")
+    ] = "-",
+    as_json: JsonOption = False,
+) -> None:
+    """Write a line of JSON per text. Reads a file or standard input; on a terminal it asks for texts."""
+    from featherlight.config import build
+    from featherlight.pipeline.predict import predict_source
+
+    chosen = build(stage_settings.RunSettings, values, where=COMMAND_LINE)
+    try:
+        predict_source(folder, source, chosen)
+    except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault; typer would end with exit code 1
+        drop_output()

@@ -1,0 +1,28 @@
+"""The application that the commands belong to, and options that several of them have."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+COMMAND_LINE = "the command line"
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Takes a text task and a pre-trained encoder and finds the model that you should ship.",
+)  # fmt: skip
+store_app = typer.Typer(no_args_is_help=True, help="List, remove or tidy up results.")
+app.add_typer(store_app, name="store")
+
+
+StoreOption = Annotated[Path, typer.Option("--store", help="Folder that keeps every result.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output, nothing else.")]
+DataOption = Annotated[
+    Path | None, typer.Option("--data", envvar="FEATHERLIGHT_DATA", help="Root folder of local data sets.")
+]
+
+
+def drop_output() -> None:
+    """Forget what standard output still holds, for it cannot be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

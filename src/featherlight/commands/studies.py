@@ -1,0 +1,134 @@
+"""Commands over many results: recipes, sweeps, measurements, reports."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from featherlight.commands.options import COMMAND_LINE, JsonOption, StoreOption, app
+from featherlight.pipeline import settings as stage_settings
+from featherlight.pipeline.analyze import AnalyzeSettings
+from featherlight.pipeline.comparing import CompareSettings
+from featherlight.pipeline.memory_settings import MemorySettings
+from featherlight.pipeline.options import options
+from featherlight.pipeline.time_settings import TimeSettings
+
+
+@app.command()
+@options(stage_settings.RecipeSettings)
+def run(
+    values: Mapping[str, Any],
+    recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each stage's address, done or to do.")] = False,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run a chain of stages; what is done already is not done again."""
+    from featherlight.pipeline import plan, show
+
+    jobs = plan.plan_recipe(recipe, store=store, common=values)
+    if dry_run:
+        return show.planned(jobs, as_json=as_json)
+    show.finished(plan.run_jobs(jobs), as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.RecipeSettings)
+def sweep(
+    values: Mapping[str, Any],
+    file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A Weights & Biases sweep; see examples/.")],
+    stage: Annotated[str | None, typer.Option(help="What to do in each cell, whatever the file's program is.")] = None,
+    workers: Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)] = 1,
+    cells: Annotated[int | None, typer.Option(help="random, bayes: how many to try. [default: 20]", min=1)] = None,
+    storage: Annotated[str | None, typer.Option(help="random, bayes: URL of the database of what was tried.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try those again that crashed three times.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Go on even if there are thousands of cells.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each cell's address, done or to do.")] = False,
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
+    from featherlight.pipeline.sweeping import run_sweep
+
+    run_sweep(
+        file, stage, values, store=store, workers=workers, cells=cells, storage=storage, retry=retry, yes=yes,
+        dry_run=dry_run, as_json=as_json,
+    )  # fmt: skip
+
+
+@app.command("time")
+@options(TimeSettings, lists=("task", "model", "length", "batch", "pad", "runtime", "threads"))
+def time_command(
+    values: Mapping[str, Any],
+    what: Annotated[str, typer.Argument(metavar="inference|finetune", help="Seconds a batch, or an epoch.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
+    from featherlight.pipeline.timed import run_time_command
+
+    run_time_command({**values, "what": what}, store=store, as_json=as_json)
+
+
+@app.command()
+@options(MemorySettings)
+def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
+    """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
+    from featherlight.config import build
+    from featherlight.pipeline.memory import show_memory
+
+    show_memory(build(MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
+
+
+@app.command()
+@options(AnalyzeSettings)
+def analyze(
+    values: Mapping[str, Any],
+    source: Annotated[Path, typer.Argument(help="A table of times (.csv, .tsv, .jsonl, .parquet), or a store.")],
+    out: Annotated[Path | None, typer.Option(help="Write the report here: Markdown, HTML, figures, CSV, JSON.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What makes it slow? Statistics of a table of times, and when not to believe them."""
+    from featherlight.config import build
+    from featherlight.pipeline.analyze import analyze as run_analysis
+
+    run_analysis(source, build(AnalyzeSettings, values, where=COMMAND_LINE), out=out, as_json=as_json)
+
+
+@app.command()
+@options(CompareSettings)
+def compare(
+    values: Mapping[str, Any],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, as in a store.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw average ranks over data sets: .svg, .png or .pdf.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the second model really better than the first? Paired tests on stored predictions."""
+    from featherlight.config import build
+    from featherlight.pipeline.comparing import compare as run_comparison
+
+    settings = build(CompareSettings, values, where=COMMAND_LINE)
+    run_comparison(folders, settings, figure=figure, as_json=as_json)
+
+
+@app.command()
+def report(
+    store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),
+    html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures here.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the same as Markdown, figures beside it.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Every record under a store as one table; with --html, a page with figures."""
+    from featherlight.pipeline import show
+
+    show.report(store, html=html, markdown=markdown, as_json=as_json)
+
+
+@app.command()
+@options(stage_settings.QuickstartSettings)
+def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
+    """The main job in one go, without network or data: fine-tune, distil, measure, compare."""
+    from featherlight.pipeline.quickstart import run_quickstart
+
+    run_quickstart(values, store=store, as_json=as_json)

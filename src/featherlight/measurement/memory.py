@@ -1,0 +1,336 @@
+"""The memory that a fine-tuning needs at its peak, term by term, from an architecture and a shape.
+
+It is the peak of our own training loop, of one forward and backward pass over the whole batch, which
+`finetune --batch-tokens` may cut. Symbols in formulas: N weights, of which T are trained; d layers; b examples,
+l tokens; h width, a heads, f width of the feed-forward part; v words, e width of the embeddings; s bytes of a number in
+products (fp32 4, bf16 2). Bytes throughout; MB are 10^6.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import prod
+
+from featherlight.errors import UserError, pick
+from featherlight.measurement.architecture import Architecture
+
+FP32 = 4
+# Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
+# the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
+LIBRARIES = {4: 22_000_000, 2: 35_000_000}
+HOLES = 0.7
+LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
+LAZY_COPIES = 6  # of the rows that a batch reads, in their update
+TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
+
+
+@dataclass(frozen=True)
+class Term:
+    """Bytes of one kind at the peak, how they are counted, and where that is from."""
+
+    bytes: int
+    formula: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a training holds at its peak. moment: when that is. parameters, trainable: numbers, not bytes."""
+
+    terms: Mapping[str, Term]
+    moment: str
+    parameters: int
+    trainable: int
+
+    @property
+    def total_bytes(self) -> int:
+        """All terms together."""
+        return sum(term.bytes for term in self.terms.values())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How a model is trained, as far as memory knows it."""
+
+    batch: int
+    length: int
+    method: str = "full"
+    optimizer: str = "adamw"
+    precision: str = "fp32"
+    checkpointing: bool = False
+    attention: str = "auto"
+    device: str = "cpu"
+
+    @property
+    def size(self) -> int:
+        """Bytes of a number in products."""
+        return 2 if self.precision == "bf16" else FP32
+
+    @property
+    def fused(self) -> bool:
+        """Whether attention stores no matrix of tokens by tokens for each head."""
+        return self.attention == "sdpa" or (self.attention == "auto" and self.device == "cuda")
+
+
+def factored(tensors: list[tuple[int, ...]]) -> int:
+    """Bytes of Adafactor's state: a row and a column for each matrix, and vectors whole."""
+    return FP32 * sum(prod(t[:-1]) + prod(t[:-2]) * t[-1] if len(t) > 1 else prod(t) for t in tensors)
+
+
+def two_moments(tensors: list[tuple[int, ...]]) -> int:
+    """Bytes of two numbers for each weight."""
+    return 2 * FP32 * sum(map(prod, tensors))
+
+
+@dataclass(frozen=True)
+class Rule:
+    """An optimiser. state: bytes that it keeps; copies: of the largest weight, made and dropped in its step."""
+
+    state: Callable[[list[tuple[int, ...]]], int]
+    copies: int
+    formula: str
+    source: str
+
+
+RULES = {
+    "adamw": Rule(two_moments, 0, "8 T", "two moments (Loshchilov and Hutter 2019)"),
+    "adam": Rule(two_moments, 0, "8 T", "two moments (Kingma and Ba 2015)"),
+    "adadelta": Rule(two_moments, 3, "8 T", "averages of squared gradients and steps (Zeiler 2012)"),
+    "adafactor": Rule(factored, 3, "4 (rows + columns)", "factored second moments (Shazeer and Stern 2018)"),
+    "sgd": Rule(lambda tensors: 0, 0, "0", "no momentum"),
+}
+
+
+def predict_memory(architecture: Architecture, *, batch: int, length: int, **how: object) -> Memory:
+    """The peak of a training. how: further fields of `Shape`. Raises UserError for a name that is not known."""
+    shape = Shape(batch, length, **how)  # type: ignore[arg-type]
+    pick("optimizer", shape.optimizer, RULES)
+    pick("method", shape.method, {"full": 0, "head": 0})
+    pick("attention", shape.attention, {"auto": 0, "eager": 0, "sdpa": 0})
+    if shape.method == "head" and shape.checkpointing:
+        raise UserError("--checkpointing: has no effect with --method head, whose layers keep nothing. Leave it out.")
+    return Prediction(architecture, shape).memory()
+
+
+class Prediction:
+    """The sizes that the moments of a step are put together from, in bytes."""
+
+    def __init__(self, architecture: Architecture, shape: Shape):
+        self.architecture, self.shape = architecture, shape
+        full = shape.method == "full"
+        self.trained = [tensor for tensor, part in architecture.tensors if full or part == "head"]
+        if not full and architecture.kind == "bert":  # its pooler belongs to the frozen body
+            self.trained = [t for t in self.trained if t[0] != architecture.width]
+        self.weights = FP32 * architecture.count()
+        self.lazy = full and shape.device == "cpu" and shape.optimizer == "adamw" and architecture.table >= LAZY_FROM
+        self.tokens = shape.batch * shape.length
+        self.rows = FP32 * architecture.embedding * min(self.tokens, architecture.vocabulary) if self.lazy else 0
+        self.rule = RULES[shape.optimizer]
+
+    @property
+    def matrices(self) -> int:
+        """b a l l: numbers in one layer's attention."""
+        return self.tokens * self.shape.length * self.architecture.heads
+
+    @property
+    def square(self) -> int:
+        """Bytes that one layer's attention keeps beyond its vectors."""
+        shape, size = self.shape, self.shape.size
+        padded = self.tokens * shape.length if shape.batch > 1 else 0  # a mask; a text alone has no padding
+        if shape.fused:
+            return FP32 * self.tokens * self.architecture.heads + size * padded
+        drops = self.architecture.attention_dropout > 0
+        if shape.attention == "eager" and size < FP32:  # its mask is fp32, and with it all up to the last product
+            return (FP32 * (1 + drops) + size) * self.matrices
+        return size * (1 + 2 * drops) * self.matrices + (padded if shape.attention == "auto" else 0)
+
+    @property
+    def into(self) -> int:
+        """Bytes for each token and unit of width that one layer keeps up to its attention."""
+        return self.shape.size * (4 + self.casts)
+
+    @property
+    def casts(self) -> int:
+        """Further copies of a layer's input."""
+        return self.architecture.family.casts if self.shape.size < FP32 else 0
+
+    @property
+    def masks(self) -> int:
+        """Masks of dropout that one layer keeps."""
+        return self.architecture.family.masks if self.architecture.dropout > 0 else 0
+
+    @property
+    def inner(self) -> int:
+        """Tensors of batch x length x f that one layer keeps; a gelu put together from parts keeps each part."""
+        return 5 if self.architecture.activation == "gelu_new" else self.architecture.family.inner
+
+    @property
+    def wide(self) -> int:
+        """Bytes for each token and unit of width that one layer keeps."""
+        family = self.architecture.family
+        return self.shape.size * (family.kept + self.casts + self.masks) + FP32 * family.sums
+
+    @property
+    def forward_part(self) -> int:
+        """Bytes of b l f tensors of one layer."""
+        return self.shape.size * self.inner * self.tokens * self.architecture.inner
+
+    @property
+    def layer(self) -> int:
+        """Bytes that one layer keeps for its backward pass: vectors, feed-forward, attention, norms' statistics."""
+        per_token = self.wide * self.architecture.width + 16
+        return per_token * self.tokens + self.forward_part + self.square
+
+    @property
+    def entry(self) -> int:
+        """Bytes that embeddings and head keep: input of a norm, mask of dropout, ids; the rows that were read.
+
+        Narrow embeddings are the input of one more product. The head reads one token of the last layer's output, and
+        keeps all of it unless it makes a copy in bf16.
+        """
+        architecture, size = self.architecture, self.shape.size
+        per_token = (FP32 + (FP32 if architecture.dropout > 0 else 0)) * architecture.embedding + 32
+        per_token += size * architecture.embedding if architecture.embedding != architecture.width else 0
+        per_token += FP32 * architecture.width if size == FP32 else 0
+        return per_token * self.tokens + self.rows
+
+    @property
+    def cast_weights(self) -> int:
+        """Bytes of bf16 copies of the matrices in all layers."""
+        if self.shape.size == FP32:
+            return 0
+        return 2 * self.architecture.count("layer", "head", matrices=True)
+
+    @property
+    def in_flight(self) -> int:
+        """Bytes that the last layer needs beyond what it keeps, or that its gradients need, whichever is more.
+
+        In the forward pass the scores, or random numbers, stay until attention is over, when the feed-forward part
+        keeps nothing yet; eager attention in bf16 hands its shares in fp32 on to the end of the layer. In the
+        backward pass: the gradient of the feed-forward part and of one of its matrices.
+        """
+        architecture, size = self.architecture, self.shape.size
+        backward = size * self.tokens * architecture.inner + FP32 * architecture.width * architecture.inner
+        if self.shape.attention == "eager":
+            return max(backward, FP32 * self.matrices if size < FP32 else 0)
+        rest = self.forward_part + (self.wide - self.into) * architecture.width * self.tokens
+        passing = 0 if self.shape.fused else FP32 if size == FP32 else 3
+        return max(backward, passing * self.matrices - rest)
+
+    def moments(self) -> dict[str, tuple[int, int, int]]:
+        """What (gradients, activations, workspace) weigh when they may be heaviest."""
+        architecture, shape = self.architecture, self.shape
+        whole = FP32 * sum(map(prod, self.trained)) - (FP32 * architecture.table - self.rows if self.lazy else 0)
+        update = self.rule.copies * FP32 * max(map(prod, self.trained)) + LAZY_COPIES * self.rows
+        largest = FP32 * max(prod(tensor) for tensor, _ in architecture.tensors)
+        moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
+        if shape.method == "head":
+            running = max(self.square + self.into * architecture.width * self.tokens, 2 * self.forward_part)
+            return {**moments, "a frozen layer": (0, 0, running + FP32 * architecture.width * self.tokens)}
+        layers, head = architecture.layers, FP32 * architecture.count("head")
+        late = FP32 * architecture.count("layer") * (0 if architecture.shared else (layers - 1) / layers)
+        if shape.checkpointing:
+            inputs = FP32 * architecture.width * self.tokens * layers
+            one = self.layer + self.cast_weights // layers
+            kept = self.entry + inputs
+            first = (int(head + late), kept // layers + one, self.in_flight)
+            return {
+                **moments,
+                "backward pass, last layer": (head, kept + one, self.in_flight),
+                "backward pass, first layer": first,
+            }
+        one = self.layer + self.cast_weights // layers
+        return {
+            **moments,
+            "last layer": (head, self.entry + layers * self.layer + self.cast_weights, self.in_flight),
+            "backward pass, first layer": (int(head + late), self.entry + one, self.in_flight),
+        }
+
+    def memory(self) -> Memory:
+        """The heaviest moment."""
+        state = self.rule.state(self.trained) + (16 * self.architecture.vocabulary if self.lazy else 0)
+        moments = self.moments()
+        name = max(moments, key=lambda moment: sum(moments[moment]))
+        gradients, activations, passing = moments[name]
+        return Memory(
+            terms=self.terms(state, gradients, activations, passing),
+            moment=name,
+            parameters=self.architecture.count(),
+            trainable=sum(map(prod, self.trained)),
+        )
+
+    def terms(self, state: int, gradients: int, activations: int, passing: int) -> dict[str, Term]:
+        """The terms of a moment with their formulas."""
+        passing_on = f"{passing / 1e6:.1f} MB in flight"
+        holes, libraries = 0, 0
+        if self.shape.device == "cpu":
+            libraries = LIBRARIES[self.shape.size]
+            holes = 0 if self.shape.checkpointing else int(HOLES * (gradients + activations + passing))
+            passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
+        lazy = " + 16 v" if self.lazy else ""
+        return {
+            "parameters": Term(self.weights, "4 N", "fp32 whatever the precision of products"),
+            "gradients": Term(gradients, self.gradient_formula, "training/loop.py: freed after each update"),
+            "optimizer": Term(state, self.rule.formula + lazy, self.rule.source),
+            "activations": Term(activations, self.formula, "tensors that autograd keeps, counted in a test"),
+            "workspace": Term(
+                passing + holes + libraries,
+                passing_on,
+                "measured: docs/studies/memory.md",
+            ),
+        }  # fmt: skip
+
+    @property
+    def gradient_formula(self) -> str:
+        """In symbols."""
+        return "4 x (T - v e + rows read x e), those there at the peak" if self.lazy else "4 T, those there at the peak"
+
+    @property
+    def formula(self) -> str:
+        """What is kept, in symbols."""
+        if self.shape.method == "head":
+            return "0: frozen layers keep nothing"
+        squares = self.square / max(self.matrices, 1)
+        attention = "4 b a l" if self.shape.fused else f"{squares:.3g} b a l l"
+        layer = f"{self.wide} b l h + {self.shape.size * self.inner} b l f + {attention}"
+        more = " + 2 x matrices" if self.cast_weights else ""
+        if self.shape.checkpointing:
+            return f"4 d b l h + one layer ({layer}){more}"
+        return f"d ({layer}) + 8 b l e{more}"
+
+
+def largest_batch(architecture: Architecture, room: int, *, length: int, **how: object) -> int:
+    """The most examples whose training needs at most room bytes; 0 where a single one needs more."""
+
+    def fits(batch: int) -> bool:
+        return predict_memory(architecture, batch=batch, length=length, **how).total_bytes <= room
+
+    if not fits(1):
+        return 0
+    low, high = 1, 2
+    while fits(high):
+        low, high = high, 2 * high
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if fits(middle) else (low, middle)
+    return low
+
+
+def published(architecture: Architecture, *, batch: int, length: int) -> Memory:
+    """16 N + d (34 b l h + 9 b a l^2 + 8 b l h'), N = v h + d (4 h^2 + 2 h h' + 4 h): as published, to the byte.
+
+    X. Wang's report on BERT-like models and adapters, section 2.3.1 (its MiB are 10^6 bytes): full fine-tuning
+    in fp32 with AdamW; positions, biases, head and workspace are left out.
+    """
+    d, h, a, inner = architecture.layers, architecture.width, architecture.heads, architecture.inner
+    count = architecture.vocabulary * h + d * (4 * h * h + 2 * h * inner + 4 * h)
+    tokens = batch * length
+    kept = d * (34 * tokens * h + 9 * tokens * length * a + 8 * tokens * inner)
+    where = "as published: X. Wang, section 2.3.1"
+    terms = {
+        "parameters": Term(4 * count, "4 N", where),
+        "gradients": Term(4 * count, "4 N", where),
+        "optimizer": Term(8 * count, "8 N", where),
+        "activations": Term(kept, "d (34 b l h + 9 b a l l + 8 b l f)", where),
+        "workspace": Term(0, "0", where),
+    }
+    return Memory(terms, "all at once", count, count)

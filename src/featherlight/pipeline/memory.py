@@ -1,0 +1,140 @@
+"""What `featherlight memory` prints: a prediction, the largest batch that fits, a measurement beside it."""
+
+from dataclasses import replace
+from typing import Any
+
+from transformers import AutoConfig
+
+from featherlight.errors import UserError
+from featherlight.measurement.architecture import Architecture, architecture_of, config_of_sizes
+from featherlight.measurement.footprint import bytes_of
+from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published
+from featherlight.models.device import resolve_device, resolve_precision
+from featherlight.models.load import check_length, find_model, hub_errors, offline_options, quiet_transformers
+from featherlight.pipeline.memory_settings import MemorySettings
+from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
+from featherlight.pipeline.show import print_json, print_rows
+from featherlight.progress import say
+
+BATCH, HEAD_WIDTH, INNER, WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said
+
+
+def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
+    """Predict, search or measure, and print."""
+    config = config_of(settings)
+    device = resolve_device(settings.device)
+    precision = resolve_precision(settings.precision, device, encoder=True, model_type=config.model_type)
+    how: dict[str, Any] = {
+        name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
+    }
+    how |= {"precision": precision, "device": device}
+    architecture = architecture_of(config)
+    batch = settings.batch or BATCH
+    if settings.fit is not None:
+        room = bytes_of(settings.fit, option="fit")
+        batch = fitted(architecture, settings.fit, room, settings.length, how)
+    measured = None
+    if settings.measure:
+        own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
+        trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how)
+        batch, measured = (batch, rehearse(trial)) if settings.fit is None else largest_measured(trial, room)
+    if settings.as_published:
+        found = published(architecture, batch=batch, length=settings.length)
+    else:
+        found = predict_memory(architecture, batch=batch, length=settings.length, **how)
+    if as_json:
+        return print_json(as_object(found, batch, settings.length, measured))
+    show(found, batch, settings, measured)
+
+
+def config_of(settings: MemorySettings) -> Any:
+    """The config of the model that is named, or of a BERT of these sizes."""
+    if settings.model is None:
+        assert settings.layers is not None and settings.hidden is not None
+        heads = settings.heads or max(settings.hidden // HEAD_WIDTH, 1)
+        ffn, vocab = settings.ffn or INNER * settings.hidden, settings.vocab or WORDS
+        sizes = {"layers": settings.layers, "hidden": settings.hidden, "heads": heads, "ffn": ffn, "vocab": vocab}
+        config = config_of_sizes(**sizes, length=settings.length)
+    else:
+        folder = find_model(settings.model)
+        with quiet_transformers(), hub_errors(settings.model, folder):
+            config = AutoConfig.from_pretrained(folder or settings.model, **offline_options(folder))
+        check_length(config, settings.length, option="length")
+    config.num_labels = settings.labels
+    return config
+
+
+def fitted(architecture: Architecture, given: str, room: int, length: int, how: dict[str, Any]) -> int:
+    """The largest batch within room; a UserError that says what one example needs where there is none."""
+    batch = largest_batch(architecture, room, length=length, **how)
+    if batch:
+        return batch
+    alone = predict_memory(architecture, batch=1, length=length, **how)
+    most = max(alone.terms, key=lambda name: alone.terms[name].bytes)
+    remedies = [] if how["checkpointing"] or how["method"] == "head" else ["--checkpointing"]
+    remedies += ["a shorter --length", "a smaller model"] + ([] if how["method"] == "head" else ["--method head"])
+    raise UserError(
+        f"--fit {given}: a single example of {length} tokens needs {megabytes(alone.total_bytes)}, most of it for "
+        f"{most} ({megabytes(alone.terms[most].bytes)}). Try {', '.join(remedies[:-1])} or {remedies[-1]}."
+    )
+
+
+def largest_measured(trial: Rehearsal, room: int) -> tuple[int, Measured]:
+    """The largest batch that was seen to fit, with its measurement; the search begins at the predicted one."""
+    seen: dict[int, Measured] = {}
+    batch, low, high = trial.batch, 0, 0  # high: the smallest batch that does not fit; 0 while there is none
+    while batch and batch not in seen:
+        seen[batch] = rehearse(replace(trial, batch=batch))
+        say(f"measured: {batch} examples take {megabytes(seen[batch].total_bytes)}")
+        low, high = (batch, high) if seen[batch].total_bytes <= room else (low, batch)
+        grown = low + max(int(low * (room / seen[low].total_bytes - 1)), 1) if low else 1
+        batch = (low + high) // 2 if high else grown
+    if not low:
+        raise UserError(
+            f"--fit: a single example was predicted to fit, and took {megabytes(seen[1].total_bytes)} when measured. "
+            "Try --checkpointing, a shorter --length or a smaller model."
+        )
+    return low, seen[low]
+
+
+def megabytes(count: int) -> str:
+    """In MB of 10^6 bytes."""
+    return f"{count / 1e6:,.1f} MB"
+
+
+def as_object(found: Memory, batch: int, length: int, measured: Measured | None) -> dict[str, Any]:
+    """What --json prints."""
+    about: dict[str, Any] = {
+        "total_bytes": found.total_bytes,
+        "terms": {name: term.bytes for name, term in found.terms.items()},
+        "parameters": found.parameters,
+        "trainable_parameters": found.trainable,
+        "moment": found.moment,
+        "batch": batch,
+        "length": length,
+    }
+    if measured is not None:
+        about["measured"] = {
+            "total_bytes": measured.total_bytes, "resident_before": measured.before, "resident_peak": measured.peak,
+            "cuda": measured.cuda,
+        }  # fmt: skip
+    return about
+
+
+def show(found: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
+    """A table for people."""
+    fits = f", the largest within {settings.fit}" if settings.fit else ""
+    print(f"{batch} examples of {settings.length} tokens{fits}: {megabytes(found.total_bytes)} at the peak")
+    print(f"{found.parameters:,} parameters, {found.trainable:,} of them trained; the peak: {found.moment}")
+    rows = [{"": name, "MB": f"{term.bytes / 1e6:,.1f}", "formula": term.formula, "source": term.source}
+            for name, term in found.terms.items()]  # fmt: skip
+    print_rows(rows)
+    print("N weights, T trained; d layers, h width, a heads, f feed-forward; v words, e their width; b, l: this shape.")
+    if measured is not None:
+        off = found.total_bytes / measured.total_bytes - 1
+        where = (
+            f"{megabytes(measured.before)} before the model loaded, {megabytes(measured.peak)} at the peak"
+            if measured.cuda is None
+            else "max_memory_allocated"
+        )
+        print(f"measured: {megabytes(measured.total_bytes)} ({where}); predicted {off:+.1%}")

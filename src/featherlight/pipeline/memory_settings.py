@@ -1,0 +1,54 @@
+"""What one may ask about memory: the settings of `featherlight memory`. Imports no torch."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from featherlight.config import Settings, free, setting
+from featherlight.pipeline.settings import Device, Optimizer, Precision
+
+
+class MemorySettings(Settings):
+    """A training whose memory is asked for: a model by name or by its sizes, a batch, and how it is trained."""
+
+    model: str | None = setting(None, "A hub name, a local folder, or `minilm`; or give --layers, --hidden ...")
+    layers: int | None = setting(None, "Layers of an encoder like BERT.", ge=1)
+    hidden: int | None = setting(None, "Its width.", ge=1)
+    heads: int | None = setting(None, "Its attention heads; a head for each 64 of the width.", ge=1)
+    ffn: int | None = setting(None, "Width of its feed-forward part; 4 times the width.", ge=1)
+    vocab: int | None = setting(None, "Words in its vocabulary; 30522.", ge=1)
+    labels: int = setting(2, "Classes; 1 for a regression.", ge=1)
+    batch: int | None = setting(None, "Examples in one forward pass; 32.", ge=1)
+    length: int = setting(128, "Tokens per example.", ge=1)
+    fit: str | None = setting(None, "Find the largest batch whose training fits into this: 16GB.")
+    method: Literal["full", "head"] = setting("full", "Train all weights, or only the head on a frozen encoder.")
+    optimizer: Optimizer = setting("adamw", "Update rule.")
+    precision: Precision = setting("fp32", "auto, fp32 or bf16.")
+    checkpointing: bool = setting(False, "Compute each layer a second time rather than store what it needs.")
+    attention: Literal["auto", "eager", "sdpa"] = setting("auto", "As in `finetune`.")
+    device: Device = free("cpu", "Where to train.")
+    as_published: bool = setting(False, "The published formula of a RoBERTa in fp32 with AdamW, and nothing else.")
+    measure: bool = setting(
+        False, "Train for three steps in a process of its own and measure beside it; with fit, as often as it takes."
+    )
+
+    @model_validator(mode="after")
+    def one_model(self) -> Self:
+        """A name or sizes, not both; a batch to ask about or room to fill, not both."""
+        sizes = [name for name in ("layers", "hidden", "heads", "ffn", "vocab") if getattr(self, name) is not None]
+        if self.model is not None and sizes:
+            raise ValueError(f"model and {sizes[0]}: give a model or its sizes, not both")
+        if self.model is None and (self.layers is None or self.hidden is None):
+            raise ValueError("model is missing: give --model, or --layers and --hidden")
+        if self.fit is not None and self.batch is not None:
+            raise ValueError("batch and fit: fit finds the batch; leave one of them out")
+        return self
+
+    @model_validator(mode="after")
+    def as_published_is_one_case(self) -> Self:
+        """The published formula knows full fine-tuning in fp32 with AdamW."""
+        others = {"method", "optimizer", "precision", "checkpointing", "attention", "measure", "fit"}
+        changed = sorted(n for n in others if getattr(self, n) != type(self).model_fields[n].default)
+        if self.as_published and changed:
+            raise ValueError(f"{changed[0]}: the published formula does not know it; leave as_published out")
+        return self

@@ -1,0 +1,88 @@
+"""The process that `rehearsal` watches: our loop, for a few steps, on made-up texts."""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from featherlight.data.batches import Tokens
+from featherlight.data.ragged import Ragged
+from featherlight.models.attention import choose_attention
+from featherlight.models.load import checkpoint_layers, find_model, load_encoder
+from featherlight.pipeline.rehearsal import READY, Rehearsal
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+
+STEPS = 3  # the first one makes the optimiser's state; those after it are alike
+
+
+def configured(what: Rehearsal) -> Any:
+    """The model's config."""
+    if what.model is not None:
+        return AutoConfig.from_pretrained(find_model(what.model) or what.model, num_labels=what.labels)
+    assert what.config is not None
+    return AutoConfig.for_model(**{**what.config, "num_labels": what.labels})
+
+
+def loaded(what: Rehearsal, config: Any) -> Any:
+    """The model as `finetune` would train it."""
+    if what.model is not None:
+        labels = tuple(map(str, range(what.labels)))
+        model, _ = load_encoder(what.model, labels=labels, max_length=what.length)
+    else:
+        model = AutoModelForSequenceClassification.from_config(config)
+    choose_attention(model, what.attention)
+    if what.checkpointing:
+        checkpoint_layers(model)
+    if what.method == "head":
+        model.base_model.requires_grad_(False)
+    return model
+
+
+def made_up(what: Rehearsal, config: Any) -> TrainingSet:
+    """One batch of random ids, a row of it a token shorter, so that there is padding as in a batch of real texts."""
+    generator = np.random.default_rng(0)
+    lengths = [what.length - (row == what.batch - 1 and what.batch > 1) for row in range(what.batch)]
+    rows = [generator.integers(1, config.vocab_size, size=length).tolist() for length in lengths]
+    pad = getattr(config, "pad_token_id", 0) or 0
+    columns, pads = {"input_ids": Ragged.of(rows)}, {"input_ids": pad}
+    if getattr(config, "type_vocab_size", 0) > 1:
+        columns["token_type_ids"], pads["token_type_ids"] = Ragged.of([[0] * length for length in lengths]), 0
+    return TrainingSet(Tokens(columns, pads), {"labels": np.arange(what.batch) % max(what.labels, 1)})
+
+
+def steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
+    """Train, keep the best weights, write and read checkpoints. Returns CUDA's own peak, in bytes, or None."""
+    how = Optimisation(
+        optimizer=what.optimizer, learning_rate=5e-5, schedule="linear", warmup=0.06, weight_decay=0.01, clip=1.0,
+        epochs=STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
+    )  # fmt: skip
+    where = Place(what.device, what.precision, folder)
+    model = loaded(what, config)
+    train(model, LabelObjective(), made_up(what, config), lambda model, epoch: (epoch, {}), how=how, where=where)
+    return torch.cuda.max_memory_allocated() if what.device == "cuda" else None
+
+
+def main(task: str) -> None:
+    """Import everything; then wait, train, and wait until somebody has looked."""
+    what = Rehearsal(**json.loads(task))
+    config = configured(what)
+    with torch.device("meta"):
+        AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
+    if what.model is not None:
+        AutoTokenizer.from_pretrained(find_model(what.model) or what.model)  # so that the model alone is measured
+    print(READY, flush=True)
+    sys.stdin.readline()
+    with tempfile.TemporaryDirectory() as folder:
+        cuda = steps(what, config, Path(folder))
+        print(json.dumps({"cuda": cuda}), flush=True)
+        sys.stdin.readline()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

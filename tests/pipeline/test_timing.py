@@ -1,0 +1,185 @@
+"""Cells are timed in turns, on full batches of the shape that was asked for; what was measured before a kill counts."""
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from commands import call
+from featherlight.errors import UserError
+from featherlight.measurement.latency import Sample
+from featherlight.pipeline import interleave, timing
+from featherlight.pipeline.engines import engine_of, model_folder
+from featherlight.pipeline.interleave import time_in_turns, visit_all
+from featherlight.pipeline.plan import jobs_of
+from featherlight.pipeline.store import DRAFT
+from featherlight.pipeline.sweep import plan_grid, read_sweep
+from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.pipeline.timing import SAMPLES, TIME, enough, is_noisy, new_cell, read_samples
+
+
+def settings(task, model, **more) -> TimeSettings:
+    return TimeSettings(task=str(task), model=str(model), device="cpu", **{"length": 20, "batch": 4, **more})
+
+
+def jobs(store, task, model, **more):
+    values = {"task": str(task), "model": str(model), "device": "cpu", "length": 20, "batch": 4, "repeats": 2, **more}
+    return jobs_of(TIME, values, {}, store=store, where="a test")
+
+
+def test_max_pads_to_the_length_and_longest_to_the_longest_text(tiny_encoder, sentiment):
+    from featherlight.pipeline.inputs import task_data
+
+    widths = {}
+    for pad in ("max", "longest"):
+        chosen = settings(sentiment, tiny_encoder, pad=pad)
+        engine = engine_of(model_folder(chosen), "it", "torch", 1, "cpu")
+        rows = task_data(chosen).splits["train"].take(np.arange(12))
+        batches = engine.batches(rows, chosen)
+        widths[pad] = [batch["input_ids"].shape for batch in batches]
+        real = [int(batch["attention_mask"].sum(1).max()) for batch in batches]
+        assert pad == "max" or [width for _, width in widths[pad]] == real
+    assert widths["max"] == [(4, 20)] * 3
+    assert all(width < 20 for _, width in widths["longest"])
+
+
+@pytest.mark.parametrize("runtime", ["torch", "bf16", "onnx", "int8"])
+def test_each_runtime_times_an_encoder(tiny_encoder, sentiment, runtime):
+    cell = new_cell(settings(sentiment, tiny_encoder, runtime=runtime))
+    assert cell.visit().seconds > 0 and cell.about["calls"] == 8 and cell.about["parameters"] > 1000
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnx", "light"])
+def test_a_student_is_timed_where_it_runs(students, sentiment, runtime):
+    cell = new_cell(settings(sentiment, students["rnn"], runtime=runtime))
+    assert cell.visit().seconds > 0 and cell.about["bytes"] > 1000
+
+
+def test_a_student_can_be_timed_before_it_is_trained(sentiment):
+    cell = new_cell(settings(sentiment, "bag"))
+    assert cell.visit().seconds > 0
+
+
+def test_an_epoch_has_full_batches_only(tiny_encoder, sentiment, monkeypatch):
+    taken = []
+    monkeypatch.setattr(timing.Trainee, "take_steps", lambda self, training, batches: taken.append(batches))
+    cell = new_cell(settings(sentiment, tiny_encoder, what="finetune", batch=32))
+    cell.call()
+    warm, epoch = taken
+    rows = cell.about["steps"] * 32
+    assert len(warm) == timing.WARM and all(len(batch) == 32 for batch in epoch) and len(epoch) == cell.about["steps"]
+    assert 240 - 32 < rows <= 270, "train has 270 rows behind select"
+
+
+def test_two_cells_of_one_model_share_its_optimiser(tiny_encoder, sentiment):
+    found = [settings(sentiment, tiny_encoder, what="finetune", batch=batch, examples=40) for batch in (8, 16)]
+    cells = [new_cell(one) for one in found]
+    steps = timing.trainee_of.cache_info()
+    assert steps.hits >= 1 and cells[0].visit().seconds > 0 < cells[1].visit().seconds
+
+
+def test_every_cell_is_visited_once_a_round_in_changing_order(monkeypatch, tmp_path):
+    class Counted:
+        def __init__(self):
+            self.visits = 0
+
+        @property
+        def done(self):
+            return self.visits >= 5
+
+    class Named:
+        def __init__(self, name):
+            self.folder = tmp_path / name
+
+    cells = {Named(str(i)): Counted() for i in range(6)}
+    order = []
+
+    def visited(cell, out):
+        cell.visits += 1
+        order.append(out.name)
+
+    monkeypatch.setattr(interleave, "take_sample", visited)
+    visit_all(cells, tmp_path, np.random.default_rng(0))
+    rounds = [tuple(order[i : i + 6]) for i in range(0, 30, 6)]
+    assert all(Counter(one) == Counter(order[:6]) for one in rounds) and len(set(rounds)) > 1
+
+
+def test_samples_from_before_a_kill_count_and_half_a_line_does_not(tmp_path, tiny_encoder, sentiment):
+    (job,) = jobs(tmp_path, sentiment, tiny_encoder, repeats=3)
+    draft = tmp_path / (DRAFT + job.folder.name)
+    draft.mkdir()
+    (draft / SAMPLES).write_text('{"seconds": 123.0, "share": 1.0}\n{"seconds": 124.0, "sha')
+    assert read_samples(draft) == [Sample(123.0, 1.0)]
+    assert time_in_turns([job], store=tmp_path) == {}
+    record = json.loads((job.folder / "record.json").read_text())
+    first = record["first"]["samples"]
+    assert first[0] == 123.0 and len(first) == 3 and record["first"]["noisy"], "one that is 123 s beside milliseconds"
+    assert len(record["samples"]) == 3 and max(record["samples"]) < 10
+    assert not list(job.folder.glob(".*"))
+
+
+def test_noise_is_a_wide_middle_half_or_a_core_that_another_program_has():
+    calm = [Sample(value, 0.99) for value in (1.0, 1.01, 1.02, 1.03, 5.0)]
+    assert not is_noisy(calm), "one outlier is none of the middle half"
+    assert is_noisy([Sample(value, 0.99) for value in (1.0, 1.2, 1.4, 1.6)])
+    assert is_noisy([Sample(1.0, 0.6)] * 4)
+
+
+def test_slow_cells_stop_at_five_samples():
+    chosen, slow = settings("sst2", "minilm", seconds=1.0), [Sample(1.0, 1.0)]
+    assert not enough(chosen, slow * 4, {"calls": 1}) and enough(chosen, slow * 5, {"calls": 1})
+    quick = [Sample(0.001, 1.0)]
+    assert not enough(chosen, quick * 19, {"calls": 1}) and enough(chosen, quick * 20, {"calls": 1})
+
+
+def test_the_command_gives_programs_what_was_promised(capsys, tmp_path, tiny_encoder, sentiment):
+    arguments = ("time", "inference", "--model", tiny_encoder, "--task", sentiment, "--length", 20, "--batch", "2,4",
+                 "--repeats", 2, "--device", "cpu", "--store", tmp_path / "store")  # fmt: skip
+    code, found = call(capsys, *arguments)
+    assert code == 0 and [cell["batch"] for cell in found["cells"]] == [2, 4] and not found["failed"]
+    promised = {"model", "task", "length", "batch", "pad", "runtime", "unit", "samples", "min", "median", "p90", "p99",
+                "low", "high", "noisy"}  # fmt: skip
+    for cell in found["cells"]:
+        assert promised <= cell.keys() and cell["unit"] == "s/batch" and len(cell["samples"]) == 2
+        assert min(cell["samples"]) == cell["min"] <= cell["low"] <= cell["median"] <= cell["high"]
+        assert cell["median"] == pytest.approx(sum(cell["samples"]) / 2) and cell["p90"] <= cell["p99"]
+    _, again = call(capsys, *arguments)
+    assert again == found, "what is done is not measured again"
+
+
+def test_a_batch_that_cannot_be_filled_fails_and_the_others_are_measured(capsys, tmp_path, tiny_encoder, sentiment):
+    code, found = call(capsys, "time", "inference", "--model", tiny_encoder, "--task", sentiment, "--length", "20,99",
+                       "--batch", "2,5000", "--repeats", 1, "--device", "cpu", "--store", tmp_path)  # fmt: skip
+    assert code == 1 and len(found["cells"]) == 1 and len(found["failed"]) == 3
+    said = " ".join(cell["error"] for cell in found["failed"])
+    assert "to fill it with" in said and "reads at most 48 tokens" in said
+
+
+@pytest.mark.parametrize(("changed", "said"), [
+    ({"what": "finetune", "runtime": "onnx"}, "nothing is trained there"),
+    ({"runtime": "light", "pad": "max"}, "pads nothing"),
+    ({"epochs": 2}, "less than or equal to 1"),
+])  # fmt: skip
+def test_what_cannot_be_timed_is_refused(changed, said):
+    with pytest.raises(ValueError, match=said):
+        settings("sst2", "minilm", **changed)
+
+
+def test_an_encoder_is_no_packed_file(tiny_encoder, sentiment):
+    with pytest.raises(UserError, match="only students run as packed files"):
+        new_cell(settings(sentiment, tiny_encoder, runtime="light"))
+
+
+def test_a_sweep_that_repeats_a_fine_tuning_times_it_as_its_trainer_did(tmp_path, tiny_encoder, sentiment):
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        f"program: run_glue.py\nmethod: grid\nparameters:\n  model_name_or_path: {{value: {tiny_encoder}}}\n"
+        f"  task_name: {{value: {sentiment}}}\n  finetuning_iters: {{value: 5}}\n"
+        "  max_seq_length: {values: [8, 16]}\n  per_device_train_batch_size: {values: [8, 16]}\n"
+        "  num_train_epochs: {value: 1}\n"
+    )
+    planned = plan_grid(read_sweep(file), store=tmp_path, common={}, yes=False)
+    chosen = [job.settings for job in planned]
+    assert len(chosen) == 4 and {one.what for one in chosen} == {"finetune"} and {one.pad for one in chosen} == {"max"}
+    assert {(one.length, one.batch, one.repeats) for one in chosen} == {(8, 8, 5), (8, 16, 5), (16, 8, 5), (16, 16, 5)}
