@@ -2,7 +2,18 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from featherlight.analysis.comparison import DataSet, Model, Terms, compare_all, doubts, run_pairs, seed_error, verdict
+from featherlight.analysis.comparison import (
+    DataSet,
+    Model,
+    Terms,
+    and_list,
+    compare_all,
+    doubts,
+    points,
+    run_pairs,
+    seed_error,
+    verdict,
+)
 from results import guesses
 
 LABELS = np.random.default_rng(0).integers(2, size=1000)
@@ -167,3 +178,30 @@ def test_several_runs_without_a_flip_are_no_proof_of_equivalence_on_few_examples
     models = [Model(name, (name + "1", name + "2"), (1, 2), {"dev": np.stack([few, few])}) for name in "ab"]
     (pair,), _ = told(data(*models, labels=few))
     assert (pair["flips"], pair["low"], pair["equivalent"]) == (0, 0, False) and pair["equivalence"]["high"] > 0.05
+
+
+def test_two_splits_are_compared_by_the_mean_of_their_scores():
+    splits = {"dev_matched": LABELS[:700], "dev_mismatched": LABELS[700:]}
+    first, second = (
+        Model(name, (name,), (1,), {split: guesses(labels, right, seed=3)[None] for split, labels in splits.items()})
+        for name, right in (("a", 0.6), ("b", 0.8))
+    )
+    (pair,), said = told(DataSet("mnli", "accuracy", splits, (first, second)))
+    means = [
+        np.mean([(one.predicted[split][0] == splits[split]).mean() for split in splits]) for one in (first, second)
+    ]
+    assert pair["difference"] == pytest.approx(means[1] - means[0])
+    assert pair["n"] == 1000 and "on dev_matched + dev_mismatched of mnli" in said
+
+
+@pytest.mark.parametrize(
+    ("fraction", "plain", "signed"),
+    [(0.0123, "1.2", "+1.2"), (-0.05, "-5.0", "-5.0"), (0.0, "0.0", "0.0"), (0.0004, "0.04", "+0.04")],
+)
+def test_points_keep_a_digit_that_is_not_0(fraction, plain, signed):
+    assert (points(fraction), points(fraction, signed=True)) == (plain, signed)
+
+
+def test_of_many_names_only_some_are_in_a_sentence():
+    assert and_list(["a"]) == "a" and and_list(["a", "b"]) == "a and b"
+    assert and_list(list("abcdefg")) == "a, b, c, d and 3 others"

@@ -160,3 +160,10 @@ def test_effects_are_cohens():
     assert cohens_q(0.5, 1.0) is None
     assert [size_of(effect, (0.05, 0.15, 0.25)) for effect in (0.0, -0.05, 0.2, -0.4)] == [
         "negligible", "small", "medium", "large"]  # fmt: skip
+
+
+def test_models_as_far_apart_as_the_margin_are_called_equivalent_in_at_most_5_of_100_samples():
+    generator = np.random.default_rng(0)
+    counts = generator.multinomial(400, [0.05, 0.10, 0.85], size=2000)  # the second is better by 0.05, the margin
+    found = [counts_interval(b, c, 400, confidence=0.90) for b, c, _ in counts]
+    assert 0.02 <= np.mean([max(-low, high) < 0.05 for low, high in found]) <= 0.06

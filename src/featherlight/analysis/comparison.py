@@ -35,6 +35,7 @@ Json = dict[str, Any]
 
 MCNEMAR, PERMUTATION = "McNemar's exact test", "permutation test"
 COHENS_G = "Cohen's g"
+MOST_NAMED = 5  # models in a sentence
 EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
 
 
@@ -313,9 +314,10 @@ def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
 
 
 def points(fraction: float, *, signed: bool = False) -> str:
-    """A fraction times 100: "1.2", or "+1.2"; no sign before 0.0."""
-    rounded = round(100 * fraction, 1) or 0.0
-    return f"{rounded:+.1f}" if signed and rounded else f"{rounded:.1f}"
+    """A fraction times 100: "1.2", or "+1.2"; one digit of less than a tenth, and no sign before 0.0."""
+    value = round(100 * fraction, 10) or 0.0
+    form = ".1f" if abs(value) >= 0.095 or not value else ".1g"
+    return f"{value:{'+' if signed and value else ''}{form}}"
 
 
 def p_text(p: float) -> str:
@@ -336,5 +338,7 @@ def margin_text(terms: Terms) -> str:
 
 
 def and_list(names: Sequence[str]) -> str:
-    """ "a, b and c"."""
+    """ "a, b and c"; of many the first and how many others."""
+    if len(names) > MOST_NAMED:
+        names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

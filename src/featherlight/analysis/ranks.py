@@ -15,6 +15,7 @@ from featherlight.analysis.comparison import DataSet, and_list, p_text
 from featherlight.analysis.figures import GREY, INK, draw
 
 LEAST_MODELS, LEAST_DATA_SETS = 3, 2
+AXIS_INCHES, INCHES_PER_LETTER = 4.5, 0.08
 FEW_DATA_SETS = 10  # below that the chi-squared distribution is a rough guide (Demsar 2006, section 3.2.2)
 
 
@@ -134,7 +135,9 @@ def rank_figure(ranking: Ranking) -> Any:
     count, bars = len(ranking.models), len(ranking.groups)
     left = (count + 1) // 2  # the better half is named on the left
     deepest = 0.5 + 0.3 * bars
-    figure, (axes,) = draw(8.0, 1.2 + 0.25 * left + 0.16 * bars)
+    longest = [max(map(len, names)) for names in (ranking.models[:left], ranking.models[left:])]
+    width = AXIS_INCHES + INCHES_PER_LETTER * (sum(longest) + 16)  # the names stand on both sides of the axis
+    figure, (axes,) = draw(width, 1.2 + 0.25 * left + 0.16 * bars)
     axes.set_axis_off()
     margin = 0.08 * (count - 1)
     axes.set_xlim(1 - margin, count + margin)
