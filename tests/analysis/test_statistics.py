@@ -148,8 +148,8 @@ def test_permuted_models_that_are_equally_good_are_told_apart_in_about_5_of_100_
 
 
 def test_the_interval_from_counts_is_the_published_formula_and_stays_open_without_flips():
-    low, high = counts_interval(3, 8, 100, confidence=0.95)  # p12 = 9/102, p21 = 4/102: 0.04902 -+ 1.95996 * 0.035014
-    assert (low, high) == pytest.approx((-0.01961, 0.11765), abs=2e-5)
+    low, high = counts_interval(4, 26, 48, confidence=0.95)  # the example of ci.prop.ps in the R package statpsych
+    assert (low, high) == pytest.approx((0.2548067, 0.6251933), abs=1e-7)
     low, high = counts_interval(0, 0, 71, confidence=0.90)
     assert -low == high == pytest.approx(0.0319, abs=1e-4)
 

@@ -128,7 +128,7 @@ def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: 
     """Differences [R] if each example's predictions had been given to either model by the toss of a coin.
 
     One coin per example for all pairs of runs, so that runs do not pass for further examples. For means over examples
-    (accuracy) this is the sign-flip test of mean correctness (Fisher 1935; Noreen 1989, section 2.3).
+    (accuracy) this is the sign-flip test of mean correctness (Fisher 1935; Noreen 1989).
     """
     generator = np.random.default_rng(seed)
 
