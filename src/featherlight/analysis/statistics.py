@@ -1,17 +1,24 @@
 """Two models on the same examples: is the second really better or worse, or is it luck?
 
 Labels and predictions in, differences with intervals and p-values out. Knows no model, file or record.
-House shapes: N examples, R resamples.
+A difference is the second model's score minus the first's, everywhere.
+House shapes: N examples, K different ones, S and T runs (seeds) of the first and the second model, R resamples.
 """
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Floats, Tally, class_count, sum_groups, value
 
-COUNTS_PER_CHUNK = 2**22  # resampled counts at once, 32 MiB
+COUNTS_PER_CHUNK = 2**21  # resampled counts at once, 16 MiB
+ROUNDING = 1e-12  # two differences closer than this are equal
+COHEN_G = (0.05, 0.15, 0.25)  # from where an effect is small, medium, large (Cohen 1988, sections 5.2 and 4.2)
+COHEN_Q = (0.10, 0.30, 0.50)
+SIZES = ("negligible", "small", "medium", "large")
 
 
 @dataclass(frozen=True)
@@ -31,6 +38,19 @@ class Difference:
     low: float
     high: float
     p_value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Paired:
+    """What two models predicted of one split: labels [N], the first's runs [S, N] and the second's [T, N].
+
+    pairs: which run of the first belongs to which of the second (equal seeds), as row numbers of both.
+    """
+
+    labels: np.ndarray
+    first: np.ndarray
+    second: np.ndarray
+    pairs: tuple[tuple[int, int], ...] = ((0, 0),)
 
 
 def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> McNemar:
@@ -56,33 +76,108 @@ def paired_bootstrap(
 ) -> Difference:
     """How far a metric differs between two models whose predictions [N] stand beside the same labels [N].
 
-    Each resample draws examples with replacement, the same ones for both models (Berg-Kirkpatrick et al. 2012,
-    doi 10.5555/2390948.2391058, without its centring): the interval is the middle 95 % of the differences. p-value:
-    twice the smaller share of differences on one side of 0, with ties on both and one added to each count, so that
-    it is never 0.
+    The interval is the middle 95 % of the differences of `bootstrap`. p-value: see `p_of_bootstrap`.
     """
-    of = METRICS[metric].of
-    labels = labels.astype(first.dtype)
-    classes = max(class_count(labels, first), class_count(labels, second)) if of == "classes" else 0
-    generator = np.random.default_rng(seed)
-    size = max(1, COUNTS_PER_CHUNK // len(labels))
-    differences = []
-    for start in range(0, resamples, size):
-        counts = drawn_counts(generator, min(size, resamples - start), len(labels))
-        scores = [METRICS[metric].values(resampled(counts, labels, guess, classes)) for guess in (first, second)]
-        differences.append(scores[1] - scores[0])
-    found = np.concatenate(differences)
+    parts = [Paired(labels, first[None], second[None])]
+    found = bootstrap(metric, parts, seed=seed, resamples=resamples)
     low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    side = min(int((found <= 0).sum()), int((found >= 0).sum()))
-    p_value = min(1.0, 2 * (side + 1) / (resamples + 1))
-    observed = value(metric, labels, second) - value(metric, labels, first)
-    return Difference(observed, float(low), float(high), p_value)
+    return Difference(observed(metric, parts), float(low), float(high), p_of_bootstrap(found))
 
 
-def drawn_counts(generator: np.random.Generator, size: int, rows: int) -> Floats:
-    """How often each of the rows was drawn in each resample: [size, rows]."""
-    drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
-    return np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows).astype(np.float64)
+def p_of_bootstrap(differences: Floats) -> float:
+    """Two-sided p-value of resampled differences [R].
+
+    Twice the smaller share on one side of 0, with ties on both and one added to each count, so that it is never 0.
+    """
+    side = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    return min(1.0, 2 * (side + 1) / (len(differences) + 1))
+
+
+def observed(metric: str, parts: Sequence[Paired]) -> float:
+    """The difference itself: of means over runs, averaged over splits."""
+    differences = [
+        np.mean([value(metric, part.labels, guess) for guess in part.second])
+        - np.mean([value(metric, part.labels, guess) for guess in part.first])
+        for part in parts
+    ]
+    return float(np.mean(differences))
+
+
+def bootstrap(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: int = 2000) -> Floats:
+    """Differences [R] that other examples would have given; several splits are drawn each by itself.
+
+    Each resample draws examples with replacement, the same ones for all runs of both models (Berg-Kirkpatrick et al.
+    2012, doi 10.5555/2390948.2391058, without its centring). Of equal examples (label and all predictions) only the
+    number counts, and N draws of K kinds are one draw from a multinomial.
+    """
+    generator = np.random.default_rng(seed)
+
+    def differ(cells: Paired, often: Floats, classes: int, size: int) -> Floats:
+        counts = generator.multinomial(int(often.sum()), often / often.sum(), size=size).astype(np.float64)
+        means = [
+            np.mean([METRICS[metric].values(resampled(counts, cells.labels, guess, classes)) for guess in runs], axis=0)
+            for runs in (cells.first, cells.second)
+        ]
+        difference: Floats = means[1] - means[0]
+        return difference
+
+    return resample(metric, parts, differ, resamples)
+
+
+def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: int = 10000) -> Floats:
+    """Differences [R] if each example's predictions had been given to either model by the toss of a coin.
+
+    One coin per example for all pairs of runs, so that runs do not pass for further examples. For means over examples
+    (accuracy) this is the sign-flip test of mean correctness (Fisher 1935; Noreen 1989).
+    """
+    generator = np.random.default_rng(seed)
+
+    def differ(cells: Paired, often: Floats, classes: int, size: int) -> Floats:
+        swapped = generator.binomial(often.astype(np.int64), 0.5, size=(size, len(often))).astype(np.float64)
+        kept = often - swapped
+        labels = np.concatenate([cells.labels, cells.labels])
+        total = np.zeros(size)
+        for one, other in cells.pairs:
+            both = np.concatenate([cells.first[one], cells.second[other]])
+            given = (np.hstack([kept, swapped]), np.hstack([swapped, kept]))
+            scores = [METRICS[metric].values(resampled(counts, labels, both, classes)) for counts in given]
+            total += scores[1] - scores[0]
+        return total / len(cells.pairs)
+
+    return resample(metric, parts, differ, resamples)
+
+
+def p_of_permutation(differences: Floats, difference: float) -> float:
+    """The share of permuted differences [R] at least as far from 0, the sample itself among them (never 0)."""
+    return float((1 + (np.abs(differences) >= abs(difference) - ROUNDING).sum()) / (1 + len(differences)))
+
+
+def resample(
+    metric: str,
+    parts: Sequence[Paired],
+    differ: Callable[[Paired, Floats, int, int], Floats],
+    resamples: int,
+) -> Floats:
+    """The mean over splits of what `differ` finds, in chunks that memory bears: [R]."""
+    total = np.zeros(resamples)
+    for part in parts:
+        cells, often = distinct(part)
+        guesses = [*cells.first, *cells.second]
+        of_classes = METRICS[metric].of == "classes"
+        classes = max(class_count(cells.labels, guess) for guess in guesses) if of_classes else 0
+        size = max(1, COUNTS_PER_CHUNK // max(len(often), classes))
+        for start in range(0, resamples, size):
+            stop = min(start + size, resamples)
+            total[start:stop] += differ(cells, often, classes, stop - start)
+    return total / len(parts)
+
+
+def distinct(part: Paired) -> tuple[Paired, Floats]:
+    """The different examples (label and all predictions) and how many there are of each [K]."""
+    table = np.vstack([part.labels.astype(part.first.dtype), part.first, part.second])
+    cells, often = np.unique(table, axis=1, return_counts=True)
+    runs = len(part.first)
+    return Paired(cells[0], cells[1 : 1 + runs], cells[1 + runs :], part.pairs), often.astype(np.float64)
 
 
 def resampled(counts: Floats, labels: np.ndarray, guess: np.ndarray, classes: int) -> Tally | Counted:
@@ -91,3 +186,41 @@ def resampled(counts: Floats, labels: np.ndarray, guess: np.ndarray, classes: in
         return Counted(counts, labels, guess)
     hits = sum_groups(counts * (labels == guess), labels, classes)
     return Tally(hits, truths=sum_groups(counts, labels, classes), guesses=sum_groups(counts, guess, classes))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """p-values that hold together: all of those below alpha may be believed at alpha (Holm 1979)."""
+    adjusted, largest, count = [0.0] * len(p_values), 0.0, len(p_values)
+    for place, index in enumerate(sorted(range(count), key=lambda index: p_values[index])):
+        largest = max(largest, min(1.0, (count - place) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
+def counts_interval(only_first: int, only_second: int, examples: int, *, confidence: float) -> tuple[float, float]:
+    """Interval of a difference of two accuracies on the same examples, from the discordant ones.
+
+    The adjusted Wald interval of Bonett and Price 2012 (doi 10.3102/1076998611411915): one more example on each side
+    keeps it open where hardly any prediction differs, which a bootstrap would take for certainty.
+    """
+    first, second, total = only_first + 1, only_second + 1, examples + 2
+    difference = (second - first) / total
+    spread = math.sqrt(((first + second) / total - difference**2) / total)
+    reach = NormalDist().inv_cdf((1 + confidence) / 2) * spread
+    return max(-1.0, difference - reach), min(1.0, difference + reach)
+
+
+def cohens_g(only_first: int, only_second: int) -> float:
+    """How one-sided the examples are that only one model gets right: -0.5 to 0.5, above 0 for the second."""
+    total = only_first + only_second
+    return only_second / total - 0.5 if total else 0.0
+
+
+def cohens_q(first: float, second: float) -> float | None:
+    """The difference of two correlations in Fisher's z; None where one of them is perfect."""
+    return math.atanh(second) - math.atanh(first) if max(abs(first), abs(second)) < 1 else None
+
+
+def size_of(effect: float, limits: Sequence[float]) -> str:
+    """ "negligible", "small", "medium" or "large"."""
+    return SIZES[sum(abs(effect) >= limit for limit in limits)]

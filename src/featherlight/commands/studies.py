@@ -9,6 +9,7 @@ import typer
 from featherlight.commands.options import COMMAND_LINE, JsonOption, StoreOption, app
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
+from featherlight.pipeline.comparing import CompareSettings
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
 from featherlight.pipeline.time_settings import TimeSettings
@@ -93,6 +94,22 @@ def analyze(
     from featherlight.pipeline.analyze import analyze as run_analysis
 
     run_analysis(source, build(AnalyzeSettings, values, where=COMMAND_LINE), out=out, as_json=as_json)
+
+
+@app.command()
+@options(CompareSettings)
+def compare(
+    values: Mapping[str, Any],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, as in a store.")],
+    figure: Annotated[Path | None, typer.Option(help="Draw average ranks over data sets: .svg, .png or .pdf.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Is the second model really better than the first? Paired tests on stored predictions."""
+    from featherlight.config import build
+    from featherlight.pipeline.comparing import compare as run_comparison
+
+    settings = build(CompareSettings, values, where=COMMAND_LINE)
+    run_comparison(folders, settings, figure=figure, as_json=as_json)
 
 
 @app.command()

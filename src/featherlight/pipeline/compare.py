@@ -13,10 +13,11 @@ from featherlight.export.light import is_packable, pack_folder
 from featherlight.export.predictor import MODEL
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.measurement.metrics import mean_scores, predictions, score
-from featherlight.pipeline.fit import PREDICTIONS, score_splits, select_rows, time_predictor
+from featherlight.pipeline.fit import score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import checked_predictor
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import RunSettings
+from featherlight.pipeline.store import PREDICTIONS
 
 Json = dict[str, Any]
 

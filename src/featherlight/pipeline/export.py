@@ -19,11 +19,11 @@ from featherlight.export.unpack import unpack
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
 from featherlight.measurement.metrics import mean_scores, score
 from featherlight.pipeline.compare import paired
-from featherlight.pipeline.fit import PREDICTIONS, describe_task, score_splits, select_rows, time_predictor
+from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import TOLD_BY_SOURCES, about_model, check_fits_task, data_source, name_of, task_data
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import ExportSettings
-from featherlight.pipeline.store import Inputs, Stage
+from featherlight.pipeline.store import PREDICTIONS, Inputs, Stage
 
 Json = dict[str, Any]
 Logits = Mapping[str, np.ndarray]

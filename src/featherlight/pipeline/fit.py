@@ -30,6 +30,7 @@ from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
+from featherlight.pipeline.store import PREDICTIONS
 from featherlight.progress import say
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
@@ -39,7 +40,6 @@ from featherlight.training.memory import halvings
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
 LOSS = "loss"
-PREDICTIONS = "predictions.safetensors"
 
 
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:

@@ -23,6 +23,7 @@ from featherlight.progress import say
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
 DRAFT, DOOMED, LOCKS, RECORD = ".draft-", ".doomed-", ".locks", "record.json"
+PREDICTIONS = "predictions.safetensors"  # logits and labels of the splits that a record has scores of
 Inputs = Mapping[str, Path]
 
 

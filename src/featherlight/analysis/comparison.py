@@ -1,0 +1,344 @@
+"""Models on the same examples, pair by pair: the tests, and one honest sentence on what they say.
+
+Predictions in, plain rows and sentences out. Knows no folder and no record. Scores and differences are fractions; a
+difference is the second model's score minus the first's. House shapes: N examples, S runs (seeds) of a model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+
+from featherlight.analysis.statistics import (
+    COHEN_G,
+    COHEN_Q,
+    McNemar,
+    Paired,
+    bootstrap,
+    cohens_g,
+    cohens_q,
+    counts_interval,
+    holm,
+    mcnemar,
+    observed,
+    p_of_bootstrap,
+    p_of_permutation,
+    permuted,
+    size_of,
+)
+from featherlight.analysis.tables import NAMES
+from featherlight.measurement.metrics import METRICS, value
+
+Json = dict[str, Any]
+
+MCNEMAR, PERMUTATION = "McNemar's exact test", "permutation test"
+COHENS_G = "Cohen's g"
+MOST_NAMED = 5  # models in a sentence
+EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model's runs on one data set: its folders and seeds (None: not known), and predictions [S, N] per split."""
+
+    name: str
+    folders: tuple[str, ...]
+    seeds: tuple[int | None, ...]
+    predicted: Mapping[str, np.ndarray]
+
+    def take(self, seeds: Sequence[int | None]) -> "Model":
+        """The same model with these of its runs, in this order."""
+        rows = [self.seeds.index(seed) for seed in seeds]
+        predicted = {split: guesses[rows] for split, guesses in self.predicted.items()}
+        return Model(self.name, tuple(self.folders[row] for row in rows), tuple(seeds), predicted)
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """What several models predicted of the same splits. labels: [N] per split. metric: what is compared."""
+
+    task: str
+    metric: str
+    labels: Mapping[str, np.ndarray]
+    models: tuple[Model, ...]
+
+    @property
+    def where(self) -> str:
+        """ "dev of sst2"."""
+        return f"{' + '.join(self.labels)} of {self.task}"
+
+    def scores(self, model: Model) -> list[float]:
+        """One score per run: the mean over splits."""
+        return [
+            float(
+                np.mean([value(self.metric, self.labels[name], guess[run]) for name, guess in model.predicted.items()])
+            )
+            for run in range(len(model.folders))
+        ]
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How to compare. alpha: level of tests. margin: differences below this fraction do not matter; None: not asked."""
+
+    alpha: float = 0.05
+    margin: float | None = 0.01
+    seed: int = 0
+    resamples: int = 10000
+
+
+def compare_all(data: Sequence[DataSet], terms: Terms) -> list[Json]:
+    """Every pair of models of every data set; "p_holm" holds for all of them together."""
+    pairs = [
+        compare_pair(one, first, second, terms) for one in data for first, second in combinations(one.models, 2)
+    ]  # fmt: skip
+    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+        pair["p_holm"] = adjusted
+    return pairs
+
+
+def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
+    """One pair: what was compared on what, both scores, and what `tested` finds. "seeds": the runs compared."""
+    first, second = on_shared_seeds(first, second)
+    pairs = run_pairs(first.seeds, second.seeds)
+    parts = [
+        Paired(labels, first.predicted[split], second.predicted[split], pairs) for split, labels in data.labels.items()
+    ]
+    runs = [data.scores(model) for model in (first, second)]
+    one, other = (float(np.mean(scores)) for scores in runs)
+    return {
+        "task": data.task,
+        "split": " + ".join(data.labels),
+        "metric": data.metric,
+        "n": sum(len(labels) for labels in data.labels.values()),
+        "first": first.name,
+        "second": second.name,
+        "first_score": one,
+        "second_score": other,
+        **tested(data.metric, parts, (one, other), terms),
+        "seeds": {"first": list(first.seeds), "second": list(second.seeds)},
+        "seed_error": seed_error(runs[0], runs[1], pairs),
+    }
+
+
+def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], terms: Terms) -> Json:
+    """Difference with its interval, p-value, equivalence, flips, effect size, and the p-values of all tests.
+
+    "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
+    runs, else the permutation test; "p_holm": None until all pairs are known.
+    """
+    drawn = bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    difference = observed(metric, parts)
+    permutation = p_of_permutation(
+        permuted(metric, parts, seed=terms.seed, resamples=terms.resamples), difference
+    )  # fmt: skip
+    counts, flips = discordant(parts) if METRICS[metric].of == "classes" else (None, None)
+    single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
+    exact = single if metric in EXACT else None
+    low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
+    return {
+        "difference": difference,
+        "low": float(low),
+        "high": float(high),
+        "p": exact.p_value if exact else permutation,
+        "p_holm": None,
+        "test": MCNEMAR if exact else PERMUTATION,
+        **equivalence(drawn, exact, sum(len(part.labels) for part in parts) if counts else None, terms),
+        "flips": flips,
+        "effect": effect(counts, *scores),
+        "tests": {
+            "bootstrap": p_of_bootstrap(drawn),
+            "permutation": permutation,
+            **({"mcnemar": asdict(single)} if single else {}),
+        },
+    }
+
+
+def on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
+    """Both models' runs with equal seeds, if there are two at least; else all runs.
+
+    A step after training inherits its seed, and with it the luck of that training: with other seeds on one side, the
+    difference would be that of the seeds.
+    """
+    shared = [seed for seed in first.seeds if seed is not None and seed in second.seeds]
+    return (first.take(shared), second.take(shared)) if len(shared) > 1 else (first, second)
+
+
+def seed_error(first: Sequence[float], second: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float | None:
+    """Standard error of the difference over seeds: of paired differences, or Welch's; None if one side is one run."""
+    if min(len(first), len(second)) == 1:
+        return None
+    if len(pairs) == len(first):
+        return float(np.std([second[other] - first[one] for one, other in pairs], ddof=1) / np.sqrt(len(pairs)))
+    return float(np.sqrt(sum(np.var(runs, ddof=1) / len(runs) for runs in (first, second))))
+
+
+def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[tuple[int, int], ...]:
+    """Which run belongs to which: equal seeds if both models have the same ones, else each run to each."""
+    if None not in first and sorted(map(str, first)) == sorted(map(str, second)):
+        return tuple((place, list(second).index(seed)) for place, seed in enumerate(first))
+    return tuple(product(range(len(first)), range(len(second))))
+
+
+def discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
+    """McNemar's counts over all splits and pairs of runs, and flips: predictions that differ, per pair of runs."""
+    pairs = [
+        (part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs
+    ]  # fmt: skip
+    labels, first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
+    flips = int((first != second).sum()) / len(parts[0].pairs)
+    return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
+
+
+def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
+    """ "equivalent", and under "equivalence" the interval of 1 - 2 alpha that decides, the margin and the method.
+
+    Two one-sided tests at alpha (Schuirmann 1987): the interval lies within the margin; None without a margin. For
+    accuracies of single runs it comes from the discordant examples, else from the bootstrap. examples: of classes;
+    where hardly any prediction differs, as much stays open as so many examples without a single flip leave open.
+    """
+    confidence = 1 - 2 * terms.alpha
+    if exact and examples:
+        low, high = counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
+    else:
+        low, high = (float(limit) for limit in np.quantile(drawn, [terms.alpha, 1 - terms.alpha]))
+        least, most = counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
+        low, high = min(low, least), max(high, most)
+    method = "adjusted Wald" if exact else "paired bootstrap"
+    within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
+    found = {"low": low, "high": high, "confidence": confidence, "margin": terms.margin, "method": method}
+    return {"equivalent": within, "equivalence": found}
+
+
+def effect(counts: McNemar | None, first: float, second: float) -> Json:
+    """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
+    if counts:
+        size = cohens_g(counts.only_first, counts.only_second)
+        return {"name": COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
+    found = cohens_q(first, second)
+    return {"name": "Cohen's q", "value": found, "size": None if found is None else size_of(found, COHEN_Q)}
+
+
+def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
+    """One sentence on the pairs of a data set."""
+    return verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else verdict_on_many(data, pairs, terms)
+
+
+def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
+    """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
+    metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
+    first, second = pair["first"], pair["second"]
+    if pair["p_holm"] < terms.alpha:
+        rises = pair["difference"] > 0
+        better, worse = (second, first) if rises else (first, second)
+        low, high = (pair["low"], pair["high"]) if rises else (-pair["high"], -pair["low"])
+        but = f", though by less than the margin of {margin_text(terms)}" if pair["equivalent"] else ""
+        return (
+            f"{better} is better than {worse} on {data.where} by {points(abs(pair['difference']))} points of {metric} "
+            f"({level(terms.alpha)} interval {points(low)} to {points(high)}, {p}){but}."
+        )
+    change = f"the second scores {points(pair['difference'], signed=True)} points of {metric}"
+    if pair["equivalent"]:
+        low, high = (pair["equivalence"][side] for side in ("low", "high"))
+        return (
+            f"{first} and {second} are equivalent within {margin_text(terms)} on {data.where}: {change} "
+            f"({level(2 * terms.alpha)} interval {points(low)} to {points(high)})."
+        )
+    nor = "" if terms.margin is None else f", nor that they are equivalent within {margin_text(terms)}"
+    return (
+        f"No difference between {first} and {second} can be told on {data.where}{nor}: {change} "
+        f"({level(terms.alpha)} interval {points(pair['low'])} to {points(pair['high'])}, {p})."
+    )
+
+
+def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
+    """Which model scores highest, which are worse for certain, and which cannot be told from it."""
+    best = max(data.models, key=lambda model: np.mean(data.scores(model)))
+    with_best = {
+        pair["second"] if pair["first"] == best.name else pair["first"]: pair
+        for pair in pairs
+        if best.name in (pair["first"], pair["second"])
+    }
+    worse = [name for name, pair in with_best.items() if pair["p_holm"] < terms.alpha]
+    alike = [name for name, pair in with_best.items() if name not in worse and pair["equivalent"]]
+    open_ = [name for name in with_best if name not in worse and name not in alike]
+    score = points(float(np.mean(data.scores(best))))
+    said = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
+    parts = [f"it is better than {and_list(worse)}"] if worse else []
+    parts += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
+    parts += [f"no difference from {and_list(open_)} can be told"] if open_ else []
+    return f"{said}: {'; '.join(parts)} (Holm-adjusted, alpha = {terms.alpha:g})."
+
+
+def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:
+    """When not to believe the pairs: one run, seeds that scatter as far, few examples, few resamples."""
+    found = []
+    single = dict.fromkeys(model.name for one in data for model in one.models if len(model.folders) == 1)
+    if single:
+        found.append(
+            f"One run only of {and_list(list(single))}{' on some data sets' if len(data) > 1 else ''}: the tests are "
+            "about these very files; what another seed of training would give is not covered."
+        )
+    for one in data:
+        found += doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task])
+    least = len(pairs) / (terms.resamples + 1)
+    if least > terms.alpha / 2 and any(pair["test"] == PERMUTATION for pair in pairs):
+        found.append(
+            f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: take more."
+        )
+    if any(pair["effect"]["name"] == COHENS_G and pair["metric"] not in EXACT for pair in pairs):
+        found.append(f"{COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+    return found
+
+
+def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
+    """What to doubt about one data set."""
+    found = []
+    for pair in pairs:
+        error, names = pair["seed_error"], f"{pair['first']} and {pair['second']}"
+        if error and abs(pair["difference"]) < 2 * error:
+            found.append(
+                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, but two standard errors "
+                f"over seeds are {points(2 * error)}: other seeds may turn it round."
+            )
+        runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
+        if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):
+            shared = ", ".join(map(str, pair["seeds"]["first"]))
+            found.append(f"{data.task}: {names} are compared on the seeds that both have: {shared}.")
+    examples = sum(len(labels) for labels in data.labels.values())
+    if examples < 200:
+        found.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
+    return found
+
+
+def points(fraction: float, *, signed: bool = False) -> str:
+    """A fraction times 100: "1.2", or "+1.2"; one digit of less than a tenth, and no sign before 0.0."""
+    value = round(100 * fraction, 10) or 0.0
+    form = ".1f" if abs(value) >= 0.095 or not value else ".1g"
+    return f"{value:{'+' if signed and value else ''}{form}}"
+
+
+def p_text(p: float) -> str:
+    """ "p = 0.012", "p < 0.001"."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}"
+
+
+def level(alpha: float) -> str:
+    """ "95 %" for 0.05."""
+    return f"{100 * (1 - alpha):g} %"
+
+
+def margin_text(terms: Terms) -> str:
+    """ "1 point", "0.5 points"."""
+    assert terms.margin is not None
+    number = f"{100 * terms.margin:g}"
+    return f"{number} point{'' if number == '1' else 's'}"
+
+
+def and_list(names: Sequence[str]) -> str:
+    """ "a, b and c"; of many the first and how many others."""
+    if len(names) > MOST_NAMED:
+        names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} others"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

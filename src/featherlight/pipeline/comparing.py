@@ -1,0 +1,156 @@
+"""What `featherlight compare` does: stored predictions of several folders to a verdict, its table, and its doubts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherlight.config import Settings, setting
+from featherlight.errors import UserError
+
+if TYPE_CHECKING:
+    from featherlight.analysis.comparison import DataSet, Terms
+    from featherlight.analysis.ranks import Ranking
+
+MOST_RESULTS = 100
+
+
+class CompareSettings(Settings):
+    """What to compare and when to believe it."""
+
+    metric: str | None = setting(None, "Score to compare; else the task's first.")
+    alpha: float = setting(0.05, "Level of the tests; intervals are of 1 - alpha.", gt=0, lt=0.5)
+    margin: float = setting(1.0, "Points within which models count as equivalent; 0: do not ask.", ge=0, le=100)
+    resamples: int = setting(10000, "Of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
+    resample_seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
+
+
+def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, as_json: bool) -> None:
+    """Read, test, draw if a file is named, print."""
+    if not 2 <= len(folders) <= MOST_RESULTS:
+        raise UserError(f"{len(folders)} folders: compare takes 2 to {MOST_RESULTS}. Name the results to compare.")
+    from featherlight.analysis.comparison import Terms, compare_all, doubts, verdict
+    from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
+    from featherlight.pipeline.predictions import data_sets
+    from featherlight.pipeline.show import print_json
+
+    data = data_sets(folders, metric=settings.metric)
+    margin = settings.margin / 100 or None
+    terms = Terms(settings.alpha, margin, settings.resample_seed, settings.resamples)
+    ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or figure else (None, [])
+    if figure is not None:
+        draw_ranks(ranking, about_ranks, figure)
+    pairs = compare_all(data, terms)
+    of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
+    verdicts = {one.task: verdict(one, of_task[one.task], terms) for one in data}
+    doubted = [*doubts(data, pairs, terms), *about_ranks]
+    overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
+    if as_json:
+        models = [row for one in data for row in model_rows(one)]
+        return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": margin,
+                           "pairs": pairs, "models": models, "ranks": asdict(ranking) if ranking else None,
+                           "doubts": doubted})  # fmt: skip
+    if ranking:
+        print(overall)
+        print_rows(rank_rows(ranking), words=1)
+    for one in data:
+        print(verdicts[one.task])
+        print_rows([score_row(row) for row in model_rows(one)], words=1)
+        print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
+    for line in [*notes(pairs, terms), *doubted, *([str(figure)] if figure else [])]:
+        print(line)
+
+
+def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
+    """Write the critical-difference diagram; UserError where there is nothing to draw."""
+    from featherlight.analysis.figures import save
+    from featherlight.analysis.ranks import rank_figure
+
+    if ranking is None:
+        raise UserError(f"--figure {path}: {reasons[0]} Name more results, or leave --figure out.")
+    save(rank_figure(ranking), path)
+
+
+def rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
+    """Models by average rank, with their scores times 100 on each data set."""
+    return [
+        {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
+         **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
+        for place, name in enumerate(ranking.models)
+    ]  # fmt: skip
+
+
+def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
+    """Lines with equal keys as a table. words: how many columns from the left hold words."""
+    from rich.console import Console
+
+    from featherlight.analysis.report import WIDTH_OF_PLAIN_OUTPUT, print_table
+    from featherlight.analysis.tables import Table
+
+    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
+    print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)
+
+
+def model_rows(data: "DataSet") -> list[dict[str, Any]]:
+    """Each model with its folders, seeds, mean score and standard deviation over seeds."""
+    from featherlight.measurement.metrics import summary
+
+    rows = []
+    for model in data.models:
+        found = summary(data.scores(model))
+        rows.append({"task": data.task, "model": model.name, "metric": data.metric, "score": found["mean"],
+                     "sd": found["sd"], "seeds": list(model.seeds), "folders": list(model.folders)})  # fmt: skip
+    return rows
+
+
+def score_row(row: Mapping[str, Any]) -> dict[str, str]:
+    """A model as a line: its score times 100."""
+    from featherlight.analysis.tables import NAMES, NOTHING
+
+    seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
+    return {
+        "model": row["model"],
+        NAMES.get(row["metric"], row["metric"]): f"{100 * row['score']:.2f}",
+        "sd over seeds": NOTHING if row["sd"] is None else f"{100 * row['sd']:.2f}",
+        "seeds": ", ".join(seeds),
+    }
+
+
+def pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
+    """A pair as a line: differences in points."""
+    from featherlight.analysis.comparison import level
+    from featherlight.analysis.tables import NOTHING
+
+    effect = pair["effect"]
+    flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"
+    equivalent = {None: NOTHING, True: "yes", False: "not shown"}[pair["equivalent"]]
+    size = NOTHING if effect["value"] is None else f"{effect['value']:+.2f} {effect['size']}"
+    return {
+        "first": pair["first"],
+        "second": pair["second"],
+        "second - first": f"{100 * pair['difference']:+.2f}",
+        f"{level(terms.alpha)} interval": f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}",
+        "p": f"{pair['p']:.3g}",
+        "p (Holm)": f"{pair['p_holm']:.3g}",
+        "equivalent": equivalent,
+        "effect": size,
+        "flips": flips,
+    }
+
+
+def notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
+    """What a reader must know to read the table."""
+    from featherlight.analysis.comparison import level, margin_text
+
+    tests = " or ".join(dict.fromkeys(pair["test"] for pair in pairs))
+    effects = " or ".join(dict.fromkeys(pair["effect"]["name"] for pair in pairs))
+    lines = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]
+    if len(pairs) > 1:
+        lines[0] += f" Holm: for all {len(pairs)} pairs together."
+    if terms.margin is not None:
+        methods = " or ".join(dict.fromkeys(pair["equivalence"]["method"] for pair in pairs))
+        lines.append(
+            f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
+            f"{margin_text(terms)}."
+        )
+    return lines

@@ -1,0 +1,198 @@
+"""Result folders in, models with their stored predictions out, those of equal data together.
+
+Nothing is predicted anew: what `predictions.safetensors` holds was written with the scores in `record.json`.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from featherlight.analysis.comparison import DataSet, Model
+from featherlight.analysis.report import read_record
+from featherlight.analysis.tables import Record, Row, collect_rows, group_seeds, seed_of, task_of
+from featherlight.data.task import SELECT
+from featherlight.errors import UserError, listed, pick
+from featherlight.measurement.metrics import METRICS, check, predictions
+from featherlight.pipeline.store import PREDICTIONS, RECORD
+
+LOGITS, LABELS = ".logits", ".labels"
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A folder with its record and stored arrays: logits [N, C] or [N], and labels [N], per split."""
+
+    folder: Path
+    record: Record
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def splits(self) -> list[str]:
+        """The splits that have logits."""
+        return [name.removesuffix(LOGITS) for name in sorted(self.arrays) if name.endswith(LOGITS)]
+
+
+def data_sets(folders: Sequence[Path], *, metric: str | None) -> list[DataSet]:
+    """The models of these folders by data set; those that differ in nothing but their seed are one model.
+
+    metric: None takes each task's headline. UserError where folders cannot be compared, which says why.
+    """
+    results = [read_result(folder) for folder in folders]
+    for address, count in Counter(result.record["address"] for result in results).items():
+        if count > 1:
+            raise UserError(f"{address} is named {count} times. Name each result once.")
+    tasks: dict[str, list[Result]] = {}
+    for result in results:
+        tasks.setdefault(task_of(result.record), []).append(result)
+    for task, members in tasks.items():
+        if len(members) == 1:
+            raise UserError(f"{members[0].folder}: the only result on task {task}. Name another one on it to compare.")
+    rows = rows_of(results)
+    return [data_set(task, members, rows, metric) for task, members in tasks.items()]
+
+
+def read_result(folder: Path) -> Result:
+    """A folder's record and predictions, or a UserError that says what is missing and how to get it."""
+    if folder.is_file():
+        raise UserError(f"{folder}: is a file. Name the folder of a result.")
+    if not (folder / RECORD).is_file():
+        if any(folder.glob(f"*/{RECORD}")):
+            raise UserError(f"{folder}: is a store. Name results in it: `featherlight store list --store {folder}`.")
+        raise UserError(
+            f"{folder}: no {RECORD} in it. Name the folder of a result; of a model from elsewhere, "
+            f"`featherlight evaluate {folder} --task …` makes one."
+        )
+    record = read_record(folder / RECORD)
+    how = f"Run `featherlight evaluate {folder}` and name the folder that it makes."
+    if not isinstance(record["task"], dict) or "fingerprint" not in record["task"]:
+        raise UserError(f"{folder}: its record ({record['stage']}) does not say on which rows it was scored. {how}")
+    if not (folder / PREDICTIONS).is_file():
+        raise UserError(f"{folder}: no predictions in it ({record['stage']}). {how}")
+    try:
+        arrays = load_file(folder / PREDICTIONS)
+    except (SafetensorError, ValueError) as error:
+        raise UserError(f"{folder / PREDICTIONS}: cannot be read ({error}). {how}") from None
+    result = Result(folder, record, arrays)
+    if not result.splits or any(split + LABELS not in arrays for split in result.splits):
+        raise UserError(f"{folder / PREDICTIONS}: holds no logits and labels of a split. {how}")
+    return result
+
+
+def rows_of(results: Sequence[Result]) -> dict[str, Row]:
+    """What tables know of each result (name, seed, settings) by address; ancestors in the same store tell seeds."""
+    records = {result.record["address"]: result.record for result in results}
+    for result in results:
+        record: Record | None = result.record
+        while record is not None:
+            before = str(record.get("inputs", {}).get("model", ""))
+            path = result.folder.parent / before / RECORD
+            record = read_record(path) if before and before not in records and path.is_file() else None
+            if record is not None:
+                records[before] = record
+    rows = collect_rows(list(records.values()))
+    found = {str(row.record["address"]): row for row in rows}
+    for result in results:
+        if result.record["address"] not in found:
+            raise UserError(
+                f"{result.folder}: its record holds no scores. Run `featherlight evaluate {result.folder}`."
+            )
+    return found
+
+
+def data_set(task: str, results: Sequence[Result], rows: dict[str, Row], metric: str | None) -> DataSet:
+    """Models on one task, after checks that they were scored on the same rows."""
+    splits = shared_splits(results)
+    for result in results[1:]:
+        check_same_rows(results[0], result, task, splits)
+    first = results[0]
+    chosen = metric or rows[first.record["address"]].headline
+    logits = first.arrays[splits[0] + LOGITS]
+    kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
+    check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
+    by_address = {result.record["address"]: result for result in results}
+    groups = grouped([rows[address] for address in by_address])
+    models = tuple(
+        model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
+        for name, group in groups.items()
+    )
+    return DataSet(task, chosen, {split: labels_of(first, split) for split in splits}, models)
+
+
+def shared_splits(results: Sequence[Result]) -> list[str]:
+    """The splits that all folders have predictions of; `select` only if there is nothing else."""
+    shared = [split for split in results[0].splits if all(split in result.splits for result in results)]
+    if not shared:
+        have = "; ".join(f"{result.folder}: {', '.join(result.splits)}" for result in results)
+        raise UserError(
+            f"no split that all of them have predictions of ({have}). Run `featherlight evaluate FOLDER --split …`."
+        )
+    return [split for split in shared if split != SELECT] or shared
+
+
+def check_same_rows(first: Result, other: Result, task: str, splits: Sequence[str]) -> None:
+    """A UserError that names the folder whose data, labels or classes differ from the first's."""
+    for key, what in (("fingerprint", "data"), ("labels", "label names")):
+        one, two = (result.record["task"].get(key) for result in (first, other))
+        if one != two:
+            shown = [str(value)[:12] if key == "fingerprint" else listed(value or []) for value in (one, two)]
+            raise UserError(
+                f"{other.folder}: its {what} of task {task} differ from those of {first.folder} ({key} {shown[1]}, not "
+                f"{shown[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
+            )
+    for split in splits:
+        if not np.array_equal(first.arrays[split + LABELS], other.arrays[split + LABELS]):
+            raise UserError(
+                f"{other.folder}: the labels of its {split} differ from those of {first.folder}: other rows, or "
+                "another order. Run `featherlight evaluate` on both."
+            )
+        one, two = (result.arrays[split + LOGITS].shape for result in (first, other))
+        if one != two:
+            raise UserError(f"{other.folder}: logits of shape {list(two)} on {split}, {first.folder} has {list(one)}.")
+
+
+def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Runs by model, whose name no other has: an address makes equal ones different.
+
+    Runs whose seeds are unknown or equal differ in something else and are models of their own. So are all, named by
+    their seeds, if there is but one model: then the question is what the seed does.
+    """
+    groups: list[list[Row]] = []
+    for group in group_seeds(rows):
+        seeds = [seed_of(row) for row in group]
+        together = min(seeds) >= 0 and len(set(seeds)) == len(seeds)
+        groups += [sorted(group, key=seed_of)] if together else [[row] for row in group]
+    if len(groups) == 1:
+        return {f"{row.name}, seed {seed_of(row)}": [row] for row in groups[0]}
+    counts = Counter(group[0].name for group in groups)
+    names = [group[0].name for group in groups]
+    return {
+        name if counts[name] == 1 else f"{name} ({group[0].record['address']})": group
+        for name, group in zip(names, groups, strict=True)
+    }
+
+
+def model_of(name: str, results: Sequence[Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
+    """Runs as a model."""
+    seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
+    predicted = {split: np.stack([guesses(result, split) for result in results]) for split in splits}
+    return Model(name, tuple(str(result.folder) for result in results), seeds, predicted)
+
+
+def guesses(result: Result, split: str) -> np.ndarray:
+    """A run's predictions [N]; UserError with the folder's name if they are not finite."""
+    try:
+        return predictions(result.arrays[split + LOGITS])
+    except UserError as error:
+        raise UserError(f"{result.folder}: {error}") from None
+
+
+def labels_of(result: Result, split: str) -> np.ndarray:
+    """Labels [N] of a split."""
+    labels: np.ndarray[Any, Any] = result.arrays[split + LABELS]
+    return labels
