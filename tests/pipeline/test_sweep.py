@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,20 @@ def test_a_dry_run_prints_the_cells_and_makes_nothing(capsys, tmp_path, tiny_enc
     _, found = call(capsys, "sweep", authors(tmp_path, tiny_encoder, sentiment), "--dry-run", "--store", store)
     assert [job["state"] for job in found["jobs"]] == ["to do"] * 6 and not store.exists()
     json.dumps(found)
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[2] / "examples" / "sweeps").glob("*.yaml")), ids=str)
+def test_each_example_is_read(file):
+    sweep = read_sweep(file)
+    assert sweep.cells in (36, 27) if sweep.method == "grid" else sweep.cap == 20
+
+
+def test_inputs_can_be_set_on_the_command_line(capsys, tmp_path, students, sentiment):
+    text = (
+        f"program: distill\nparameters: {{task: {{value: {sentiment}}}, student: {{value: bag}}, epochs: {{value: 1}}}}"
+    )
+    command = ("sweep", written(tmp_path, text), "--dry-run", "--store", tmp_path / "store")
+    code, found = call(capsys, *command)
+    assert code == 2 and "teacher is missing" in found["error"]
+    _, found = call(capsys, *command, "--set", f"teacher={students['teacher']}")
+    assert len(found["jobs"]) == 2

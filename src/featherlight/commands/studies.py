@@ -12,11 +12,12 @@ from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.comparing import CompareSettings
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
+from featherlight.pipeline.recipe_settings import RecipeSettings
 from featherlight.pipeline.time_settings import TimeSettings
 
 
 @app.command()
-@options(stage_settings.RecipeSettings)
+@options(RecipeSettings)
 def run(
     values: Mapping[str, Any],
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
@@ -34,7 +35,7 @@ def run(
 
 
 @app.command()
-@options(stage_settings.RecipeSettings)
+@options(RecipeSettings)
 def sweep(
     values: Mapping[str, Any],
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A Weights & Biases sweep; see examples/.")],

@@ -4,7 +4,7 @@ The command line, recipes, addresses and records all read these classes. Imports
 """
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import model_validator
 
@@ -352,26 +352,6 @@ class ExportSettings(TaskSettings):
         False, "int8: one scale for each tensor, not for each channel. Smaller by little, worse."
     )
     tolerate: float = setting(1.0, "int8: most points of the task's first metric that may be lost.", ge=0)
-
-
-class RecipeSettings(Settings):
-    """What the command line may say over a recipe; `--set` takes any setting of any stage."""
-
-    settable: ClassVar[tuple[str, ...]] = tuple(
-        {
-            **FinetuneSettings.model_fields,
-            **LabelSettings.model_fields,
-            **DistillSettings.model_fields,
-            **PruneSettings.model_fields,
-            **ExportSettings.model_fields,
-            **EvaluateSettings.model_fields,
-        }
-    )
-
-    data: Path | None = free(None, "Root folder of local data sets.")
-    device: Device | None = free(None, "Where to compute.")
-    precision: Precision | None = setting(None, "auto, fp32 or bf16.")
-    examples: int | None = setting(None, "Cut train down to this many rows.", ge=2)
 
 
 class QuickstartSettings(Settings):
