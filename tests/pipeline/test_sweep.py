@@ -115,9 +115,7 @@ def test_each_example_is_read(file):
 
 
 def test_inputs_can_be_set_on_the_command_line(capsys, tmp_path, students, sentiment):
-    text = (
-        f"program: distill\nparameters: {{task: {{value: {sentiment}}}, student: {{value: bag}}, epochs: {{value: 1}}}}"
-    )
+    text = f"program: distill\nparameters: {{task: {{value: {sentiment}}}, student: {{value: bag}}, dim: {{value: 8}}}}"
     command = ("sweep", written(tmp_path, text), "--dry-run", "--store", tmp_path / "store")
     code, found = call(capsys, *command)
     assert code == 2 and "teacher is missing" in found["error"]
