@@ -17,6 +17,7 @@ OPTIONAL = {  # packages that the base installation lacks -> the extra that brin
     **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "matplotlib": "report",
+    "ray": "ray",
     **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
     **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
 }

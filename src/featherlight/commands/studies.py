@@ -44,6 +44,9 @@ def sweep(
     cells: Annotated[int | None, typer.Option(help="random, bayes: how many to try. [default: 20]", min=1)] = None,
     storage: Annotated[str | None, typer.Option(help="random, bayes: URL of the database of what was tried.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try those again that crashed three times.")] = False,
+    ray: Annotated[str | None, typer.Option(metavar="auto|HOST:PORT", help="Run the cells on a Ray cluster.")] = None,
+    cell_cpus: Annotated[float, typer.Option(help="--ray: processors of a cell.", min=0)] = 1,
+    cell_gpus: Annotated[float, typer.Option(help="--ray: GPUs of a cell.", min=0)] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Go on even if there are thousands of cells.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each cell's address, done or to do.")] = False,
     store: StoreOption = Path("runs"),
@@ -54,7 +57,7 @@ def sweep(
 
     run_sweep(
         file, stage, values, store=store, workers=workers, cells=cells, storage=storage, retry=retry, yes=yes,
-        dry_run=dry_run, as_json=as_json,
+        dry_run=dry_run, ray=ray, cell_cpus=cell_cpus, cell_gpus=cell_gpus, as_json=as_json,
     )  # fmt: skip
 
 

@@ -1,5 +1,7 @@
 """The command `sweep`: a file in; three lists out: done, failed, not run."""
 
+import contextlib
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ from featherlight.errors import UserError, shortened
 from featherlight.pipeline import show
 from featherlight.pipeline.guided import search
 from featherlight.pipeline.interleave import time_in_turns
+from featherlight.pipeline.on_ray import RayCrew
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
@@ -22,10 +25,13 @@ FAILED = 1  # exit code when a cell failed or was not run
 
 def run_sweep(
     file: Path, stage: str | None, common: Mapping[str, Any], *, store: Path, workers: int, cells: int | None,
-    storage: str | None, retry: bool, yes: bool, dry_run: bool, as_json: bool,
+    storage: str | None, retry: bool, yes: bool, dry_run: bool, ray: str | None, cell_cpus: float, cell_gpus: float,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Run a sweep file and say what became of its cells; exit code 1 if one is missing."""
     sweep = read_sweep(file, stage=stage)
+    if ray is not None and (sweep.method != "grid" or sweep.stage is TIME or workers > 1):
+        raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")
     if sweep.method != "grid":
         if dry_run:
             raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
@@ -38,7 +44,13 @@ def run_sweep(
         return show.planned(jobs, as_json=as_json)
     if sweep.stage is TIME:
         return timed(jobs, workers=workers, store=store, as_json=as_json)
-    finished(run_in_workers(jobs, workers=workers, retry=retry), as_json=as_json)
+    if ray is None:
+        return finished(run_in_workers(jobs, workers=workers, retry=retry), as_json=as_json)
+    with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
+        crew = RayCrew(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
+        crew.take(jobs)
+        crew.work()
+    finished(crew.outcome, as_json=as_json)
 
 
 def timed(jobs: Sequence[Job], *, workers: int, store: Path, as_json: bool) -> None:

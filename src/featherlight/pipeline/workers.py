@@ -101,7 +101,12 @@ class Crew:
     @property
     def total(self) -> int:
         """How many jobs there are."""
-        return len(self.outcome) + len(self.waiting) + sum(worker.job is not None for worker in self.workers)
+        return len(self.outcome) + len(self.waiting) + len(self.flying)
+
+    @property
+    def flying(self) -> list[Job]:
+        """What is being worked on."""
+        return [worker.job for worker in self.workers if worker.job]
 
     def work(self) -> None:
         """Until nothing waits and nobody is at work; Ctrl-C stops it and leaves the rest as not run."""
@@ -110,19 +115,22 @@ class Crew:
                 self.listen()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
-            flying = [worker.job for worker in self.workers if worker.job]
-            self.outcome.not_run |= dict.fromkeys([*flying, *self.waiting], "interrupted")
+            self.outcome.not_run |= dict.fromkeys([*self.flying, *self.waiting], "interrupted")
         finally:
-            for worker in self.workers:
-                worker.pipe.close()
-                if worker.job:
-                    worker.process.terminate()
-            for worker in self.workers:
-                worker.process.join()
+            self.dismiss()
+
+    def dismiss(self) -> None:
+        """Send everyone home."""
+        for worker in self.workers:
+            worker.pipe.close()
+            if worker.job:
+                worker.process.terminate()
+        for worker in self.workers:
+            worker.process.join()
 
     def give_out(self) -> bool:
         """A job to each worker that has none, and to new ones up to the size; whether anyone is at work."""
-        while sum(worker.job is not None for worker in self.workers) < self.size:
+        while len(self.flying) < self.size:
             job = self.next()
             if job is None:
                 further = self.more()
@@ -131,10 +139,14 @@ class Crew:
                 self.take(further)
                 continue
             self.waiting.remove(job)
-            worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
-            worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
-            worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
-        return any(worker.job for worker in self.workers)
+            self.start(job)
+        return bool(self.flying)
+
+    def start(self, job: Job) -> None:
+        """Give a job to somebody who has none."""
+        worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
+        worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
+        worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
 
     def next(self) -> Job | None:
         """The first that waits and whose inputs are there; those whose inputs will never be are noted as not run."""

@@ -1,0 +1,142 @@
+"""A sweep's cells on a Ray cluster: a task each, with its share of processors and GPUs.
+
+Where a node sees the store (a shared file system), a cell is worked on there, and goes on from its draft after a crash.
+Elsewhere its inputs travel to the node and its finished folder comes back, both as bytes.
+"""
+
+import io
+import logging
+import socket
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError
+from featherlight.pipeline.plan import Job
+from featherlight.pipeline.store import DRAFT, RECORD, Inputs, adopt
+from featherlight.pipeline.workers import Crew, attempt
+from featherlight.progress import say
+
+SECONDS = 5.0  # that an address has to answer in
+Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder
+
+
+class RayCrew(Crew):
+    """A crew whose workers are a cluster's. processors, gpus: of one cell."""
+
+    def __init__(self, address: str, store: Path, *, processors: float, gpus: float, retry: bool):
+        self.ray = connected(address)
+        resources = self.ray.cluster_resources()
+        size = int(resources.get("CPU", 0) // processors) if processors else 1
+        size = min(size, int(resources.get("GPU", 0) // gpus)) if gpus else size
+        if size < 1:
+            self.ray.shutdown()
+            raise UserError(f"--ray {address}: the cluster has {resources.get('CPU', 0):g} processors and "
+                            f"{resources.get('GPU', 0):g} GPUs, less than a cell is to have.")  # fmt: skip
+        super().__init__(size, retry=retry)
+        say(f"Ray: {size} cells at a time")
+        self.token = store / f".ray-{uuid.uuid4().hex}"
+        store.mkdir(parents=True, exist_ok=True)
+        self.token.touch()
+        self.cell = self.ray.remote(num_cpus=processors, num_gpus=gpus, max_retries=0)(work_there)
+        self.tasks: dict[Any, tuple[Job, float]] = {}
+        self.sent: dict[Path, Any] = {}
+
+    @property
+    def flying(self) -> list[Job]:
+        """What is being worked on."""
+        return [job for job, _ in self.tasks.values()]
+
+    def start(self, job: Job) -> None:
+        """A task for a job; an input is put into the cluster's memory once."""
+        inputs = {role: (folder, self.sent.get(folder) or self.send(folder)) for role, folder in job.inputs.items()}
+        task = self.cell.remote(job.stage.name, job.settings, inputs, job.store.resolve(), self.token.resolve())
+        self.tasks[task] = (job, time.monotonic())
+
+    def send(self, folder: Path) -> list[Any]:
+        """A folder as bytes for nodes that do not see it, in a list, which Ray leaves to the node to fetch."""
+        self.sent[folder] = [self.ray.put(packed(folder))]
+        return list(self.sent[folder])
+
+    def listen(self) -> None:
+        """Wait for the end of a task, good or bad; a node that is lost takes its tasks along."""
+        ready, _ = self.ray.wait(list(self.tasks), num_returns=1)
+        for task in ready:
+            job, since = self.tasks.pop(task)
+            try:
+                error, final, folder = self.ray.get(task)
+            except self.ray.exceptions.RayError as lost:
+                error, final, folder = f"{type(lost).__name__}: {str(lost).splitlines()[0]}", False, None
+            if folder is not None:
+                bring_home(folder, job)
+            self.note(job, error, final=final, seconds=time.monotonic() - since)
+
+    def dismiss(self) -> None:
+        """Leave the cluster."""
+        self.token.unlink(missing_ok=True)
+        self.ray.shutdown()
+
+
+def connected(address: str) -> Any:
+    """Ray, connected; a UserError for an address at which nothing answers."""
+    import ray
+
+    host, colon, port = address.rpartition(":")
+    try:
+        if colon and not address.startswith("ray://"):
+            socket.create_connection((host, int(port)), timeout=SECONDS).close()
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"--ray {address}: no Ray cluster answers there ({str(error).splitlines()[0]}). Start one with "
+            "`ray start --head`, and name it as HOST:PORT, or `auto` on a machine of it."
+        ) from None
+    return ray
+
+
+def work_there(
+    name: str, settings: Any, inputs: Mapping[str, tuple[Path, list[Any]]], store: Path, token: Path
+) -> Answer:
+    """One job, on a node: in the store itself where it is seen, else in a folder of this task's own."""
+    if token.exists():
+        error, final = attempt(name, settings, {role: folder for role, (folder, _) in inputs.items()}, store)
+        return error, final, None
+    import ray
+
+    with tempfile.TemporaryDirectory() as scratch:
+        own = Path(scratch) / "store"
+        own.mkdir()
+        there: Inputs = {
+            role: unpacked(ray.get(reference), own / folder.name) for role, (folder, (reference,)) in inputs.items()
+        }
+        known = {path.name for path in own.iterdir()}
+        error, final = attempt(name, settings, there, own)
+        made = [path for path in own.iterdir() if path.name not in known and (path / RECORD).exists()]
+        return error, final, packed(made[0]) if made else None
+
+
+def packed(folder: Path) -> bytes:
+    """A folder, or a file, as bytes."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        archive.add(folder, arcname=".")
+    return buffer.getvalue()
+
+
+def unpacked(data: bytes, folder: Path) -> Path:
+    """The folder that `packed` took."""
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def bring_home(data: bytes, job: Job) -> None:
+    """Put a folder that came as bytes under its final name."""
+    draft = job.store / (DRAFT + job.folder.name)
+    unpacked(data, draft)
+    if not job.folder.exists():
+        adopt(draft, job.folder)

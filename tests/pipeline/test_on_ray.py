@@ -1,0 +1,150 @@
+"""On a Ray cluster of a head and two nodes: whoever is killed, no finished cell is lost and the sweep completes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from commands import call
+from featherlight.pipeline.on_ray import bring_home, packed, unpacked, work_there
+from featherlight.pipeline.plan import jobs_of
+from featherlight.pipeline.stages import DISTILL, LABEL
+from featherlight.pipeline.store import DRAFT
+
+SWEEP = """
+program: finetune
+parameters:
+  model: {value: ENCODER}
+  task: {value: TASK}
+  epochs: {value: 25}
+  max_length: {value: 20}
+  batch_size: {value: 10}
+  device: {value: cpu}
+  learning_rate: {value: 2e-3}
+  seed: {values: [1, 2, 3]}
+  checkpoint_seconds: {value: 0.1}
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a cluster with one processor on each of two nodes, and its processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address, ray = f"127.0.0.1:{port}", [sys.executable, "-m", "ray.scripts.scripts", "start", "--disable-usage-stats"]
+    before = {process.pid for process in psutil.process_iter()}
+    quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with tempfile.TemporaryDirectory(prefix="ray") as folder:  # its sockets' names may not be long
+        head = ["--head", "--num-cpus=0", f"--port={port}", "--include-dashboard=false", f"--temp-dir={folder}"]
+        subprocess.run([*ray, *head], **quiet)
+        for _ in range(2):
+            subprocess.run([*ray, f"--address={address}", "--num-cpus=1"], **quiet)
+        yield address
+        for process in psutil.process_iter(["cmdline"]):
+            words = " ".join(process.info["cmdline"] or ())
+            if process.pid not in before and folder in words:
+                process.kill()
+
+
+def sweep(folder: Path, encoder: Path, task: Path, address: str) -> list[str]:
+    folder.mkdir()
+    (folder / "sweep.yaml").write_text(SWEEP.replace("ENCODER", str(encoder)).replace("TASK", str(task)))
+    return [sys.executable, "-m", "featherlight", "sweep", str(folder / "sweep.yaml"), "--ray", address, "--json",
+            "--store", str(folder / "store")]  # fmt: skip
+
+
+def wait_for_a_checkpoint(store: Path, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not list(store.glob(f"{DRAFT}*/.fit/checkpoint.safetensors")):
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def at_work() -> psutil.Process:
+    """A process of the cluster that computes a cell."""
+    running = psutil.process_iter(["cmdline"])
+    return next(one for one in running if "ray::work_there" in " ".join(one.info["cmdline"] or ()))
+
+
+@pytest.mark.slow
+def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder, sentiment, cluster):
+    command = sweep(tmp_path / "worker", tiny_encoder, sentiment, cluster)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    wait_for_a_checkpoint(tmp_path / "worker" / "store")
+    at_work().kill()
+    found, said = process.communicate(timeout=240)
+    assert process.returncode == 0 and "it will be tried again" in said, said
+    assert len(json.loads(found)["done"]) == 3
+
+    command = sweep(tmp_path / "driver", tiny_encoder, sentiment, cluster)
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
+    wait_for_a_checkpoint(tmp_path / "driver" / "store")
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(json.loads(done.stdout)["done"]) == 3
+    records = {
+        name: {path.parent.name: json.loads(path.read_text()) for path in (tmp_path / name).glob("store/*/record.json")}
+        for name in ("worker", "driver")
+    }
+    assert records["worker"].keys() == records["driver"].keys() and len(records["worker"]) == 3
+    for address, record in records["worker"].items():
+        other = records["driver"][address]
+        assert record["metrics"] == other["metrics"] and record["curves"] == other["curves"]
+
+
+@pytest.mark.slow
+def test_without_a_shared_store_inputs_and_results_travel_as_bytes(tmp_path, students, sentiment, cluster):
+    import ray
+
+    values = {"task": str(sentiment), "student": "bag", "epochs": 1, "dim": 8, "max_length": 20, "device": "cpu"}
+    label, distill = jobs_of(
+        DISTILL, values, {"teacher": students["teacher"]}, store=tmp_path / "store", where="a test"
+    )
+    assert (label.stage, distill.stage) == (LABEL, DISTILL)
+    (tmp_path / "store").mkdir()
+    ray.init(address=cluster, log_to_driver=False)
+    try:
+        for job in (label, distill):
+            inputs = {role: (folder, [ray.put(packed(folder))]) for role, folder in job.inputs.items()}
+            task = ray.remote(work_there).remote(
+                job.stage.name, job.settings, inputs, Path("/no/such/store"), Path("/no/such/token")
+            )
+            error, _, data = ray.get(task, timeout=240)
+            assert error is None and data is not None
+            bring_home(data, job)
+            assert (
+                job.state == "done"
+                and json.loads((job.folder / "record.json").read_text())["address"] == job.folder.name
+            )
+    finally:
+        ray.shutdown()
+
+
+def test_a_folder_survives_the_journey(tmp_path):
+    (tmp_path / "one" / "deep").mkdir(parents=True)
+    (tmp_path / "one" / "deep" / "file").write_bytes(b"\x00\xff")
+    there = unpacked(packed(tmp_path / "one"), tmp_path / "two")
+    assert (there / "deep" / "file").read_bytes() == b"\x00\xff"
+
+
+def test_an_address_that_does_not_answer_is_the_users_to_start(capsys, tmp_path, tiny_encoder, sentiment):
+    command = sweep(tmp_path / "a", tiny_encoder, sentiment, "127.0.0.1:9")[3:]
+    code, found = call(capsys, *[word for word in command if word != "--json"])
+    assert code == 2 and "no Ray cluster answers there" in found["error"] and not (tmp_path / "a" / "store").exists()
+
+
+def test_timed_cells_stay_here(capsys, tmp_path):
+    file = tmp_path / "sweep.yaml"
+    file.write_text("program: time\nparameters: {task: {value: sst2}, model: {value: bag}}")
+    code, found = call(capsys, "sweep", file, "--ray", "auto", "--store", tmp_path / "store")
+    assert code == 2 and "timed cells run here" in found["error"]
