@@ -18,6 +18,7 @@ OPTIONAL = {  # packages that the base installation lacks -> the extra that brin
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
     "matplotlib": "report",
     "ray": "ray",
+    **dict.fromkeys(("mlflow", "wandb", "tensorboard", "trackio"), "track"),
     **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
     **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
 }

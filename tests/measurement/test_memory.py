@@ -19,7 +19,7 @@ from featherlight.measurement.memory import (
 from featherlight.models.attention import choose_attention, short_attention_in
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.training.lazy_rows import SMALLEST
-from featherlight.training.loop import OPTIMIZERS
+from featherlight.training.optimizers import OPTIMIZERS
 
 SMALL = {"vocab_size": 90, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
          "intermediate_size": 160}  # fmt: skip

@@ -228,7 +228,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_remedy(tmp_path):
 
 
 def test_only_matrices_decay():
-    from featherlight.training.loop import parameter_groups
+    from featherlight.training.optimizers import parameter_groups
 
     model = Toy()
     decayed, spared = parameter_groups(model, 0.1)

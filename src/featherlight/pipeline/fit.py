@@ -30,12 +30,13 @@ from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
-from featherlight.pipeline.store import PREDICTIONS
+from featherlight.pipeline.store import DRAFT, PREDICTIONS
 from featherlight.progress import say
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
 from featherlight.training.memory import halvings
+from featherlight.training.tracking import Tracking
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
@@ -80,6 +81,7 @@ class Fit:
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
+        self.watch: Callable[[Mapping[str, float], int], None] | None = None
         if settings.compile:
             compile_in_place(model, self.device)
 
@@ -91,8 +93,22 @@ class Fit:
     def run(
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, Any]:
-        """Train, save and score; see `train`."""
-        return {**self.train(objective, rows, targets), **self.report()}
+        """Train, save and score; see `train`. A tracker, if there is one, sees losses and scores."""
+        if self.settings.track is None:
+            return {**self.train(objective, rows, targets), **self.report()}
+        tracking = Tracking(
+            self.settings.track, self.out.name.removeprefix(DRAFT), self.settings.model_dump(mode="json")
+        )
+        self.watch = tracking.log
+        record = {**self.train(objective, rows, targets), **self.report()}
+        reached = {
+            f"{split}_{name}": score["value"]
+            for split, found in record["metrics"].items()
+            for name, score in found["scores"].items()
+        }
+        tracking.log(reached, record["curves"]["step"][-1])
+        tracking.finish()
+        return record
 
     def train(
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
@@ -144,7 +160,7 @@ class Fit:
         """Where one training keeps its checkpoints."""
         folder = self.out / f".{name}"
         folder.mkdir(exist_ok=True)
-        return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds)
+        return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
 
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
         """Loss and metrics of one split, without intervals."""

@@ -51,7 +51,8 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
 def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.Parameter:
     """One field as a typer option; None means that it was not given."""
     field = cls.model_fields[name]
-    choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+    kinds = [field.annotation, *get_args(field.annotation)]  # of Literal[...] | None the first part
+    choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
     default = "" if field.default in (None, ()) or field.is_required() else f" [default: {field.default}]"
     details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
     if choices:

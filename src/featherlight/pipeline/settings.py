@@ -67,6 +67,9 @@ class TrainSettings(RowSettings, RunSettings):
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
     checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+    track: Literal["mlflow", "wandb", "tensorboard", "trackio"] | None = free(
+        None, "Show losses and scores there, too; the record is the truth."
+    )
 
     @model_validator(mode="after")
     def epsilon_is_adams(self) -> Self:

@@ -29,6 +29,7 @@ from featherlight.training import schedules
 from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
 from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
 from featherlight.training.memory import halve, halvings, is_memory_out
+from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -115,54 +116,13 @@ class Optimisation:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a run computes and keeps its checkpoints."""
+    """Where a run computes, keeps its checkpoints and is watched. watch: (numbers by name, step) -> nothing."""
 
     device: str
     precision: str
     folder: Path
     checkpoint_seconds: float = math.inf
-
-
-def adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
-    return torch.optim.AdamW(groups, fused=True)
-
-
-def adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Adam with the decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)."""
-    return torch.optim.Adam(groups, fused=True)
-
-
-def adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1."""
-    return torch.optim.Adadelta(groups)
-
-
-def adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Shazeer and Stern 2018, arXiv:1804.04235: keeps a row and a column for a matrix of second moments."""
-    return torch.optim.Adafactor(groups)
-
-
-def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Plain gradient descent without momentum, which keeps nothing from step to step."""
-    return torch.optim.SGD(groups, fused=True)
-
-
-OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd}
-
-
-WITH_EPSILON = ("adamw", "adam")
-
-
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; vectors (biases, norms) do not. One group, and so one kernel a step, where nothing decays."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not weight_decay:
-        return [{"params": trained, "weight_decay": 0.0}]
-    return [
-        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
-        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
-    ]
+    watch: Callable[[Mapping[str, float], int], None] | None = None
 
 
 def accelerator_for(place: Place) -> Accelerator:
@@ -354,7 +314,16 @@ class Run:
                     "or use --precision fp32."
                 )
             self.progress.loss.append(loss)
+        read = self.progress.loss[-len(self.unread) :]
         self.unread.clear()
+        self.tell({"loss": sum(read) / len(read), "learning_rate": self.progress.learning_rate[-1]})
+
+    def tell(self, numbers: Mapping[str, float]) -> None:
+        """Let who watches know; the time that takes is not training time."""
+        if self.where.watch is not None:
+            self.pause_clock()
+            self.where.watch(numbers, self.progress.step)
+            self.clock = time.monotonic()
 
     def end_epoch(self, evaluate: Evaluate | None) -> None:
         """Score the model, keep it if it is the best so far, and make a checkpoint."""
@@ -367,6 +336,8 @@ class Run:
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
             self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
+            self.clock = time.monotonic()
+            self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})
             settled = self.shaper is None or self.shaper.settled
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch

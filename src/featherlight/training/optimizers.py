@@ -1,0 +1,48 @@
+"""Update rules by name, and which weights decay."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+
+def adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
+    return torch.optim.AdamW(groups, fused=True)
+
+
+def adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Adam with the decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)."""
+    return torch.optim.Adam(groups, fused=True)
+
+
+def adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1."""
+    return torch.optim.Adadelta(groups)
+
+
+def adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Shazeer and Stern 2018, arXiv:1804.04235: keeps a row and a column for a matrix of second moments."""
+    return torch.optim.Adafactor(groups)
+
+
+def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """Plain gradient descent without momentum, which keeps nothing from step to step."""
+    return torch.optim.SGD(groups, fused=True)
+
+
+OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd}
+
+
+WITH_EPSILON = ("adamw", "adam")
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay; vectors (biases, norms) do not. One group, and so one kernel a step, where nothing decays."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not weight_decay:
+        return [{"params": trained, "weight_decay": 0.0}]
+    return [
+        {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
+    ]
