@@ -43,7 +43,7 @@ def task_data(settings: TaskSettings) -> TaskData:
     return cached_task(settings.task, options)
 
 
-@functools.lru_cache(maxsize=2)
+@functools.lru_cache(maxsize=8)
 def cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
     """`load_task`; the address and the run of a stage see the same rows, read once."""
     return load_task(name, **dict(options))
