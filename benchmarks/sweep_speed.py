@@ -34,8 +34,8 @@ def sweep(folder: Path, options: argparse.Namespace, store: Path, seeds: list[in
     """Seconds of the command."""
     file = folder / "sweep.yaml"
     file.write_text(SWEEP.format(teacher=options.teacher.resolve(), seeds=seeds))
-    command = [sys.executable, "-m", "featherlight", "sweep", str(file), "--data", str(options.data), "--store", str(store),
-               "--workers", str(workers)]  # fmt: skip
+    command = [sys.executable, "-m", "featherlight", "sweep", str(file), "--data", str(options.data),
+               "--store", str(store), "--workers", str(workers)]  # fmt: skip
     start = time.monotonic()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                    env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
