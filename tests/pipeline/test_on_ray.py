@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import psutil
@@ -17,21 +16,7 @@ from commands import call
 from featherlight.pipeline.on_ray import bring_home, packed, unpacked, work_there
 from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.stages import DISTILL, LABEL
-from featherlight.pipeline.store import DRAFT
-
-SWEEP = """
-program: finetune
-parameters:
-  model: {value: ENCODER}
-  task: {value: TASK}
-  epochs: {value: 25}
-  max_length: {value: 20}
-  batch_size: {value: 10}
-  device: {value: cpu}
-  learning_rate: {value: 2e-3}
-  seed: {values: [1, 2, 3]}
-  checkpoint_seconds: {value: 0.1}
-"""
+from small_sweep import sweep, wait_for_a_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -55,20 +40,6 @@ def cluster():
                 process.kill()
 
 
-def sweep(folder: Path, encoder: Path, task: Path, address: str) -> list[str]:
-    folder.mkdir()
-    (folder / "sweep.yaml").write_text(SWEEP.replace("ENCODER", str(encoder)).replace("TASK", str(task)))
-    return [sys.executable, "-m", "featherlight", "sweep", str(folder / "sweep.yaml"), "--ray", address, "--json",
-            "--store", str(folder / "store")]  # fmt: skip
-
-
-def wait_for_a_checkpoint(store: Path, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not list(store.glob(f"{DRAFT}*/.fit/checkpoint.safetensors")):
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def at_work() -> psutil.Process:
     """A process of the cluster that computes a cell."""
     running = psutil.process_iter(["cmdline"])
@@ -77,7 +48,7 @@ def at_work() -> psutil.Process:
 
 @pytest.mark.slow
 def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder, sentiment, cluster):
-    command = sweep(tmp_path / "worker", tiny_encoder, sentiment, cluster)
+    command = sweep(tmp_path / "worker", tiny_encoder, sentiment, "--ray", cluster)
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     wait_for_a_checkpoint(tmp_path / "worker" / "store")
     at_work().kill()
@@ -85,7 +56,7 @@ def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder
     assert process.returncode == 0 and "it will be tried again" in said, said
     assert len(json.loads(found)["done"]) == 3
 
-    command = sweep(tmp_path / "driver", tiny_encoder, sentiment, cluster)
+    command = sweep(tmp_path / "driver", tiny_encoder, sentiment, "--ray", cluster)
     process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.DEVNULL)
     wait_for_a_checkpoint(tmp_path / "driver" / "store")
     os.killpg(process.pid, signal.SIGKILL)
@@ -138,7 +109,7 @@ def test_a_folder_survives_the_journey(tmp_path):
 
 
 def test_an_address_that_does_not_answer_is_the_users_to_start(capsys, tmp_path, tiny_encoder, sentiment):
-    command = sweep(tmp_path / "a", tiny_encoder, sentiment, "127.0.0.1:9")[3:]
+    command = sweep(tmp_path / "a", tiny_encoder, sentiment, "--ray", "127.0.0.1:9")[3:]
     code, found = call(capsys, *[word for word in command if word != "--json"])
     assert code == 2 and "no Ray cluster answers there" in found["error"] and not (tmp_path / "a" / "store").exists()
 

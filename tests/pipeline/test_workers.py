@@ -2,20 +2,16 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import psutil
 import pytest
 
 from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.stages import FINETUNE
-from featherlight.pipeline.store import DRAFT
 from featherlight.pipeline.workers import TRIES, Crew, earlier_failures, failure_file, remember, run_in_workers
+from small_sweep import sweep, wait_for_a_checkpoint
 
 
 @pytest.fixture
@@ -59,61 +55,41 @@ def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
     assert told == [(jobs[0], "boom")] and list(crew.outcome.failed) == [jobs[0]]
 
 
-SWEEP = """
-program: finetune
-parameters:
-  model: {value: ENCODER}
-  task: {value: TASK}
-  epochs: {value: 12}
-  max_length: {value: 20}
-  batch_size: {value: 10}
-  device: {value: cpu}
-  learning_rate: {value: 2e-3}
-  seed: {values: [1, 2, 3]}
-  checkpoint_seconds: {value: 0.1}
-"""
-
-
-def sweep(folder: Path, encoder: Path, task: Path, **changed: str) -> list[str]:
-    """Three fine-tunings of some seconds each, as a command."""
-    folder.mkdir(exist_ok=True)
-    text = SWEEP.replace("ENCODER", str(encoder)).replace("TASK", str(task))
-    for old, new in changed.items():
-        text = re.sub(rf"{old}: .*", f"{old}: {new}", text)
-    (folder / "sweep.yaml").write_text(text)
-    return [sys.executable, "-m", "featherlight", "sweep", str(folder / "sweep.yaml"), "--workers", "2", "--json",
-            "--store", str(folder / "store")]  # fmt: skip
-
-
-def drafts(store: Path) -> list[Path]:
-    return list(store.glob(f"{DRAFT}*/.fit/checkpoint.safetensors"))
-
-
-def wait_for(condition, seconds=60):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 def same(one: dict, other: dict) -> bool:
     return one["metrics"] == other["metrics"] and one["curves"] == other["curves"]
 
 
 @pytest.mark.slow
+def test_a_worker_that_is_killed_with_nothing_to_do_costs_no_try(jobs):
+    crew = Crew(1)
+    crew.take(jobs[:1])
+    assert crew.give_out() and not crew.outcome.done
+    crew.listen()
+    (worker,) = crew.workers
+    worker.process.kill()
+    worker.process.join()
+    crew.take(jobs[1:])
+    crew.work()
+    assert crew.outcome.done == jobs and earlier_failures(jobs[1]) == (0, "")
+
+
+@pytest.mark.slow
 def test_killed_workers_and_a_killed_sweep_lose_no_cell(tmp_path, tiny_encoder, sentiment):
-    command = {name: sweep(tmp_path / name, tiny_encoder, sentiment) for name in ("worker", "driver", "whole")}
+    command = {
+        name: sweep(tmp_path / name, tiny_encoder, sentiment, "--workers", "2")
+        for name in ("worker", "driver", "whole")
+    }
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command["worker"], **pipes)
-    wait_for(lambda: drafts(tmp_path / "worker" / "store"))
+    wait_for_a_checkpoint(tmp_path / "worker" / "store")
     children = psutil.Process(process.pid).children()
     next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
     found, said = process.communicate(timeout=120)
-    assert process.returncode == 0 and "signal SIGKILL; it will be tried again" in said
+    assert process.returncode == 0 and "signal SIGKILL; it will be tried again" in said, said
     assert len(json.loads(found)["done"]) == 3
 
     process = subprocess.Popen(command["driver"], start_new_session=True, stderr=subprocess.DEVNULL)
-    wait_for(lambda: drafts(tmp_path / "driver" / "store"))
+    wait_for_a_checkpoint(tmp_path / "driver" / "store")
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     records = {}
@@ -129,7 +105,9 @@ def test_killed_workers_and_a_killed_sweep_lose_no_cell(tmp_path, tiny_encoder, 
 @pytest.mark.slow
 def test_a_cell_that_a_user_has_to_put_right_fails_and_the_others_are_done(tmp_path, tiny_encoder, sentiment):
     changed = {"epochs": "{value: 1}", "learning_rate": "{values: [2e-3, 1e30]}"}
-    ended = subprocess.run(sweep(tmp_path, tiny_encoder, sentiment, **changed), capture_output=True, text=True)
+    ended = subprocess.run(
+        sweep(tmp_path, tiny_encoder, sentiment, "--workers", "2", **changed), capture_output=True, text=True
+    )
     found = json.loads(ended.stdout)
     assert ended.returncode == 1 and len(found["done"]) == 3 and len(found["failed"]) == 3 and not found["not_run"]
     assert all("has diverged" in cell["error"] for cell in found["failed"])

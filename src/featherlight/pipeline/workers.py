@@ -145,8 +145,13 @@ class Crew:
     def start(self, job: Job) -> None:
         """Give a job to somebody who has none."""
         worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
+        try:
+            worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
+        except ConnectionError:  # killed while it had nothing to do, which costs no job a try
+            worker.process.join()
+            self.workers.remove(worker)
+            return self.start(job)
         worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
-        worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
 
     def next(self) -> Job | None:
         """The first that waits and whose inputs are there; those whose inputs will never be are noted as not run."""
@@ -174,7 +179,7 @@ class Crew:
             assert job is not None
             try:
                 error, final = worker.pipe.recv()
-            except EOFError:
+            except (EOFError, ConnectionError):
                 worker.process.join()
                 error = f"its process ended with {ending(worker.process.exitcode)}"
                 if killed_by_the_system() > worker.kills and (draft := job.store / (DRAFT + job.folder.name)).exists():
