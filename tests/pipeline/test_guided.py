@@ -76,6 +76,13 @@ def test_cells_lie_in_their_ranges_and_a_later_call_asks_for_others(write, tmp_p
     assert len(set(rates)) == 8
 
 
+def test_settings_that_the_stage_does_not_have_are_passed_over(write, tmp_path):
+    (tmp_path / "store").mkdir()
+    common = {"epochs": 2, "student": "bag"}
+    search = Search(read_sweep(write()), tmp_path / "store", common, 3, None)
+    assert search.ask()[-1].settings.epochs == 2
+
+
 def test_a_search_ends_when_enough_is_finished_or_in_flight(write, tmp_path):
     search = searching(write(), tmp_path / "store", cells=2)
     assert search.ask() and search.ask() and not search.ask()

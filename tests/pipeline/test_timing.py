@@ -119,6 +119,21 @@ def test_samples_from_before_a_kill_count_and_half_a_line_does_not(tmp_path, tin
     assert not list(job.folder.glob(".*"))
 
 
+def test_each_cell_computes_with_its_own_threads(tiny_encoder, sentiment):
+    import torch
+
+    before, seen = torch.get_num_threads(), []
+    cells = [new_cell(settings(sentiment, tiny_encoder, threads=threads)) for threads in (1, 2)]
+    try:
+        for cell in cells:
+            cell.call = lambda: seen.append(torch.get_num_threads())
+            cell.visit()
+            assert set(seen) == {cell.settings.threads}
+            seen.clear()
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_noise_is_a_wide_middle_half_or_a_core_that_another_program_has():
     calm = [Sample(value, 0.99) for value in (1.0, 1.01, 1.02, 1.03, 5.0)]
     assert not is_noisy(calm), "one outlier is none of the middle half"

@@ -112,7 +112,9 @@ def test_a_step_that_does_not_fit_is_summed_up_to_the_same_weights(error, tmp_pa
     (tmp_path / "cramped" / "fit").mkdir(parents=True)
     train(cramped, objective, data, None, how=how(), where=place(tmp_path / "cramped" / "fit"))
     torch.testing.assert_close(weights(cramped), weights(whole), rtol=1e-4, atol=1e-6)
-    assert 1 <= objective.refused == halvings(tmp_path / "cramped") <= 3, "what did not fit is not tried in each step"
+    assert 1 <= objective.refused == halvings(tmp_path / "cramped" / "fit") <= 3, (
+        "what did not fit is not tried in each step"
+    )
 
 
 def test_an_example_that_does_not_fit_alone_is_the_users_to_shorten(tmp_path):

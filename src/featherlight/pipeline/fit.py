@@ -138,7 +138,7 @@ class Fit:
         progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
-        if halved := halvings(self.out):
+        if halved := halvings(where.folder):
             record["batch_halvings"] = halved  # memory was out, see training.memory
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)

@@ -8,6 +8,7 @@ on the select split; the reported score never has a part.
 import functools
 import os
 import socket
+import statistics
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -45,8 +46,8 @@ class Search:
     """The study of one sweep: what to try next, and what came of it."""
 
     def __init__(self, sweep: Sweep, store: Path, common: Mapping[str, Any], cells: int, storage: str | None):
-        self.sweep, self.store, self.common, self.cells = sweep, store, common, cells
-        self.study = open_study(sweep, common, store, storage)
+        self.sweep, self.store, self.common, self.cells = sweep, store, sweep.fitting(common), cells
+        self.study = open_study(sweep, self.common, store, storage)
         self.trials: dict[Path, list[Any]] = {}
         self.mourn()
 
@@ -154,8 +155,7 @@ def measured(record: Mapping[str, Any]) -> dict[str, float]:
     if "bytes" in record:
         found["bytes"] = record["bytes"]
     if "latency" in record:
-        values = sorted(record["latency"]["values"])
-        found["latency"] = values[len(values) // 2]
+        found["latency"] = statistics.median(record["latency"]["values"])
     return found
 
 

@@ -35,6 +35,7 @@ def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Jo
                 cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
             except UserError as error:
                 failed[job] = str(error)
+                draft.rmdir()
         visit_all(cells, store, np.random.default_rng(seed))
     for job in jobs:
         if job not in failed:

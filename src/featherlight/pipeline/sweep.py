@@ -78,6 +78,11 @@ class Sweep:
         """How many cells a grid has; None for a search."""
         return math.prod(len(range.values) for range in self.ranges.values()) if self.method == "grid" else None
 
+    def fitting(self, common: Mapping[str, Any]) -> dict[str, Any]:
+        """What of the command line's settings the stage has, or takes as inputs."""
+        fields = [*self.stage.settings.model_fields, *ROLES.get(self.stage.name, ())]
+        return {name: value for name, value in common.items() if name in fields}
+
 
 def read_sweep(path: Path, *, stage: str | None = None) -> Sweep:
     """A sweep file. stage: goes before what its program says. Raises UserError with file and key."""
@@ -206,7 +211,6 @@ def plan_grid(sweep: Sweep, *, store: Path, common: Mapping[str, Any], yes: bool
     cells = sweep.cells or 0
     if cells > MANY and not yes:
         raise UserError(f"{sweep.where}: a grid of {cells:,} cells. Call again with --yes if that is what you want.")
-    fields = [*sweep.stage.settings.model_fields, *ROLES.get(sweep.stage.name, ())]
     values: dict[str, Any] = {name: list(range.values) for name, range in sweep.ranges.items()}
-    values |= {name: value for name, value in common.items() if name in fields}
+    values |= sweep.fitting(common)
     return once(plan_stage(sweep.stage, values, {}, store=store, where=sweep.where, name=sweep.stage.name))

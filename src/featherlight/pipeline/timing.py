@@ -61,6 +61,7 @@ class Cell:
 
     def visit(self) -> Sample:
         """One sample, in seconds a batch or an epoch."""
+        torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
         training = self.settings.what == "finetune"
         found = visit(self.call, least=0.0 if training else LEAST, wait=self.wait, warm=0 if training else 1)
         return Sample(found.seconds / self.about["calls"], found.share)

@@ -25,6 +25,7 @@ from featherlight.progress import say
 from featherlight.training.memory import halve, killed_by_the_system
 
 TRIES, FAILURES = 3, ".failures"
+FIT = ".fit"  # where a training keeps its checkpoints, in a draft
 THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
 
 
@@ -182,8 +183,11 @@ class Crew:
             except (EOFError, ConnectionError):
                 worker.process.join()
                 error = f"its process ended with {ending(worker.process.exitcode)}"
-                if killed_by_the_system() > worker.kills and (draft := job.store / (DRAFT + job.folder.name)).exists():
-                    error += f", out of memory; its steps will be halved {halve(draft)} times"
+                if (
+                    killed_by_the_system() > worker.kills
+                    and (fit := job.store / (DRAFT + job.folder.name) / FIT).exists()
+                ):
+                    error += f", out of memory; its steps will be halved {halve(fit)} times"
             if not worker.process.is_alive():
                 self.workers.remove(worker)
             worker.job = None

@@ -219,7 +219,7 @@ class Run:
         self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
         self.total_steps = self.steps_per_epoch * how.epochs
         self.unread: list[Tensor] = []
-        self.halvings = halvings(where.folder.parent)
+        self.halvings = halvings(where.folder)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def step(self, indices: np.ndarray) -> None:
@@ -267,7 +267,7 @@ class Run:
                         f"one example of {longest} tokens does not fit in memory. Shorten the texts (--max-length), "
                         "store less (--checkpointing, --precision bf16), or take a smaller model."
                     ) from None
-            self.halvings = halve(self.where.folder.parent)
+            self.halvings = halve(self.where.folder)
             self.optimizer.zero_grad()
             seed_torch(self.how.seed, "dropout", self.progress.step)
             say(f"out of memory: batches are summed up from parts of at most {budget // 2:,} tokens from here on")

@@ -6,7 +6,7 @@ whoever started it counts here. The next step, and the next process, begin with 
 
 from pathlib import Path
 
-HALVINGS = ".halvings"  # in a run's folder; hidden, and so gone when the run is done
+HALVINGS = ".halvings"  # beside a run's checkpoints
 REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
 
 
@@ -19,6 +19,7 @@ def halvings(folder: Path) -> int:
 def halve(folder: Path) -> int:
     """Count one more; how often it was."""
     number = halvings(folder) + 1
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / HALVINGS).write_text(str(number))
     return number
 

@@ -65,11 +65,3 @@ class Tracking:
             self.tracker = None
             reason = str(error).strip().splitlines() or [type(error).__name__]
             say(f"{self.name} is down or refuses ({reason[0][:200]}); the run goes on without it, its record is whole")
-
-
-def check_tracker(name: str) -> None:
-    """UserError unless the tracker's package is there."""
-    import importlib.util
-
-    if importlib.util.find_spec(name) is None:
-        raise missing_extra(name, "track")
