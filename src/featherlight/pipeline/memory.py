@@ -3,14 +3,13 @@
 from dataclasses import replace
 from typing import Any
 
-from transformers import AutoConfig
-
 from featherlight.errors import UserError
 from featherlight.measurement.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.measurement.footprint import bytes_of
 from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published
 from featherlight.models.device import resolve_device, resolve_precision
-from featherlight.models.load import check_length, find_model, hub_errors, offline_options, quiet_transformers
+from featherlight.models.load import check_length
+from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
 from featherlight.pipeline.show import print_json, print_rows
@@ -56,9 +55,9 @@ def config_of(settings: MemorySettings) -> Any:
         sizes = {"layers": settings.layers, "hidden": settings.hidden, "heads": heads, "ffn": ffn, "vocab": vocab}
         config = config_of_sizes(**sizes, length=settings.length)
     else:
-        folder = find_model(settings.model)
-        with quiet_transformers(), hub_errors(settings.model, folder):
-            config = AutoConfig.from_pretrained(folder or settings.model, **offline_options(folder))
+        source = source_of(settings.model)
+        with quiet_transformers(), hub_errors(source.base, source.folder):
+            config = source.config(**offline_options(source.folder))
         check_length(config, settings.length, option="length")
     config.num_labels = settings.labels
     return config

@@ -13,7 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from featherlight.data.batches import Tokens
 from featherlight.data.ragged import Ragged
 from featherlight.models.attention import choose_attention
-from featherlight.models.load import checkpoint_layers, find_model, load_encoder
+from featherlight.models.load import checkpoint_layers, load_encoder
+from featherlight.models.source import source_of
 from featherlight.pipeline.rehearsal import READY, Rehearsal
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
@@ -24,7 +25,7 @@ STEPS = 3  # the first one makes the optimiser's state; those after it are alike
 def configured(what: Rehearsal) -> Any:
     """The model's config."""
     if what.model is not None:
-        return AutoConfig.from_pretrained(find_model(what.model) or what.model, num_labels=what.labels)
+        return source_of(what.model).config(num_labels=what.labels)
     assert what.config is not None
     return AutoConfig.for_model(**{**what.config, "num_labels": what.labels})
 
@@ -75,7 +76,7 @@ def main(task: str) -> None:
     with torch.device("meta"):
         AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
     if what.model is not None:
-        AutoTokenizer.from_pretrained(find_model(what.model) or what.model)  # so that the model alone is measured
+        AutoTokenizer.from_pretrained(source_of(what.model).where)  # so that the model alone is measured
     print(READY, flush=True)
     sys.stdin.readline()
     with tempfile.TemporaryDirectory() as folder:

@@ -97,7 +97,7 @@ class FinetuneSettings(TrainSettings):
     """Settings of one fine-tuning of an encoder on one task."""
 
     learning_rate: float = setting(5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task (Lan et al. 2020).", gt=0)
-    model: str = setting(..., "A hub name, a local folder, or `minilm`.")
+    model: str = setting(..., "A hub name, a local folder or `minilm`; `minilm:3`: its first 3 layers.")
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
     attention: Literal["auto", "eager", "sdpa"] = added(

@@ -14,7 +14,7 @@ class TimeSettings(RowSettings):
     """Settings of one timed cell: a model at one batch size and length."""
 
     what: Literal["inference", "finetune"] = setting("inference", "Seconds a batch; or seconds an epoch of train.")
-    model: str = setting(..., "A hub name, a local folder, `minilm`, or a model made here.")
+    model: str = setting(..., "A hub name, a local folder, `minilm`, `minilm:3`, `random:2x128`, or a model made here.")
     runtime: Runtime = setting("torch", "What computes; torch is float32, int8 is onnxruntime's, light is numpy.")
     length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
     batch: int = setting(32, "Examples at a time.", ge=1)

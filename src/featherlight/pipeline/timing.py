@@ -25,6 +25,7 @@ from featherlight.data.task import TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.files import read_json, write_json
+from featherlight.measurement.energy import Meter, meter_for
 from featherlight.measurement.evaluate import model_precision
 from featherlight.measurement.latency import Sample, spread, summary, visit
 from featherlight.models.attention import short_attention_in
@@ -33,6 +34,7 @@ from featherlight.models.load import check_length, fingerprint, load_encoder
 from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, model_folder
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
+from featherlight.pipeline.phases import step_phases
 from featherlight.pipeline.record import Phases, processor
 from featherlight.pipeline.store import Inputs, Stage, address_of
 from featherlight.pipeline.time_settings import TimeSettings
@@ -42,11 +44,12 @@ from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
-BATCHES = 8  # that a sample runs over, where they are of unequal length
+BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
 VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
 LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
 NOISY, ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
-WARM = 3  # steps of training before the clock runs
+WARM, PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
+LONG = 1.0  # seconds of a call that leaves nothing to warm up
 
 
 @dataclass
@@ -57,14 +60,17 @@ class Cell:
     call: Callable[[], object]
     wait: Callable[[], object]
     about: dict[str, Any]
+    meter: Meter
     samples: list[Sample] = field(default_factory=list)
 
     def visit(self) -> Sample:
         """One sample, in seconds a batch or an epoch."""
         torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
-        training = self.settings.what == "finetune"
-        found = visit(self.call, least=0.0 if training else LEAST, wait=self.wait, warm=0 if training else 1)
-        return Sample(found.seconds / self.about["calls"], found.share)
+        calls = self.about["calls"]
+        warm = self.settings.what == "inference" and not (self.samples and self.samples[-1].seconds * calls > LONG)
+        least = LEAST if self.settings.what == "inference" else 0.0
+        found = visit(self.call, least=least, wait=self.wait, warm=int(warm), meter=self.meter)
+        return Sample(found.seconds / calls, found.share, None if found.joules is None else found.joules / calls)
 
     @property
     def done(self) -> bool:
@@ -103,7 +109,8 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     with phases("load"):
         engine = engine_of(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
     rows = train_rows(data, settings.examples, settings.seed)
-    count = min(1 if settings.pad == "max" else BATCHES, len(rows) // settings.batch)
+    unequal = min(max(TEXTS // settings.batch, 2), BATCHES)
+    count = min(1 if settings.pad == "max" else unequal, len(rows) // settings.batch)
     if not count:
         raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
     chosen = rows.take(np.linspace(0, len(rows) - 1, count * settings.batch).astype(int))
@@ -116,9 +123,7 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         for batch in batches:
             engine.run(batch)
 
-    for _ in range(2):
-        call()
-    return Cell(settings, call, functools.partial(wait_for, device), about)
+    return new_cell_of(settings, call, device, about)
 
 
 def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
@@ -147,9 +152,19 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         trainee.take_steps(training, batches[:most])
 
     call(WARM)
+    some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
+    parts = trainee.phases(training, [batch for batch in some if len(batch) == settings.batch][:PHASED], device)
     seconds = {"load": trainee.load_seconds, **phases.seconds}
-    about = {"seconds": seconds, "device": device, "steps": steps, "parameters": trainee.parameters, "calls": 1}
-    return Cell(settings, call, functools.partial(wait_for, device), about)
+    about = {"seconds": seconds, "device": device, "steps": steps, "parameters": trainee.parameters, "calls": 1,
+             "phases": parts}  # fmt: skip
+    return new_cell_of(settings, call, device, about)
+
+
+def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
+    """A cell with what its device needs."""
+    meter = meter_for(device)
+    counters = {"counters": meter.names} if meter.names else {}
+    return Cell(settings, call, functools.partial(wait_for, device), {**about, **counters}, meter)
 
 
 @dataclass(frozen=True)
@@ -172,6 +187,12 @@ class Trainee:
         with short_attention_in(self.run.bare_model):
             for batch in batches:
                 self.run.step(batch)
+
+    def phases(self, training: TrainingSet, batches: Sequence[np.ndarray], device: str) -> dict[str, float]:
+        """Seconds of each part of a step on these batches."""
+        self.run.data, self.run.lengths = training, training.tokens.lengths
+        with short_attention_in(self.run.bare_model):
+            return step_phases(self.run, batches, functools.partial(wait_for, device))
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -212,6 +233,12 @@ def read_about(out: Path) -> dict[str, Any] | None:
     return dict(read_json(out / ABOUT)) if (out / ABOUT).exists() else None
 
 
+def is_measured(settings: TimeSettings, out: Path) -> bool:
+    """Whether a draft has all the samples that its cell wants."""
+    about = read_about(out)
+    return about is not None and enough(settings, read_samples(out), about)
+
+
 def begun(settings: TimeSettings, out: Path) -> Cell:
     """A cell with the samples that it has in its draft."""
     cell = new_cell(settings)
@@ -230,7 +257,7 @@ def take_sample(cell: Cell, out: Path) -> None:
 def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Measure what is still to be measured, and sum it up. A noisy cell is measured once more, and both are kept."""
     cell, about, samples = None, read_about(out), read_samples(out)
-    if about is None or not enough(settings, samples, about):
+    if about is None or not is_measured(settings, out):
         cell = begun(settings, out)
         while not cell.done:
             take_sample(cell, out)
@@ -258,9 +285,11 @@ def about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     """Samples with their summary."""
     values = [sample.seconds for sample in samples]
     assert all(math.isfinite(value) for value in values)
+    joules = [sample.joules for sample in samples if sample.joules is not None]
     return {
         "samples": values,
         "computing": [round(sample.share, 4) for sample in samples],
+        **({"joules": joules} if len(joules) == len(values) else {}),
         "summary": summary(values),
         "noisy": is_noisy(samples),
     }

@@ -1,0 +1,82 @@
+"""The machine's own energy counters in, joules out; None where it has none that may be read. Nothing is estimated here.
+
+Processors: Intel's and AMD's RAPL counters, as Linux shows them (whole packages, so idle cores count too; readable by
+root alone on most machines). NVIDIA GPUs: the counter of NVML since Volta, if `pynvml` is installed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+POWERCAP = Path("/sys/class/powercap")
+PACKAGES = "intel-rapl:?"  # its parts are called intel-rapl:0:1
+MICRO, MILLI = 1e-6, 1e-3
+
+
+@dataclass(frozen=True)
+class Counter:
+    """A counter of joules. limit: where it starts again from zero; None if it does not."""
+
+    name: str
+    read: Callable[[], float]
+    limit: float | None = None
+
+
+def rapl_counters(root: Path = POWERCAP) -> list[Counter]:
+    """A counter for each processor package that may be read."""
+    found = []
+    for folder in sorted(root.glob(PACKAGES)):
+        try:
+            int((folder / "energy_uj").read_text())
+            limit = int((folder / "max_energy_range_uj").read_text()) * MICRO
+            name = (folder / "name").read_text().strip()
+        except (OSError, ValueError):
+            continue
+        found.append(Counter(name, lambda file=folder / "energy_uj": int(file.read_text()) * MICRO, limit))  # type: ignore[misc]
+    return found
+
+
+def nvml_counters(nvml: Any = None) -> list[Counter]:
+    """A counter for each NVIDIA GPU that has one."""
+    try:
+        nvml = nvml or import_module("pynvml")
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(place) for place in range(nvml.nvmlDeviceGetCount())]
+        for handle in handles:
+            nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
+    except Exception:  # there are as many as drivers, and all say that there is no counter
+        return []
+    return [Counter(f"gpu {place}", lambda handle=handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * MILLI)  # type: ignore[misc]
+            for place, handle in enumerate(handles)]  # fmt: skip
+
+
+class Meter:
+    """Joules of all counters between two readings."""
+
+    def __init__(self, counters: Sequence[Counter]):
+        self.counters = tuple(counters)
+
+    @property
+    def names(self) -> list[str]:
+        """What is counted."""
+        return [counter.name for counter in self.counters]
+
+    def read(self) -> tuple[float, ...]:
+        """All counters, now."""
+        return tuple(counter.read() for counter in self.counters)
+
+    def since(self, start: tuple[float, ...]) -> float | None:
+        """Joules since a reading; None without counters. A counter that started again is unwound once."""
+        if not self.counters:
+            return None
+        total = 0.0
+        for counter, before, now in zip(self.counters, start, self.read(), strict=True):
+            total += now - before + (counter.limit or 0.0 if now < before else 0.0)
+        return total
+
+
+def meter_for(device: str) -> Meter:
+    """What this machine counts while it computes on a device."""
+    return Meter([*rapl_counters(), *(nvml_counters() if device == "cuda" else [])])
