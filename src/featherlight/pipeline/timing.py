@@ -10,7 +10,6 @@ import functools
 import itertools
 import json
 import math
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +19,6 @@ import numpy as np
 import torch
 
 from featherlight.data.batches import Tokens, shuffled_batches
-from featherlight.data.ragged import Ragged
 from featherlight.data.task import TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
@@ -28,19 +26,17 @@ from featherlight.files import read_json, write_json
 from featherlight.measurement.energy import Meter, meter_for
 from featherlight.measurement.evaluate import model_precision
 from featherlight.measurement.latency import Sample, spread, summary, visit
-from featherlight.models.attention import short_attention_in
 from featherlight.models.device import resolve_device, wait_for
 from featherlight.models.load import check_length, fingerprint, load_encoder
 from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, model_folder
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
-from featherlight.pipeline.phases import step_phases
 from featherlight.pipeline.record import Phases, processor
 from featherlight.pipeline.store import Inputs, Stage, address_of
 from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.progress import say
-from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
+from featherlight.training.loop import TrainingSet
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
@@ -66,10 +62,12 @@ class Cell:
     def visit(self) -> Sample:
         """One sample, in seconds a batch or an epoch."""
         torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
-        calls = self.about["calls"]
-        warm = self.settings.what == "inference" and not (self.samples and self.samples[-1].seconds * calls > LONG)
-        least = LEAST if self.settings.what == "inference" else 0.0
-        found = visit(self.call, least=least, wait=self.wait, warm=int(warm), meter=self.meter)
+        calls, training = self.about["calls"], self.settings.what == "finetune"
+        found = None
+        if training or not self.samples or self.samples[-1].seconds * calls > LONG:  # nothing to warm up, or perhaps
+            found = visit(self.call, least=0.0, wait=self.wait, warm=0, meter=self.meter)
+        if found is None or not (training or found.seconds > LONG):
+            found = visit(self.call, least=LEAST, wait=self.wait, meter=self.meter)
         return Sample(found.seconds / calls, found.share, None if found.joules is None else found.joules / calls)
 
     @property
@@ -132,14 +130,16 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         raise UserError(f"{settings.model}: an untrained student is not fine-tuned. Time its inference, or distil it.")
     phases = Phases()
     same = (settings.learning_rate, settings.weight_decay, settings.epsilon, settings.seed)
-    trainee = trainee_of(settings.model, data.task.labels, settings.runtime, device, settings.threads, *same)
+    trainee, tokenizer, load_seconds = trainee_of(
+        settings.model, data.task.labels, settings.runtime, device, settings.threads, *same
+    )
     check_length(trainee.run.bare_model.config, settings.length, option="length")
     rows = train_rows(data, settings.examples, settings.seed)
     steps = len(rows) // settings.batch
     if not steps:
         raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
     with phases("tokenize"):
-        tokens = tokenise(trainee.tokenizer, rows, max_length=settings.length, apart=False)
+        tokens = tokenise(tokenizer, rows, max_length=settings.length, apart=False)
         if settings.pad == "max":
             tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
     training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
@@ -153,8 +153,8 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
 
     call(WARM)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
-    parts = trainee.phases(training, [batch for batch in some if len(batch) == settings.batch][:PHASED], device)
-    seconds = {"load": trainee.load_seconds, **phases.seconds}
+    parts = trainee.phases(training, [batch for batch in some if len(batch) == settings.batch][:PHASED])
+    seconds = {"load": load_seconds, **phases.seconds}
     about = {"seconds": seconds, "device": device, "steps": steps, "parameters": trainee.parameters, "calls": 1,
              "phases": parts}  # fmt: skip
     return new_cell_of(settings, call, device, about)
@@ -167,53 +167,21 @@ def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str,
     return Cell(settings, call, functools.partial(wait_for, device), {**about, **counters}, meter)
 
 
-@dataclass(frozen=True)
-class Trainee:
-    """A model in training, which cells that take turns share: one optimiser's state, whatever their batches are."""
-
-    run: Run
-    tokenizer: Any
-    load_seconds: float
-    scratch: tempfile.TemporaryDirectory[str]  # the run's folder, which lives as long as the run
-
-    @property
-    def parameters(self) -> int:
-        """The number of its weights."""
-        return sum(parameter.numel() for parameter in self.run.bare_model.parameters())
-
-    def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
-        """Optimiser steps on batches of a training set."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
-        with short_attention_in(self.run.bare_model):
-            for batch in batches:
-                self.run.step(batch)
-
-    def phases(self, training: TrainingSet, batches: Sequence[np.ndarray], device: str) -> dict[str, float]:
-        """Seconds of each part of a step on these batches."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
-        with short_attention_in(self.run.bare_model):
-            return step_phases(self.run, batches, functools.partial(wait_for, device))
-
-
 @functools.lru_cache(maxsize=KEPT)
 def trainee_of(
     name: str, labels: tuple[str, ...], runtime: str, device: str, threads: int,
     learning_rate: float, weight_decay: float, epsilon: float, seed: int,
-) -> Trainee:  # fmt: skip
-    """A pre-trained encoder with a new head and an optimiser, as `finetune` would set them up."""
+) -> tuple[Trainee, Any, float]:  # fmt: skip
+    """A pre-trained encoder with a new head in training; its tokenizer; the seconds that loading took."""
     phases = Phases()
     with phases("load"):
         seed_torch(seed, "initial weights")
         model, tokenizer = load_encoder(name, labels=labels, max_length=4)
-    how = Optimisation(
-        "adamw", learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
-        batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
+    trainee = in_training(
+        model, device=device, precision=model_precision(model, "bf16" if runtime == "bf16" else "fp32", device),
+        learning_rate=learning_rate, weight_decay=weight_decay, epsilon=epsilon, seed=seed,
     )  # fmt: skip
-    precision = model_precision(model, "bf16" if runtime == "bf16" else "fp32", device)
-    scratch = tempfile.TemporaryDirectory()
-    first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
-    run = Run(model, LabelObjective(None), first, how, Place(device, precision, Path(scratch.name)))
-    return Trainee(run, tokenizer, phases.seconds["load"], scratch)
+    return trainee, tokenizer, phases.seconds["load"]
 
 
 def read_samples(out: Path) -> list[Sample]:

@@ -1,0 +1,161 @@
+"""Half a minute of this machine in; its `Rates` out, kept in the cache folder.
+
+Small models with random weights take real steps, with the loop, the optimiser and the forward passes that every other
+training and prediction here uses, at shapes that tell the rates apart.
+"""
+
+import functools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
+
+from featherlight.data.batches import Tokens
+from featherlight.data.ragged import Ragged
+from featherlight.files import cache_folder, hash_text, read_json, write_json
+from featherlight.measurement.evaluate import logits_of
+from featherlight.measurement.work import Rates, Sizes, fit_rates
+from featherlight.models.attention import use_short_attention
+from featherlight.models.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.recurrent import (
+    BiLSTMConfig,
+    BiLSTMForSequenceClassification,
+    RNNConfig,
+    RNNForSequenceClassification,
+)
+from featherlight.pipeline.record import processor, version
+from featherlight.pipeline.trainee import in_training
+from featherlight.progress import say
+from featherlight.training.loop import TrainingSet
+from featherlight.training.seeds import seed_torch
+
+VERSION = 1  # of what is measured
+WORDS = 30522
+SHAPES = ((1, 8), (8, 16), (32, 16), (8, 64), (32, 64), (2, 384))  # rows x tokens
+LARGE = ((1, 8), (8, 16), (8, 64), (2, 256))
+ENCODERS = ((2, 128, SHAPES), (6, 128, LARGE), (2, 384, SHAPES), (1, 768, LARGE))  # layers, width
+UNITS = (75, 150, 300)  # units
+STUDENT_SHAPES = ((1, 8), (50, 8), (50, 32), (200, 16))
+LEAST, VISITS = 0.04, 3  # seconds of a visit; visits, of which the fastest counts: others may compute meanwhile
+DIM, HEAD_WIDTH = 25, 64
+
+
+def rates_of(device: str, precision: str, threads: int) -> Rates:
+    """The rates of this machine with so many threads, measured if they are not in the cache."""
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    told = [VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
+    path = cache_folder() / "rates" / f"{hash_text(json.dumps(told))[:12]}.json"
+    if path.exists():
+        return Rates(**read_json(path)["rates"])
+    say("measuring how fast this machine computes: half a minute, once")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        start = time.monotonic()
+        found = measure_rates(device, precision)
+    finally:
+        torch.set_num_threads(before)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    about = {"machine": told, "seconds": round(time.monotonic() - start, 1)}
+    write_json(path, {"rates": {"forward": found.forward, "train": found.train, "off": found.off}, **about})
+    return found
+
+
+def measure_rates(device: str, precision: str) -> Rates:
+    """Time all models at all shapes, forward and in training, and fit."""
+    counts: dict[tuple[str, bool], list[np.ndarray]] = {}
+    seconds: dict[tuple[str, bool], list[float]] = {}
+    for sizes, model, shapes in models():
+        trainee = in_training(model, device=device, precision=precision if sizes.kind == "encoder" else "fp32")
+        use_short_attention(model)
+        for rows, length in shapes:
+            tokens = made_up(rows, length, model.config.vocab_size)
+            training = TrainingSet(tokens, {"labels": np.arange(rows) % 2})
+            step = functools.partial(trainee.take_steps, training, [np.arange(rows)])
+            forward = functools.partial(
+                logits_of, model, tokens, device=device, precision=precision, batch_tokens=10**9
+            )
+            for train, call in ((True, step), (False, forward)):
+                key = (sizes.kind, train)
+                counts.setdefault(key, []).append(sizes.counts(np.array([rows]), np.array([length])))
+                seconds.setdefault(key, []).append(fastest(call, trainee.wait))
+    rates = {key: fit_rates(counts[key], seconds[key]) for key in counts}
+    off = {f"{kind} {'training' if train else 'forward'}": error(counts[kind, train], rates[kind, train],
+           seconds[kind, train]) for kind, train in rates}  # fmt: skip
+    return Rates(
+        {kind: found.tolist() for (kind, train), found in rates.items() if not train},
+        {kind: found.tolist() for (kind, train), found in rates.items() if train},
+        off,
+    )
+
+
+def error(counts: Sequence[np.ndarray], rates: np.ndarray, seconds: Sequence[float]) -> float:
+    """The median relative error of the fit."""
+    return float(np.median(np.abs(np.asarray(counts) @ rates / np.asarray(seconds) - 1)))
+
+
+def fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
+    """Seconds of a call: the shortest of some visits, after a first call."""
+    call()
+    found = []
+    for _ in range(VISITS):
+        calls = 0
+        wait()
+        start = time.perf_counter()
+        while not calls or time.perf_counter() - start < LEAST:
+            call()
+            calls += 1
+        wait()
+        found.append((time.perf_counter() - start) / calls)
+    return min(found)
+
+
+def models() -> Iterator[tuple[Sizes, Any, Sequence[tuple[int, int]]]]:
+    """What is timed, one after the other, with the shapes at which it is."""
+    seed_torch(1, "initial weights")
+    for layers, width, shapes in ENCODERS:
+        config = AutoConfig.for_model(
+            "bert", num_hidden_layers=layers, hidden_size=width, num_attention_heads=width // HEAD_WIDTH,
+            intermediate_size=4 * width, vocab_size=WORDS if width < 768 else 1000, num_labels=2,
+        )  # fmt: skip
+        model = AutoModelForSequenceClassification.from_config(config)
+        yield encoder_sizes(model), model, shapes
+    same: dict[str, Any] = {"dim": DIM, "vocab_size": 5000, "num_labels": 2}
+    for units in UNITS:
+        students = [BiLSTMForSequenceClassification(BiLSTMConfig(hidden=units, **same)),
+                    RNNForSequenceClassification(RNNConfig(hidden=units, **same))]  # fmt: skip
+        for student in students:
+            yield student_sizes(student), student, STUDENT_SHAPES
+    bag = BagForSequenceClassification(BagConfig(**same))
+    yield student_sizes(bag), bag, STUDENT_SHAPES
+
+
+def encoder_sizes(model: Any) -> Sizes:
+    """The sizes of an encoder; its weights may be on the device "meta"."""
+    config = model.config
+    width = next(getattr(config, name) for name in ("hidden_size", "dim") if hasattr(config, name))
+    inner = next(getattr(config, name) for name in ("intermediate_size", "hidden_dim", "d_inner")
+                 if hasattr(config, name))  # fmt: skip
+    dense = sum(weight.numel() for weight in model.parameters())
+    return Sizes("encoder", config.num_hidden_layers, width, inner, dense)
+
+
+def student_sizes(model: Any) -> Sizes:
+    """The sizes of a student."""
+    config, table = model.config, model.get_input_embeddings().weight.numel()
+    dense = sum(weight.numel() for weight in model.parameters()) - table
+    if config.model_type == BagConfig.model_type:
+        return Sizes("bag", 1, config.dim, config.dim, dense)
+    kind = "bilstm" if config.model_type == BiLSTMConfig.model_type else "rnn"
+    return Sizes(kind, 1, config.hidden, config.dim, dense)
+
+
+def made_up(rows: int, length: int, words: int) -> Tokens:
+    """Rows of random ids, all of one length."""
+    generator = np.random.default_rng(0)
+    ids = generator.integers(1, words, size=(rows, length)).tolist()
+    return Tokens({"input_ids": Ragged.of(ids)}, {"input_ids": 0})

@@ -1,0 +1,64 @@
+"""A model in; it in training, step by step, without a schedule, an evaluation or a checkpoint, out."""
+
+import functools
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featherlight.data.batches import Tokens
+from featherlight.data.ragged import Ragged
+from featherlight.models.attention import short_attention_in
+from featherlight.models.device import wait_for
+from featherlight.pipeline.phases import step_phases
+from featherlight.training.finetune import LabelObjective
+from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
+
+
+@dataclass(frozen=True)
+class Trainee:
+    """A model in training, which cells that take turns share: one optimiser's state, whatever their batches are."""
+
+    run: Run
+    device: str
+    scratch: tempfile.TemporaryDirectory[str]  # the run's folder, which lives as long as the run
+
+    @property
+    def parameters(self) -> int:
+        """The number of its weights."""
+        return sum(parameter.numel() for parameter in self.run.bare_model.parameters())
+
+    def wait(self) -> None:
+        """Until the device has done all that it was told."""
+        wait_for(self.device)
+
+    def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
+        """Optimiser steps on batches of a training set."""
+        self.run.data, self.run.lengths = training, training.tokens.lengths
+        with short_attention_in(self.run.bare_model):
+            for batch in batches:
+                self.run.step(batch)
+
+    def phases(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> dict[str, float]:
+        """Seconds of each part of a step on these batches."""
+        self.run.data, self.run.lengths = training, training.tokens.lengths
+        with short_attention_in(self.run.bare_model):
+            return step_phases(self.run, batches, functools.partial(wait_for, self.device))
+
+
+def in_training(
+    model: Any, *, device: str, precision: str, learning_rate: float = 5e-5, weight_decay: float = 0.01,
+    epsilon: float = 1e-8, seed: int = 1, optimizer: str = "adamw",
+) -> Trainee:  # fmt: skip
+    """A model with an optimiser, as `finetune` would set it up."""
+    how = Optimisation(
+        optimizer, learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
+        batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
+    )  # fmt: skip
+    scratch = tempfile.TemporaryDirectory()
+    first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
+    run = Run(model, LabelObjective(None), first, how, Place(device, precision, Path(scratch.name)))
+    return Trainee(run, device, scratch)
