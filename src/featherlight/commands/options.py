@@ -21,6 +21,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DataOption = Annotated[
     Path | None, typer.Option("--data", envvar="FEATHERLIGHT_DATA", help="Root folder of local data sets.")
 ]
+WattsOption = Annotated[float | None, typer.Option(help="Power of the machine. [default: 65]", min=0)]
+PriceOption = Annotated[float, typer.Option(help="Of a kilowatt-hour.", min=0)]
+GridOption = Annotated[float, typer.Option(help="Grams of CO2 a kilowatt-hour; 480: the world in 2023.", min=0)]
 
 
 def drop_output() -> None:

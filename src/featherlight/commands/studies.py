@@ -2,11 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featherlight.commands.options import COMMAND_LINE, JsonOption, StoreOption, app
+from featherlight.commands.options import (
+    COMMAND_LINE,
+    GridOption,
+    JsonOption,
+    PriceOption,
+    StoreOption,
+    WattsOption,
+    app,
+)
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.comparing import CompareSettings
@@ -15,13 +23,19 @@ from featherlight.pipeline.options import options
 from featherlight.pipeline.recipe_settings import RecipeSettings
 from featherlight.pipeline.time_settings import TimeSettings
 
+if TYPE_CHECKING:
+    from featherlight.measurement.energy import Factors
+
 
 @app.command()
 @options(RecipeSettings)
 def run(
     values: Mapping[str, Any],
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each stage's address, done or to do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is to do, and what it will take.")] = False,
+    watts: WattsOption = None,
+    price: PriceOption = 0.30,
+    grid: GridOption = 480.0,
     store: StoreOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
@@ -30,7 +44,9 @@ def run(
 
     jobs = plan.plan_recipe(recipe, store=store, common=values)
     if dry_run:
-        return show.planned(jobs, as_json=as_json)
+        from featherlight.pipeline.planned import show_plan
+
+        return show_plan(jobs, factors_of(watts, price, grid), as_json=as_json)
     show.finished(plan.run_jobs(jobs), as_json=as_json)
 
 
@@ -48,7 +64,10 @@ def sweep(
     cell_cpus: Annotated[float, typer.Option(help="--ray: processors of a cell.", min=0)] = 1,
     cell_gpus: Annotated[float, typer.Option(help="--ray: GPUs of a cell.", min=0)] = 0,
     yes: Annotated[bool, typer.Option("--yes", help="Go on even if there are thousands of cells.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print each cell's address, done or to do.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is to do, and what it will take.")] = False,
+    watts: WattsOption = None,
+    price: PriceOption = 0.30,
+    grid: GridOption = 480.0,
     store: StoreOption = Path("runs"),
     as_json: JsonOption = False,
 ) -> None:
@@ -57,7 +76,8 @@ def sweep(
 
     run_sweep(
         file, stage, values, store=store, workers=workers, cells=cells, storage=storage, retry=retry, yes=yes,
-        dry_run=dry_run, ray=ray, cell_cpus=cell_cpus, cell_gpus=cell_gpus, as_json=as_json,
+        dry_run=factors_of(watts, price, grid) if dry_run else None, ray=ray, cell_cpus=cell_cpus,
+        cell_gpus=cell_gpus, as_json=as_json,
     )  # fmt: skip
 
 
@@ -67,12 +87,16 @@ def time_command(
     values: Mapping[str, Any],
     what: Annotated[str, typer.Argument(metavar="inference|finetune", help="Seconds a batch, or an epoch.")],
     store: StoreOption = Path("runs"),
+    watts: WattsOption = None,
+    price: PriceOption = 0.30,
+    grid: GridOption = 480.0,
     as_json: JsonOption = False,
 ) -> None:
     """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
     from featherlight.pipeline.timed import run_time_command
 
-    run_time_command({**values, "what": what}, store=store, as_json=as_json)
+    factors = factors_of(watts, price, grid)
+    run_time_command({**values, "what": what}, factors, stated=watts is not None, store=store, as_json=as_json)
 
 
 @app.command()
@@ -136,3 +160,10 @@ def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_
     from featherlight.pipeline.quickstart import run_quickstart
 
     run_quickstart(values, store=store, as_json=as_json)
+
+
+def factors_of(watts: float | None, price: float, grid: float) -> "Factors":
+    """What turns seconds into money and CO2."""
+    from featherlight.measurement.energy import Factors
+
+    return Factors(price=price, grid=grid) if watts is None else Factors(watts, price, grid)

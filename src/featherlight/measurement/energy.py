@@ -13,6 +13,7 @@ from typing import Any
 POWERCAP = Path("/sys/class/powercap")
 PACKAGES = "intel-rapl:?"  # its parts are called intel-rapl:0:1
 MICRO, MILLI = 1e-6, 1e-3
+JOULES_OF_KWH = 3.6e6
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,31 @@ class Meter:
 def meter_for(device: str) -> Meter:
     """What this machine counts while it computes on a device."""
     return Meter([*rapl_counters(), *(nvml_counters() if device == "cuda" else [])])
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What turns seconds into money and CO2, stated beside every result. watts: of the machine, where it counts none.
+
+    price: of a kilowatt-hour, in whatever money; grid: grams of CO2 a kilowatt-hour. The defaults: a desktop processor
+    at work; a household's price; the world's electricity in 2023 (Ember, Global Electricity Review 2024).
+    """
+
+    watts: float = 65.0
+    price: float = 0.30
+    grid: float = 480.0
+
+    def kilowatt_hours(self, seconds: float, joules: float | None = None) -> float:
+        """From joules that were counted, or from watts that were stated."""
+        return (self.watts * seconds if joules is None else joules) / JOULES_OF_KWH
+
+    def money(self, seconds: float, joules: float | None = None) -> float:
+        """What it costs."""
+        return self.price * self.kilowatt_hours(seconds, joules)
+
+    def grams(self, seconds: float, joules: float | None = None) -> float:
+        """Of CO2."""
+        return self.grid * self.kilowatt_hours(seconds, joules)
+
+    def __str__(self) -> str:
+        return f"{self.watts:g} W, {self.price:g} a kWh, {self.grid:g} g CO2 a kWh"

@@ -58,7 +58,8 @@ def visit_all(cells: Mapping[Job, Cell], store: Path, generator: np.random.Gener
 
 def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record of `time` as programs get it."""
-    settings = record["settings"]
+    settings, summed = record["settings"], record["summary"]
+    examples = settings["batch"] * (record["steps"] if settings["what"] == "finetune" else 1)
     same = {name: settings[name] for name in ("length", "batch", "pad", "runtime", "threads")}
     return {
         "model": record["name"],
@@ -68,7 +69,11 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "device": record["device"],
         "unit": record["unit"],
         "samples": record["samples"],
-        **record["summary"],
+        **summed,
+        "examples_per_second": examples / summed["median"],
+        **({"joules": float(np.median(record["joules"]))} if "joules" in record else {}),
+        **({"step": summed["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
+        **({"phases": record["phases"]} if "phases" in record else {}),
         "noisy": record["noisy"],
         "load_seconds": record["seconds"]["load"],
         "tokenize_seconds": record["seconds"]["tokenize"],

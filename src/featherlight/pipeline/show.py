@@ -4,7 +4,7 @@ import json
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
@@ -17,9 +17,6 @@ from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
-
-if TYPE_CHECKING:
-    from featherlight.pipeline.plan import Job
 
 EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
 
@@ -290,14 +287,6 @@ def evaluated(folder: Path, *, as_json: bool) -> None:
         {"score": name, "value": f"{s['value']:.4f}", "low": f"{s['low']:.4f}", "high": f"{s['high']:.4f}"}
         for name, s in found["scores"].items()
     ]
-    print_rows(rows)
-
-
-def planned(jobs: Sequence["Job"], *, as_json: bool) -> None:
-    """The jobs of a recipe, each with its address and state."""
-    rows = [{"stage": job.name, "address": job.folder.name, "state": job.state} for job in jobs]
-    if as_json:
-        return print_json({"jobs": rows})
     print_rows(rows)
 
 

@@ -9,11 +9,13 @@ from typing import Any
 from typer import Exit
 
 from featherlight.errors import UserError, shortened
+from featherlight.measurement.energy import Factors
 from featherlight.pipeline import show
 from featherlight.pipeline.guided import search
 from featherlight.pipeline.interleave import time_in_turns
 from featherlight.pipeline.on_ray import RayCrew
 from featherlight.pipeline.plan import Job
+from featherlight.pipeline.planned import show_plan
 from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
@@ -25,23 +27,23 @@ FAILED = 1  # exit code when a cell failed or was not run
 
 def run_sweep(
     file: Path, stage: str | None, common: Mapping[str, Any], *, store: Path, workers: int, cells: int | None,
-    storage: str | None, retry: bool, yes: bool, dry_run: bool, ray: str | None, cell_cpus: float, cell_gpus: float,
-    as_json: bool,
+    storage: str | None, retry: bool, yes: bool, dry_run: Factors | None, ray: str | None, cell_cpus: float,
+    cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run a sweep file and say what became of its cells; exit code 1 if one is missing."""
+    """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
     sweep = read_sweep(file, stage=stage)
     if ray is not None and (sweep.method != "grid" or sweep.stage is TIME or workers > 1):
         raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")
     if sweep.method != "grid":
-        if dry_run:
+        if dry_run is not None:
             raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
         outcome = search(sweep, store=store, common=common, workers=workers, cells=cells, storage=storage, retry=retry)
         return finished(outcome, as_json=as_json)
     if cells is not None or storage is not None:
         raise UserError(f"{file}: --cells and --storage are for method random and bayes; a grid runs all its cells.")
     jobs = plan_grid(sweep, store=store, common=common, yes=yes)
-    if dry_run:
-        return show.planned(jobs, as_json=as_json)
+    if dry_run is not None:
+        return show_plan(jobs, dry_run, as_json=as_json)
     if sweep.stage is TIME:
         return timed(jobs, workers=workers, store=store, as_json=as_json)
     if ray is None:

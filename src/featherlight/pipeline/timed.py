@@ -7,14 +7,18 @@ from typing import Any
 from typer import Exit
 
 from featherlight.analysis.tables import SECONDS, with_unit
+from featherlight.measurement.energy import Factors
 from featherlight.pipeline import show
 from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
+from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.timing import TIME
 
+MANY = 1_000_000  # examples that energy is told for
 
-def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
-    """Measure every combination of the lists; exit code 1 if one could not be."""
+
+def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
+    """Measure every combination of the lists; exit code 1 if one could not be. stated: whether watts were."""
     jobs = once(jobs_of(TIME, values, {}, store=store, where="the command line"))
     failed = time_in_turns(jobs, store=store)
     done = [job.folder for job in jobs if job not in failed]
@@ -24,6 +28,7 @@ def run_time_command(values: Mapping[str, Any], *, store: Path, as_json: bool) -
         show.print_json({"cells": rows, "failed": lost})
     else:
         show_cells(done)
+        show_energy(done, factors, stated=stated)
         for cell in lost:
             print(f"failed: {cell['error']}")
     if failed:
@@ -51,3 +56,25 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
         "95 % interval": f"{with_unit(row['low'], SECONDS)} to {with_unit(row['high'], SECONDS)}",
         "": "noisy" if row["noisy"] else "",
     }
+
+
+def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
+    """What a million examples take, where the machine counts joules or its watts were stated."""
+    rows = []
+    for record in show.read_records(folders):
+        cell = row_of(record)
+        joules = cell.get("joules")
+        if joules is None and not stated:
+            continue
+        examples = cell["batch"] * (record["steps"] if cell["what"] == "finetune" else 1)
+        scale = MANY / examples
+        used = None if joules is None else joules * scale
+        seconds = cell["median"] * scale
+        rows.append({
+            "model": cell["model"], "runtime": cell["runtime"], "batch": f"{cell['batch']} x {cell['length']}",
+            "kWh": f"{factors.kilowatt_hours(seconds, used):.3g}", "money": f"{factors.money(seconds, used):.3g}",
+            "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
+        })  # fmt: skip
+    if rows:
+        show.print_rows(rows)
+        print(f"Of a million examples; {factors}. Joules are those of the whole processor and GPU.")

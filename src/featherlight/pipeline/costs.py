@@ -1,0 +1,256 @@
+"""Planned jobs in; what each will take, before it runs, out: seconds, memory and bytes on disk.
+
+Seconds come from the shapes of the very batches that a stage will make of the task's texts (their lengths are seen on a
+sample), from the model's sizes, and from this machine's rates (`measurement.work`, `pipeline.calibration`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from featherlight.data.batches import shuffled_batches, within_budget
+from featherlight.data.task import SELECT, TaskData
+from featherlight.errors import UserError, shortened
+from featherlight.measurement.architecture import architecture_of
+from featherlight.measurement.evaluate import is_encoder, model_precision
+from featherlight.measurement.footprint import resident_bytes
+from featherlight.measurement.memory import RULES, predict_memory
+from featherlight.measurement.work import Rates, Sizes
+from featherlight.models.device import resolve_device
+from featherlight.pipeline.calibration import rates_of, sizes_of
+from featherlight.pipeline.engines import STUDENTS
+from featherlight.pipeline.fit import MOST_TRAIN_ROWS_SCORED, TIMED_TEXTS, fitted_rows, select_rows, train_rows
+from featherlight.pipeline.inputs import task_data
+from featherlight.pipeline.plan import Job
+from featherlight.pipeline.planned_models import (
+    Plan,
+    lengths_of,
+    plan_of_encoder,
+    plan_of_folder,
+    plan_of_student,
+    tokenizer_bytes,
+)
+from featherlight.pipeline.settings import DistillSettings, FinetuneSettings
+from featherlight.pipeline.store import Inputs
+from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, LEAST, TEXTS, VISITS, WARM
+from featherlight.training.lazy_rows import lazy_table
+
+FP32, MOMENTS = 4, 2
+STEP_BYTES = 45  # of a step in a record's curves
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a job will take. None: not predicted, `why` says the reason. disk: of the finished folder.
+
+    memory: of the whole process at its peak; scratch: bytes of checkpoints, until it is done.
+    """
+
+    seconds: float | None = None
+    memory: int | None = None
+    disk: int | None = None
+    scratch: int = 0
+    why: str = ""
+
+
+class Estimator:
+    """Estimates of jobs, some of which work on what others will make."""
+
+    def __init__(self, jobs: Sequence[Job]):
+        self.jobs = {job.folder: job for job in jobs}
+        self.plans: dict[Any, Plan] = {}
+        self.resident = resident_bytes()
+
+    def estimate(self, job: Job) -> Estimate:
+        """What a job will take; what cannot be predicted is left out, with the reason."""
+        try:
+            if isinstance(job.settings, TimeSettings):
+                return self.timed(job.settings)
+            if job.stage.name in ("finetune", "distill"):
+                return self.fitted(job)
+            if job.stage.name in ("label", "evaluate"):
+                return self.applied(job)
+        except UserError as error:
+            return Estimate(why=shortened(str(error)))
+        return Estimate(why=f"{job.stage.name} is not predicted")
+
+    def plan_of(self, folder: Path) -> Plan:
+        """The model in a folder, or in one that a job will fill."""
+        job = self.jobs.get(folder)
+        if folder.exists() or job is None:
+            return self.remembered(folder, lambda: plan_of_folder(folder))
+        if "model" in job.inputs:
+            return self.plan_of(job.inputs["model"])
+        return self.plan_of_job(job)
+
+    def plan_of_job(self, job: Job) -> Plan:
+        """The model that a job trains."""
+        return self.trained(job.settings, job.inputs)
+
+    def trained(self, settings: Any, inputs: Inputs) -> Plan:
+        """The model that settings speak of."""
+        if isinstance(settings, DistillSettings):
+            teacher = self.plan_of(inputs["teacher"]).tokenizer
+            shape = ("student", "embedding", "vocabulary", "dim", "hidden", "classifier", "max_length")
+            key = (*(getattr(settings, name) for name in shape), task_data(settings).fingerprint, inputs["teacher"])
+            return self.remembered(key, lambda: plan_of_student(settings, teacher))
+        assert isinstance(settings, FinetuneSettings | TimeSettings)
+        longest = settings.length if isinstance(settings, TimeSettings) else settings.max_length
+        key = (settings.model, getattr(settings, "revision", None), task_data(settings).task.labels, longest)
+        return self.remembered(key, lambda: plan_of_encoder(*key))
+
+    def remembered(self, key: Any, make: Any) -> Plan:
+        """Each model once."""
+        if key not in self.plans:
+            self.plans[key] = make()
+        return self.plans[key]
+
+    def rates(self, plan: Plan, settings: Any, *, threads: int) -> Rates:
+        """This machine's, where and how the model will compute."""
+        device = resolve_device(settings.device)
+        precision = model_precision(plan.model, getattr(settings, "precision", "auto"), device)
+        return rates_of(device, precision, threads)
+
+    def fitted(self, job: Job) -> Estimate:
+        """A training with its evaluations."""
+        settings: Any = job.settings
+        plan, data = self.plan_of_job(job), task_data(settings)
+        rates = self.rates(plan, settings, threads=torch.get_num_threads())
+        rows = fitted_rows(data, settings) if isinstance(settings, DistillSettings) else train_rows(
+            data, settings.examples, settings.seed)  # fmt: skip
+        sizes = trained_sizes(plan.model, settings)
+        lengths = lengths_of(plan, data, "train")
+        seen = lengths.of(len(rows))
+        step = parts_of(seen, settings.batch_size, settings.batch_tokens)
+        scored = [(len(select_rows(data)), SELECT), (min(len(rows), MOST_TRAIN_ROWS_SCORED), "train")]
+        reported = [(len(data.splits[name]), name) for name in data.task.reported]
+
+        def forward(splits: Sequence[tuple[int, str]]) -> float:
+            return sum(self.forward(plan, rates, data, name, count, settings) for count, name in splits)
+
+        training = rates.seconds(sizes, *step, training=True)
+        if getattr(settings, "checkpointing", False):
+            training += rates.seconds(sizes, *step, training=False)
+        passes = settings.epochs * (2 if settings.refit else 1)
+        single = rates.seconds(sizes, np.ones(1), np.array([lengths.sample.mean()]), training=False)
+        texts = len(rows) + sum(count for count, _ in [scored[0], *reported])
+        seconds = training * passes + settings.epochs * forward(scored) + forward(reported)
+        seconds += lengths.seconds * texts + TIMED_TEXTS * single
+        steps = -(-len(rows) // settings.batch_size) * settings.epochs
+        weights = FP32 * plan.weights
+        disk = weights + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
+        return Estimate(seconds, self.memory(plan, sizes, settings, step), disk, (2 + MOMENTS) * weights)
+
+    def forward(self, plan: Plan, rates: Rates, data: TaskData, split: str, count: int, settings: Any) -> float:
+        """Seconds of predicting so many rows of a split."""
+        lengths = lengths_of(plan, data, split).of(count)
+        parts = within_budget(lengths, np.arange(count), tokens=settings.batch_tokens)
+        return rates.seconds(trained_sizes(plan.model, settings), *shapes_of(parts, lengths), training=False)
+
+    def applied(self, job: Job) -> Estimate:
+        """Predictions of a model that is there or will be."""
+        settings: Any = job.settings
+        plan, data = self.plan_of(job.inputs["teacher" if job.stage.name == "label" else "model"]), task_data(settings)
+        rates = self.rates(plan, settings, threads=torch.get_num_threads())
+        if job.stage.name == "label":
+            splits = [("train", len(train_rows(data, settings.examples, settings.seed))),
+                      (SELECT, len(select_rows(data)))]  # fmt: skip
+        else:
+            splits = [(name, len(data.splits[name])) for name in data.task.reported]
+        seconds = sum(self.forward(plan, rates, data, name, count, settings) for name, count in splits)
+        count = sum(count for _, count in splits)
+        lengths = lengths_of(plan, data, "train")
+        seconds += count * lengths.seconds
+        longest = int(lengths.sample.max())
+        rows = max(settings.batch_tokens // longest, 1)
+        held = FP32 * plan.weights + forward_bytes(plan, rows, longest)
+        return Estimate(seconds, self.resident + held, FP32 * count * max(plan.model.config.num_labels, 1))
+
+    def timed(self, settings: TimeSettings) -> Estimate:
+        """A cell of the stage `time`."""
+        if settings.runtime not in ("torch", "bf16"):
+            return Estimate(why=f"runtime {settings.runtime} is not predicted")
+        if settings.model in STUDENTS or (Path(settings.model) / "record.json").exists():
+            return Estimate(why=f"{settings.model}: only cells of pre-trained encoders are predicted")
+        seconds = self.call_seconds(settings)
+        if settings.what == "finetune":
+            visits, warm = settings.repeats or EPOCHS, WARM / max(len(self.batches(settings)[0]), 1)
+        else:
+            wanted = settings.repeats or VISITS
+            visits = max(min(wanted, int(settings.seconds / seconds)), min(wanted, FEWEST))
+            seconds, warm = max(seconds, LEAST), 1
+        return Estimate(seconds * (visits + warm), None, STEP_BYTES * visits)
+
+    def batches(self, settings: TimeSettings) -> tuple[np.ndarray, np.ndarray]:
+        """Rows and padded lengths of the batches that one call of a cell computes."""
+        plan, data = self.trained(settings, {}), task_data(settings)
+        lengths = lengths_of(plan, data, "train")
+        if settings.what == "finetune":
+            count = len(train_rows(data, settings.examples, settings.seed))
+            batches = [part for part in shuffled_batches(lengths.of(count), settings.batch, np.random.default_rng(0))
+                       if len(part) == settings.batch]  # fmt: skip
+            rows, longest = shapes_of(batches, lengths.of(count))
+        else:
+            calls = 1 if settings.pad == "max" else min(max(TEXTS // settings.batch, 2), BATCHES)
+            sizes = np.sort(lengths.of(calls * settings.batch))[::-1].reshape(calls, settings.batch)
+            rows, longest = np.full(calls, settings.batch), sizes.max(axis=1)
+        return rows, np.full_like(longest, settings.length) if settings.pad == "max" else longest
+
+    def call_seconds(self, settings: TimeSettings) -> float:
+        """Seconds of the batches of one call of a cell: all those of an epoch, or some to predict."""
+        plan = self.trained(settings, {})
+        device = resolve_device(settings.device)
+        precision = model_precision(plan.model, "bf16" if settings.runtime == "bf16" else "fp32", device)
+        rates, sizes = rates_of(device, precision, settings.threads), trained_sizes(plan.model, settings)
+        return rates.seconds(sizes, *self.batches(settings), training=settings.what == "finetune")
+
+    def memory(self, plan: Plan, sizes: Sizes, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
+        """Bytes of the whole process at the peak of a training; None for a family without formulas."""
+        largest = int(np.argmax(step[0] * step[1]))
+        rows, longest = int(step[0][largest]), int(step[1][largest])
+        if not is_encoder(plan.model):
+            moments = RULES[settings.optimizer].state([tuple(weight.shape) for weight in plan.model.parameters()])
+            kept = 3 * forward_bytes(plan, rows, longest)  # inputs, states and gates of each token, and gradients
+            return self.resident + 2 * FP32 * plan.weights + moments + kept
+        how = {name: getattr(settings, name) for name in ("optimizer", "checkpointing", "attention")
+               if hasattr(settings, name)}  # fmt: skip
+        device = resolve_device(settings.device)
+        precision = model_precision(plan.model, settings.precision, device)
+        try:
+            architecture = architecture_of(plan.model.config)
+        except UserError:
+            return None
+        found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
+        return self.resident + found.total_bytes
+
+
+def forward_bytes(plan: Plan, rows: int, length: int) -> int:
+    """Bytes of a layer's results for a batch, about: the widest thing that a forward pass makes."""
+    config = plan.model.config
+    wide = 4 * getattr(config, "hidden_size", 0) + getattr(config, "intermediate_size", 0)
+    wide += 10 * getattr(config, "hidden", 0) + getattr(config, "dim", 0)
+    return FP32 * rows * length * wide
+
+
+def trained_sizes(model: Any, settings: Any) -> Sizes:
+    """The sizes of a model in a training with these settings."""
+    on_processor = resolve_device(settings.device) == "cpu"
+    usual = {"optimizer": "adamw", "weight_decay": 0.0, "learning_rate": 0.0}
+    how: dict[str, Any] = {name: getattr(settings, name, value) for name, value in usual.items()}
+    return sizes_of(model, lazy=on_processor and lazy_table(model, **how) is not None)
+
+
+def parts_of(lengths: np.ndarray, batch: int, budget: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and padded lengths of what an epoch computes at a time."""
+    batches = shuffled_batches(lengths, batch, np.random.default_rng(0))
+    return shapes_of([part for one in batches for part in within_budget(lengths, one, tokens=budget)], lengths)
+
+
+def shapes_of(parts: Sequence[np.ndarray], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, and tokens of the longest, of each part."""
+    return np.array([len(part) for part in parts]), np.array([lengths[part].max() for part in parts])

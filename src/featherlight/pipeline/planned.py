@@ -1,0 +1,109 @@
+"""What --dry-run prints: each job with its address, done or to do, and what it will take."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from featherlight.analysis.tables import BYTES, NOTHING, with_unit
+from featherlight.measurement.energy import Factors
+from featherlight.pipeline import show
+from featherlight.pipeline.costs import Estimate, Estimator
+from featherlight.pipeline.plan import Job, needed
+from featherlight.pipeline.stages import LABEL
+
+MINUTE, HOUR = 60, 3600
+
+
+def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
+    """A line for each job, and the sums of those that are still to do."""
+    estimator = Estimator(jobs)
+    known = {job: estimator.estimate(job) for job in jobs}
+    took = {job: seconds_of(job) for job in jobs}
+    left = [job for job in jobs if job.state != "done" and needed(job, jobs)]
+    total = summed([known[job] for job in left])
+    if as_json:
+        rows = [{"stage": job.name, "address": job.folder.name, "state": job.state, **about(known[job], factors),
+                 "took_seconds": took[job]} for job in jobs]  # fmt: skip
+        stated = {"watts": factors.watts, "price": factors.price, "grid": factors.grid}
+        return show.print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
+    show.print_rows([line(job, known[job], took[job], factors) for job in jobs])
+    for reason in dict.fromkeys(found.why for found in known.values() if found.why):
+        print(f"not predicted: {reason}")
+    unknown = sum(known[job].seconds is None for job in left)
+    print(f"to do: {len(left)} of {len(jobs)}" + (f"; {unknown} of them not predicted, the others" if unknown else ""))
+    if total.seconds:
+        cost = f"money {factors.money(total.seconds):.3g}, CO2 {with_grams(factors.grams(total.seconds))}"
+        print(f"  time {clock(total.seconds)}, {cost} ({factors}: --watts, --price, --grid)")
+        memory = with_unit(total.memory, BYTES) if total.memory else NOTHING
+        print(f"  memory {memory} at most, disk {with_unit(total.disk, BYTES)}, and up to "
+              f"{with_unit(total.scratch, BYTES)} for checkpoints on the way")  # fmt: skip
+    print_errors([(known[job].seconds, took[job]) for job in jobs])
+
+
+def print_errors(pairs: Sequence[tuple[float | None, float | None]]) -> None:
+    """How far the predictions were off, where there is something to compare them with."""
+    off = [abs(told / seen - 1) for told, seen in pairs if told and seen]
+    if off:
+        print(f"predicted against measured, {len(off)} done: off by {np.median(off):.0%} at the median, "
+              f"{max(off):.0%} at most")  # fmt: skip
+
+
+def seconds_of(job: Job) -> float | None:
+    """What a job took, all its phases together; None if it is not done. Times of `time`: its calls."""
+    if job.state != "done":
+        return None
+    record = show.read_records([job.folder])[0]
+    if record["stage"] == "time":
+        return None
+    return float(sum(record["seconds"].values())) if isinstance(record.get("seconds"), dict) else None
+
+
+def summed(found: Sequence[Estimate]) -> Estimate:
+    """Jobs one after the other: seconds and disk add up, memory does not."""
+    return Estimate(
+        sum(one.seconds or 0.0 for one in found),
+        max((one.memory or 0 for one in found), default=0),
+        sum(one.disk or 0 for one in found),
+        max((one.scratch for one in found), default=0),
+    )
+
+
+def about(found: Estimate, factors: Factors) -> dict[str, Any]:
+    """An estimate as programs get it; null where nothing is predicted."""
+    seconds = found.seconds
+    return {
+        "seconds": seconds,
+        "memory_bytes": found.memory,
+        "disk_bytes": found.disk,
+        "money": None if seconds is None else factors.money(seconds),
+        "co2_grams": None if seconds is None else factors.grams(seconds),
+        **({"not_predicted": found.why} if found.why else {}),
+    }
+
+
+def line(job: Job, found: Estimate, took: float | None, factors: Factors) -> dict[str, Any]:
+    """A line of the table."""
+    seconds = found.seconds
+    return {
+        "stage": job.name.removesuffix(" (teacher's logits)") + (", logits" if job.stage is LABEL else ""),
+        "address": job.folder.name,
+        "state": job.state,
+        "time": NOTHING if seconds is None else clock(seconds) + (f" ({clock(took)})" if took else ""),
+        "memory": with_unit(found.memory, BYTES),
+        "disk": with_unit(found.disk, BYTES),
+        "money": NOTHING if seconds is None else f"{factors.money(seconds):.2g}",
+        "CO2": NOTHING if seconds is None else with_grams(factors.grams(seconds)),
+    }
+
+
+def clock(seconds: float) -> str:
+    """41 s, 12 min, 3.5 h."""
+    if seconds < 2 * MINUTE:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
+
+
+def with_grams(grams: float) -> str:
+    """In grams or kilograms."""
+    return f"{grams / 1000:.2g} kg" if grams >= 1000 else f"{grams:.2g} g"

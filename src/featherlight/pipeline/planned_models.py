@@ -1,0 +1,124 @@
+"""Models that are there, or that a job will make: their sizes and tokenizers without their weights, and how long a
+task's texts are for them.
+"""
+
+import functools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+
+from featherlight.data.batches import Tokens
+from featherlight.data.task import Examples, TaskData
+from featherlight.data.tokenise import tokenise
+from featherlight.measurement.evaluate import is_encoder
+from featherlight.models.load import LONGEST, head_options
+from featherlight.models.source import offline_options, quiet_transformers, source_of
+from featherlight.models.tokenizers import student_tokenizer
+from featherlight.pipeline.fit import train_rows
+from featherlight.pipeline.inputs import task_data
+from featherlight.pipeline.settings import DistillSettings
+from featherlight.pipeline.students import student_body
+
+SAMPLE, PIECES = 2000, 5000  # texts whose lengths are seen; that the pieces of a student to come are chosen for
+KEPT = 256
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A model that is there or will be. model: without weights in memory (on the device "meta"). longest: in tokens."""
+
+    model: Any
+    tokenizer: Any
+    longest: int
+
+    @property
+    def weights(self) -> int:
+        """How many it has."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of texts, seen on a sample, and the seconds that one took to be tokenised."""
+
+    sample: np.ndarray
+    seconds: float
+
+    def of(self, rows: int) -> np.ndarray:
+        """Tokens of so many rows like them."""
+        repeated: np.ndarray = np.resize(self.sample, rows)
+        return repeated
+
+
+def plan_of_encoder(name: str, revision: str | None, labels: tuple[str, ...], longest: int) -> Plan:
+    """A pre-trained encoder with a new head."""
+    source = source_of(name)
+    options = {"revision": revision, **offline_options(source.folder)}
+    with quiet_transformers():
+        config = source.config(**options, **head_options(labels))
+        tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
+    return Plan(without_weights(config), tokenizer, longest)
+
+
+def plan_of_folder(folder: Path) -> Plan:
+    """A model that is there."""
+    with quiet_transformers():
+        model = without_weights(AutoConfig.from_pretrained(folder, local_files_only=True))
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return Plan(model, tokenizer, min(tokenizer.model_max_length, LONGEST))
+
+
+def plan_of_student(settings: DistillSettings, teacher: Any) -> Plan:
+    """A student to come, with pieces that a sample of its texts brings."""
+    data = task_data(settings)
+    texts = list(train_rows(data, settings.examples, settings.seed).first[:PIECES])
+    tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher)
+    with torch.device("meta"):
+        model = student_body(settings, data, vocabulary=settings.vocabulary + 1)
+    return Plan(model, tokenizer, settings.max_length)
+
+
+def without_weights(config: Any) -> Any:
+    """The model of a config, its weights nowhere."""
+    with torch.device("meta"):
+        return AutoModelForSequenceClassification.from_config(config)
+
+
+def lengths_of(plan: Plan, data: TaskData, split: str) -> Lengths:
+    """How long the texts of a split are for a model; those of train for a split that is cut from it."""
+    known = split if split in data.splits else "train"
+    return seen_lengths(Key(plan.tokenizer, data), known, plan.longest, not is_encoder(plan.model))
+
+
+@dataclass(frozen=True)
+class Key:
+    """What lengths are remembered by: a tokenizer and the rows of a task."""
+
+    tokenizer: Any
+    data: TaskData
+
+    def __hash__(self) -> int:
+        return hash((id(self.tokenizer), self.data.fingerprint))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Key) and hash(self) == hash(other)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def seen_lengths(key: Key, split: str, most: int, apart: bool) -> Lengths:
+    """Tokenise some rows of a split, evenly spaced."""
+    rows: Examples = key.data.splits[split]
+    chosen = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int))
+    start = time.perf_counter()
+    tokens: Tokens = tokenise(key.tokenizer, chosen, max_length=most, apart=apart)
+    return Lengths(tokens.lengths, (time.perf_counter() - start) / max(len(chosen), 1))
+
+
+def tokenizer_bytes(tokenizer: Any) -> int:
+    """Bytes of tokenizer.json, which holds its pieces."""
+    return len(tokenizer.backend_tokenizer.to_str()) if getattr(tokenizer, "is_fast", False) else 0
