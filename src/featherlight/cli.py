@@ -1,6 +1,7 @@
 """One command in, an exit code out: what goes wrong is said where the caller looks for it."""
 
 import json
+import os
 import sys
 import traceback
 
@@ -28,7 +29,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    progress.show()
+    if int(os.environ.get("RANK", "0")):  # of several processes that a launcher started, the first one speaks
+        drop_output()
+    else:
+        progress.show()
     try:
         code = app(arguments, prog_name="featherlight", standalone_mode=False)
         if code == INTERRUPTED:  # typer turns Ctrl-C into this number

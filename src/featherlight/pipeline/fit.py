@@ -32,6 +32,7 @@ from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
 from featherlight.pipeline.store import DRAFT, PREDICTIONS
 from featherlight.progress import say
+from featherlight.training import processes
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
@@ -142,6 +143,8 @@ class Fit:
             record["batch_halvings"] = halved  # memory was out, see training.memory
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
+        if processes.place():
+            raise processes.TookPart
         self.save()
         return record
 

@@ -46,9 +46,11 @@ def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Jo
 
 
 def visit_all(cells: Mapping[Job, Cell], store: Path, generator: np.random.Generator) -> None:
-    """Rounds of visits, each in another order, until every cell has its samples."""
+    """Rounds of visits, each in another order, until every cell has its samples; those with the fewest come first."""
     with track("time", sum(not cell.done for cell in cells.values()), unit="cells") as advance:
-        while waiting := [job for job, cell in cells.items() if not cell.done]:
+        while missing := [job for job, cell in cells.items() if not cell.done]:
+            fewest = min(len(cells[job].samples) for job in missing)
+            waiting = [job for job in missing if len(cells[job].samples) == fewest]
             for place in generator.permutation(len(waiting)):
                 job = waiting[place]
                 take_sample(cells[job], store / (DRAFT + job.folder.name))

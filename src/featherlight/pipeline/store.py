@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from featherlight.config import Settings, digest
 from featherlight.errors import UserError
 from featherlight.files import current_umask, hash_file, lock, read_json, reporting_full_disk, write_json
 from featherlight.progress import say
+from featherlight.training import processes
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
 DRAFT, DOOMED, LOCKS, RECORD = ".draft-", ".doomed-", ".locks", "record.json"
@@ -92,25 +93,70 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path) -
     after any other end (a kill, a crash, a full disk) the next call goes on from what the draft holds.
     """
     head = identify(stage, settings, inputs)
-    name = str(head["address"])
-    done, draft = store / name, store / (DRAFT + name)
+    done = store / str(head["address"])
+    draft = store / (DRAFT + done.name)
+    on_processor = processes.count() > 1 and resolved_device(settings) == "cpu"
+    meet = functools.partial(processes.wait_for_all, on_processor=on_processor)
+    meet()
     if done.exists():
-        say(f"{name}: done before")
-        return done
-    waiting = functools.partial(say, f"{name}: waiting for another process")
-    with reporting_full_disk(store), writable(store), lock(store / LOCKS / name, waiting=waiting):
-        if not done.exists():
-            new = not draft.exists()
-            say(f"{name}: {'starting' if new else 'going on'}")
-            draft.mkdir(exist_ok=True)
-            try:
-                write_record(stage, settings, inputs, head=head, out=draft)
-            except UserError:
-                if new:
-                    shutil.rmtree(draft)
-                raise
-            adopt(draft, done)
+        say(f"{done.name}: done before")
+    elif processes.place():
+        run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
+    else:
+        run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
     return done
+
+
+def run_first(
+    stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], done: Path, draft: Path,
+    meet: Callable[[], None],
+) -> None:  # fmt: skip
+    """Compute a result and write it, unless another command has done so meanwhile. meet: wait for other processes."""
+    waiting = functools.partial(say, f"{done.name}: waiting for another process")
+    store = done.parent
+    with reporting_full_disk(store), writable(store), lock(store / LOCKS / done.name, waiting=waiting):
+        if done.exists():
+            return meet()
+        new = not draft.exists()
+        say(f"{done.name}: {'starting' if new else 'going on'}")
+        draft.mkdir(exist_ok=True)
+        meet()
+        meet()
+        try:
+            write_record(stage, settings, inputs, head=head, out=draft)
+        except UserError:
+            if new:
+                shutil.rmtree(draft)
+            raise
+        meet()
+        adopt(draft, done)
+    meet()
+
+
+def run_beside(
+    stage: Stage, settings: Settings, inputs: Inputs, *, done: Path, draft: Path, meet: Callable[[], None]
+) -> None:
+    """Help a stage that trains, in a further process that a launcher started; its own copy of the draft is thrown away.
+
+    Others are left to the first process.
+    """
+    meet()
+    if done.exists():
+        return
+    with tempfile.TemporaryDirectory() as scratch, suppress(processes.TookPart):
+        shutil.copytree(draft, scratch, dirs_exist_ok=True)
+        meet()
+        if getattr(settings, "epochs", 0):
+            stage.run(settings, inputs, Path(scratch))
+    meet()
+    meet()
+
+
+def resolved_device(settings: Settings) -> str:
+    """Where a stage with these settings computes."""
+    from featherlight.models.device import resolve_device
+
+    return resolve_device(getattr(settings, "device", "auto"))
 
 
 def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:

@@ -21,6 +21,7 @@ from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
 from featherlight.pipeline.timing import TIME
 from featherlight.pipeline.workers import Outcome, run_in_workers
+from featherlight.training import processes
 
 FAILED = 1  # exit code when a cell failed or was not run
 
@@ -31,6 +32,8 @@ def run_sweep(
     cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
+    if processes.count() > 1:
+        raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
     if ray is not None and (sweep.method != "grid" or sweep.stage is TIME or workers > 1):
         raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")

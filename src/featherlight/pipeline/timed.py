@@ -7,18 +7,22 @@ from typing import Any
 from typer import Exit
 
 from featherlight.analysis.tables import SECONDS, with_unit
+from featherlight.errors import UserError
 from featherlight.measurement.energy import Factors
 from featherlight.pipeline import show
 from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.timing import TIME
+from featherlight.training import processes
 
 MANY = 1_000_000  # examples that energy is told for
 
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
     """Measure every combination of the lists; exit code 1 if one could not be. stated: whether watts were."""
+    if processes.count() > 1:
+        raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where="the command line"))
     failed = time_in_turns(jobs, store=store)
     done = [job.folder for job in jobs if job not in failed]

@@ -30,6 +30,7 @@ from featherlight.training.checkpoint import Progress, read_best, read_checkpoin
 from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
 from featherlight.training.memory import halve, halvings, is_memory_out
 from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
+from featherlight.training.processes import agreed, sum_over_processes
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -213,7 +214,8 @@ class Run:
             say(f"resumed after step {self.progress.step:,}")
             if self.lazy:
                 self.lazy.count_steps(self.progress.learning_rate)
-        self.bare_model, self.model = model, self.accelerator.prepare(model)
+        # for its precision alone: gradients of several processes are summed up in `gradients`
+        self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.lengths = data.tokens.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
@@ -228,7 +230,7 @@ class Run:
         rate = how.learning_rate * schedules.factor(how.schedule, step, self.total_steps, warmup=how.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        seed_torch(how.seed, "dropout", step)
+        self.seed_dropout()
         if not self.model.training:
             self.model.train()
         if self.lazy:
@@ -250,7 +252,19 @@ class Run:
             self.checkpoint()
 
     def gradients(self, indices: np.ndarray) -> list[Tensor]:
-        """Fill the gradients and return the parts of the loss; in smaller parts where memory is out.
+        """Fill the gradients and return the parts of the loss; of several processes, each takes a share of the rows."""
+        several = self.accelerator.num_processes > 1
+        own = indices[self.accelerator.process_index :: self.accelerator.num_processes]
+        shares = self.own_gradients(own, len(indices)) if len(own) else []
+        if not several:
+            return shares
+        device = self.accelerator.device
+        return [
+            sum_over_processes(self.trained, torch.stack(shares).sum() if shares else torch.zeros((), device=device))
+        ]
+
+    def own_gradients(self, indices: np.ndarray, rows: int) -> list[Tensor]:
+        """The gradients of some of a batch's rows, and the parts of the loss; in smaller parts where memory is out.
 
         Raises UserError if not even one example fits.
         """
@@ -258,7 +272,7 @@ class Run:
             longest = int(self.lengths[indices].max())
             budget = min(self.how.batch_tokens, longest * len(indices)) >> self.halvings
             try:
-                return self.summed(within_budget(self.lengths, indices, tokens=budget), len(indices))
+                return self.summed(within_budget(self.lengths, indices, tokens=budget), rows)
             except (RuntimeError, MemoryError) as error:
                 if not is_memory_out(error):
                     raise
@@ -269,8 +283,13 @@ class Run:
                     ) from None
             self.halvings = halve(self.where.folder)
             self.optimizer.zero_grad()
-            seed_torch(self.how.seed, "dropout", self.progress.step)
+            self.seed_dropout()
             say(f"out of memory: batches are summed up from parts of at most {budget // 2:,} tokens from here on")
+
+    def seed_dropout(self) -> None:
+        """Dropout of this step; in further processes another one."""
+        more = [self.accelerator.process_index] if self.accelerator.process_index else []
+        seed_torch(self.how.seed, "dropout", self.progress.step, *more)
 
     def summed(self, parts: Sequence[np.ndarray], rows: int) -> list[Tensor]:
         """The gradients of a batch of so many rows, part by part, and the parts of its mean loss."""
@@ -335,6 +354,7 @@ class Run:
         epoch = self.progress.step // self.steps_per_epoch
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
+            score = agreed(score, self.accelerator.device)
             self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
             self.clock = time.monotonic()
             self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})

@@ -1,0 +1,64 @@
+"""Several processes, one training: each takes its share of every batch, and gradients are summed up.
+
+A launcher (`accelerate launch`, `torchrun`) starts the same command several times and says so in the environment.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # the store asks how many processes there are without loading torch
+    import torch
+
+
+class TookPart(Exception):
+    """Raised where a process that only helps to train has nothing more to do."""
+
+
+def count() -> int:
+    """How many processes a launcher has started; 1 without one."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def place() -> int:
+    """Which of them this one is, from 0: the first one writes what is kept."""
+    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+
+
+def wait_for_all(*, on_processor: bool) -> None:
+    """Return when every process is here. on_processor: whether the training computes on the CPU."""
+    if count() > 1:
+        from accelerate import PartialState
+
+        PartialState(cpu=on_processor).wait_for_everyone()
+
+
+def sum_over_processes(parameters: Sequence["torch.Tensor"], loss: "torch.Tensor") -> "torch.Tensor":
+    """Replace each gradient by its sum over the processes, in one message; the sum of the losses [].
+
+    A process without a share of the batch has no gradients and gives zeros.
+    """
+    import torch
+
+    gradients = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+        gradients.append(parameter.grad)
+    message = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().float().reshape(1)])
+    torch.distributed.all_reduce(message)
+    parts = torch.split(message[:-1], [gradient.numel() for gradient in gradients])
+    for gradient, part in zip(gradients, parts, strict=True):
+        gradient.copy_(part.view_as(gradient))
+    return message[-1]
+
+
+def agreed(value: float, device: "torch.device") -> float:
+    """The first process's value, for all: what rounds differently elsewhere must not decide differently."""
+    import torch
+
+    if count() == 1:
+        return value
+    told = torch.tensor([value], dtype=torch.float64, device=device)
+    torch.distributed.broadcast(told, src=0)
+    return float(told)
