@@ -62,6 +62,16 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
     return found
 
 
+@pytest.fixture
+def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that needs no half minute to be known: every count takes a nanosecond."""
+    from featherlight.measurement.work import COUNTED, Rates
+    from featherlight.pipeline import costs
+
+    same = {kind: [1e-9] * len(names) for kind, names in COUNTED.items()}
+    monkeypatch.setattr(costs, "rates_of", lambda *machine: Rates(same, same, {}))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where it is missing."""

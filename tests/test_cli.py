@@ -429,6 +429,7 @@ def test_a_folder_without_its_vocabulary_is_refused(capsys, trained, tmp_path):
     assert "no tokenizer" in error(capsys, "predict", folder, __file__)
 
 
+@pytest.mark.usefixtures("known_rates")
 def test_a_recipe_runs_and_then_is_done(capsys, tmp_path, tiny_encoder, sentiment):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(

@@ -187,6 +187,7 @@ def test_bad_input_ends_in_one_sentence(capsys, student, sentiment, tmp_path, mo
     assert "pip install 'featherlight[onnx]'" in error(capsys, "export", student, "--int8", *store)
 
 
+@pytest.mark.usefixtures("known_rates")
 def test_a_recipe_exports_what_an_earlier_stage_made(capsys, student, sentiment, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(

@@ -101,6 +101,7 @@ def test_stage_goes_before_the_program(tmp_path, sentiment):
     assert read_sweep(written(tmp_path, text), stage="finetune").stage.name == "finetune"
 
 
+@pytest.mark.usefixtures("known_rates")
 def test_a_dry_run_prints_the_cells_and_makes_nothing(capsys, tmp_path, tiny_encoder, sentiment):
     store = tmp_path / "store"
     _, found = call(capsys, "sweep", authors(tmp_path, tiny_encoder, sentiment), "--dry-run", "--store", store)
@@ -114,6 +115,7 @@ def test_each_example_is_read(file):
     assert sweep.cells in (36, 27) if sweep.method == "grid" else sweep.cap == 20
 
 
+@pytest.mark.usefixtures("known_rates")
 def test_inputs_can_be_set_on_the_command_line(capsys, tmp_path, students, sentiment):
     text = f"program: distill\nparameters: {{task: {{value: {sentiment}}}, student: {{value: bag}}, dim: {{value: 8}}}}"
     command = ("sweep", written(tmp_path, text), "--dry-run", "--store", tmp_path / "store")

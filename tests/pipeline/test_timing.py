@@ -81,12 +81,12 @@ def test_two_cells_of_one_model_share_its_optimiser(tiny_encoder, sentiment):
 
 def test_every_cell_is_visited_once_a_round_in_changing_order(monkeypatch, tmp_path):
     class Counted:
-        def __init__(self):
-            self.visits = 0
+        def __init__(self, earlier=0):
+            self.samples = [0.0] * earlier
 
         @property
         def done(self):
-            return self.visits >= 5
+            return len(self.samples) >= 5
 
     class Named:
         def __init__(self, name):
@@ -96,13 +96,32 @@ def test_every_cell_is_visited_once_a_round_in_changing_order(monkeypatch, tmp_p
     order = []
 
     def visited(cell, out):
-        cell.visits += 1
+        cell.samples.append(0.0)
         order.append(out.name)
 
     monkeypatch.setattr(interleave, "take_sample", visited)
     visit_all(cells, tmp_path, np.random.default_rng(0))
     rounds = [tuple(order[i : i + 6]) for i in range(0, 30, 6)]
     assert all(Counter(one) == Counter(order[:6]) for one in rounds) and len(set(rounds)) > 1
+
+
+def test_cells_that_a_killed_run_did_not_reach_come_first(monkeypatch, tmp_path):
+    class Job:
+        def __init__(self, name):
+            self.folder = tmp_path / name
+
+    class Counted:
+        def __init__(self, earlier):
+            self.samples = [0.0] * earlier
+
+        @property
+        def done(self):
+            return len(self.samples) >= 3
+
+    order = []
+    monkeypatch.setattr(interleave, "take_sample", lambda cell, out: (cell.samples.append(0.0), order.append(out.name)))
+    visit_all({Job("seen"): Counted(2), Job("new"): Counted(0)}, tmp_path, np.random.default_rng(0))
+    assert [name.removeprefix(".draft-") for name in order[:2]] == ["new", "new"]
 
 
 def test_samples_from_before_a_kill_count_and_half_a_line_does_not(tmp_path, tiny_encoder, sentiment):
@@ -198,3 +217,35 @@ def test_a_sweep_that_repeats_a_fine_tuning_times_it_as_its_trainer_did(tmp_path
     chosen = [job.settings for job in planned]
     assert len(chosen) == 4 and {one.what for one in chosen} == {"finetune"} and {one.pad for one in chosen} == {"max"}
     assert {(one.length, one.batch, one.repeats) for one in chosen} == {(8, 8, 5), (8, 16, 5), (16, 8, 5), (16, 16, 5)}
+
+
+def test_the_parts_of_a_step_add_up_to_it(tiny_encoder, sentiment):
+    cell = new_cell(settings(sentiment, tiny_encoder, what="finetune", batch=32))
+    parts = cell.about["phases"]
+    assert set(parts) == {"batch", "forward", "backward", "update"} and min(parts.values()) > 0
+    step = min(cell.visit().seconds for _ in range(3)) / cell.about["steps"]
+    assert 0.5 * step < sum(parts.values()) < 4 * step
+
+
+def test_a_run_is_as_it_was_after_its_parts_were_clocked(tiny_encoder, sentiment):
+    from featherlight.training.finetune import LabelObjective
+    from featherlight.training.loop import TrainingSet
+
+    new_cell(settings(sentiment, tiny_encoder, what="finetune", batch=32))
+    cached = timing.trainee_of.__wrapped__
+    trainee, _, _ = cached(str(tiny_encoder), ("a", "b"), "torch", "cpu", 1, 1e-3, 0.0, 1e-8, 1)
+    assert "update" not in vars(trainee.run) and isinstance(trainee.run.objective, LabelObjective)
+    assert isinstance(trainee.run.data, TrainingSet)
+    trainee.scratch.cleanup()
+
+
+def test_a_long_call_is_a_sample_at_once_and_a_short_one_is_warmed_up(tiny_encoder, sentiment, monkeypatch):
+    cell = new_cell(settings(sentiment, tiny_encoder, batch=8))
+    calls = []
+    cell.call = lambda: calls.append(0)
+    cell.visit()
+    short = len(calls)
+    monkeypatch.setattr(timing, "LONG", -1.0)
+    calls.clear()
+    cell.visit()
+    assert len(calls) == 1 < short

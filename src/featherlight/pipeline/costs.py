@@ -15,6 +15,7 @@ import torch
 from featherlight.data.batches import shuffled_batches, within_budget
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, shortened
+from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
@@ -41,6 +42,7 @@ from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, LEAST, TEXTS, 
 from featherlight.training.lazy_rows import lazy_table
 
 FP32, MOMENTS = 4, 2
+START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder
 STEP_BYTES = 45  # of a step in a record's curves
 
 
@@ -82,6 +84,8 @@ class Estimator:
     def plan_of(self, folder: Path) -> Plan:
         """The model in a folder, or in one that a job will fill."""
         job = self.jobs.get(folder)
+        if folder.is_file() or (folder / MODEL).exists() or (job and job.stage.name in ("export", "pack")):
+            raise UserError("exported and packed models are not predicted")
         if folder.exists() or job is None:
             return self.remembered(folder, lambda: plan_of_folder(folder))
         if "model" in job.inputs:
@@ -137,10 +141,11 @@ class Estimator:
         if getattr(settings, "checkpointing", False):
             training += rates.seconds(sizes, *step, training=False)
         passes = settings.epochs * (2 if settings.refit else 1)
-        single = rates.seconds(sizes, np.ones(1), np.array([lengths.sample.mean()]), training=False)
+        means = lengths.sample.mean(axis=0)
+        single = rates.seconds(sizes, np.ones_like(means), means, training=False) + lengths.seconds
         texts = len(rows) + sum(count for count, _ in [scored[0], *reported])
         seconds = training * passes + settings.epochs * forward(scored) + forward(reported)
-        seconds += lengths.seconds * texts + TIMED_TEXTS * single
+        seconds += START + lengths.seconds * texts + TIMED_TEXTS * single
         steps = -(-len(rows) // settings.batch_size) * settings.epochs
         weights = FP32 * plan.weights
         disk = weights + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
@@ -149,7 +154,7 @@ class Estimator:
     def forward(self, plan: Plan, rates: Rates, data: TaskData, split: str, count: int, settings: Any) -> float:
         """Seconds of predicting so many rows of a split."""
         lengths = lengths_of(plan, data, split).of(count)
-        parts = within_budget(lengths, np.arange(count), tokens=settings.batch_tokens)
+        parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=settings.batch_tokens)
         return rates.seconds(trained_sizes(plan.model, settings), *shapes_of(parts, lengths), training=False)
 
     def applied(self, job: Job) -> Estimate:
@@ -165,8 +170,8 @@ class Estimator:
         seconds = sum(self.forward(plan, rates, data, name, count, settings) for name, count in splits)
         count = sum(count for _, count in splits)
         lengths = lengths_of(plan, data, "train")
-        seconds += count * lengths.seconds
-        longest = int(lengths.sample.max())
+        seconds += START + count * lengths.seconds
+        longest = int(lengths.sample.sum(axis=1).max())
         rows = max(settings.batch_tokens // longest, 1)
         held = FP32 * plan.weights + forward_bytes(plan, rows, longest)
         return Estimate(seconds, self.resident + held, FP32 * count * max(plan.model.config.num_labels, 1))
@@ -192,12 +197,11 @@ class Estimator:
         lengths = lengths_of(plan, data, "train")
         if settings.what == "finetune":
             count = len(train_rows(data, settings.examples, settings.seed))
-            batches = [part for part in shuffled_batches(lengths.of(count), settings.batch, np.random.default_rng(0))
-                       if len(part) == settings.batch]  # fmt: skip
-            rows, longest = shapes_of(batches, lengths.of(count))
+            batches = shuffled_batches(lengths.of(count)[:, 0], settings.batch, np.random.default_rng(0))
+            rows, longest = shapes_of([part for part in batches if len(part) == settings.batch], lengths.of(count))
         else:
             calls = 1 if settings.pad == "max" else min(max(TEXTS // settings.batch, 2), BATCHES)
-            sizes = np.sort(lengths.of(calls * settings.batch))[::-1].reshape(calls, settings.batch)
+            sizes = np.sort(lengths.of(calls * settings.batch)[:, 0])[::-1].reshape(calls, settings.batch)
             rows, longest = np.full(calls, settings.batch), sizes.max(axis=1)
         return rows, np.full_like(longest, settings.length) if settings.pad == "max" else longest
 
@@ -247,10 +251,12 @@ def trained_sizes(model: Any, settings: Any) -> Sizes:
 
 def parts_of(lengths: np.ndarray, batch: int, budget: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and padded lengths of what an epoch computes at a time."""
-    batches = shuffled_batches(lengths, batch, np.random.default_rng(0))
-    return shapes_of([part for one in batches for part in within_budget(lengths, one, tokens=budget)], lengths)
+    total = lengths.sum(axis=1)
+    batches = shuffled_batches(total, batch, np.random.default_rng(0))
+    return shapes_of([part for one in batches for part in within_budget(total, one, tokens=budget)], lengths)
 
 
 def shapes_of(parts: Sequence[np.ndarray], lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, and tokens of the longest, of each part."""
-    return np.array([len(part) for part in parts]), np.array([lengths[part].max() for part in parts])
+    """Rows, and tokens of the longest, of each part; of each text where two are read apart."""
+    longest = [lengths[part].max(axis=0) for part in parts]
+    return np.repeat([len(part) for part in parts], lengths.shape[1]), np.concatenate(longest)

@@ -44,14 +44,14 @@ class Plan:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of texts, seen on a sample, and the seconds that one took to be tokenised."""
+    """Tokens of texts, seen on a sample: [examples, texts that are read apart]; seconds: of tokenising an example."""
 
     sample: np.ndarray
     seconds: float
 
     def of(self, rows: int) -> np.ndarray:
-        """Tokens of so many rows like them."""
-        repeated: np.ndarray = np.resize(self.sample, rows)
+        """[rows, texts]: tokens of so many examples like them."""
+        repeated: np.ndarray = self.sample[np.arange(rows) % len(self.sample)]
         return repeated
 
 
@@ -116,7 +116,9 @@ def seen_lengths(key: Key, split: str, most: int, apart: bool) -> Lengths:
     chosen = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int))
     start = time.perf_counter()
     tokens: Tokens = tokenise(key.tokenizer, chosen, max_length=most, apart=apart)
-    return Lengths(tokens.lengths, (time.perf_counter() - start) / max(len(chosen), 1))
+    seconds = (time.perf_counter() - start) / max(len(chosen), 1)
+    texts = [column.lengths for name, column in tokens.columns.items() if name.endswith("input_ids")]
+    return Lengths(np.stack(texts, axis=1), seconds)
 
 
 def tokenizer_bytes(tokenizer: Any) -> int:

@@ -1,0 +1,167 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from featherlight.measurement.energy import Factors
+from featherlight.pipeline import calibration, costs, planned
+from featherlight.pipeline.costs import Estimator
+from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
+from featherlight.pipeline.settings import DistillSettings
+from featherlight.pipeline.stages import DISTILL, FINETUNE
+from featherlight.pipeline.timing import TIME
+
+pytestmark = pytest.mark.usefixtures("known_rates")
+
+
+def finetunings(tiny_encoder, sentiment, store, **more):
+    values = {"model": str(tiny_encoder), "task": str(sentiment), "max_length": 20, "device": "cpu", **more}
+    return jobs_of(FINETUNE, values, {}, store=store, where="a test")
+
+
+def estimate(job):
+    return Estimator([job]).estimate(job)
+
+
+@pytest.fixture
+def recipe(tmp_path, tiny_encoder, sentiment):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(f"""
+common: {{task: {sentiment}, max_length: 20}}
+stages:
+  teacher: {{stage: finetune, model: {tiny_encoder}}}
+  student: {{stage: distill, teacher: teacher, student: [bilstm, bag], dim: 8, vocabulary: 60}}
+  smaller: {{stage: prune, model: student, method: magnitude, sparsity: 0.5}}
+  check: {{stage: evaluate, model: [teacher, smaller], split: select}}
+""")
+    return path
+
+
+def test_nothing_needs_to_be_there_for_it_to_be_predicted(recipe, tmp_path):
+    jobs = plan_recipe(recipe, store=tmp_path / "store", common={})
+    estimator = Estimator(jobs)
+    found = {job: estimator.estimate(job) for job in jobs}
+    for job, what in found.items():
+        if job.stage.name in ("finetune", "distill", "label", "evaluate"):
+            assert what.seconds > 0 and what.memory > 0 and what.disk > 0, job.name
+        else:
+            assert what.seconds is None and "prune is not predicted" in what.why
+    assert not (tmp_path / "store").exists()
+
+
+def test_twice_the_epochs_take_twice_the_training(tiny_encoder, sentiment, tmp_path):
+    one, two, four = (estimate(finetunings(tiny_encoder, sentiment, tmp_path, epochs=n)[0]).seconds for n in (1, 2, 4))
+    assert four - two == pytest.approx(2 * (two - one), rel=0.2)  # tokenising is timed each time
+
+
+def test_a_finished_folder_has_the_bytes_that_were_predicted(tiny_encoder, sentiment, tmp_path):
+    (job,) = finetunings(tiny_encoder, sentiment, tmp_path, epochs=1)
+    told = estimate(job).disk
+    folder = run_jobs([job])[0]
+    weights = sum((folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json"))
+    assert told == pytest.approx(weights, rel=0.1)
+
+
+def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentiment, tmp_path, monkeypatch):
+    from featherlight.training.loop import TrainingSet
+
+    (job,) = finetunings(tiny_encoder, sentiment, tmp_path, epochs=1, batch_tokens=200)
+    seen = []
+    own = TrainingSet.batch
+    monkeypatch.setattr(
+        TrainingSet, "batch", lambda self, rows, device: seen.append(own(self, rows, device)) or seen[-1]
+    )
+    run_jobs([job])
+    made = sum(batch.inputs["input_ids"].numel() for batch in seen)
+    estimator = Estimator([job])
+    plan, data = estimator.plan_of_job(job), costs.task_data(job.settings)
+    rows, longest = costs.parts_of(costs.lengths_of(plan, data, "train").of(270), 32, 200)
+    assert (rows * longest).sum() == pytest.approx(made, rel=0.03) and rows.sum() == 270
+    assert (rows * longest).max() <= 200
+
+
+def test_a_pair_read_apart_is_two_texts(students, tmp_path):
+    lengths = np.array([[3, 9], [5, 2]])
+    rows, longest = costs.shapes_of([np.array([0, 1])], lengths)
+    assert rows.tolist() == [2, 2] and longest.tolist() == [5, 9]
+
+
+def test_sizes_of_a_student_are_those_of_its_model(students):
+    from featherlight.models.load import load_checkpoint
+
+    model, _ = load_checkpoint(students["bilstm"])
+    sizes = calibration.sizes_of(model, lazy=False)
+    assert (sizes.kind, sizes.width, sizes.inner) == ("bilstm", 9, 8)
+    assert sizes.dense == sum(weight.numel() for weight in model.parameters())
+
+
+def test_timed_cells_are_predicted_too(tiny_encoder, sentiment, tmp_path):
+    values = {"model": str(tiny_encoder), "task": str(sentiment), "length": 20, "device": "cpu", "batch": [8, 16]}
+    for what in ("inference", "finetune"):
+        small, large = (estimate(job).seconds for job in
+                        jobs_of(TIME, {**values, "what": what}, {}, store=tmp_path, where="a test"))  # fmt: skip
+        assert small > 0 and large > 0
+    light = jobs_of(TIME, {**values, "model": "bag", "runtime": "light"}, {}, store=tmp_path, where="a test")[0]
+    assert "not predicted" in estimate(light).why
+
+
+def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_path, capsys):
+    store = tmp_path / "store"
+    jobs = plan_recipe(recipe, store=store, common={})
+    run_jobs(jobs[:1])
+    jobs = plan_recipe(recipe, store=store, common={})
+    planned.show_plan(jobs, Factors(100, 0.5, 200), as_json=True)
+    found = json.loads(capsys.readouterr().out)
+    first, *others = found["jobs"]
+    assert first["state"] == "done" and first["took_seconds"] > 0
+    left = [job for job in others if job["seconds"]]
+    assert found["to_do"]["seconds"] == pytest.approx(sum(job["seconds"] for job in left))
+    assert found["to_do"]["memory_bytes"] == max(job["memory_bytes"] for job in left)
+    kilowatt_hours = found["to_do"]["seconds"] * 100 / 3.6e6
+    assert found["to_do"]["money"] == pytest.approx(0.5 * kilowatt_hours)
+    assert found["to_do"]["co2_grams"] == pytest.approx(200 * kilowatt_hours)
+    planned.show_plan(jobs, Factors(), as_json=False)
+    shown = capsys.readouterr().out
+    assert "not predicted: prune is not predicted" in shown and "predicted against measured, 1 done" in shown
+    assert "65 W, 0.3 a kWh, 480 g CO2 a kWh" in shown
+
+
+def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("FEATHERLIGHT_CACHE", str(tmp_path))
+    calls = []
+
+    def measured(off):
+        def measure(device, precision):
+            calls.append(precision)
+            return calibration.Rates({"bag": [1.0]}, {"bag": [2.0]}, {"bag training": off})
+
+        return measure
+
+    monkeypatch.setattr(calibration, "measure_rates", measured(0.5))
+    for _ in range(2):
+        calibration.rates_of.cache_clear()
+        calibration.rates_of("cpu", "fp32", 1)
+    assert len(calls) == 2, "a bad fit is measured again"
+    monkeypatch.setattr(calibration, "measure_rates", measured(0.01))
+    for threads in (1, 1, 2):
+        calibration.rates_of.cache_clear()
+        found = calibration.rates_of("cpu", "fp32", threads)
+    assert len(calls) == 4 and found.train == {"bag": [2.0]}
+    calibration.rates_of.cache_clear()
+    assert torch.get_num_threads() >= 1
+
+
+@pytest.mark.slow
+def test_predictions_are_near_on_a_real_task(real_data, tmp_path, monkeypatch):
+    monkeypatch.undo()  # this machine's own rates
+    values = {"model": "random:2x128", "task": "rte", "data": real_data, "examples": 400, "epochs": 1, "device": "cpu"}
+    (teacher,) = jobs_of(FINETUNE, values, {}, store=tmp_path, where="a test")
+    student = {key: value for key, value in values.items() if key != "model"} | {"student": "bag", "epochs": 4}
+    jobs = [teacher, *jobs_of(DISTILL, student, {"teacher": teacher.folder}, store=tmp_path, where="a test")]
+    estimator = Estimator(jobs)
+    told = [estimator.estimate(job).seconds for job in jobs]
+    run_jobs(jobs)
+    took = [planned.seconds_of(job) for job in jobs]
+    assert isinstance(jobs[-1].settings, DistillSettings)
+    assert sum(told) == pytest.approx(sum(took), rel=0.6)  # a busy machine is slower; benchmarks hold the figure
