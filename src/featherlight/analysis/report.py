@@ -12,6 +12,7 @@ from featherlight.analysis.figures import Point, learning_curves, score_against_
 from featherlight.analysis.page import page
 from featherlight.analysis.tables import (
     NAMES,
+    WIDTH_OF_PLAIN_OUTPUT,
     Record,
     Row,
     Table,
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from rich.console import Console, JustifyMethod
     from rich.table import Table as RichTable
 
-WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
 MANY = 500  # rows
 MOST_LETTERS = 30  # of a name inside a figure
 NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has

@@ -16,6 +16,7 @@ from featherlight.measurement.metrics import METRICS, Score, mean_scores, summar
 
 Record = Mapping[str, Any]
 
+WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
 NOTHING = "–"  # what stands where a number is not known
 COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import STYLE, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
-from featherlight.analysis.tables import NOTHING, Table
+from featherlight.analysis.tables import NOTHING, WIDTH_OF_PLAIN_OUTPUT, Table
 from featherlight.analysis.timing import Json
 from featherlight.analysis.timing_sections import Cell, Section, Sheet
 from featherlight.errors import UserError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
-WIDTH_OF_PLAIN_OUTPUT = 200
 BRIEF = ("Findings", "What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
 BELIEVE = "Before you believe a number"
 

@@ -84,8 +84,8 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
     """Lines with equal keys as a table. words: how many columns from the left hold words."""
     from rich.console import Console
 
-    from featherlight.analysis.report import WIDTH_OF_PLAIN_OUTPUT, print_table
-    from featherlight.analysis.tables import Table
+    from featherlight.analysis.report import print_table
+    from featherlight.analysis.tables import WIDTH_OF_PLAIN_OUTPUT, Table
 
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
     print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)

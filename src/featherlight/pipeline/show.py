@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from featherlight.analysis.tables import WIDTH_OF_PLAIN_OUTPUT
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
@@ -40,7 +41,7 @@ def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
     for row in rows:
         # Text: a name in brackets would be read as a style.
         table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
-    Console(soft_wrap=False).print(table)
+    Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT).print(table)
 
 
 def task_list(*, as_json: bool) -> None:

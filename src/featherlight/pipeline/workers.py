@@ -4,13 +4,10 @@ A worker that crashes, runs out of memory or is killed costs the cells in flight
 stands in the store under its address, what is not is begun again from its last checkpoint.
 """
 
-import multiprocessing
-import os
 import signal
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
 from multiprocessing.context import SpawnProcess
@@ -19,6 +16,7 @@ from typing import Any
 
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
+from featherlight.pipeline.hiring import dismiss_ahead, hire
 from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.store import DRAFT, Inputs, run_once
 from featherlight.progress import say
@@ -26,7 +24,6 @@ from featherlight.training.memory import halve, killed_by_the_system
 
 TRIES, FAILURES = 3, ".failures"
 FIT = ".fit"  # where a training keeps its checkpoints, in a draft
-THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
 
 
 @dataclass
@@ -122,6 +119,7 @@ class Crew:
 
     def dismiss(self) -> None:
         """Send everyone home."""
+        dismiss_ahead()
         for worker in self.workers:
             worker.pipe.close()
             if worker.job:
@@ -214,13 +212,7 @@ class Crew:
 
     def hire(self) -> Worker:
         """A new process with its share of the cores."""
-        context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        with threads(max(1, (os.cpu_count() or 1) // self.size)):
-            process = context.Process(target=serve, args=(theirs,), daemon=True)
-            process.start()
-        theirs.close()
-        self.workers.append(Worker(process, ours))
+        self.workers.append(Worker(*hire(self.size)))
         return self.workers[-1]
 
 
@@ -247,30 +239,6 @@ def ending(code: int | None) -> str:
     if code is not None and code < 0:
         return f"signal {signal.Signals(-code).name}"
     return f"exit code {code}"
-
-
-@contextmanager
-def threads(number: int) -> Iterator[None]:
-    """Processes started meanwhile compute with this many threads, unless the user has said how many."""
-    if THREADS in os.environ:
-        yield
-        return
-    os.environ[THREADS] = str(number)
-    try:
-        yield
-    finally:
-        del os.environ[THREADS]
-
-
-def serve(pipe: Any) -> None:
-    """A worker's life: a job in, (error or None, whether trying again is useless) out; until the pipe is closed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
-    while True:
-        try:
-            name, settings, inputs, store = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(attempt(name, settings, inputs, store))
 
 
 def attempt(name: str, settings: Any, inputs: Inputs, store: Path) -> tuple[str | None, bool]:
