@@ -74,7 +74,7 @@ def sweep(
     """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
     from featherlight.pipeline.hiring import hire_ahead
 
-    if workers > 1 and not dry_run and ray is None:
+    if workers > 1 and file.is_file() and not dry_run and ray is None:
         hire_ahead(workers)  # they load torch while this process does
     from featherlight.pipeline.sweeping import run_sweep
 
