@@ -16,6 +16,7 @@ from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.store import DRAFT
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.pipeline.timed import best_throughputs
 from featherlight.pipeline.timing import SAMPLES, TIME, enough, is_noisy, new_cell, read_samples
 
 
@@ -249,3 +250,13 @@ def test_a_long_call_is_a_sample_at_once_and_a_short_one_is_warmed_up(tiny_encod
     calls.clear()
     cell.visit()
     assert len(calls) == 1 < short
+
+
+def test_the_best_throughput_is_that_of_the_batch_with_most_examples_a_second():
+    same = {"model": "m", "task": "t", "runtime": "torch", "what": "inference", "length": 8, "pad": "max"}
+    rows = [
+        {**same, "batch": batch, "examples_per_second": rate} for batch, rate in ((1, 50.0), (8, 220.0), (32, 210.0))
+    ]
+    (line,) = best_throughputs(rows)
+    assert "220, m on t in torch, 8 at a time" in line
+    assert best_throughputs(rows[:1]) == [], "one batch size has nothing to be the best of"

@@ -306,7 +306,8 @@ def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bo
     records = collect(store)
     pages = {kind: str(path) for kind, path in (("html", html), ("markdown", markdown)) if path is not None}
     try:
-        write_report(records, html=html, markdown=markdown, title=f"Results in {store.name}")
+        if pages:
+            write_report(records, html=html, markdown=markdown, title=f"Results in {store.name}")
     except OSError as error:
         raise UserError(f"{' or '.join(pages.values())}: cannot be written ({error.strerror}). Name a file.") from None
     if as_json:

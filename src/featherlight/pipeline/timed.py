@@ -17,6 +17,7 @@ from featherlight.pipeline.timing import TIME
 from featherlight.training import processes
 
 MANY = 1_000_000  # examples that energy is told for
+MOST_DIGITS = 100  # from here on without digits behind the point
 
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
@@ -43,9 +44,38 @@ def show_cells(folders: Sequence[Path]) -> None:
     """The cells as a table."""
     rows = [row_of(record) for record in show.read_records(folders)]
     show.print_rows([about(row) for row in rows])
+    show_parts(rows)
+    for line in best_throughputs(rows):
+        print(line)
     print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
     if any(row["noisy"] for row in rows):
         print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
+
+
+def show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Where the time of a training step goes."""
+    trained = [row for row in rows if "phases" in row]
+    if trained:
+        show.print_rows([
+            {"model": row["model"], "task": row["task"], "shape": f"{row['batch']} x {row['length']}",
+             "a step": with_unit(row["step"], SECONDS),
+             **{part: f"{seconds / sum(row['phases'].values()):.0%}" for part, seconds in row["phases"].items()}}
+            for row in trained
+        ])  # fmt: skip
+
+
+def best_throughputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """For each model and runtime with several batch sizes: at which it gets through most examples."""
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["model"], row["task"], row["runtime"], row["what"]), []).append(row)
+    lines = []
+    for (model, task, runtime, _), found in groups.items():
+        if len({row["batch"] for row in found}) > 1:
+            best = max(found, key=lambda row: row["examples_per_second"])
+            lines.append(f"most examples a second: {best['examples_per_second']:,.0f}, {model} on {task} in {runtime}, "
+                         f"{best['batch']} at a time, length {best['length']}, pad {best['pad']}")  # fmt: skip
+    return lines
 
 
 def about(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +86,10 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
         "task": row["task"],
         "runtime": row["runtime"],
         "batch": f"{row['batch']} x {row['length']}{' at most' if row['pad'] == 'longest' else ''}",
-        f"time a {each}": with_unit(row["median"], SECONDS),
+        f"time {'an' if each == 'epoch' else 'a'} {each}": with_unit(row["median"], SECONDS),
+        "examples a second": f"{row['examples_per_second']:,.3g}"
+        if row["examples_per_second"] < MOST_DIGITS
+        else f"{row['examples_per_second']:,.0f}",
         "95 % interval": f"{with_unit(row['low'], SECONDS)} to {with_unit(row['high'], SECONDS)}",
         "": "noisy" if row["noisy"] else "",
     }
