@@ -260,3 +260,10 @@ def test_the_best_throughput_is_that_of_the_batch_with_most_examples_a_second():
     (line,) = best_throughputs(rows)
     assert "220, m on t in torch, 8 at a time" in line
     assert best_throughputs(rows[:1]) == [], "one batch size has nothing to be the best of"
+
+
+def test_three_samples_of_a_slow_call_are_enough():
+    long = TimeSettings(task="sst2", model="minilm", seconds=20)
+    slow, quick = [Sample(8.0, 1.0)] * 3, [Sample(4.5, 1.0)] * 5
+    assert enough(long, slow, {"calls": 1}) and not enough(long, slow[:2], {"calls": 1})
+    assert enough(long, quick, {"calls": 1}) and not enough(long, quick[:4], {"calls": 1})

@@ -24,7 +24,9 @@ class TimeSettings(RowSettings):
     threads: int = setting(1, "Threads that compute.", ge=1)
     device: Device = setting("auto", "Where to compute.")
     repeats: int | None = setting(None, "Samples; 20 of inference, 3 of fine-tuning.", ge=1)
-    seconds: float = setting(20.0, "inference: no more samples than fit in so many seconds, but at least 5.", gt=0)
+    seconds: float = setting(
+        20.0, "inference: no more samples than fit in so many seconds, but at least 5 (3 of slow calls).", gt=0
+    )
     seed: int = setting(1, "Seed of a new head, of the order of rows, and of the cut of --examples.", ge=0, lt=2**31)
     learning_rate: float = setting(5e-5, "finetune: as there.", gt=0)
     weight_decay: float = setting(0.01, "finetune: as there.", ge=0)

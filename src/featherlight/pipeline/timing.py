@@ -43,6 +43,7 @@ SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
 VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
 LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
+SLOW, FEWEST_SLOW = 5.0, 3  # seconds of a call from which so many samples are enough
 NOISY, ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
 WARM, PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
 LONG = 1.0  # seconds of a call that leaves nothing to warm up
@@ -82,7 +83,8 @@ def enough(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str
         return len(samples) >= (settings.repeats or EPOCHS)
     taken = sum(sample.seconds for sample in samples) * about["calls"]
     wanted = settings.repeats or VISITS
-    return len(samples) >= min(wanted, FEWEST if taken > settings.seconds else wanted)
+    fewest = FEWEST_SLOW if taken > SLOW * len(samples) else FEWEST
+    return len(samples) >= min(wanted, fewest if taken > settings.seconds else wanted)
 
 
 def is_noisy(samples: Sequence[Sample]) -> bool:
