@@ -1,14 +1,17 @@
 """A sweep file is the plan of a recipe with lists; what has no counterpart is an error, what is dropped is said."""
 
+import itertools
 import json
 import logging
 from pathlib import Path
 
 import pytest
+from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
 
 from commands import call
 from featherlight.errors import UserError
 from featherlight.pipeline.sweep import plan_grid, read_sweep
+from tiny_encoders import ENCODERS, SMALL, roberta_tokenizer
 
 AUTHORS = """
 program: run_glue.py
@@ -123,3 +126,31 @@ def test_inputs_can_be_set_on_the_command_line(capsys, tmp_path, students, senti
     assert code == 2 and "teacher is missing" in found["error"]
     _, found = call(capsys, *command, "--set", f"teacher={students['teacher']}")
     assert len(found["jobs"]) == 2
+
+
+@pytest.mark.slow
+def test_the_authors_sweep_runs_as_it_is(capsys, tmp_path, real_data, monkeypatch):
+    """With tiny encoders under the names of the published ones, which a folder of that name stands for."""
+    monkeypatch.chdir(tmp_path)
+    long = {"max_position_embeddings": 514}
+    named = {
+        "bert-base-uncased": (ENCODERS["bert uncased"][0], lambda tokenizer: BertConfig(**SMALL, **long)),
+        "roberta-base": (roberta_tokenizer, lambda tokenizer: RobertaConfig(**SMALL, **long, type_vocab_size=1)),
+        "distilbert-base-uncased": (
+            ENCODERS["distilbert"][0],
+            lambda tokenizer: DistilBertConfig(dim=16, n_layers=2, n_heads=4, hidden_dim=28, **long),
+        ),
+    }
+    for name, (new_tokenizer, new_config) in named.items():
+        tokenizer = new_tokenizer()
+        config = new_config(tokenizer)
+        config.vocab_size, config.pad_token_id = len(tokenizer), tokenizer.pad_token_id
+        AutoModel.from_config(config).save_pretrained(name)
+        tokenizer.save_pretrained(name)
+    file = Path(__file__).parents[2] / "examples" / "sweeps" / "finetuning-times.yaml"
+    code, found = call(capsys, "sweep", file, "--data", real_data, "--set", "examples=32", "--store", "runs")
+    assert code == 0 and len(found["done"]) == 27 and not found["failed"] and not found["not_run"]
+    records = [json.loads((tmp_path / "runs" / name / "record.json").read_text()) for name in found["done"]]
+    cells = {(record["name"], record["settings"]["length"], record["settings"]["batch"]) for record in records}
+    assert cells == set(itertools.product(named, (128, 256, 512), (8, 16, 32)))
+    assert all(len(record["samples"]) == 5 and record["settings"]["pad"] == "max" for record in records)
