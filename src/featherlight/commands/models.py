@@ -93,6 +93,23 @@ def quantize(
 
 
 @app.command()
+@options(stage_settings.MergeSettings)
+def merge(
+    values: Mapping[str, Any],
+    folder: Annotated[Path, typer.Argument(help="Folder that was fine-tuned with lora, dora or ia3.")],
+    store: StoreOption = Path("runs"),
+    as_json: JsonOption = False,
+) -> None:
+    """Fold small layers into the weights beside them: a plain model folder."""
+    from featherlight.pipeline import plan, show
+    from featherlight.pipeline.merging import MERGE
+
+    values = {**show.trained_task(folder, values), **values}
+    show.finished(plan.run_jobs(plan.jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
+                  as_json=as_json)  # fmt: skip
+
+
+@app.command()
 @options(stage_settings.PackSettings)
 def pack(
     values: Mapping[str, Any],

@@ -16,6 +16,7 @@ from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
 from featherlight.files import hash_files, read_json
+from featherlight.models.adapters import ADAPTER, Origin, adapt, head_names, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.tokenizers import HashTokenizer
@@ -53,7 +54,7 @@ def load_encoder(
         config = source.config(**options, **head_options(labels))
         check_length(config, max_length)
         if source.width:
-            model = AutoModelForSequenceClassification.from_config(config)
+            model = random_encoder(config)
         else:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 source.where, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
@@ -65,6 +66,16 @@ def load_encoder(
     check_weights(name, model, info["missing_keys"])
     tokenizer.model_max_length = max_length
     return model, tokenizer
+
+
+def random_encoder(config: Any) -> Any:
+    """One and the same encoder with random weights, whatever the seed; its head is drawn like any other new head."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = AutoModelForSequenceClassification.from_config(config)
+    for name in head_names(model):
+        model.get_submodule(name).apply(model._init_weights)
+    return model
 
 
 def head_options(labels: Sequence[str]) -> dict[str, Any]:
@@ -104,6 +115,8 @@ def checkpoint_layers(model: Any) -> None:
 def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     """A model that was trained here (or any complete sequence classifier), ready to predict."""
     check_folder(folder)
+    if (folder / ADAPTER).exists():
+        return load_adapted(folder)
     try:
         with quiet_transformers():
             if (folder / LIGHT).exists():
@@ -122,6 +135,37 @@ def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     stated = tokenizer.model_max_length if tokenizer.model_max_length < UNSTATED else LONGEST
     tokenizer.model_max_length = min(stated, most_positions(model.config) or stated)
     return model.eval(), tokenizer
+
+
+def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
+    """An encoder with the small layers and the head that were trained for it.
+
+    UserError if the encoder is not there, or is another one than the one that they were made for.
+    """
+    method, origin, tensors = read_adapter(folder)
+    try:
+        found = fingerprint(origin.base, origin.revision)
+    except UserError as error:
+        raise UserError(f"{folder}: holds an adapter and needs its encoder. {error}") from None
+    if found != origin.fingerprint:
+        raise UserError(f"{folder}: was made for another encoder: the files of {origin.base} have changed since then.")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    labels = () if config.problem_type == "regression" else tuple(config.id2label.values())
+    model, _ = load_encoder(origin.base, labels=labels, max_length=1, revision=origin.revision)
+    model.config.pair = getattr(config, "pair", None)
+    adapt(model, method)
+    put_in(model, tensors, folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model.eval(), tokenizer
+
+
+def origin_of(name: str, revision: str | None, model: Any) -> Origin:
+    """What an adapter of this encoder has to say of it."""
+    sizes = (model.config.model_type, model.get_input_embeddings().weight.shape[1])
+    base = source_of(name).base
+    if Path(base).is_dir():
+        name = f"{Path(base).resolve()}{name[len(base) :]}"
+    return Origin(name, revision, fingerprint(name, revision), sizes)
 
 
 def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -185,7 +229,7 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: no config.json, so this is no model folder, or an incomplete one.")
     read_json_object(folder / "config.json")
     weights = sorted(folder.glob("*.safetensors"))
-    weights = [path for path in weights if path.name.startswith("model")]
+    weights = [path for path in weights if path.name.startswith(("model", ADAPTER))]
     if not weights and not any((folder / other).exists() for other in (LIGHT, "model.onnx")):
         pickled = next(folder.glob("*.bin"), None)
         remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."

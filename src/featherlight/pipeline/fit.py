@@ -41,6 +41,7 @@ from featherlight.training.tracking import Tracking
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
+FP32 = 4  # bytes of a weight
 LOSS = "loss"
 
 
@@ -82,7 +83,9 @@ class Fit:
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = known_metric(settings.select_metric, data)
+        self.trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         self.watch: Callable[[Mapping[str, float], int], None] | None = None
+        self.write: Callable[[Path, Any], None] | None = None  # the weights, where they are not the whole model's
         if settings.compile:
             compile_in_place(model, self.device)
 
@@ -193,13 +196,22 @@ class Fit:
         with self.phases("save"), quiet_transformers():
             self.tokenizer.model_max_length = self.settings.max_length
             self.model.config.pair = self.data.task.is_pair  # so that `predict` knows how many texts to ask for
-            self.model.to("cpu").save_pretrained(self.out)
+            self.model.to("cpu")
+            if self.write is None:
+                self.model.save_pretrained(self.out)
+            else:
+                self.write(self.out, self.model)
+                self.model.config.save_pretrained(self.out)
             self.tokenizer.save_pretrained(self.out)
             if self.tokenizer.is_fast:  # the same again without indentation: a third of the bytes
                 backend = self.tokenizer.backend_tokenizer
                 backend.enable_truncation(self.settings.max_length, direction=self.tokenizer.truncation_side)
                 backend.no_padding()
                 backend.save(str(self.out / "tokenizer.json"), pretty=False)
+
+    def frozen_bytes(self, predictor: Predictor) -> int:
+        """Bytes of the encoder that a folder without one needs besides its own files."""
+        return 0 if self.write is None else FP32 * (predictor.parameters - self.trained)
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
@@ -219,7 +231,8 @@ class Fit:
             "latency": latency,
             "seconds": self.phases.seconds,
             "parameters": predictor.parameters,
-            "bytes": footprint.folder_bytes(self.out),
+            "trained_parameters": self.trained,
+            "bytes": footprint.folder_bytes(self.out) + self.frozen_bytes(predictor),
         }
 
 

@@ -21,6 +21,7 @@ from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
+from featherlight.models.adapters import ADAPTER
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
 from featherlight.pipeline.fit import select_rows, train_rows
@@ -166,6 +167,14 @@ def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Te
     predictor = predictor_of(folder, settings)
     check_fits_task(folder, predictor, data)
     return predictor
+
+
+def check_plain(folder: Path) -> None:
+    """UserError for an encoder with an adapter beside it, which has no weights of its own to change."""
+    if (folder / ADAPTER).exists():
+        raise UserError(
+            f"{folder}: holds an adapter, not a model of its own. Make one first: featherlight merge {folder}"
+        )
 
 
 def check_fits_task(folder: Path, predictor: TextModel, data: TaskData) -> None:

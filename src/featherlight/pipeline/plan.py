@@ -22,7 +22,7 @@ from featherlight.progress import say
 
 ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",),
                                            "prune": ("model",), "quantize": ("model",), "pack": ("model",),
-                                           "export": ("model",)}  # fmt: skip
+                                           "export": ("model",), "merge": ("model",)}  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import (
     LOGITS,
+    check_plain,
     checked_predictor,
     class_weights,
     data_source,
@@ -283,6 +284,7 @@ def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inp
 
 def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
     """What can be known to be wrong before anything is computed."""
+    check_plain(inputs["model"])
     folder = inputs["model"]
     if folder.is_file() or (folder / LIGHT).exists():
         raise UserError(f"{folder}: is quantized or packed. Prune first: prune the model that it was made of.")

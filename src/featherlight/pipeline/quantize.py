@@ -23,7 +23,7 @@ from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
-from featherlight.pipeline.inputs import data_source, is_student, name_of, resolved, task_data
+from featherlight.pipeline.inputs import check_plain, data_source, is_student, name_of, resolved, task_data
 from featherlight.pipeline.prune import Origin, lesson_of
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import QuantizeSettings
@@ -235,6 +235,7 @@ def share_of_zeros(tensors: Tensors) -> float:
 
 def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
     """What can be known to be wrong before anything is computed."""
+    check_plain(inputs["model"])
     if settings.budget is not None:
         bytes_of(settings.budget, option="budget")
     folder = inputs["model"]

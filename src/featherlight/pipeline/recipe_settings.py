@@ -11,6 +11,7 @@ from featherlight.pipeline.settings import (
     ExportSettings,
     FinetuneSettings,
     LabelSettings,
+    MergeSettings,
     PackSettings,
     Precision,
     PruneSettings,
@@ -20,7 +21,8 @@ from featherlight.pipeline.time_settings import TimeSettings
 
 INPUTS = ("teacher",)  # folders; `model` is a setting of some stages and an input of others
 STAGES = (
-    FinetuneSettings, LabelSettings, DistillSettings, PruneSettings, QuantizeSettings, PackSettings, ExportSettings,
+    FinetuneSettings, LabelSettings, DistillSettings, PruneSettings, QuantizeSettings, MergeSettings, PackSettings,
+    ExportSettings,
     EvaluateSettings, TimeSettings,
 )  # fmt: skip
 

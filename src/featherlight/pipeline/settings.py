@@ -93,10 +93,21 @@ LEARNING_RATES = {
 }  # fmt: skip
 
 
+HEAD_RATE = 1e-3  # a single layer on fixed vectors
+SMALL_LAYERS_RATE = 5e-4  # of LoRA and adapters in the report on parameter-efficient fine-tuning
+BELONGS = {
+    **dict.fromkeys(("rank", "lora_alpha", "lora_dropout"), ("lora", "dora")),
+    "targets": ("lora", "dora", "ia3"),
+    **dict.fromkeys(("reduction", "adapter_activation"), ("houlsby", "pfeiffer")),
+}
+
+
 class FinetuneSettings(TrainSettings):
     """Settings of one fine-tuning of an encoder on one task."""
 
-    learning_rate: float = setting(5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task (Lan et al. 2020).", gt=0)
+    learning_rate: float = setting(
+        5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task; small layers: 5e-4, head: 1e-3.", gt=0
+    )
     model: str = setting(..., "A hub name, a local folder or `minilm`; `minilm:3`: its first 3 layers.")
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
@@ -106,14 +117,35 @@ class FinetuneSettings(TrainSettings):
         "without dropout in it. auto: the fastest for short texts.",
     )
     checkpointing: bool = added(False, "Compute each layer a second time rather than store what its gradient needs.")
+    method: Literal["full", "head", "lora", "dora", "ia3", "houlsby", "pfeiffer"] = added(
+        "full", "What is trained: everything, the head alone, or small layers beside a frozen encoder."
+    )
+    rank: int = added(32, "lora, dora: rank of an update.", ge=1)
+    lora_alpha: float = added(32.0, "lora, dora: an update is scaled by this over the rank.", gt=0)
+    lora_dropout: float = added(0.1, "lora, dora: dropout before an update.", ge=0, lt=1)
+    targets: str | None = added(None, "lora, dora, ia3: endings of layers' names, with commas. [query and value]")
+    reduction: int = added(16, "houlsby, pfeiffer: width of the encoder by width of a bottleneck.", ge=1)
+    adapter_activation: Literal["gelu", "swish"] = added("gelu", "houlsby, pfeiffer: between down and up.")
 
     @model_validator(mode="before")
     @classmethod
     def fill_in(cls, given: Any) -> Any:
-        """The learning rate that suits a GLUE task, where none was asked for."""
-        if not isinstance(given, dict) or given.get("task") not in LEARNING_RATES:
+        """The learning rate that suits a method or a GLUE task, where none was asked for."""
+        if not isinstance(given, dict):
+            return given
+        if given.get("method", "full") != "full":
+            return {"learning_rate": HEAD_RATE if given["method"] == "head" else SMALL_LAYERS_RATE, **given}
+        if given.get("task") not in LEARNING_RATES:
             return given
         return {"learning_rate": LEARNING_RATES[given["task"]], **given}
+
+    @model_validator(mode="after")
+    def settings_belong_to_the_method(self) -> Self:
+        """A setting of another method would be read and never used."""
+        for name, methods in BELONGS.items():
+            if name in self.model_fields_set and self.method not in methods:
+                raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
+        return self
 
 
 class LabelSettings(RowSettings, RunSettings):
@@ -344,6 +376,10 @@ class QuantizeSettings(RowSettings, RunSettings):
 
 class PackSettings(TaskSettings, RunSettings):
     """Settings of one packing."""
+
+
+class MergeSettings(TaskSettings, RunSettings):
+    """Settings of one merging of small layers into their encoder."""
 
 
 class ExportSettings(TaskSettings):

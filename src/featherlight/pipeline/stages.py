@@ -1,5 +1,6 @@
 """The stages: settings and input folders in, a filled folder and its part of the record out."""
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
+from featherlight.models.adapters import WHOLE, Method, adapt, write_adapter
 from featherlight.models.attention import choose_attention
 from featherlight.models.embeddings import check_width
-from featherlight.models.load import checkpoint_layers, fingerprint, load_encoder, read_json_object
+from featherlight.models.load import checkpoint_layers, fingerprint, load_encoder, origin_of, read_json_object
 from featherlight.pipeline.export import EXPORT
 from featherlight.pipeline.fit import (
     Fit,
@@ -47,6 +49,7 @@ from featherlight.pipeline.inputs import (
     resolved,
     task_data,
 )
+from featherlight.pipeline.merging import MERGE
 from featherlight.pipeline.pack import PACK
 from featherlight.pipeline.prune import PRUNE, Pruning
 from featherlight.pipeline.quantize import QUANTIZE
@@ -104,14 +107,25 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
+    adapt(model, method_of(settings))
     choose_attention(model, settings.attention)
     if settings.checkpointing:
         checkpoint_layers(model)
     fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
+    if settings.method not in WHOLE:
+        about = origin_of(settings.model, settings.revision, model)
+        fit.write = functools.partial(write_adapter, method=method_of(settings), origin=about)
     rows = train_rows(data, settings.examples, settings.seed)
     objective = LabelObjective(class_weights(data, settings))
     record = fit.run(objective, rows, label_targets(data, rows))
     return {"name": Path(settings.model).name, **record}
+
+
+def method_of(settings: FinetuneSettings) -> Method:
+    """What is trained, as `models.adapters` takes it."""
+    targets = tuple(name.strip() for name in (settings.targets or "").split(",") if name.strip())
+    return Method(settings.method, settings.rank, settings.lora_alpha, settings.lora_dropout, targets,
+                  settings.reduction, settings.adapter_activation)  # fmt: skip
 
 
 def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
@@ -256,7 +270,9 @@ EVALUATE = Stage(
     run_evaluate,
     check_evaluation,
 )
-STAGES = {stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, PRUNE, QUANTIZE, PACK, EXPORT, EVALUATE, TIME)}
+STAGES = {
+    stage.name: stage for stage in (FINETUNE, LABEL, DISTILL, MERGE, PRUNE, QUANTIZE, PACK, EXPORT, EVALUATE, TIME)
+}
 
 
 def label_settings(settings: DistillSettings) -> LabelSettings:

@@ -59,15 +59,21 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         save_file(tensors, draft, metadata)
 
 
+def moving(model: nn.Module) -> dict[str, Tensor]:
+    """A model's tensors without frozen weights, which are where they came from."""
+    frozen = {name for name, weight in model.named_parameters(remove_duplicate=False) if not weight.requires_grad}
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
+
+
 def write_best(folder: Path, model: nn.Module, step: int) -> None:
     """Keep the model's weights of this step as the best so far."""
-    write_tensors(best_file(folder, step), own_tensors(model.state_dict()))
+    write_tensors(best_file(folder, step), own_tensors(moving(model)))
 
 
 def read_best(folder: Path, model: nn.Module, step: int) -> None:
     """Put the best weights into the model, one tensor at a time."""
     path = best_file(folder, step)
-    for name, tensor in model.state_dict().items():
+    for name, tensor in moving(model).items():
         with safe_open(path, framework="pt") as file:  # opened anew, so that what was read leaves memory
             tensor.copy_(file.get_tensor(name))
 
@@ -83,7 +89,7 @@ def write_checkpoint(
 
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(model.state_dict()).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(moving(model)).items()}
     for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
@@ -115,7 +121,10 @@ def read_checkpoint(
             f"{path}: was written on another kind of device, whose optimiser keeps other things. Go on with the "
             "--device that it was begun with, or delete its folder and start again."
         )
-    model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+    weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+    if set(weights) != set(moving(model)):
+        raise UserError(f"{path}: holds other weights than this model trains. Delete its folder and start again.")
+    model.load_state_dict(weights, strict=False)
     states: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         if name.startswith("optimizer."):

@@ -1,0 +1,257 @@
+"""Small layers inside a frozen encoder: bottlenecks of our own, and what `peft` has (LoRA, DoRA, IA3).
+
+An encoder with a head in; the same model out, of which only the head and the new layers (and, with Houlsby's
+bottlenecks, layer norms) are trained. What was trained is one file, `adapter.safetensors`, which says for which encoder
+it was made. House shapes: B examples, T tokens, D width, A width of a bottleneck.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from featherlight.errors import UserError, listed, pick
+
+ADAPTER = "adapter.safetensors"
+LORA, BOTTLENECKS = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer")
+WHOLE = ("full", "head")  # whose result is a model of its own
+METHODS = (*WHOLE, *LORA, *BOTTLENECKS)
+ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
+START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
+IN_LAYER = re.compile(r".*\.\d+\.")
+INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
+
+# The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows.
+OUTPUTS: Mapping[str, tuple[str, str]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "deberta", "deberta-v2"),
+                    ("attention.output.dense", "output.dense")),
+    "distilbert": ("attention.out_lin", "ffn.lin2"),
+    "albert": ("attention.dense", "ffn_output"),
+    "xlnet": ("rel_attn.layer_norm", "ff.layer_2"),  # its attention has no projection that is a module
+    "modernbert": ("attn.Wo", "mlp.Wo"),
+}  # fmt: skip
+# Query and value where they are modules of their own.
+TARGETS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "albert"), ("query", "value")),
+    "distilbert": ("q_lin", "v_lin"),
+    "deberta-v2": ("query_proj", "value_proj"),
+    "deberta": ("in_proj",),
+    "modernbert": ("Wqkv",),
+    "xlnet": ("layer_1", "layer_2"),  # queries and values are bare tensors there
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained of an encoder, and how large it is.
+
+    rank, alpha, dropout, targets: of LoRA and DoRA (an update is alpha / rank times B A); targets are endings of module
+    names, none: query and value. reduction: width of the encoder by width of a bottleneck. activation: inside it.
+    """
+
+    name: str
+    rank: int = 32
+    alpha: float = 32.0
+    dropout: float = 0.1
+    targets: tuple[str, ...] = ()
+    reduction: int = 16
+    activation: str = "gelu"
+
+
+class Bottleneck(nn.Module):
+    """x + up(f(down(x))), close to x at the start (Houlsby et al. 2019, arXiv:1902.00751, section 2.1)."""
+
+    def __init__(self, width: int, inner: int, activation: str):
+        super().__init__()
+        self.down, self.up = nn.Linear(width, inner), nn.Linear(inner, width)
+        self.between = pick("activation", activation, ACTIVATIONS)()
+        for layer in (self.down, self.up):
+            nn.init.trunc_normal_(layer.weight, std=START, a=-2 * START, b=2 * START)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[B, T, D] -> [B, T, D]."""
+        changed: Tensor = self.up(self.between(self.down(states)))
+        return states + changed
+
+
+class Bottlenecks(nn.ModuleDict):
+    """The bottlenecks at one place, by adapter; active: the one that computes, None for none."""
+
+    active: str | None = None
+
+
+def through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+    """Forward hook of a projection; it holds nothing of its own, so that a copy of the model has hooks of its own."""
+    bottlenecks = getattr(module, INSIDE)
+    changed: Tensor = output if bottlenecks.active is None else bottlenecks[bottlenecks.active](output)
+    return changed
+
+
+def head_names(model: Any) -> list[str]:
+    """The children of a classifier that are no part of its encoder."""
+    return [name for name, _ in model.named_children() if name != model.base_model_prefix]
+
+
+def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
+    """ "attention" and "output": (name, module) of each projection that a bottleneck may follow."""
+    kind = model.config.model_type
+    if kind not in OUTPUTS:
+        raise UserError(f"adapters: where they go in a {kind} model is not known. Known: {listed(sorted(OUTPUTS))}.")
+    inside = [(name, module) for name, module in model.named_modules() if name.startswith(model.base_model_prefix)]
+    attention, output = OUTPUTS[kind]
+    found = {
+        "attention": [(name, module) for name, module in inside if name.endswith("." + attention)],
+        "output": [(name, module) for name, module in inside if name.endswith("." + output)
+                   and not name.endswith("." + attention)],
+    }  # fmt: skip
+    assert found["attention"] and len(found["attention"]) == len(found["output"])
+    return found
+
+
+def adapt(model: Any, method: Method, *, name: str = "default") -> None:
+    """Freeze an encoder with a head, and add what the method trains, from torch's global generator.
+
+    Layer norms are trained along with bottlenecks. Raises UserError for sizes or targets that cannot be.
+    """
+    pick("method", method.name, dict.fromkeys(METHODS))
+    if method.name == "full":
+        return
+    model.base_model.requires_grad_(False)
+    if method.name in LORA:
+        add_lora(model, method, name)
+    elif method.name in BOTTLENECKS:
+        add_bottlenecks(model, method, name)
+
+
+def add_bottlenecks(model: Any, method: Method, name: str) -> None:
+    """Houlsby: after attention and after feed-forward, and the layers' norms are trained along (arXiv:1902.00751).
+
+    Pfeiffer: after feed-forward alone (arXiv:2005.00247). With d layers, h wide, and bottlenecks a wide, Houlsby trains
+    4 d h a + 4 d h weights (two matrices twice, gain and bias of two norms), 2 d (a + h) biases, and the head.
+    """
+    width = next(getattr(model.config, key) for key in ("hidden_size", "dim", "d_model") if hasattr(model.config, key))
+    inner = width // method.reduction
+    if not inner:
+        raise UserError(f"--reduction {method.reduction}: leaves nothing of an encoder {width} wide. Give less.")
+    found = places(model)
+    chosen = [*found["attention"], *found["output"]] if method.name == "houlsby" else found["output"]
+    for _, module in chosen:
+        if not hasattr(module, INSIDE):
+            setattr(module, INSIDE, Bottlenecks())
+            module.register_forward_hook(through_bottleneck)
+        getattr(module, INSIDE)[name] = Bottleneck(width, inner, method.activation)
+        getattr(module, INSIDE).active = name
+    if method.name == "houlsby":
+        layers = tuple({IN_LAYER.match(place)[0] for place, _ in chosen})  # type: ignore[index]
+        for place, module in model.named_modules():
+            if place.startswith(layers) and is_norm(module):
+                module.requires_grad_(True)
+
+
+def is_norm(module: nn.Module) -> bool:
+    """Whether a module is a layer norm, whatever its library calls it."""
+    return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
+
+
+def add_lora(model: Any, method: Method, name: str) -> None:
+    """What `peft` puts beside linear layers (Hu et al. 2021, arXiv:2106.09685)."""
+    from peft import IA3Config, LoraConfig, inject_adapter_in_model
+
+    linear = {key: module for key, module in model.base_model.named_modules() if isinstance(module, nn.Linear)}
+    targets = method.targets or TARGETS.get(model.config.model_type, ())
+    for target in targets or ("",):
+        if not target or not any(key == target or key.endswith("." + target) for key in linear):
+            endings = sorted({key.rsplit(".", 1)[-1] for key in linear})
+            asked = f"--targets {target}: matches no linear layer" if target else "--targets is missing"
+            raise UserError(f"{asked} of this {model.config.model_type} model. There are {listed(endings)}.")
+    if method.name == "ia3":
+        config: Any = IA3Config(target_modules=list(targets), feedforward_modules=[])
+    else:
+        config = LoraConfig(r=method.rank, lora_alpha=method.alpha,  # type: ignore[arg-type]  # a float serves as well
+            lora_dropout=method.dropout,
+                            target_modules=list(targets), use_dora=method.name == "dora")  # fmt: skip
+    inject_adapter_in_model(config, model.base_model, adapter_name=name)
+
+
+def trained_weights(model: nn.Module) -> dict[str, Tensor]:
+    """What a training of this model moves."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What an adapter was made for. base: name of the encoder; fingerprint: of its files; sizes: kind and width."""
+
+    base: str
+    revision: str | None
+    fingerprint: str
+    sizes: tuple[str, int]
+
+
+def write_adapter(folder: Path, model: Any, method: Method, origin: Origin) -> None:
+    """Everything that was trained, head included, in one file."""
+    tensors = {name: weight.detach().cpu().contiguous() for name, weight in trained_weights(model).items()}
+    about = {"method": json.dumps(asdict(method)), "origin": json.dumps(asdict(origin))}
+    save_file(tensors, folder / ADAPTER, about)
+
+
+def read_adapter(folder: Path) -> tuple[Method, Origin, dict[str, Tensor]]:
+    """What `write_adapter` wrote; UserError for a damaged file."""
+    path = folder / ADAPTER
+    try:
+        with safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+            method, origin = json.loads(about["method"]), json.loads(about["origin"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        method["targets"], origin["sizes"] = tuple(method["targets"]), tuple(origin["sizes"])
+        return Method(**method), Origin(**origin), tensors
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: damaged, or no adapter of ours ({error}). Make it again.") from None
+
+
+def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path) -> None:
+    """Trained weights into a model that was adapted in the same way."""
+    own = trained_weights(model)
+    missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    unlike = sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
+    if missing or foreign or unlike:
+        what = (missing or foreign or unlike)[0]
+        raise UserError(f"{folder}: was made for another encoder: {what} does not fit this {model.config.model_type}.")
+    with torch.no_grad():
+        for name, weight in own.items():
+            weight.copy_(tensors[name])
+
+
+def merge(model: Any) -> None:
+    """Fold LoRA's and IA3's factors into the weights that they change; plain layers are left."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    changed = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    assert changed
+    for name, module in changed:
+        module.merge(safe_merge=True)
+        parent, _, own = name.rpartition(".")
+        setattr(model.get_submodule(parent), own, module.get_base_layer())
+
+
+def bottlenecks_in(model: nn.Module) -> Iterator[Bottlenecks]:
+    """Every place with bottlenecks."""
+    return (module for module in model.modules() if isinstance(module, Bottlenecks))
+
+
+def use_adapter(model: nn.Module, name: str | None) -> None:
+    """Let the bottlenecks of this adapter compute; None: none, which is the encoder as it was but for layer norms."""
+    found = list(bottlenecks_in(model))
+    known: Sequence[str] = list(found[0]) if found else []
+    if name is not None and name not in known:
+        raise UserError(f"no adapter called {name!r}. There are {listed(known) or 'none'}.")
+    for place in found:
+        place.active = name

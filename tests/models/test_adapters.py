@@ -1,0 +1,203 @@
+import copy
+
+import pytest
+import torch
+from peft import LoraConfig, TaskType, get_peft_model
+from safetensors.torch import load_file, save_file
+from transformers import BertConfig, BertForSequenceClassification
+
+from featherlight.errors import UserError
+from featherlight.models.adapters import (
+    ADAPTER,
+    BOTTLENECKS,
+    LORA,
+    Bottleneck,
+    Method,
+    adapt,
+    merge,
+    put_in,
+    read_adapter,
+    trained_weights,
+    use_adapter,
+    write_adapter,
+)
+from featherlight.models.load import load_encoder, origin_of
+from tiny_encoders import ENCODERS, save_encoder
+
+LABELS = ("no", "yes")
+SMALL = (*LORA, *BOTTLENECKS)
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory):
+    """Folders by family, made once."""
+    made = {}
+
+    def folder(name):
+        if name not in made:
+            made[name] = save_encoder(name, tmp_path_factory.mktemp("encoder"))
+        return str(made[name])
+
+    return folder
+
+
+def adapted(folder, method, **more):
+    torch.manual_seed(1)
+    model, tokenizer = load_encoder(folder, labels=LABELS, max_length=16)
+    before = copy.deepcopy(model).eval()
+    adapt(model, Method(method, reduction=4, **more))
+    return model, tokenizer, before
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+@pytest.mark.parametrize("method", SMALL)
+def test_the_start_is_the_encoder_as_it_was_and_only_small_layers_learn(family, method, encoders):
+    model, tokenizer, before = adapted(encoders(family), method, rank=2)
+    inputs = tokenizer(["good film", "bad bad film"], padding=True, return_tensors="pt")
+    found, expected = model.eval()(**inputs).logits, before(**inputs).logits
+    bound = 0.0 if method in LORA else 0.02
+    assert (found - expected).abs().max() <= bound * expected.abs().max() + 1e-6
+    model.train()(**inputs).logits.square().sum().backward()
+    frozen = {name for name, weight in model.named_parameters() if not weight.requires_grad}
+    assert all(weight.grad is None for name, weight in model.named_parameters() if name in frozen)
+    assert all(weight.grad is not None for weight in trained_weights(model).values())
+    share = sum(weight.numel() for weight in trained_weights(model).values())
+    assert share < 0.5 * sum(weight.numel() for weight in model.parameters())
+
+
+def test_houlsby_trains_as_many_weights_as_the_formula_says():
+    d, h, a = 3, 64, 16
+    config = BertConfig(vocab_size=60, hidden_size=h, num_hidden_layers=d, num_attention_heads=2, intermediate_size=128)
+    model = BertForSequenceClassification(config)
+    adapt(model, Method("houlsby", reduction=h // a))
+    head = sum(weight.numel() for weight in model.classifier.parameters())
+    biases = 2 * d * (a + h)
+    trained = sum(weight.numel() for weight in trained_weights(model).values())
+    assert trained - head - biases == 4 * d * h * a + 4 * d * h  # section 2.3.2 of the report on PEFT
+
+
+def test_a_bottleneck_is_what_its_formula_says():
+    layer = Bottleneck(6, 2, "swish")
+    torch.nn.init.normal_(layer.up.weight)
+    x = torch.randn(3, 6)
+    inner = x @ layer.down.weight.T + layer.down.bias
+    expected = x + (inner * torch.sigmoid(inner)) @ layer.up.weight.T + layer.up.bias
+    assert torch.allclose(layer(x), expected, atol=1e-6)
+
+
+def test_pfeiffer_has_one_bottleneck_a_layer_and_houlsby_two(encoders):
+    def count(method):
+        model, _, _ = adapted(encoders("bert uncased"), method)
+        return sum(isinstance(module, Bottleneck) for module in model.modules())
+
+    assert (count("pfeiffer"), count("houlsby")) == (2, 4)
+
+
+def test_a_copy_has_bottlenecks_of_its_own(encoders):
+    model, tokenizer, _ = adapted(encoders("bert uncased"), "houlsby")
+    twin = copy.deepcopy(model)
+    for weight in trained_weights(twin).values():
+        torch.nn.init.constant_(weight, 0.3)
+    inputs = tokenizer(["good"], return_tensors="pt")
+    with torch.no_grad():
+        assert not torch.allclose(model.eval()(**inputs).logits, twin.eval()(**inputs).logits)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_lora_computes_what_peft_computes(encoders):
+    """The same seed, the same targets: our way of putting it in against `get_peft_model`."""
+    model, tokenizer, before = adapted(encoders("bert uncased"), "lora", rank=4, alpha=8.0, dropout=0.0)
+    theirs = get_peft_model(before, LoraConfig(r=4, lora_alpha=8, target_modules=["query", "value"],
+                                               task_type=TaskType.SEQ_CLS))  # fmt: skip
+    own = {name: weight for name, weight in model.named_parameters() if "lora_" in name}
+    for name, weight in theirs.named_parameters():
+        if "lora_" in name:
+            torch.nn.init.normal_(weight, std=0.2)
+            own[name.removeprefix("base_model.model.")].data.copy_(weight)
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.allclose(model.eval()(**inputs).logits, theirs.eval()(**inputs).logits, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", LORA)
+def test_merged_logits_are_the_same_and_the_layers_plain(method, encoders):
+    model, tokenizer, before = adapted(encoders("distilbert"), method, rank=3)
+    for name, weight in model.named_parameters():
+        if "lora_B" in name or "ia3" in name:
+            torch.nn.init.normal_(weight, mean=1.0, std=0.3)
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+        merge(model)
+        assert torch.allclose(model(**inputs).logits, expected, atol=1e-4)
+    assert model.state_dict().keys() == before.state_dict().keys()
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_the_file_holds_what_was_trained_and_the_head(method, encoders, tmp_path):
+    folder = encoders("bert uncased")
+    model, tokenizer, _ = adapted(folder, method)
+    for weight in trained_weights(model).values():
+        torch.nn.init.normal_(weight, std=0.2)
+    write_adapter(tmp_path, model, Method(method, reduction=4), origin_of(folder, None, model))
+    found, origin, tensors = read_adapter(tmp_path)
+    assert found.name == method and origin.base == folder and "classifier.weight" in tensors
+    assert (tmp_path / ADAPTER).stat().st_size < 40_000
+    torch.manual_seed(99)
+    other, _ = load_encoder(folder, labels=LABELS, max_length=16)
+    adapt(other, found)
+    put_in(other, tensors, tmp_path)
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        assert torch.equal(model.eval()(**inputs).logits, other.eval()(**inputs).logits)
+
+
+def test_adapters_are_switched_by_name(encoders):
+    model, tokenizer, before = adapted(encoders("bert uncased"), "pfeiffer")
+    adapt(model, Method("pfeiffer", reduction=4), name="second")
+    for name, weight in model.named_parameters():
+        if ".second.up" in name:
+            torch.nn.init.normal_(weight)
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        second = model.eval()(**inputs).logits
+        use_adapter(model, "default")
+        first = model(**inputs).logits
+        use_adapter(model, None)
+        assert torch.allclose(model(**inputs).logits, before(**inputs).logits, atol=1e-6)
+        use_adapter(model, "second")
+        assert torch.equal(model(**inputs).logits, second) and not torch.allclose(first, second)
+    with pytest.raises(UserError, match="no adapter called 'third'"):
+        use_adapter(model, "third")
+
+
+@pytest.mark.parametrize(("method", "said"), [
+    (Method("lora", targets=("querry",)), r"--targets querry: matches no linear layer.*dense.*key.*query.*value"),
+    (Method("houlsby", reduction=1000), "--reduction 1000: leaves nothing of an encoder 16 wide"),
+    (Method("adapter"), "adapter"),
+])  # fmt: skip
+def test_what_cannot_be_is_refused(method, said, encoders):
+    model, _ = load_encoder(encoders("bert uncased"), labels=LABELS, max_length=16)
+    with pytest.raises(UserError, match=said):
+        adapt(model, method)
+
+
+def test_an_adapter_of_another_width_is_refused(encoders, tmp_path):
+    folder = encoders("minilm")  # 24 wide
+    model, _, _ = adapted(folder, "houlsby")
+    write_adapter(tmp_path, model, Method("houlsby", reduction=4), origin_of(folder, None, model))
+    method, _, tensors = read_adapter(tmp_path)
+    other, _ = load_encoder(encoders("bert uncased"), labels=LABELS, max_length=16)
+    adapt(other, method)
+    with pytest.raises(UserError, match="was made for another encoder"):
+        put_in(other, tensors, tmp_path)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / ADAPTER).write_bytes(b"no tensors")
+    with pytest.raises(UserError, match=r"adapter\.safetensors: damaged"):
+        read_adapter(tmp_path)
+    save_file({"x": torch.ones(1)}, tmp_path / ADAPTER, {"method": "{}"})
+    with pytest.raises(UserError, match="no adapter of ours"):
+        read_adapter(tmp_path)
+    assert load_file(tmp_path / ADAPTER)

@@ -1,0 +1,150 @@
+"""`finetune --method`: what is trained, saved, loaded, merged, distilled and exported is one model."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from commands import call
+from featherlight.data.task import Examples
+from featherlight.errors import UserError
+from featherlight.measurement.evaluate import Predictor
+from featherlight.models.adapters import ADAPTER
+from featherlight.models.load import load_checkpoint
+from featherlight.pipeline.settings import FinetuneSettings
+
+SMALL = ("lora", "dora", "ia3", "houlsby", "pfeiffer")
+OWN = {"lora": ("--rank", "2"), "houlsby": ("--reduction", "4"), "pfeiffer": ("--reduction", "4")}
+
+
+def finetune(capsys, tiny_encoder, sentiment, store, method, *more):
+    """The record of a short training."""
+    command = ("finetune", "--model", tiny_encoder, "--task", sentiment, "--method", method, "--max-length", "20",
+               "--epochs", "2", "--device", "cpu", "--store", store, *OWN.get(method, ()), *more)  # fmt: skip
+    code, found = call(capsys, *command)
+    assert code == 0, found
+    return found["records"][0]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("methods")
+
+
+@pytest.mark.parametrize("method", SMALL)
+def test_what_was_scored_is_what_the_folder_loads(capsys, tiny_encoder, sentiment, store, method):
+    record = finetune(capsys, tiny_encoder, sentiment, store, method)
+    folder = store / record["address"]
+    assert not (folder / "model.safetensors").exists() and (folder / ADAPTER).exists()
+    code, again = call(capsys, "evaluate", folder, "--store", store)
+    expected = record["metrics"]["dev"]["scores"]
+    assert code == 0 and {name: again["metrics"][name] for name in expected} == expected
+    stored = load_file(folder / "predictions.safetensors")
+    predictor = Predictor(folder, device="cpu", precision=record["precision"])
+    rows = [line.rsplit(",", 1)[0].strip('"') for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
+    logits = predictor.logits(predictor.tokens(Examples(rows, None, None, np.arange(len(rows)))))
+    assert np.allclose(logits, stored["dev.logits"].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["head", "lora", "houlsby"])
+def test_the_encoder_stays_as_it_was(capsys, tiny_encoder, sentiment, store, method):
+    record = finetune(capsys, tiny_encoder, sentiment, store, method)
+    model, _ = load_checkpoint(store / record["address"])
+    own = load_file(tiny_encoder / "model.safetensors")
+    after = model.bert.state_dict()
+    same = [name for name in own if name in after and "LayerNorm" not in name]
+    assert len(same) > 10 and all(torch.equal(own[name], after[name]) for name in same)
+    trained = record["trained_parameters"]
+    assert trained < 0.5 * record["parameters"]
+    assert record["bytes"] > 4 * (record["parameters"] - trained), "an adapter needs its encoder's bytes too"
+
+
+def test_a_killed_training_goes_on_from_small_checkpoints(capsys, tiny_encoder, sentiment, tmp_path, monkeypatch):
+    from featherlight.training import loop
+
+    whole = finetune(capsys, tiny_encoder, sentiment, tmp_path / "whole", "lora")
+    own, sizes = loop.write_checkpoint, []
+
+    def dies(folder, *more, **named):
+        own(folder, *more, **named)
+        sizes.append(sum(path.stat().st_size for path in folder.glob("*.safetensors")))
+        raise MemoryError("no more of this")
+
+    monkeypatch.setattr(loop, "write_checkpoint", dies)
+    with pytest.raises(AssertionError):
+        finetune(capsys, tiny_encoder, sentiment, tmp_path / "killed", "lora")
+    monkeypatch.setattr(loop, "write_checkpoint", own)
+    again = finetune(capsys, tiny_encoder, sentiment, tmp_path / "killed", "lora")
+    first, second = (load_file(tmp_path / name / whole["address"] / ADAPTER) for name in ("whole", "killed"))
+    assert again["curves"]["loss"] == whole["curves"]["loss"] and first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert sizes[0] < 5 * 4 * whole["trained_parameters"] + 30_000, "frozen weights are in no checkpoint"
+
+
+def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_encoder, sentiment, store):
+    record = finetune(capsys, tiny_encoder, sentiment, store, "lora")
+    code, found = call(capsys, "merge", store / record["address"], "--store", store)
+    merged = found["records"][0]
+    assert code == 0 and merged["worst_difference"] < 1e-4
+    assert merged["metrics"]["dev"]["scores"]["accuracy"] == record["metrics"]["dev"]["scores"]["accuracy"]
+    folder = store / merged["address"]
+    assert (folder / "model.safetensors").exists() and not (folder / ADAPTER).exists()
+    code, found = call(capsys, "merge", folder, "--store", store)
+    assert code == 2 and "was merged before" in found["error"]
+    houlsby = finetune(capsys, tiny_encoder, sentiment, store, "houlsby")
+    code, found = call(capsys, "merge", store / houlsby["address"], "--store", store)
+    assert code == 2 and "cannot be folded into" in found["error"]
+
+
+@pytest.mark.parametrize("method", ["lora", "houlsby"])
+def test_an_adapter_teaches_and_is_exported(capsys, tiny_encoder, sentiment, store, method):
+    record = finetune(capsys, tiny_encoder, sentiment, store, method)
+    folder = store / record["address"]
+    code, found = call(capsys, "distill", "--teacher", folder, "--task", sentiment, "--student", "bag", "--dim", "8",
+                       "--vocabulary", "60", "--epochs", "1", "--store", store)  # fmt: skip
+    assert code == 0, found
+    code, found = call(capsys, "export", folder, "--store", store)
+    assert code == 0 and found["bytes"] > 0, found
+
+
+@pytest.mark.parametrize("command", [("prune", "--method", "magnitude", "--sparsity", "0.5"), ("quantize",)])
+def test_an_adapter_is_merged_before_it_is_compressed(capsys, tiny_encoder, sentiment, store, command):
+    record = finetune(capsys, tiny_encoder, sentiment, store, "lora")
+    name, *more = command
+    code, found = call(capsys, name, store / record["address"], *more, "--store", store)
+    assert code == 2 and "featherlight merge" in found["error"]
+
+
+def test_a_lora_without_its_encoder_says_so(capsys, tiny_encoder, sentiment, tmp_path):
+    own = shutil.copytree(tiny_encoder, tmp_path / "own")
+    record = finetune(capsys, own, sentiment, tmp_path / "store", "lora")
+    folder = tmp_path / "store" / record["address"]
+    config = json.loads((own / "config.json").read_text())
+    (own / "config.json").write_text(json.dumps({**config, "hidden_act": "relu"}))
+    with pytest.raises(UserError, match=r"made for another encoder: the files of .* have changed"):
+        load_checkpoint(folder)
+    shutil.rmtree(own)
+    with pytest.raises(UserError, match="holds an adapter and needs its encoder"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"method": "full", "rank": 4}, "rank: belongs to method lora or dora, not to full"),
+    ({"method": "lora", "reduction": 4}, "reduction: belongs to method houlsby or pfeiffer"),
+    ({"method": "lora", "rank": 0}, "greater than or equal to 1"),
+    ({"method": "adapter"}, "Input should be"),
+])  # fmt: skip
+def test_settings_belong_to_their_method(given, said):
+    with pytest.raises(ValueError, match=said):
+        FinetuneSettings(model="minilm", task="sst2", **given)
+
+
+def test_each_method_has_its_learning_rate_and_full_keeps_its_address():
+    rates = {method: FinetuneSettings(model="m", task="own", method=method).learning_rate
+             for method in ("full", "head", "lora", "houlsby")}  # fmt: skip
+    assert rates == {"full": 5e-5, "head": 1e-3, "lora": 5e-4, "houlsby": 5e-4}
+    assert "method" not in FinetuneSettings(model="m", task="own").identity()
+    assert FinetuneSettings(model="m", task="own", method="lora").identity()["method"] == "lora"
