@@ -18,7 +18,6 @@ from featherlight.models.adapters import (
     put_in,
     read_adapter,
     trained_weights,
-    use_adapter,
     write_adapter,
 )
 from featherlight.models.load import load_encoder, origin_of
@@ -150,25 +149,6 @@ def test_the_file_holds_what_was_trained_and_the_head(method, encoders, tmp_path
     inputs = tokenizer(["good film"], return_tensors="pt")
     with torch.no_grad():
         assert torch.equal(model.eval()(**inputs).logits, other.eval()(**inputs).logits)
-
-
-def test_adapters_are_switched_by_name(encoders):
-    model, tokenizer, before = adapted(encoders("bert uncased"), "pfeiffer")
-    adapt(model, Method("pfeiffer", reduction=4), name="second")
-    for name, weight in model.named_parameters():
-        if ".second.up" in name:
-            torch.nn.init.normal_(weight)
-    inputs = tokenizer(["good film"], return_tensors="pt")
-    with torch.no_grad():
-        second = model.eval()(**inputs).logits
-        use_adapter(model, "default")
-        first = model(**inputs).logits
-        use_adapter(model, None)
-        assert torch.allclose(model(**inputs).logits, before(**inputs).logits, atol=1e-6)
-        use_adapter(model, "second")
-        assert torch.equal(model(**inputs).logits, second) and not torch.allclose(first, second)
-    with pytest.raises(UserError, match="no adapter called 'third'"):
-        use_adapter(model, "third")
 
 
 @pytest.mark.parametrize(("method", "said"), [

@@ -165,3 +165,14 @@ def test_predictions_are_near_on_a_real_task(real_data, tmp_path, monkeypatch):
     took = [planned.seconds_of(job) for job in jobs]
     assert isinstance(jobs[-1].settings, DistillSettings)
     assert sum(told) == pytest.approx(sum(took), rel=0.6)  # a busy machine is slower; benchmarks hold the figure
+
+
+def test_less_that_is_trained_takes_less_time(tiny_encoder, sentiment, tmp_path, monkeypatch):
+    from featherlight.measurement.work import COUNTED, Rates
+
+    forward, train = ({kind: [rate] * len(names) for kind, names in COUNTED.items()} for rate in (1e-6, 3e-6))
+    monkeypatch.setattr(costs, "rates_of", lambda *machine: Rates(forward, train, {}))
+    full, lora, head = (estimate(finetunings(tiny_encoder, sentiment, tmp_path, epochs=9, method=method)[0])
+                        for method in ("full", "lora", "head"))  # fmt: skip
+    assert full.seconds > 1.2 * lora.seconds > 1.4 * head.seconds
+    assert lora.memory is None and full.memory > head.memory

@@ -148,3 +148,46 @@ def test_each_method_has_its_learning_rate_and_full_keeps_its_address():
     assert rates == {"full": 5e-5, "head": 1e-3, "lora": 5e-4, "houlsby": 5e-4}
     assert "method" not in FinetuneSettings(model="m", task="own").identity()
     assert FinetuneSettings(model="m", task="own", method="lora").identity()["method"] == "lora"
+
+
+@pytest.fixture(scope="module")
+def several(tiny_encoder, sentiment, store, tmp_path_factory):
+    """Folders of adapters on one encoder: two tasks, four kinds."""
+    from featherlight.pipeline.plan import jobs_of, run_jobs
+    from featherlight.pipeline.stages import FINETUNE
+
+    three = tmp_path_factory.mktemp("three") / "three.csv"
+    lines = (sentiment / "train.csv").read_text().splitlines()
+    three.write_text("\n".join([lines[0], *(f"{line.rsplit(',', 1)[0]},{i % 3}" for i, line in enumerate(lines[1:]))]))
+    kinds = {"lora": (sentiment, {"rank": 2}), "dora": (three, {"rank": 3}), "houlsby": (sentiment, {"reduction": 4}),
+             "pfeiffer": (three, {"reduction": 5})}  # fmt: skip
+    found = {}
+    for method, (task, more) in kinds.items():
+        values = {"model": str(tiny_encoder), "task": str(task), "method": method, "max_length": 20, "epochs": 1,
+                  "device": "cpu", "precision": "fp32", **more}  # fmt: skip
+        found[method] = run_jobs(jobs_of(FINETUNE, values, {}, store=store, where="a test"))[0]
+    return found
+
+
+def test_one_encoder_answers_as_each_of_its_adapters(several):
+    from featherlight.models.switch import AdapterSet
+
+    together = AdapterSet(several)
+    alone = {name: load_checkpoint(folder)[0] for name, folder in several.items()}
+    inputs = together.tokenizer(["good film", "bad film"], padding=True, return_tensors="pt")
+    for name in (*several, *reversed(several)):
+        together.use(name)
+        with torch.no_grad():
+            found, expected = together.model(**inputs).logits, alone[name](**inputs).logits
+        assert torch.allclose(found, expected, atol=1e-6), name
+        assert found.shape[1] == len(together.model.config.id2label) == (2 if name in ("lora", "houlsby") else 3)
+    with pytest.raises(UserError, match="no adapter called 'lore'"):
+        together.use("lore")
+
+
+def test_an_adapter_of_another_encoder_cannot_join(capsys, several, sentiment, tmp_path):
+    from featherlight.models.switch import AdapterSet
+
+    record = finetune(capsys, "random:1x32", sentiment, tmp_path, "houlsby")
+    with pytest.raises(UserError, match="was made for random:1x32, the first adapter for"):
+        AdapterSet({**several, "other": tmp_path / record["address"]})

@@ -7,7 +7,8 @@ it was made. House shapes: B examples, T tokens, D width, A width of a bottlenec
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ METHODS = (*WHOLE, *LORA, *BOTTLENECKS)
 ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
 START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
 IN_LAYER = re.compile(r".*\.\d+\.")
+DEFAULT = "default"  # what an adapter is called where there is one
 INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
 
 # The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows.
@@ -116,7 +118,7 @@ def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     return found
 
 
-def adapt(model: Any, method: Method, *, name: str = "default") -> None:
+def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
     """Freeze an encoder with a head, and add what the method trains, from torch's global generator.
 
     Layer norms are trained along with bottlenecks. Raises UserError for sizes or targets that cannot be.
@@ -164,8 +166,10 @@ def is_norm(module: nn.Module) -> bool:
 def add_lora(model: Any, method: Method, name: str) -> None:
     """What `peft` puts beside linear layers (Hu et al. 2021, arXiv:2106.09685)."""
     from peft import IA3Config, LoraConfig, inject_adapter_in_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
-    linear = {key: module for key, module in model.base_model.named_modules() if isinstance(module, nn.Linear)}
+    kinds = (nn.Linear, BaseTunerLayer)  # the latter: where another adapter stands already
+    linear = {key: module for key, module in model.base_model.named_modules() if isinstance(module, kinds)}
     targets = method.targets or TARGETS.get(model.config.model_type, ())
     for target in targets or ("",):
         if not target or not any(key == target or key.endswith("." + target) for key in linear):
@@ -178,7 +182,9 @@ def add_lora(model: Any, method: Method, name: str) -> None:
         config = LoraConfig(r=method.rank, lora_alpha=method.alpha,  # type: ignore[arg-type]  # a float serves as well
             lora_dropout=method.dropout,
                             target_modules=list(targets), use_dora=method.name == "dora")  # fmt: skip
-    inject_adapter_in_model(config, model.base_model, adapter_name=name)
+    with warnings.catch_warnings():  # that there are several adapters, which is what was asked for
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        inject_adapter_in_model(config, model.base_model, adapter_name=name)
 
 
 def trained_weights(model: nn.Module) -> dict[str, Tensor]:
@@ -217,9 +223,10 @@ def read_adapter(folder: Path) -> tuple[Method, Origin, dict[str, Tensor]]:
         raise UserError(f"{path}: damaged, or no adapter of ours ({error}). Make it again.") from None
 
 
-def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path) -> None:
-    """Trained weights into a model that was adapted in the same way."""
-    own = trained_weights(model)
+def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path, *, only: set[str] | None = None) -> None:
+    """Trained weights into a model that was adapted in the same way. only: these of its weights; None: all trained."""
+    own = {name: weight for name, weight in model.named_parameters()
+           if (weight.requires_grad if only is None else name in only)}  # fmt: skip
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     unlike = sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
     if missing or foreign or unlike:
@@ -245,13 +252,3 @@ def merge(model: Any) -> None:
 def bottlenecks_in(model: nn.Module) -> Iterator[Bottlenecks]:
     """Every place with bottlenecks."""
     return (module for module in model.modules() if isinstance(module, Bottlenecks))
-
-
-def use_adapter(model: nn.Module, name: str | None) -> None:
-    """Let the bottlenecks of this adapter compute; None: none, which is the encoder as it was but for layer norms."""
-    found = list(bottlenecks_in(model))
-    known: Sequence[str] = list(found[0]) if found else []
-    if name is not None and name not in known:
-        raise UserError(f"no adapter called {name!r}. There are {listed(known) or 'none'}.")
-    for place in found:
-        place.active = name

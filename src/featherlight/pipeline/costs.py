@@ -21,6 +21,7 @@ from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
 from featherlight.measurement.memory import RULES, predict_memory
 from featherlight.measurement.work import Rates, Sizes
+from featherlight.models.adapters import WHOLE
 from featherlight.models.device import resolve_device
 from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
@@ -137,9 +138,11 @@ class Estimator:
         def forward(splits: Sequence[tuple[int, str]]) -> float:
             return sum(self.forward(plan, rates, data, name, count, settings) for count, name in splits)
 
-        training = rates.seconds(sizes, *step, training=True)
+        training, passing = (rates.seconds(sizes, *step, training=learns) for learns in (True, False))
+        if (method := getattr(settings, "method", "full")) != "full":  # frozen weights need no gradients of their own
+            training = passing + (0.0 if method == "head" else (training - passing) / 2)
         if getattr(settings, "checkpointing", False):
-            training += rates.seconds(sizes, *step, training=False)
+            training += passing
         passes = settings.epochs * (2 if settings.refit else 1)
         means = lengths.sample.mean(axis=0)
         single = rates.seconds(sizes, np.ones_like(means), means, training=False) + lengths.seconds
@@ -221,7 +224,9 @@ class Estimator:
             moments = RULES[settings.optimizer].state([tuple(weight.shape) for weight in plan.model.parameters()])
             kept = 3 * forward_bytes(plan, rows, longest)  # inputs, states and gates of each token, and gradients
             return self.resident + 2 * FP32 * plan.weights + moments + kept
-        how = {name: getattr(settings, name) for name in ("optimizer", "checkpointing", "attention")
+        if getattr(settings, "method", "full") not in WHOLE:
+            return None
+        how = {name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
                if hasattr(settings, name)}  # fmt: skip
         device = resolve_device(settings.device)
         precision = model_precision(plan.model, settings.precision, device)

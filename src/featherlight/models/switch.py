@@ -1,0 +1,107 @@
+"""One encoder in memory, several adapters on it: folders in, a model out that answers as any of them.
+
+    several = AdapterSet({"films": Path("runs/finetune-…"), "entailment": Path("runs/finetune-…")})
+    several.use("films")
+    several.model(**several.tokenizer("not bad at all", return_tensors="pt")).logits
+
+Every folder must have been made for the same encoder; labels, heads, methods and sizes may differ.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+
+from featherlight.errors import UserError, pick
+from featherlight.models.adapters import (
+    DEFAULT,
+    LORA,
+    adapt,
+    bottlenecks_in,
+    head_names,
+    is_norm,
+    put_in,
+    read_adapter,
+)
+from featherlight.models.load import load_adapted, load_encoder
+
+LABELLED = ("id2label", "label2id", "problem_type", "pair")
+
+
+class AdapterSet:
+    """An encoder and its adapters by name; the first one is in use."""
+
+    def __init__(self, folders: Mapping[str, Path]):
+        if not folders:
+            raise UserError("no adapter is given. Name at least one folder that `finetune --method lora` made.")
+        _, self.origin, _ = read_adapter(next(iter(folders.values())))
+        self.model, _ = load_encoder(self.origin.base, labels=("0", "1"), max_length=1, revision=self.origin.revision)
+        self.heads: dict[str, dict[str, nn.Module]] = {}
+        self.norms: dict[str, dict[str, Tensor]] = {}
+        self.configs: dict[str, Any] = {}
+        self.tokenizers: dict[str, Any] = {}
+        self.kinds: set[str] = set()
+        for name, folder in folders.items():
+            self.add(name, folder)
+        self.use(next(iter(folders)))
+
+    def add(self, name: str, folder: Path) -> None:
+        """Put one more adapter beside the others; UserError if it is another encoder's, or cannot stand beside them."""
+        method, origin, tensors = read_adapter(folder)
+        if origin.fingerprint != self.origin.fingerprint:
+            raise UserError(f"{folder}: was made for {origin.base}, the first adapter for {self.origin.base}.")
+        if method.name in LORA:
+            self.kinds.add("ia3" if method.name == "ia3" else "lora")
+            if len(self.kinds) > 1:
+                raise UserError(
+                    f"{folder}: {method.name} cannot stand beside what is there; peft mixes no IA3 and LoRA."
+                )
+        loaded, self.tokenizers[name] = load_adapted(folder)
+        self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
+        self.norms[name] = norms_of(loaded)
+        self.configs[name] = loaded.config
+        adapt(self.model, method, name=name)
+        own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
+        put_in(self.model, own, folder, only=set(own))
+
+    @property
+    def tokenizer(self) -> Any:
+        """The tokenizer of the adapter in use, with the length that it was trained with."""
+        return self.tokenizers[self.used]
+
+    def use(self, name: str) -> None:
+        """Answer as this adapter from now on."""
+        pick("adapter", name, self.heads)
+        self.used = name
+        for place in bottlenecks_in(self.model):
+            place.active = name if name in place else None
+        for layer in self.model.modules():
+            if isinstance(layer, BaseTunerLayer):
+                known = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
+                layer.enable_adapters(known)
+                if known:
+                    layer.set_adapter(name)
+        for child, module in self.heads[name].items():
+            setattr(self.model, child, module)
+        for key in LABELLED:
+            setattr(self.model.config, key, getattr(self.configs[name], key, None))
+        self.model.num_labels = self.configs[name].num_labels
+        weights = norms_of(self.model)
+        with torch.no_grad():
+            for key, tensor in self.norms[name].items():
+                weights[key].copy_(tensor)
+        self.model.eval()
+
+
+def norms_of(model: Any) -> dict[str, Tensor]:
+    """The weights of every layer norm of an encoder, which Houlsby's adapters train."""
+    return {f"{name}.{key}": weight for name, module in model.base_model.named_modules() if is_norm(module)
+            for key, weight in module.named_parameters()}  # fmt: skip
+
+
+def called(key: str, name: str) -> str:
+    """A weight of the adapter "default" under another adapter's name; any other weight as it is."""
+    return ".".join(name if part == DEFAULT else part for part in key.split("."))
