@@ -42,6 +42,8 @@ def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: boo
 
 def show_cells(folders: Sequence[Path]) -> None:
     """The cells as a table."""
+    if not folders:
+        return
     rows = [row_of(record) for record in show.read_records(folders)]
     show.print_rows([about(row) for row in rows])
     show_parts(rows)
