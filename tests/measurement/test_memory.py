@@ -1,4 +1,5 @@
 import contextlib
+import copy
 
 import pytest
 import torch
@@ -15,7 +16,9 @@ from featherlight.measurement.memory import (
     largest_batch,
     predict_memory,
     published,
+    published_adapters,
 )
+from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.training.lazy_rows import SMALLEST
@@ -32,10 +35,11 @@ MINILM = architecture_of(BertConfig(hidden_size=384, num_hidden_layers=6, num_at
                                     intermediate_size=1536))  # fmt: skip
 
 
-def kept_bytes(config, *, attention: str, precision: str) -> int:
+def kept_bytes(config, *, attention: str, precision: str, method: str = "full") -> int:
     """Bytes of all tensors but the weights that autograd keeps of a forward pass over 6 x 40 ids, counted by hooks."""
     torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_config(config).train()
+    model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config)).train()  # it takes notes in it
+    adapt(model, Method(method, rank=4, reduction=6))
     use_cheap_dropout(model)
     choose_attention(model, attention)
     ids, mask = torch.randint(1, 90, (6, 40)), torch.ones(6, 40, dtype=torch.int64)
@@ -64,6 +68,38 @@ def test_activations_are_what_autograd_keeps(kind, attention, precision):
     _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
     kept = kept_bytes(CONFIGS[kind], attention=attention, precision=precision)
     assert activations == pytest.approx(kept, rel=0.02)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("method", ["lora", "houlsby", "pfeiffer"])
+@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method, precision):
+    shape = Shape(6, 40, precision=precision, method=method, rank=4, bottleneck=8)
+    _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
+    kept = kept_bytes(CONFIGS[kind], attention="auto", precision=precision, method=method)
+    assert activations == pytest.approx(kept, rel=0.03)
+
+
+@pytest.mark.parametrize("method", ["lora", "houlsby", "pfeiffer"])
+def test_trained_weights_are_counted_as_they_are_made(method):
+    model = AutoModelForSequenceClassification.from_config(CONFIGS["bert"])
+    adapt(model, Method(method, rank=4, reduction=6))
+    found = predict_memory(architecture_of(CONFIGS["bert"]), batch=1, length=8, method=method, rank=4, bottleneck=8)
+    assert found.trainable == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    assert found.parameters == sum(weight.numel() for weight in model.parameters())
+
+
+def test_the_published_formula_of_adapters_gives_the_published_polynomial():
+    """Section 2.3.2 of the report on PEFT: 1.27e10 + 1.11e6 b l bytes for its shape, with bottlenecks of 120."""
+    config = config_of_sizes(layers=64, hidden=1920, heads=32, ffn=7680, vocab=50_000, length=512)
+    large = architecture_of(config)
+
+    def total(batch, length):
+        return published_adapters(large, batch=batch, length=length, bottleneck=120).total_bytes
+
+    assert total(0, 1) == pytest.approx(1.27e10, rel=0.005)
+    assert total(2, 300) - total(1, 300) == pytest.approx(1.11e6 * 300, rel=0.005)
+    assert total(2, 300) - total(1, 300) == total(1, 600) - total(1, 300)
 
 
 @pytest.mark.parametrize("name", RULES)

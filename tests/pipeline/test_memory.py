@@ -44,7 +44,7 @@ def test_the_largest_batch_that_fits_is_found(capsys):
         ((*SIZES, "--model", "minilm"), "give a model or its sizes, not both"),
         ((*SIZES, "--batch", 0), "batch = 0"),
         ((*SIZES, "--optimizer", "lamb"), "optimizer = 'lamb'"),
-        ((*SIZES, "--method", "lora"), "method = 'lora'"),
+        ((*SIZES, "--method", "adapter"), "method = 'adapter'"),
         ((*SIZES, "--as-published", "--precision", "bf16"), "precision: the published formula"),
         ((*SIZES, "--method", "head", "--checkpointing"), "has no effect with --method head"),
         (("--layers", 2, "--hidden", 100, "--heads", 3), "each head takes the same share"),

@@ -49,7 +49,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a model is trained, as far as memory knows it."""
+    """How a model is trained, as far as memory knows it. rank: of lora; bottleneck: width of those of adapters."""
 
     batch: int
     length: int
@@ -59,6 +59,8 @@ class Shape:
     checkpointing: bool = False
     attention: str = "auto"
     device: str = "cpu"
+    rank: int = 32
+    bottleneck: int = 24
 
     @property
     def size(self) -> int:
@@ -104,11 +106,38 @@ def predict_memory(architecture: Architecture, *, batch: int, length: int, **how
     """The peak of a training. how: further fields of `Shape`. Raises UserError for a name that is not known."""
     shape = Shape(batch, length, **how)  # type: ignore[arg-type]
     pick("optimizer", shape.optimizer, RULES)
-    pick("method", shape.method, {"full": 0, "head": 0})
+    pick("method", shape.method, {"full": 0, "head": 0, **SMALL})
     pick("attention", shape.attention, {"auto": 0, "eager": 0, "sdpa": 0})
     if shape.method == "head" and shape.checkpointing:
         raise UserError("--checkpointing: has no effect with --method head, whose layers keep nothing. Leave it out.")
     return Prediction(architecture, shape).memory()
+
+
+@dataclass(frozen=True)
+class Small:
+    """Small layers beside frozen weights: what a layer keeps for them, and what the first layer need not keep.
+
+    low, full: tensors of batch x length x width, in the precision of products and in fp32; thin: of batch x length x
+    the small layer's width. spared_low, spared_full: of the first layer, whose input needs no gradient; attention: it
+    spares what its attention keeps, too; whole: all of it. Counted by hooks of autograd (tests/measurement).
+    """
+
+    low: int
+    full: int
+    thin: int
+    spared_low: int
+    spared_full: int
+    attention: bool = False
+    whole: bool = False
+
+
+SMALL = {
+    "lora": Small(2, 2, 2, 1, 2),  # query and value: a dropped input and its mask each; the low-rank product
+    "houlsby": Small(2, 0, 4, 3, 0, attention=True),  # two inputs; before and after two activations
+    "pfeiffer": Small(1, 0, 2, 3, 1, attention=True, whole=True),
+}
+FROZEN_INPUTS = 3  # of a layer's products with frozen weights: the layer's own, the attention's output, feed-forward's
+SMALL_TARGETS = 2  # query and value
 
 
 class Prediction:
@@ -117,14 +146,51 @@ class Prediction:
     def __init__(self, architecture: Architecture, shape: Shape):
         self.architecture, self.shape = architecture, shape
         full = shape.method == "full"
+        self.small = SMALL.get(shape.method)
         self.trained = [tensor for tensor, part in architecture.tensors if full or part == "head"]
         if not full and architecture.kind == "bert":  # its pooler belongs to the frozen body
             self.trained = [t for t in self.trained if t[0] != architecture.width]
-        self.weights = FP32 * architecture.count()
+        added = self.added()
+        self.trained += added
+        if shape.method == "houlsby":
+            self.trained += [(architecture.width,)] * (4 * self.distinct)  # gain and bias of two norms
+        self.parameters = architecture.count() + sum(map(prod, added))
+        self.weights = FP32 * self.parameters
         self.lazy = full and shape.device == "cpu" and shape.optimizer == "adamw" and architecture.table >= LAZY_FROM
         self.tokens = shape.batch * shape.length
         self.rows = FP32 * architecture.embedding * min(self.tokens, architecture.vocabulary) if self.lazy else 0
         self.rule = RULES[shape.optimizer]
+
+    @property
+    def distinct(self) -> int:
+        """Layers with weights of their own."""
+        return 1 if self.architecture.shared else self.architecture.layers
+
+    def added(self) -> list[tuple[int, ...]]:
+        """Shapes of the small layers."""
+        width, rank, inner = self.architecture.width, self.shape.rank, self.shape.bottleneck
+        if self.shape.method == "lora":
+            return [(rank, width), (width, rank)] * (SMALL_TARGETS * self.distinct)
+        places = {"houlsby": 2, "pfeiffer": 1}.get(self.shape.method, 0)
+        return [(inner, width), (inner,), (width, inner), (width,)] * (places * self.distinct)
+
+    @property
+    def thin(self) -> int:
+        """Bytes for each token that one layer keeps of its small layers' insides."""
+        inside = self.shape.rank if self.shape.method == "lora" else self.shape.bottleneck
+        return self.shape.size * self.small.thin * inside if self.small else 0
+
+    @property
+    def spared(self) -> int:
+        """Bytes that the first layer need not keep, for what goes into it needs no gradient."""
+        if self.small is None:
+            return 0
+        size, tokens, small = self.shape.size, self.tokens, self.small
+        low = small.spared_low + (max(self.masks - 1, 0) if small.whole else 0)  # and the mask of attention's output
+        spared = (size * low + FP32 * small.spared_full) * tokens * self.architecture.width
+        spared += self.square if small.attention else 0
+        inner = size * tokens * self.architecture.inner + self.cast_weights // self.architecture.layers
+        return spared + (inner if small.whole else 0)
 
     @property
     def matrices(self) -> int:
@@ -150,8 +216,8 @@ class Prediction:
 
     @property
     def casts(self) -> int:
-        """Further copies of a layer's input."""
-        return self.architecture.family.casts if self.shape.size < FP32 else 0
+        """Further copies of a layer's input; products with frozen weights keep none."""
+        return self.architecture.family.casts if self.shape.size < FP32 and self.small is None else 0
 
     @property
     def masks(self) -> int:
@@ -161,13 +227,17 @@ class Prediction:
     @property
     def inner(self) -> int:
         """Tensors of batch x length x f that one layer keeps; a gelu put together from parts keeps each part."""
-        return 5 if self.architecture.activation == "gelu_new" else self.architecture.family.inner
+        kept = 5 if self.architecture.activation == "gelu_new" else self.architecture.family.inner
+        return kept - (self.small is not None)  # the input of a product with frozen weights is not kept
 
     @property
     def wide(self) -> int:
         """Bytes for each token and unit of width that one layer keeps."""
-        family = self.architecture.family
-        return self.shape.size * (family.kept + self.casts + self.masks) + FP32 * family.sums
+        family, size = self.architecture.family, self.shape.size
+        if self.small is not None:
+            low = family.kept - FROZEN_INPUTS + self.masks + self.small.low
+            return size * low + FP32 * (family.sums + self.small.full)
+        return size * (family.kept + self.casts + self.masks) + FP32 * family.sums
 
     @property
     def forward_part(self) -> int:
@@ -177,7 +247,7 @@ class Prediction:
     @property
     def layer(self) -> int:
         """Bytes that one layer keeps for its backward pass: vectors, feed-forward, attention, norms' statistics."""
-        per_token = self.wide * self.architecture.width + 16
+        per_token = self.wide * self.architecture.width + self.thin + 16
         return per_token * self.tokens + self.forward_part + self.square
 
     @property
@@ -187,6 +257,8 @@ class Prediction:
         Narrow embeddings are the input of one more product. The head reads one token of the last layer's output, and
         keeps all of it unless it makes a copy in bf16.
         """
+        if self.small is not None:
+            return 0  # frozen embeddings keep nothing
         architecture, size = self.architecture, self.shape.size
         per_token = (FP32 + (FP32 if architecture.dropout > 0 else 0)) * architecture.embedding + 32
         per_token += size * architecture.embedding if architecture.embedding != architecture.width else 0
@@ -209,7 +281,8 @@ class Prediction:
         backward pass: the gradient of the feed-forward part and of one of its matrices.
         """
         architecture, size = self.architecture, self.shape.size
-        backward = size * self.tokens * architecture.inner + FP32 * architecture.width * architecture.inner
+        backward = size * self.tokens * architecture.inner
+        backward += 0 if self.small else FP32 * architecture.width * architecture.inner
         if self.shape.attention == "eager":
             return max(backward, FP32 * self.matrices if size < FP32 else 0)
         rest = self.forward_part + (self.wide - self.into) * architecture.width * self.tokens
@@ -227,7 +300,8 @@ class Prediction:
             running = max(self.square + self.into * architecture.width * self.tokens, 2 * self.forward_part)
             return {**moments, "a frozen layer": (0, 0, running + FP32 * architecture.width * self.tokens)}
         layers, head = architecture.layers, FP32 * architecture.count("head")
-        late = FP32 * architecture.count("layer") * (0 if architecture.shared else (layers - 1) / layers)
+        changed = sum(map(prod, self.trained)) if self.small else architecture.count("layer")
+        late = FP32 * changed * (0 if architecture.shared else (layers - 1) / layers)
         if shape.checkpointing:
             inputs = FP32 * architecture.width * self.tokens * layers
             one = self.layer + self.cast_weights // layers
@@ -241,7 +315,7 @@ class Prediction:
         one = self.layer + self.cast_weights // layers
         return {
             **moments,
-            "last layer": (head, self.entry + layers * self.layer + self.cast_weights, self.in_flight),
+            "last layer": (head, self.entry + layers * self.layer - self.spared + self.cast_weights, self.in_flight),
             "backward pass, first layer": (int(head + late), self.entry + one, self.in_flight),
         }
 
@@ -254,7 +328,7 @@ class Prediction:
         return Memory(
             terms=self.terms(state, gradients, activations, passing),
             moment=name,
-            parameters=self.architecture.count(),
+            parameters=self.parameters,
             trainable=sum(map(prod, self.trained)),
         )
 
@@ -292,6 +366,10 @@ class Prediction:
         squares = self.square / max(self.matrices, 1)
         attention = "4 b a l" if self.shape.fused else f"{squares:.3g} b a l l"
         layer = f"{self.wide} b l h + {self.shape.size * self.inner} b l f + {attention}"
+        if self.small is not None:
+            inside = f"{self.shape.size * self.small.thin} b l {'r' if self.shape.method == 'lora' else 'a_h'}"
+            more = " + 2 x matrices" if self.cast_weights else ""
+            return f"d ({layer} + {inside}) - what the first layer need not keep{more}"
         more = " + 2 x matrices" if self.cast_weights else ""
         if self.shape.checkpointing:
             return f"4 d b l h + one layer ({layer}){more}"
@@ -334,3 +412,19 @@ def published(architecture: Architecture, *, batch: int, length: int) -> Memory:
         "workspace": Term(0, "0", where),
     }
     return Memory(terms, "all at once", count, count)
+
+
+def published_adapters(architecture: Architecture, *, batch: int, length: int, bottleneck: int) -> Memory:
+    """4 N + 16 N_a + 2 d (4 b l h + 8 b l h_a), N_a = 4 d h h_a + 4 d h: section 2.3.2 of the same report."""
+    d, h, tokens = architecture.layers, architecture.width, batch * length
+    whole = published(architecture, batch=batch, length=length)
+    count = 4 * d * h * bottleneck + 4 * d * h
+    where = "as published: X. Wang, section 2.3.2"
+    terms = {
+        "parameters": Term(4 * whole.parameters + 4 * count, "4 N + 4 N_a", where),
+        "gradients": Term(4 * count, "4 N_a", where),
+        "optimizer": Term(8 * count, "8 N_a", where),
+        "activations": Term(2 * d * (4 * tokens * h + 8 * tokens * bottleneck), "2 d (4 b l h + 8 b l h_a)", where),
+        "workspace": Term(0, "0", where),
+    }
+    return Memory(terms, "all at once", whole.parameters + count, count)

@@ -19,7 +19,7 @@ from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
-from featherlight.measurement.memory import RULES, predict_memory
+from featherlight.measurement.memory import RULES, SMALL, predict_memory
 from featherlight.measurement.work import Rates, Sizes
 from featherlight.models.adapters import WHOLE
 from featherlight.models.device import resolve_device
@@ -224,7 +224,8 @@ class Estimator:
             moments = RULES[settings.optimizer].state([tuple(weight.shape) for weight in plan.model.parameters()])
             kept = 3 * forward_bytes(plan, rows, longest)  # inputs, states and gates of each token, and gradients
             return self.resident + 2 * FP32 * plan.weights + moments + kept
-        if getattr(settings, "method", "full") not in WHOLE:
+        method = getattr(settings, "method", "full")
+        if method not in (*WHOLE, *SMALL):
             return None
         how = {name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
                if hasattr(settings, name)}  # fmt: skip
@@ -234,6 +235,8 @@ class Estimator:
             architecture = architecture_of(plan.model.config)
         except UserError:
             return None
+        if method in SMALL:
+            how |= {"rank": settings.rank, "bottleneck": max(architecture.width // settings.reduction, 1)}
         found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
         return self.resident + found.total_bytes
 

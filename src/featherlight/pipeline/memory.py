@@ -6,7 +6,7 @@ from typing import Any
 from featherlight.errors import UserError
 from featherlight.measurement.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.measurement.footprint import bytes_of
-from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published
+from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published, published_adapters
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
@@ -15,6 +15,7 @@ from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
 from featherlight.pipeline.show import print_json, print_rows
 from featherlight.progress import say
 
+RANK, REDUCTION = 32, 16  # as in `finetune`
 BATCH, HEAD_WIDTH, INNER, WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said
 
 
@@ -26,8 +27,11 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     how: dict[str, Any] = {
         name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
     }
-    how |= {"precision": precision, "device": device}
     architecture = architecture_of(config)
+    bottleneck = settings.bottleneck or architecture.width // REDUCTION
+    if settings.method in ("houlsby", "pfeiffer") and not bottleneck:
+        raise UserError(f"--bottleneck is missing: a sixteenth of an encoder {architecture.width} wide is nothing.")
+    how |= {"precision": precision, "device": device, "rank": settings.rank or RANK, "bottleneck": bottleneck}
     batch = settings.batch or BATCH
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")
@@ -37,7 +41,9 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
         own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
         trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how)
         batch, measured = (batch, rehearse(trial)) if settings.fit is None else largest_measured(trial, room)
-    if settings.as_published:
+    if settings.as_published and settings.method == "houlsby":
+        found = published_adapters(architecture, batch=batch, length=settings.length, bottleneck=bottleneck)
+    elif settings.as_published:
         found = published(architecture, batch=batch, length=settings.length)
     else:
         found = predict_memory(architecture, batch=batch, length=settings.length, **how)

@@ -21,7 +21,13 @@ class MemorySettings(Settings):
     batch: int | None = setting(None, "Examples in one forward pass; 32.", ge=1)
     length: int = setting(128, "Tokens per example.", ge=1)
     fit: str | None = setting(None, "Find the largest batch whose training fits into this: 16GB.")
-    method: Literal["full", "head"] = setting("full", "Train all weights, or only the head on a frozen encoder.")
+    method: Literal["full", "head", "lora", "houlsby", "pfeiffer"] = setting(
+        "full", "What is trained, as in `finetune`."
+    )
+    rank: int | None = setting(None, "lora: rank of an update; 32.", ge=1)
+    bottleneck: int | None = setting(
+        None, "houlsby, pfeiffer: width of a bottleneck; a sixteenth of the encoder's.", ge=1
+    )
     optimizer: Optimizer = setting("adamw", "Update rule.")
     precision: Precision = setting("fp32", "auto, fp32 or bf16.")
     checkpointing: bool = setting(False, "Compute each layer a second time rather than store what it needs.")
@@ -45,9 +51,25 @@ class MemorySettings(Settings):
         return self
 
     @model_validator(mode="after")
+    def sizes_belong_to_the_method(self) -> Self:
+        """A size of another method would be read and never used."""
+        for name, methods in {"rank": ("lora",), "bottleneck": ("houlsby", "pfeiffer")}.items():
+            if getattr(self, name) is not None and self.method not in methods:
+                raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
+        return self
+
+    @model_validator(mode="after")
     def as_published_is_one_case(self) -> Self:
-        """The published formula knows full fine-tuning in fp32 with AdamW."""
-        others = {"method", "optimizer", "precision", "checkpointing", "attention", "measure", "fit"}
+        """The published formulas know full fine-tuning and Houlsby's adapters, in fp32 with AdamW."""
+        others = {
+            *(() if self.method == "houlsby" else ("method",)),
+            "optimizer",
+            "precision",
+            "checkpointing",
+            "attention",
+            "measure",
+            "fit",
+        }
         changed = sorted(n for n in others if getattr(self, n) != type(self).model_fields[n].default)
         if self.as_published and changed:
             raise ValueError(f"{changed[0]}: the published formula does not know it; leave as_published out")

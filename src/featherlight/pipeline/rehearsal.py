@@ -32,6 +32,8 @@ class Rehearsal:
     attention: str = "auto"
     device: str = "cpu"
     labels: int = 2
+    rank: int = 32
+    bottleneck: int = 24
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from featherlight.data.batches import Tokens
 from featherlight.data.ragged import Ragged
+from featherlight.errors import UserError
+from featherlight.models.adapters import BOTTLENECKS, Method, adapt
 from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
 from featherlight.models.source import source_of
@@ -37,12 +39,19 @@ def loaded(what: Rehearsal, config: Any) -> Any:
         model, _ = load_encoder(what.model, labels=labels, max_length=what.length)
     else:
         model = AutoModelForSequenceClassification.from_config(config)
+    adapt(model, method_of(what, model.config))
     choose_attention(model, what.attention)
     if what.checkpointing:
         checkpoint_layers(model)
-    if what.method == "head":
-        model.base_model.requires_grad_(False)
     return model
+
+
+def method_of(what: Rehearsal, config: Any) -> Method:
+    """What is trained. UserError for a bottleneck that is no whole part of the encoder's width."""
+    width = getattr(config, "hidden_size", None) or config.dim
+    if what.method in BOTTLENECKS and width % what.bottleneck:
+        raise UserError(f"--bottleneck {what.bottleneck}: to be measured, it has to divide the width of {width}.")
+    return Method(what.method, rank=what.rank, reduction=width // what.bottleneck)
 
 
 def made_up(what: Rehearsal, config: Any) -> TrainingSet:
