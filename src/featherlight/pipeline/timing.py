@@ -82,9 +82,15 @@ def enough(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str
     if settings.what == "finetune":
         return len(samples) >= (settings.repeats or EPOCHS)
     taken = sum(sample.seconds for sample in samples) * about["calls"]
-    wanted = settings.repeats or VISITS
-    fewest = FEWEST_SLOW if taken > SLOW * len(samples) else FEWEST
-    return len(samples) >= min(wanted, fewest if taken > settings.seconds else wanted)
+    return len(samples) >= (again(settings, samples, about) if taken > settings.seconds else settings.repeats or VISITS)
+
+
+def again(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> int:
+    """The fewest samples of a cell like this one: all that a second measurement takes."""
+    if settings.what == "finetune":
+        return settings.repeats or EPOCHS
+    slow = sum(sample.seconds for sample in samples) * about["calls"] > SLOW * len(samples)
+    return min(settings.repeats or VISITS, FEWEST_SLOW if slow else FEWEST)
 
 
 def is_noisy(samples: Sequence[Sample]) -> bool:
@@ -238,7 +244,7 @@ def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any
         record["first"] = about_samples(samples)
         cell = cell or new_cell(settings)
         cell.samples = []
-        while not cell.done:
+        while len(cell.samples) < again(settings, samples, cell.about):
             cell.samples.append(cell.visit())
         samples = cell.samples
     return {
