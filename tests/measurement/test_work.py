@@ -15,8 +15,9 @@ def test_operations_of_an_encoder_are_those_that_torch_counts(rows, length):
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.ones(rows, length, dtype=torch.long))
-    sizes = Sizes("encoder", 3, 128, 512, 0)
+    sizes = Sizes("encoder", 3, 128, 512, 0, heads=2)
     counted = dict(zip(COUNTED["encoder"], sizes.counts(np.array([rows]), np.array([length])), strict=True))
+    assert counted["scores"] == 3 * 2 * rows * length**2
     assert counted["products at 128"] + counted["attention"] == pytest.approx(counter.get_total_flops())
 
 

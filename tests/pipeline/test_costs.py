@@ -8,6 +8,7 @@ from featherlight.measurement.energy import Factors
 from featherlight.pipeline import calibration, costs, planned
 from featherlight.pipeline.costs import Estimator
 from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
+from featherlight.pipeline.planned_models import Lengths
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.stages import DISTILL, FINETUNE
 from featherlight.pipeline.timing import TIME
@@ -79,6 +80,12 @@ def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentime
     rows, longest = costs.parts_of(costs.lengths_of(plan, data, "train").of(270), 32, 200)
     assert (rows * longest).sum() == pytest.approx(made, rel=0.03) and rows.sum() == 270
     assert (rows * longest).max() <= 200
+
+
+def test_few_rows_are_spread_over_a_sample_that_is_ordered():
+    sample = Lengths(np.arange(2000)[:, None], 0.0)
+    assert sample.of(20).mean() == pytest.approx(999.5, rel=0.01)
+    assert sample.of(4000).mean() == pytest.approx(999.5) and len(sample.of(4001)) == 4001
 
 
 def test_a_pair_read_apart_is_two_texts(students, tmp_path):

@@ -14,7 +14,8 @@ from scipy.optimize import nnls
 
 WIDTHS = (128, 384, 768)  # at which matrix products are calibrated; between them the rate is interpolated
 COUNTED = {
-    "encoder": (*(f"products at {width}" for width in WIDTHS), "attention", "touched", "weights read",
+    "encoder": (*(f"products at {width}" for width in WIDTHS), "attention", "scores", "touched",
+                "weights read",
                 "layers", "batches", "weights"),
     **dict.fromkeys(("bilstm", "rnn"), ("products", "touched", "tokens in turn", "examples", "batches", "weights")),
     "bag": ("touched", "examples", "batches", "weights"),
@@ -26,8 +27,8 @@ class Sizes:
     """What decides the time of a model. kind: "encoder", "bilstm", "rnn" or "bag".
 
     width: hidden width, of each direction; inner: feed-forward width, or the width of a student's embeddings. layers:
-    of an encoder; a student has 1. dense: weights that every update goes through; a table of which it takes few rows
-    is not among them.
+    of an encoder; a student has 1. heads: of its attention, whose scores are touched one by one. dense: weights that
+    every update goes through; a table of which it takes few rows is not among them.
     """
 
     kind: str
@@ -35,6 +36,7 @@ class Sizes:
     width: int
     inner: int
     dense: int
+    heads: int = 1
 
     def counts(self, rows: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """Counts [features] of batches with so many rows of so many padded tokens each, summed over the batches."""
@@ -44,8 +46,9 @@ class Sizes:
             weights = self.layers * self.width * (4 * self.width + 2 * self.inner)
             products = [2 * tokens * weights * share for share in hats(self.width)]
             attention = 4 * float((b * t**2).sum()) * self.width * self.layers
+            scores = float((b * t**2).sum()) * self.heads * self.layers
             touched = tokens * self.layers * (2 * self.width + self.inner)
-            more = [attention, touched, batches * weights, self.layers * batches, batches, batches * self.dense]
+            more = [attention, scores, touched, batches * weights, self.layers * batches, batches, batches * self.dense]
             return np.array([*products, *more])
         touched = tokens * (self.width + self.inner)
         if self.kind == "bag":

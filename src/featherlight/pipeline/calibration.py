@@ -34,15 +34,15 @@ from featherlight.progress import say
 from featherlight.training.loop import TrainingSet
 from featherlight.training.seeds import seed_torch
 
-VERSION = 1  # of what is measured
+VERSION = 2  # of what is measured
 WORDS = 30522
 SHAPES = ((1, 8), (8, 16), (32, 16), (8, 64), (32, 64), (2, 384))  # rows x tokens
 LARGE = ((1, 8), (8, 16), (8, 64), (2, 256))
-ENCODERS = ((2, 128, SHAPES), (6, 128, LARGE), (2, 384, SHAPES), (1, 768, LARGE))  # layers, width
+ENCODERS = ((2, 128, 2, SHAPES), (6, 128, 4, LARGE), (2, 384, 12, SHAPES), (1, 768, 12, LARGE))  # layers, width, heads
 UNITS = (75, 150, 300)  # units
 STUDENT_SHAPES = ((1, 8), (50, 8), (50, 32), (200, 16))
 LEAST, VISITS = 0.04, 3  # seconds of a visit; visits, of which the fastest counts: others may compute meanwhile
-DIM, HEAD_WIDTH = 25, 64
+DIM = 25
 MOST_OFF = 0.15  # median relative error of a fit that is kept
 
 
@@ -128,9 +128,9 @@ def fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
 def models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
     """What is timed, one after the other, with the shapes at which it is."""
     seed_torch(1, "initial weights")
-    for layers, width, shapes in ENCODERS:
+    for layers, width, heads, shapes in ENCODERS:
         config = AutoConfig.for_model(
-            "bert", num_hidden_layers=layers, hidden_size=width, num_attention_heads=width // HEAD_WIDTH,
+            "bert", num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
             intermediate_size=4 * width, vocab_size=WORDS if width < 768 else 1000, num_labels=2,
         )  # fmt: skip
         model = AutoModelForSequenceClassification.from_config(config)
@@ -162,7 +162,7 @@ def sizes_of(model: Any, *, lazy: bool) -> Sizes:
                   if hasattr(config, name)), None)  # fmt: skip
     if width is None or inner is None:
         raise UserError(f"model type {config.model_type!r}: its sizes are not known here.")
-    return Sizes("encoder", config.num_hidden_layers, width, inner, dense)
+    return Sizes("encoder", config.num_hidden_layers, width, inner, dense, config.num_attention_heads)
 
 
 def made_up(rows: int, length: int, words: int) -> Tokens:

@@ -50,9 +50,12 @@ class Lengths:
     seconds: float
 
     def of(self, rows: int) -> np.ndarray:
-        """[rows, texts]: tokens of so many examples like them."""
-        repeated: np.ndarray = self.sample[np.arange(rows) % len(self.sample)]
-        return repeated
+        """[rows, texts]: tokens of so many examples like them; fewer than the sample has are spread over it."""
+        places = np.arange(rows) % len(self.sample)
+        if rows < len(self.sample):  # data sets are ordered: the first rows may be the short ones
+            places = np.linspace(0, len(self.sample) - 1, rows).astype(int)
+        found: np.ndarray = self.sample[places]
+        return found
 
 
 def plan_of_encoder(name: str, revision: str | None, labels: tuple[str, ...], longest: int) -> Plan:
