@@ -59,7 +59,7 @@ def test_an_old_trainers_sweep_becomes_cells_of_ours(tmp_path, tiny_encoder, sen
 
 def test_the_command_line_goes_before_the_file(tmp_path, tiny_encoder, sentiment):
     sweep = read_sweep(authors(tmp_path, tiny_encoder, sentiment))
-    jobs = plan_grid(sweep, store=tmp_path, common={"max_length": 12, "method": "none of this stage"}, yes=False)
+    jobs = plan_grid(sweep, store=tmp_path, common={"max_length": 12, "student": "none of this stage"}, yes=False)
     assert {job.settings.max_length for job in jobs} == {12} and len(jobs) == 3
 
 

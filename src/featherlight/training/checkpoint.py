@@ -5,7 +5,7 @@ stand in a file of their own, named by their step, so that an old checkpoint nev
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -59,21 +59,26 @@ def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, st
         save_file(tensors, draft, metadata)
 
 
-def moving(model: nn.Module) -> dict[str, Tensor]:
+def frozen_names(model: nn.Module) -> frozenset[str]:
+    """Weights that no training moves; asked before one begins, for a table that is trained lazily has no gradient."""
+    named = model.named_parameters(remove_duplicate=False)
+    return frozenset(name for name, weight in named if not weight.requires_grad)
+
+
+def moving(model: nn.Module, frozen: Collection[str]) -> dict[str, Tensor]:
     """A model's tensors without frozen weights, which are where they came from."""
-    frozen = {name for name, weight in model.named_parameters(remove_duplicate=False) if not weight.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
-def write_best(folder: Path, model: nn.Module, step: int) -> None:
+def write_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
     """Keep the model's weights of this step as the best so far."""
-    write_tensors(best_file(folder, step), own_tensors(moving(model)))
+    write_tensors(best_file(folder, step), own_tensors(moving(model, frozen)))
 
 
-def read_best(folder: Path, model: nn.Module, step: int) -> None:
+def read_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
     """Put the best weights into the model, one tensor at a time."""
     path = best_file(folder, step)
-    for name, tensor in moving(model).items():
+    for name, tensor in moving(model, frozen).items():
         with safe_open(path, framework="pt") as file:  # opened anew, so that what was read leaves memory
             tensor.copy_(file.get_tensor(name))
 
@@ -84,12 +89,13 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     progress: Progress,
     more: Mapping[str, Tensor] = MappingProxyType({}),
+    frozen: Collection[str] = (),
 ) -> None:
     """Write the whole state, then delete best weights that it does not name.
 
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(moving(model)).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(moving(model, frozen)).items()}
     for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
         tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
     tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
@@ -105,6 +111,7 @@ def read_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     more: Mapping[str, Tensor] = MappingProxyType({}),
+    frozen: Collection[str] = (),
 ) -> Progress:
     """Put the last state into model, optimiser and `more`; a fresh Progress where there is none."""
     path = folder / CHECKPOINT
@@ -122,7 +129,7 @@ def read_checkpoint(
             "--device that it was begun with, or delete its folder and start again."
         )
     weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    if set(weights) != set(moving(model)):
+    if set(weights) != set(moving(model, frozen)):
         raise UserError(f"{path}: holds other weights than this model trains. Delete its folder and start again.")
     model.load_state_dict(weights, strict=False)
     states: dict[int, dict[str, Tensor]] = {}

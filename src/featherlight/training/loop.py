@@ -26,7 +26,14 @@ from featherlight.models.device import keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.training import schedules
-from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
+from featherlight.training.checkpoint import (
+    Progress,
+    frozen_names,
+    read_best,
+    read_checkpoint,
+    write_best,
+    write_checkpoint,
+)
 from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
 from featherlight.training.memory import halve, halvings, is_memory_out
 from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
@@ -155,10 +162,10 @@ def train(
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         if run.lazy:
             run.lazy.release()
-    progress = run.progress
+    progress, frozen = run.progress, run.frozen
     del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(where.folder, model, progress.best_step)
+        read_best(where.folder, model, progress.best_step, frozen)
     return progress
 
 
@@ -189,6 +196,7 @@ class Run:
         shaper: Shaper | None = None,
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
+        self.frozen = frozen_names(model)
         self.accelerator = accelerator_for(where)
         if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
@@ -209,7 +217,7 @@ class Run:
         self.optimizer = make_optimizer(groups)
         if on_processor:
             use_cheap_dropout(model)
-        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state())
+        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state(), self.frozen)
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
             if self.lazy:
@@ -362,7 +370,7 @@ class Run:
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
-                write_best(self.where.folder, self.bare_model, self.progress.best_step)
+                write_best(self.where.folder, self.bare_model, self.progress.best_step, self.frozen)
         self.clock = time.monotonic()  # evaluation is no training time
         self.checkpoint(last=self.over())
 
@@ -372,7 +380,7 @@ class Run:
             self.read_losses()
         self.pause_clock()
         optimizer = None if last else self.optimizer
-        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.more_state())
+        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.more_state(), self.frozen)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:
