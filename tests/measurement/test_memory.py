@@ -15,9 +15,8 @@ from featherlight.measurement.memory import (
     Shape,
     largest_batch,
     predict_memory,
-    published,
-    published_adapters,
 )
+from featherlight.measurement.published_memory import published, published_adapters
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
 from featherlight.models.dropout import use_cheap_dropout

@@ -6,7 +6,8 @@ from typing import Any
 from featherlight.errors import UserError
 from featherlight.measurement.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.measurement.footprint import bytes_of
-from featherlight.measurement.memory import Memory, largest_batch, predict_memory, published, published_adapters
+from featherlight.measurement.memory import Memory, largest_batch, predict_memory
+from featherlight.measurement.published_memory import published, published_adapters
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
