@@ -9,8 +9,7 @@ from featherlight.pipeline import calibration, costs, planned
 from featherlight.pipeline.costs import Estimator
 from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
 from featherlight.pipeline.planned_models import Lengths
-from featherlight.pipeline.settings import DistillSettings
-from featherlight.pipeline.stages import DISTILL, FINETUNE
+from featherlight.pipeline.stages import FINETUNE
 from featherlight.pipeline.timing import TIME
 
 pytestmark = pytest.mark.usefixtures("known_rates")
@@ -157,21 +156,6 @@ def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch
     assert len(calls) == 4 and found.train == {"bag": [2.0]}
     calibration.rates_of.cache_clear()
     assert torch.get_num_threads() >= 1
-
-
-@pytest.mark.slow
-def test_predictions_are_near_on_a_real_task(real_data, tmp_path, monkeypatch):
-    monkeypatch.undo()  # this machine's own rates
-    values = {"model": "random:2x128", "task": "rte", "data": real_data, "examples": 400, "epochs": 1, "device": "cpu"}
-    (teacher,) = jobs_of(FINETUNE, values, {}, store=tmp_path, where="a test")
-    student = {key: value for key, value in values.items() if key != "model"} | {"student": "bag", "epochs": 4}
-    jobs = [teacher, *jobs_of(DISTILL, student, {"teacher": teacher.folder}, store=tmp_path, where="a test")]
-    estimator = Estimator(jobs)
-    told = [estimator.estimate(job).seconds for job in jobs]
-    run_jobs(jobs)
-    took = [planned.seconds_of(job) for job in jobs]
-    assert isinstance(jobs[-1].settings, DistillSettings)
-    assert sum(told) == pytest.approx(sum(took), rel=0.6)  # a busy machine is slower; benchmarks hold the figure
 
 
 def test_less_that_is_trained_takes_less_time(tiny_encoder, sentiment, tmp_path, monkeypatch):
