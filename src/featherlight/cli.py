@@ -1,7 +1,6 @@
 """One command in, an exit code out: what goes wrong is said where the caller looks for it."""
 
 import json
-import os
 import sys
 import traceback
 
@@ -11,6 +10,7 @@ from featherlight import progress
 from featherlight.commands import app
 from featherlight.commands.options import drop_output
 from featherlight.errors import UserError, missing_extra
+from featherlight.training import processes
 
 INTERRUPTED = 130
 OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command. Returns the exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
     arguments = sys.argv[1:] if arguments is None else arguments
     as_json = "--json" in arguments
-    if int(os.environ.get("RANK", "0")):  # of several processes that a launcher started, the first one speaks
+    if processes.place():  # of several processes that a launcher started, the first one speaks
         drop_output()
     else:
         progress.show()

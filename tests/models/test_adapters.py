@@ -4,7 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForSequenceClassification
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from featherlight.errors import UserError
 from featherlight.models.adapters import (
@@ -20,7 +20,8 @@ from featherlight.models.adapters import (
     trained_weights,
     write_adapter,
 )
-from featherlight.models.load import load_encoder, origin_of
+from featherlight.models.load import load_adapted, load_encoder, origin_of
+from featherlight.models.switch import AdapterSet
 from tiny_encoders import ENCODERS, save_encoder
 
 LABELS = ("no", "yes")
@@ -181,3 +182,28 @@ def test_a_damaged_file_is_named(tmp_path):
     with pytest.raises(UserError, match="no adapter of ours"):
         read_adapter(tmp_path)
     assert load_file(tmp_path / ADAPTER)
+
+
+@pytest.mark.parametrize("method", ["head", "lora", "houlsby"])
+def test_what_the_checkpoint_lacked_is_trained_and_comes_back(method, tmp_path):
+    """A masked language model has no pooler: each loading draws another one."""
+    tokenizer = ENCODERS["bert uncased"][0]()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=32, max_position_embeddings=40)  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path / "mlm")
+    tokenizer.save_pretrained(tmp_path / "mlm")
+    model, _, _ = adapted(str(tmp_path / "mlm"), method)
+    assert model.bert.pooler.dense.weight.requires_grad
+    if method == "head":
+        return
+    write_adapter(tmp_path, model, Method(method, reduction=4), origin_of(str(tmp_path / "mlm"), None, model))
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    torch.manual_seed(99)
+    again, _ = load_adapted(tmp_path)
+    together = AdapterSet({"first": tmp_path})
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+        assert torch.equal(again(**inputs).logits, expected)
+        assert torch.allclose(together.model(**inputs).logits, expected, atol=1e-6)

@@ -50,6 +50,16 @@ def test_nothing_needs_to_be_there_for_it_to_be_predicted(recipe, tmp_path):
     assert not (tmp_path / "store").exists()
 
 
+def test_an_evaluation_is_predicted_for_the_split_that_it_scores(recipe, tmp_path):
+    def bytes_of(split):
+        text = recipe.read_text().replace("split: select", f"split: {split}").replace("[teacher, smaller]", "teacher")
+        recipe.with_name(f"{split}.yaml").write_text(text)
+        jobs = plan_recipe(recipe.with_name(f"{split}.yaml"), store=tmp_path / "store", common={})
+        return Estimator(jobs).estimate(jobs[-1]).disk
+
+    assert bytes_of("train") > bytes_of("reported") > bytes_of("select"), "270, 60 and 30 rows"
+
+
 def test_twice_the_epochs_take_twice_the_training(tiny_encoder, sentiment, tmp_path):
     one, two, four = (estimate(finetunings(tiny_encoder, sentiment, tmp_path, epochs=n)[0]).seconds for n in (1, 2, 4))
     assert four - two == pytest.approx(2 * (two - one), rel=0.2)  # tokenising is timed each time

@@ -121,16 +121,20 @@ def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
 def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
     """Freeze an encoder with a head, and add what the method trains, from torch's global generator.
 
-    Layer norms are trained along with bottlenecks. Raises UserError for sizes or targets that cannot be.
+    What the encoder's checkpoint lacked (a pooler, perhaps) is drawn anew each time it is loaded, and so is trained and
+    kept like the head. Raises UserError for sizes or targets that cannot be.
     """
     pick("method", method.name, dict.fromkeys(METHODS))
     if method.name == "full":
         return
+    drawn = [weight for key, weight in model.named_parameters() if key in getattr(model, "new_weights", ())]
     model.base_model.requires_grad_(False)
     if method.name in LORA:
         add_lora(model, method, name)
     elif method.name in BOTTLENECKS:
         add_bottlenecks(model, method, name)
+    for weight in drawn:
+        weight.requires_grad_(True)
 
 
 def add_bottlenecks(model: Any, method: Method, name: str) -> None:

@@ -64,6 +64,7 @@ def load_encoder(
     keep_capitals(name, tokenizer)
     read_segments(model, tokenizer)
     check_weights(name, model, info["missing_keys"])
+    model.new_weights = tuple(sorted(info["missing_keys"]))  # for `adapt`
     tokenizer.model_max_length = max_length
     return model, tokenizer
 

@@ -40,7 +40,7 @@ class AdapterSet:
         _, self.origin, _ = read_adapter(next(iter(folders.values())))
         self.model, _ = load_encoder(self.origin.base, labels=("0", "1"), max_length=1, revision=self.origin.revision)
         self.heads: dict[str, dict[str, nn.Module]] = {}
-        self.norms: dict[str, dict[str, Tensor]] = {}
+        self.own: dict[str, dict[str, Tensor]] = {}
         self.configs: dict[str, Any] = {}
         self.tokenizers: dict[str, Any] = {}
         self.kinds: set[str] = set()
@@ -61,7 +61,7 @@ class AdapterSet:
                 )
         loaded, self.tokenizers[name] = load_adapted(folder)
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
-        self.norms[name] = norms_of(loaded)
+        self.own[name] = own_weights(loaded)
         self.configs[name] = loaded.config
         adapt(self.model, method, name=name)
         own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
@@ -89,17 +89,19 @@ class AdapterSet:
         for key in LABELLED:
             setattr(self.model.config, key, getattr(self.configs[name], key, None))
         self.model.num_labels = self.configs[name].num_labels
-        weights = norms_of(self.model)
+        weights = own_weights(self.model)
         with torch.no_grad():
-            for key, tensor in self.norms[name].items():
+            for key, tensor in self.own[name].items():
                 weights[key].copy_(tensor)
         self.model.eval()
 
 
-def norms_of(model: Any) -> dict[str, Tensor]:
-    """The weights of every layer norm of an encoder, which Houlsby's adapters train."""
-    return {f"{name}.{key}": weight for name, module in model.base_model.named_modules() if is_norm(module)
-            for key, weight in module.named_parameters()}  # fmt: skip
+def own_weights(model: Any) -> dict[str, Tensor]:
+    """What adapters may have of an encoder's own weights: layer norms, and what its checkpoint lacked."""
+    drawn = {name for name in model.new_weights if name.startswith(f"{model.base_model_prefix}.")}
+    norms = {f"{model.base_model_prefix}.{name}.{key}" for name, module in model.base_model.named_modules()
+             if is_norm(module) for key, _ in module.named_parameters()}  # fmt: skip
+    return {name: weight for name, weight in model.named_parameters() if name in norms | drawn}
 
 
 def called(key: str, name: str) -> str:

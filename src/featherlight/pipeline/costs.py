@@ -14,6 +14,7 @@ import torch
 
 from featherlight.data.batches import shuffled_batches, within_budget
 from featherlight.data.task import SELECT, TaskData
+from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, shortened
 from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
@@ -37,9 +38,10 @@ from featherlight.pipeline.planned_models import (
     tokenizer_bytes,
 )
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings
+from featherlight.pipeline.stages import splits_named
 from featherlight.pipeline.store import Inputs
 from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, LEAST, TEXTS, VISITS, WARM
+from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, FEWEST_SLOW, LEAST, SLOW, TEXTS, VISITS, WARM
 from featherlight.training.lazy_rows import lazy_table
 
 FP32, MOMENTS = 4, 2
@@ -102,7 +104,8 @@ class Estimator:
         if isinstance(settings, DistillSettings):
             teacher = self.plan_of(inputs["teacher"]).tokenizer
             shape = ("student", "embedding", "vocabulary", "dim", "hidden", "classifier", "max_length")
-            key = (*(getattr(settings, name) for name in shape), task_data(settings).fingerprint, inputs["teacher"])
+            rows = (task_data(settings).fingerprint, settings.examples, settings.examples and settings.seed)
+            key = (*(getattr(settings, name) for name in shape), *rows, inputs["teacher"])
             return self.remembered(key, lambda: plan_of_student(settings, teacher))
         assert isinstance(settings, FinetuneSettings | TimeSettings)
         longest = settings.length if isinstance(settings, TimeSettings) else settings.max_length
@@ -168,8 +171,12 @@ class Estimator:
         if job.stage.name == "label":
             splits = [("train", len(train_rows(data, settings.examples, settings.seed))),
                       (SELECT, len(select_rows(data)))]  # fmt: skip
+            if settings.unlabelled is not None:
+                splits.append(("train", len(load_unlabelled(settings.unlabelled, data.task))))
+        elif settings.whole:
+            return Estimate(why="evaluating a whole file is not predicted")
         else:
-            splits = [(name, len(data.splits[name])) for name in data.task.reported]
+            splits = [(name, len(data.splits[name])) for name in splits_named(data, settings.split)]
         seconds = sum(self.forward(plan, rates, data, name, count, settings) for name, count in splits)
         count = sum(count for _, count in splits)
         lengths = lengths_of(plan, data, "train")
@@ -190,7 +197,8 @@ class Estimator:
             visits, warm = settings.repeats or EPOCHS, WARM / max(len(self.batches(settings)[0]), 1)
         else:
             wanted = settings.repeats or VISITS
-            visits = max(min(wanted, int(settings.seconds / seconds)), min(wanted, FEWEST))
+            visits = max(min(wanted, int(settings.seconds / seconds)),
+                         min(wanted, FEWEST_SLOW if seconds > SLOW else FEWEST))  # fmt: skip
             seconds, warm = max(seconds, LEAST), 1
         return Estimate(seconds * (visits + warm), None, STEP_BYTES * visits)
 

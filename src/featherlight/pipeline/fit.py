@@ -98,7 +98,7 @@ class Fit:
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, Any]:
         """Train, save and score; see `train`. A tracker, if there is one, sees losses and scores."""
-        if self.settings.track is None:
+        if self.settings.track is None or processes.place():
             return {**self.train(objective, rows, targets), **self.report()}
         tracking = Tracking(
             self.settings.track, self.out.name.removeprefix(DRAFT), self.settings.model_dump(mode="json")

@@ -145,6 +145,8 @@ class FinetuneSettings(TrainSettings):
         for name, methods in BELONGS.items():
             if name in self.model_fields_set and self.method not in methods:
                 raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
+        if self.trust_remote_code and self.method not in ("full", "head"):
+            raise ValueError("trust_remote_code: an adapter's folder is loaded again without it; use method full")
         return self
 
 
