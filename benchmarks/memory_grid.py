@@ -16,8 +16,8 @@ from transformers import AlbertConfig, AutoConfig, BertConfig
 
 from featherlight.files import read_json, write_json
 from featherlight.measurement.architecture import architecture_of
-from featherlight.measurement.memory import predict_memory
-from featherlight.models.load import find_model
+from featherlight.measurement.memory import SMALL, predict_memory
+from featherlight.models.source import find_model
 from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 
 MINILM = AutoConfig.from_pretrained(find_model("minilm"))
@@ -51,6 +51,13 @@ def cells() -> list[dict[str, Any]]:
     more += [cell(model, 1, 32) for model in CONFIGS]
     more += [cell("minilm, 3 layers", 8, 128, optimizer=rule) for rule in ("sgd", "adam", "adadelta", "adafactor")]
     more += [cell(model, 8, 128, method="head") for model in ("minilm", "bert-tiny")]
+    more += [cell("minilm, 3 layers", 8, 128, optimizer="adamw_8bit")]
+    for method, model in itertools.product(SMALL, ("minilm", "minilm, 3 layers", "bert-tiny")):
+        small = {"method": method, "bottleneck": 8 if model == "bert-tiny" else 24}
+        more += [cell(model, *shape, **small) for shape in SHAPES[model]]
+        more += [cell(model, *SHAPES[model][0], **small, precision="bf16")]
+        if model == "minilm":
+            more += [cell(model, *SHAPES[model][0], **small, precision="bf16", frozen="bf16")]
     return [*found, *more]
 
 
@@ -93,6 +100,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     for row in rows:
         more = ["checkpointing"] * row["checkpointing"] + [row["optimizer"]] * (row["optimizer"] != "adamw")
         more += [row["method"]] * (row["method"] != "full")
+        more += ["frozen bf16"] * (row.get("frozen") == "bf16")
         lines.append(
             f"| {row['model']} | {row['batch']} x {row['length']} | {row['attention']} | {row['precision']} | "
             f"{', '.join(more)} | {row['measured'] / 1e6:,.0f} | {row['predicted'] / 1e6:,.0f} | {row['off']:+.1%} | "

@@ -11,6 +11,7 @@ from featherlight.models.adapters import (
     ADAPTER,
     BOTTLENECKS,
     LORA,
+    PROMPT,
     Bottleneck,
     Method,
     adapt,
@@ -22,10 +23,11 @@ from featherlight.models.adapters import (
 )
 from featherlight.models.load import load_adapted, load_encoder, origin_of
 from featherlight.models.switch import AdapterSet
+from featherlight.training.optimizers import OPTIMIZERS, parameter_groups
 from tiny_encoders import ENCODERS, save_encoder
 
 LABELS = ("no", "yes")
-SMALL = (*LORA, *BOTTLENECKS)
+SMALL = (*LORA, PROMPT, *BOTTLENECKS)
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +52,7 @@ def adapted(folder, method, **more):
 
 
 @pytest.mark.parametrize("family", ENCODERS)
-@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("method", [*LORA, *BOTTLENECKS])
 def test_the_start_is_the_encoder_as_it_was_and_only_small_layers_learn(family, method, encoders):
     model, tokenizer, before = adapted(encoders(family), method, rank=2)
     inputs = tokenizer(["good film", "bad bad film"], padding=True, return_tensors="pt")
@@ -131,6 +133,75 @@ def test_merged_logits_are_the_same_and_the_layers_plain(method, encoders):
         merge(model)
         assert torch.allclose(model(**inputs).logits, expected, atol=1e-4)
     assert model.state_dict().keys() == before.state_dict().keys()
+
+
+@pytest.mark.parametrize("family", ENCODERS)
+def test_a_prompt_of_known_words_reads_like_those_words(family, encoders):
+    """What the plain encoder makes of texts with the words put in where the prompt goes, padding or not."""
+    model, tokenizer, before = adapted(encoders(family), PROMPT, virtual_tokens=3)
+    words = torch.tensor([7, 9, 8])
+    with torch.no_grad():
+        model.base_model.prompts["default"].embedding.weight.copy_(model.get_input_embeddings()(words))
+    inputs = dict(tokenizer(["good film", "bad bad bad film"], padding=True, return_tensors="pt"))
+    last = family == "xlnet"  # its head reads the last token
+
+    def with_words(name, value):
+        row, more = inputs[name], value.expand(2, -1)
+        return torch.cat([row[:, :-1], more, row[:, -1:]] if last else [row[:, :1], more, row[:, 1:]], dim=1)
+
+    longer = {
+        "input_ids": with_words("input_ids", words),
+        "attention_mask": with_words("attention_mask", words * 0 + 1),
+    }
+    if "token_type_ids" in inputs:
+        longer["token_type_ids"] = with_words("token_type_ids", words * 0)
+    with torch.no_grad():
+        expected, found = before(**longer).logits, model.eval()(**inputs).logits
+        by_place = model(inputs["input_ids"], inputs["attention_mask"])
+    assert torch.allclose(found, expected, atol=1e-5)
+    assert by_place.logits.shape == expected.shape
+    model.train()(**inputs).logits.square().sum().backward()
+    assert all(weight.grad is not None for weight in trained_weights(model).values())
+    assert all(weight.grad is None for weight in model.parameters() if not weight.requires_grad)
+
+
+@pytest.mark.parametrize("method", SMALL)
+@pytest.mark.parametrize("family", ["bert uncased", "xlnet", "modernbert", "deberta v2"])
+def test_frozen_matrices_of_two_bytes_compute_and_come_back_as_they_were_rounded(family, method, encoders, tmp_path):
+    folder = encoders(family)
+    model, tokenizer, before = adapted(folder, method, frozen="bf16")
+    held = [weight for weight in model.parameters() if weight.dtype == torch.bfloat16]
+    assert held and not any(weight.requires_grad for weight in held)
+    assert sum(weight.numel() for weight in held) > 0.6 * sum(weight.numel() for weight in before.parameters())
+    assert all(weight.untyped_storage().nbytes() == weight.nbytes for weight in model.parameters()), "a file is mapped"
+    inputs = tokenizer(["good film", "bad"], padding=True, return_tensors="pt")
+    with torch.autocast("cpu", torch.bfloat16):
+        model.train()(**inputs).logits.float().square().sum().backward()
+    assert all(weight.grad is not None for weight in trained_weights(model).values())
+    write_adapter(tmp_path, model, Method(method, reduction=4, frozen="bf16"), origin_of(folder, None, model))
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    again, _ = load_adapted(tmp_path)
+    for name, weight in again.named_parameters():
+        expected = dict(model.named_parameters())[name].float()
+        assert weight.dtype == torch.float32 and torch.equal(weight, expected), name
+
+
+@pytest.mark.parametrize("method", [*SMALL, "full"])
+def test_only_what_is_trained_gets_a_gradient_and_optimiser_state(method, tmp_path):
+    """Of all that a first step allocates and keeps, as PyTorch's profiler counts it, frozen weights have nothing."""
+    config = BertConfig(vocab_size=3000, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
+                        intermediate_size=512)  # fmt: skip
+    model = BertForSequenceClassification(config)
+    adapt(model, Method(method))
+    inputs = {"input_ids": torch.ones(2, 5, dtype=torch.long), "attention_mask": torch.ones(2, 5, dtype=torch.long)}
+    optimizer = OPTIMIZERS["adamw"](parameter_groups(model, 0.01))
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        model(**inputs).logits.sum().backward()
+        optimizer.step()
+    kept = sum(event.self_cpu_memory_usage for event in profile.key_averages())
+    trained = sum(weight.numel() for weight in trained_weights(model).values())
+    assert kept == pytest.approx(3 * 4 * trained, rel=0.01, abs=6000)  # gradient and two moments; counters of steps
 
 
 @pytest.mark.parametrize("method", SMALL)

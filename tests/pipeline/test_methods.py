@@ -16,8 +16,13 @@ from featherlight.models.adapters import ADAPTER
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.settings import FinetuneSettings
 
-SMALL = ("lora", "dora", "ia3", "houlsby", "pfeiffer")
-OWN = {"lora": ("--rank", "2"), "houlsby": ("--reduction", "4"), "pfeiffer": ("--reduction", "4")}
+SMALL = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
+OWN = {
+    "lora": ("--rank", "2"),
+    "prompt_tuning": ("--virtual-tokens", "3"),
+    "houlsby": ("--reduction", "4"),
+    "pfeiffer": ("--reduction", "4"),
+}
 
 
 def finetune(capsys, tiny_encoder, sentiment, store, method, *more):
@@ -84,6 +89,23 @@ def test_a_killed_training_goes_on_from_small_checkpoints(capsys, tiny_encoder, 
     assert sizes[0] < 5 * 4 * whole["trained_parameters"] + 30_000, "frozen weights are in no checkpoint"
 
 
+def test_a_frozen_encoder_of_two_bytes_wants_products_of_two_bytes(capsys, tiny_encoder, sentiment, store):
+    more = ("--frozen-precision", "bf16", "--precision")
+    record = finetune(capsys, tiny_encoder, sentiment, store, "lora", *more, "bf16")
+    code, again = call(capsys, "evaluate", store / record["address"], "--precision", "bf16", "--store", store)
+    expected = record["metrics"]["dev"]["scores"]
+    assert code == 0 and {name: again["metrics"][name] for name in expected} == expected
+    code, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", sentiment, "--method", "lora",
+                       "--max-length", "20", *more, "fp32", "--store", store)  # fmt: skip
+    assert code == 2 and "add --precision bf16" in found["error"]
+
+
+def test_a_prompt_takes_its_share_of_the_length(capsys, tiny_encoder, sentiment, store):
+    code, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", sentiment, "--method", "prompt_tuning",
+                       "--max-length", "40", "--virtual-tokens", "9", "--store", store)  # fmt: skip
+    assert code == 2 and "max-length plus --virtual-tokens 49: this model reads at most 4" in found["error"]
+
+
 def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_encoder, sentiment, store):
     record = finetune(capsys, tiny_encoder, sentiment, store, "lora")
     code, found = call(capsys, "merge", store / record["address"], "--store", store)
@@ -99,7 +121,7 @@ def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_enco
     assert code == 2 and "cannot be folded into" in found["error"]
 
 
-@pytest.mark.parametrize("method", ["lora", "houlsby"])
+@pytest.mark.parametrize("method", ["lora", "prompt_tuning", "houlsby"])
 def test_an_adapter_teaches_and_is_exported(capsys, tiny_encoder, sentiment, store, method):
     record = finetune(capsys, tiny_encoder, sentiment, store, method)
     folder = store / record["address"]
@@ -134,6 +156,8 @@ def test_a_lora_without_its_encoder_says_so(capsys, tiny_encoder, sentiment, tmp
 @pytest.mark.parametrize(("given", "said"), [
     ({"method": "full", "rank": 4}, "rank: belongs to method lora or dora, not to full"),
     ({"method": "lora", "reduction": 4}, "reduction: belongs to method houlsby or pfeiffer"),
+    ({"method": "full", "frozen_precision": "bf16"}, "frozen_precision: belongs to method lora or dora"),
+    ({"method": "lora", "virtual_tokens": 4}, "virtual_tokens: belongs to method prompt_tuning"),
     ({"method": "lora", "rank": 0}, "greater than or equal to 1"),
     ({"method": "adapter"}, "Input should be"),
 ])  # fmt: skip
@@ -160,7 +184,7 @@ def several(tiny_encoder, sentiment, store, tmp_path_factory):
     lines = (sentiment / "train.csv").read_text().splitlines()
     three.write_text("\n".join([lines[0], *(f"{line.rsplit(',', 1)[0]},{i % 3}" for i, line in enumerate(lines[1:]))]))
     kinds = {"lora": (sentiment, {"rank": 2}), "dora": (three, {"rank": 3}), "houlsby": (sentiment, {"reduction": 4}),
-             "pfeiffer": (three, {"reduction": 5})}  # fmt: skip
+             "pfeiffer": (three, {"reduction": 5}), "prompt_tuning": (sentiment, {"virtual_tokens": 2})}  # fmt: skip
     found = {}
     for method, (task, more) in kinds.items():
         values = {"model": str(tiny_encoder), "task": str(task), "method": method, "max_length": 20, "epochs": 1,
@@ -180,7 +204,7 @@ def test_one_encoder_answers_as_each_of_its_adapters(several):
         with torch.no_grad():
             found, expected = together.model(**inputs).logits, alone[name](**inputs).logits
         assert torch.allclose(found, expected, atol=1e-6), name
-        assert found.shape[1] == len(together.model.config.id2label) == (2 if name in ("lora", "houlsby") else 3)
+        assert found.shape[1] == len(together.model.config.id2label) == (3 if name in ("dora", "pfeiffer") else 2)
     with pytest.raises(UserError, match="no adapter called 'lore'"):
         together.use("lore")
 

@@ -3,6 +3,8 @@ from pydantic import ValidationError
 
 from featherlight.config import build
 from featherlight.errors import UserError
+from featherlight.pipeline.compress_settings import PruneSettings
+from featherlight.pipeline.prune import Origin
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings
 
 
@@ -73,3 +75,12 @@ def test_settings_that_came_later_leave_earlier_addresses_as_they_were():
     assert "attention" not in before and "checkpointing" not in before
     changed = FinetuneSettings(task="sst2", model="minilm", attention="eager", checkpointing=True).identity()
     assert changed == {**before, "attention": "eager", "checkpointing": True}
+
+
+def test_pruning_wants_moments_that_are_not_rounded():
+    with pytest.raises(ValidationError, match="use adam or adamw"):
+        DistillSettings(task="sst2", prune="topv", sparsity=0.5, optimizer="adamw_8bit")
+    origin = Origin({"optimizer": "adamw_8bit", "learning_rate": 2e-5}, None)
+    going_on = origin.recovery(PruneSettings(task="sst2", method="topv", sparsity=0.5, epochs=1), student=False,
+                               max_length=64)  # fmt: skip
+    assert (going_on.optimizer, going_on.learning_rate) == ("adamw", 2e-5)

@@ -2,7 +2,8 @@ import pytest
 
 from featherlight.config import build
 from featherlight.errors import UserError
-from featherlight.pipeline.settings import DistillSettings, PruneSettings
+from featherlight.pipeline.compress_settings import PruneSettings
+from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.sparsity import FOR_METHODS, SparsitySettings
 
 

@@ -140,7 +140,7 @@ def test_epsilon_bounds_the_first_step(optimizer, tmp_path):
     assert moved[1] < 1e-3 < 1e-2 < moved[0]
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "adam", "adadelta", "adafactor", "sgd"])
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "adam", "adadelta", "adafactor", "sgd"])
 def test_each_optimizer_brings_the_loss_down(optimizer, tmp_path):
     rate = {"adadelta": 1.0, "sgd": 0.5}.get(optimizer, 0.05)
     settings = how(optimizer=optimizer, learning_rate=rate, epochs=40, weight_decay=0.0, schedule="constant")
@@ -188,7 +188,7 @@ class Interrupted(Exception):
 @pytest.mark.parametrize(
     ("stop_at", "width", "optimizer"),
     [(1, 5, "adamw"), (3, 5, "adamw"), (4, 5, "adamw"), (5, 5, "adamw"), (9, 5, "adamw"), (2, LARGE, "adamw"),
-     (6, LARGE, "adamw"), (5, 5, "adafactor"), (5, 5, "sgd")],
+     (6, LARGE, "adamw"), (5, 5, "adafactor"), (5, 5, "sgd"), (5, 400, "adamw_8bit"), (9, 400, "adamw_8bit")],
 )  # fmt: skip
 def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimizer, tmp_path):
     class CutOff(LabelObjective):

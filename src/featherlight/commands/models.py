@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from featherlight.commands.options import COMMAND_LINE, DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.pipeline import compress_settings
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.options import options
 
@@ -58,7 +59,7 @@ def distill(
 
 
 @app.command()
-@options(stage_settings.PruneSettings)
+@options(compress_settings.PruneSettings)
 def prune(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder.")],
@@ -75,7 +76,7 @@ def prune(
 
 
 @app.command()
-@options(stage_settings.QuantizeSettings)
+@options(compress_settings.QuantizeSettings)
 def quantize(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
@@ -93,7 +94,7 @@ def quantize(
 
 
 @app.command()
-@options(stage_settings.MergeSettings)
+@options(compress_settings.MergeSettings)
 def merge(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder that was fine-tuned with lora, dora or ia3.")],
@@ -110,7 +111,7 @@ def merge(
 
 
 @app.command()
-@options(stage_settings.PackSettings)
+@options(compress_settings.PackSettings)
 def pack(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder of a student.")],

@@ -6,18 +6,20 @@ l tokens; h width, a heads, f width of the feed-forward part; v words, e width o
 products (fp32 4, bf16 2). Bytes throughout; MB are 10^6.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
 from featherlight.errors import UserError, pick
 from featherlight.measurement.architecture import Architecture
+from featherlight.measurement.optimizer_state import FP32, RULES
 
-FP32 = 4
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
 LIBRARIES = {4: 22_000_000, 2: 35_000_000}
 HOLES = 0.7
+LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers
+HOLES_SMALL = 0.3
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
 LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
@@ -49,7 +51,10 @@ class Memory:
 
 @dataclass(frozen=True)
 class Shape:
-    """How a model is trained, as far as memory knows it. rank: of lora; bottleneck: width of those of adapters."""
+    """How a model is trained, as far as memory knows it.
+
+    rank: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are held.
+    """
 
     batch: int
     length: int
@@ -61,6 +66,7 @@ class Shape:
     device: str = "cpu"
     rank: int = 32
     bottleneck: int = 24
+    frozen: str = "fp32"
 
     @property
     def size(self) -> int:
@@ -71,35 +77,6 @@ class Shape:
     def fused(self) -> bool:
         """Whether attention stores no matrix of tokens by tokens for each head."""
         return self.attention == "sdpa" or (self.attention == "auto" and self.device == "cuda")
-
-
-def factored(tensors: list[tuple[int, ...]]) -> int:
-    """Bytes of Adafactor's state: a row and a column for each matrix, and vectors whole."""
-    return FP32 * sum(prod(t[:-1]) + prod(t[:-2]) * t[-1] if len(t) > 1 else prod(t) for t in tensors)
-
-
-def two_moments(tensors: list[tuple[int, ...]]) -> int:
-    """Bytes of two numbers for each weight."""
-    return 2 * FP32 * sum(map(prod, tensors))
-
-
-@dataclass(frozen=True)
-class Rule:
-    """An optimiser. state: bytes that it keeps; copies: of the largest weight, made and dropped in its step."""
-
-    state: Callable[[list[tuple[int, ...]]], int]
-    copies: int
-    formula: str
-    source: str
-
-
-RULES = {
-    "adamw": Rule(two_moments, 0, "8 T", "two moments (Loshchilov and Hutter 2019)"),
-    "adam": Rule(two_moments, 0, "8 T", "two moments (Kingma and Ba 2015)"),
-    "adadelta": Rule(two_moments, 3, "8 T", "averages of squared gradients and steps (Zeiler 2012)"),
-    "adafactor": Rule(factored, 3, "4 (rows + columns)", "factored second moments (Shazeer and Stern 2018)"),
-    "sgd": Rule(lambda tensors: 0, 0, "0", "no momentum"),
-}
 
 
 def predict_memory(architecture: Architecture, *, batch: int, length: int, **how: object) -> Memory:
@@ -155,7 +132,9 @@ class Prediction:
         if shape.method == "houlsby":
             self.trained += [(architecture.width,)] * (4 * self.distinct)  # gain and bias of two norms
         self.parameters = architecture.count() + sum(map(prod, added))
-        self.weights = FP32 * self.parameters
+        self.halved = self.small is not None and shape.frozen == "bf16"
+        frozen = architecture.count(matrices=True) - architecture.count("head", matrices=True)
+        self.weights = FP32 * self.parameters - (FP32 - 2) * frozen * self.halved
         self.lazy = full and shape.device == "cpu" and shape.optimizer == "adamw" and architecture.table >= LAZY_FROM
         self.tokens = shape.batch * shape.length
         self.rows = FP32 * architecture.embedding * min(self.tokens, architecture.vocabulary) if self.lazy else 0
@@ -268,7 +247,7 @@ class Prediction:
     @property
     def cast_weights(self) -> int:
         """Bytes of bf16 copies of the matrices in all layers."""
-        if self.shape.size == FP32:
+        if self.shape.size == FP32 or self.halved:
             return 0
         return 2 * self.architecture.count("layer", "head", matrices=True)
 
@@ -294,7 +273,7 @@ class Prediction:
         architecture, shape = self.architecture, self.shape
         whole = FP32 * sum(map(prod, self.trained)) - (FP32 * architecture.table - self.rows if self.lazy else 0)
         update = self.rule.copies * FP32 * max(map(prod, self.trained)) + LAZY_COPIES * self.rows
-        largest = FP32 * max(prod(tensor) for tensor, _ in architecture.tensors)
+        largest = FP32 * max(map(prod, self.trained if self.small else [tensor for tensor, _ in architecture.tensors]))
         moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
         if shape.method == "head":
             running = max(self.square + self.into * architecture.width * self.tokens, 2 * self.forward_part)
@@ -337,12 +316,13 @@ class Prediction:
         passing_on = f"{passing / 1e6:.1f} MB in flight"
         holes, libraries = 0, 0
         if self.shape.device == "cpu":
-            libraries = LIBRARIES[self.shape.size]
-            holes = 0 if self.shape.checkpointing else int(HOLES * (gradients + activations + passing))
+            libraries = (LIBRARIES_SMALL if self.small else LIBRARIES)[self.shape.size]
+            share = 0 if self.shape.checkpointing else HOLES_SMALL if self.small else HOLES
+            holes = int(share * (gradients + activations + passing))
             passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
         lazy = " + 16 v" if self.lazy else ""
         return {
-            "parameters": Term(self.weights, "4 N", "fp32 whatever the precision of products"),
+            "parameters": self.held,
             "gradients": Term(gradients, self.gradient_formula, "training/loop.py: freed after each update"),
             "optimizer": Term(state, self.rule.formula + lazy, self.rule.source),
             "activations": Term(activations, self.formula, "tensors that autograd keeps, counted in a test"),
@@ -352,6 +332,13 @@ class Prediction:
                 "measured: docs/studies/memory.md",
             ),
         }  # fmt: skip
+
+    @property
+    def held(self) -> Term:
+        """The weights themselves."""
+        if self.halved:
+            return Term(self.weights, "4 N - 2 x frozen matrices", "--frozen-precision bf16")
+        return Term(self.weights, "4 N", "fp32 whatever the precision of products")
 
     @property
     def gradient_formula(self) -> str:

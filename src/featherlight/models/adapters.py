@@ -1,10 +1,11 @@
-"""Small layers inside a frozen encoder: bottlenecks of our own, and what `peft` has (LoRA, DoRA, IA3).
+"""Small layers inside a frozen encoder: bottlenecks of our own, and what `peft` has (LoRA, DoRA, IA3, prompts).
 
 An encoder with a head in; the same model out, of which only the head and the new layers (and, with Houlsby's
 bottlenecks, layer norms) are trained. What was trained is one file, `adapter.safetensors`, which says for which encoder
-it was made. House shapes: B examples, T tokens, D width, A width of a bottleneck.
+it was made. House shapes: B examples, T tokens, D width, A width of a bottleneck, V vectors of a prompt.
 """
 
+import inspect
 import json
 import re
 import warnings
@@ -19,16 +20,19 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featherlight.errors import UserError, listed, pick
+from featherlight.models.source import quiet_bitsandbytes
 
 ADAPTER = "adapter.safetensors"
-LORA, BOTTLENECKS = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer")
+LORA, BOTTLENECKS, PROMPT = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer"), "prompt_tuning"
 WHOLE = ("full", "head")  # whose result is a model of its own
-METHODS = (*WHOLE, *LORA, *BOTTLENECKS)
+METHODS = (*WHOLE, *LORA, PROMPT, *BOTTLENECKS)
 ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
 START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
 IN_LAYER = re.compile(r".*\.\d+\.")
 DEFAULT = "default"  # what an adapter is called where there is one
 INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
+PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
+READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
 
 # The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows.
 OUTPUTS: Mapping[str, tuple[str, str]] = {
@@ -56,6 +60,7 @@ class Method:
 
     rank, alpha, dropout, targets: of LoRA and DoRA (an update is alpha / rank times B A); targets are endings of module
     names, none: query and value. reduction: width of the encoder by width of a bottleneck. activation: inside it.
+    virtual_tokens: vectors of a prompt. frozen: precision in which the matrices that are not trained are held.
     """
 
     name: str
@@ -65,6 +70,8 @@ class Method:
     targets: tuple[str, ...] = ()
     reduction: int = 16
     activation: str = "gelu"
+    virtual_tokens: int = 20
+    frozen: str = "fp32"
 
 
 class Bottleneck(nn.Module):
@@ -84,10 +91,15 @@ class Bottleneck(nn.Module):
         return states + changed
 
 
-class Bottlenecks(nn.ModuleDict):
-    """The bottlenecks at one place, by adapter; active: the one that computes, None for none."""
+class Switched(nn.ModuleDict):
+    """The small layers of our own at one place, by adapter; active: the one that computes, None for none."""
 
     active: str | None = None
+
+    def put(self, name: str, layer: nn.Module) -> None:
+        """One more, which computes from now on."""
+        self[name] = layer
+        self.active = name
 
 
 def through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
@@ -95,6 +107,34 @@ def through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tensor
     bottlenecks = getattr(module, INSIDE)
     changed: Tensor = output if bottlenecks.active is None else bottlenecks[bottlenecks.active](output)
     return changed
+
+
+def after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+    """Forward pre-hook of a classifier: ids [B, T] become vectors [B, T + V, D], the prompt's beside the token read.
+
+    `peft` puts a prompt before everything, where the head of a BERT would read the prompt's first vector instead of
+    the token that it was pre-trained on.
+    """
+    prompts = getattr(model.base_model, PROMPTS)
+    inputs = {**dict(zip(inspect.signature(type(model).forward).parameters, (model, *given), strict=False)), **named}
+    del inputs["self"]
+    if prompts.active is None:
+        return (), inputs
+    prompt = prompts[prompts.active]
+    ids = inputs.pop("input_ids")
+    vectors = prompt(torch.arange(prompt.embedding.num_embeddings, device=ids.device)).expand(ids.shape[0], -1, -1)
+    place = ids.shape[1] - 1 if model.config.model_type in READ_LAST else 1
+    words = model.get_input_embeddings()(ids)
+    inputs["inputs_embeds"] = between(words, vectors.to(words.dtype), place)
+    for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
+        if inputs.get(name) is not None:
+            inputs[name] = between(inputs[name], inputs[name].new_full(vectors.shape[:2], value), place)
+    return (), inputs
+
+
+def between(row: Tensor, more: Tensor, place: int) -> Tensor:
+    """`more` put into `row` before that place of dimension 1."""
+    return torch.cat([row[:, :place], more, row[:, place:]], dim=1)
 
 
 def head_names(model: Any) -> list[str]:
@@ -133,8 +173,12 @@ def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
         add_lora(model, method, name)
     elif method.name in BOTTLENECKS:
         add_bottlenecks(model, method, name)
+    elif method.name == PROMPT:
+        add_prompt(model, method, name)
     for weight in drawn:
         weight.requires_grad_(True)
+    if method.frozen == "bf16":
+        hold_frozen(model, torch.bfloat16)
 
 
 def add_bottlenecks(model: Any, method: Method, name: str) -> None:
@@ -151,15 +195,40 @@ def add_bottlenecks(model: Any, method: Method, name: str) -> None:
     chosen = [*found["attention"], *found["output"]] if method.name == "houlsby" else found["output"]
     for _, module in chosen:
         if not hasattr(module, INSIDE):
-            setattr(module, INSIDE, Bottlenecks())
+            setattr(module, INSIDE, Switched())
             module.register_forward_hook(through_bottleneck)
-        getattr(module, INSIDE)[name] = Bottleneck(width, inner, method.activation)
-        getattr(module, INSIDE).active = name
+        getattr(module, INSIDE).put(name, Bottleneck(width, inner, method.activation))
     if method.name == "houlsby":
         layers = tuple({IN_LAYER.match(place)[0] for place, _ in chosen})  # type: ignore[index]
         for place, module in model.named_modules():
             if place.startswith(layers) and is_norm(module):
                 module.requires_grad_(True)
+
+
+def add_prompt(model: Any, method: Method, name: str) -> None:
+    """Vectors that every text is read with, which start as those of random words (Lester et al. 2021,
+    arXiv:2104.08691)."""
+    quiet_bitsandbytes()
+    from peft import PromptTuningConfig
+    from peft.tuners.prompt_tuning import PromptEmbedding
+
+    table = model.get_input_embeddings()
+    config = PromptTuningConfig(num_virtual_tokens=method.virtual_tokens, token_dim=table.weight.shape[1],
+                                num_transformer_submodules=1, prompt_tuning_init="SAMPLE_VOCAB")  # fmt: skip
+    if not hasattr(model.base_model, PROMPTS):
+        setattr(model.base_model, PROMPTS, Switched())
+        model.register_forward_pre_hook(after_prompt, with_kwargs=True)
+    getattr(model.base_model, PROMPTS).put(name, PromptEmbedding(config, table))  # type: ignore[no-untyped-call]
+
+
+def hold_frozen(model: nn.Module, kind: torch.dtype) -> None:
+    """Matrices that are not trained, in this precision: of bf16 they are half as large, and autocast takes them so.
+
+    All others are copied: a file of weights stays mapped, whole, as long as one tensor lies in it.
+    """
+    for weight in model.parameters():
+        turned = not weight.requires_grad and weight.dim() > 1
+        weight.data = weight.data.to(kind) if turned else weight.data.clone()
 
 
 def is_norm(module: nn.Module) -> bool:
@@ -169,6 +238,7 @@ def is_norm(module: nn.Module) -> bool:
 
 def add_lora(model: Any, method: Method, name: str) -> None:
     """What `peft` puts beside linear layers (Hu et al. 2021, arXiv:2106.09685)."""
+    quiet_bitsandbytes()
     from peft import IA3Config, LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -241,11 +311,17 @@ def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path, *, only: set
             weight.copy_(tensors[name])
 
 
-def merge(model: Any) -> None:
-    """Fold LoRA's and IA3's factors into the weights that they change; plain layers are left."""
+def peft_layers(model: nn.Module) -> list[tuple[str, Any]]:
+    """Name and module of each layer that `peft` has wrapped."""
+    quiet_bitsandbytes()
     from peft.tuners.tuners_utils import BaseTunerLayer
 
-    changed = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    return [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+
+
+def merge(model: Any) -> None:
+    """Fold LoRA's and IA3's factors into the weights that they change; plain layers are left."""
+    changed = peft_layers(model)
     assert changed
     for name, module in changed:
         module.merge(safe_merge=True)
@@ -253,6 +329,6 @@ def merge(model: Any) -> None:
         setattr(model.get_submodule(parent), own, module.get_base_layer())
 
 
-def bottlenecks_in(model: nn.Module) -> Iterator[Bottlenecks]:
-    """Every place with bottlenecks."""
-    return (module for module in model.modules() if isinstance(module, Bottlenecks))
+def switched_in(model: nn.Module) -> Iterator[Switched]:
+    """Every place with bottlenecks or prompts."""
+    return (module for module in model.modules() if isinstance(module, Switched))

@@ -16,7 +16,7 @@ from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
 from featherlight.files import hash_files, read_json
-from featherlight.models.adapters import ADAPTER, Origin, adapt, head_names, put_in, read_adapter
+from featherlight.models.adapters import ADAPTER, Origin, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.tokenizers import HashTokenizer
@@ -155,6 +155,8 @@ def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     model, _ = load_encoder(origin.base, labels=labels, max_length=1, revision=origin.revision)
     model.config.pair = getattr(config, "pair", None)
     adapt(model, method)
+    if method.frozen == "bf16":
+        hold_frozen(model, torch.float32)  # as rounded as in training, for computing in any precision
     put_in(model, tensors, folder)
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return model.eval(), tokenizer

@@ -6,6 +6,7 @@ layers of width 128 and random weights, as a control; it reads with the tokenize
 """
 
 import importlib.util
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,6 +134,11 @@ def quiet_transformers() -> Iterator[None]:
         transformers_logging.set_verbosity(before)
         if bars:
             transformers_logging.enable_progress_bar()
+
+
+def quiet_bitsandbytes() -> None:
+    """Where it is installed, `peft` imports it, and it says which kernels it lacks; none of them is used here."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
 
 
 @contextmanager

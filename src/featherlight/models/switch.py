@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
 from featherlight.errors import UserError, pick
@@ -20,11 +19,12 @@ from featherlight.models.adapters import (
     DEFAULT,
     LORA,
     adapt,
-    bottlenecks_in,
     head_names,
     is_norm,
+    peft_layers,
     put_in,
     read_adapter,
+    switched_in,
 )
 from featherlight.models.load import load_adapted, load_encoder
 
@@ -76,14 +76,13 @@ class AdapterSet:
         """Answer as this adapter from now on."""
         pick("adapter", name, self.heads)
         self.used = name
-        for place in bottlenecks_in(self.model):
+        for place in switched_in(self.model):
             place.active = name if name in place else None
-        for layer in self.model.modules():
-            if isinstance(layer, BaseTunerLayer):
-                known = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
-                layer.enable_adapters(known)
-                if known:
-                    layer.set_adapter(name)
+        for _, layer in peft_layers(self.model):
+            known = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
+            layer.enable_adapters(known)
+            if known:
+                layer.set_adapter(name)
         for child, module in self.heads[name].items():
             setattr(self.model, child, module)
         for key in LABELLED:

@@ -4,6 +4,7 @@ Seconds come from the shapes of the very batches that a stage will make of the t
 sample), from the model's sizes, and from this machine's rates (`measurement.work`, `pipeline.calibration`).
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +21,15 @@ from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
-from featherlight.measurement.memory import RULES, SMALL, predict_memory
+from featherlight.measurement.memory import SMALL, predict_memory
+from featherlight.measurement.optimizer_state import RULES
 from featherlight.measurement.work import Rates, Sizes
-from featherlight.models.adapters import WHOLE
+from featherlight.models.adapters import PROMPT, WHOLE, adapt
 from featherlight.models.device import resolve_device
 from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
 from featherlight.pipeline.fit import MOST_TRAIN_ROWS_SCORED, TIMED_TEXTS, fitted_rows, select_rows, train_rows
-from featherlight.pipeline.inputs import task_data
+from featherlight.pipeline.inputs import method_of, task_data
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned_models import (
     Plan,
@@ -141,8 +143,11 @@ class Estimator:
         def forward(splits: Sequence[tuple[int, str]]) -> float:
             return sum(self.forward(plan, rates, data, name, count, settings) for count, name in splits)
 
+        method = getattr(settings, "method", "full")
+        if method == PROMPT:
+            step = (step[0], step[1] + settings.virtual_tokens)
         training, passing = (rates.seconds(sizes, *step, training=learns) for learns in (True, False))
-        if (method := getattr(settings, "method", "full")) != "full":  # frozen weights need no gradients of their own
+        if method != "full":  # frozen weights need no gradients of their own
             training = passing + (0.0 if method == "head" else (training - passing) / 2)
         if getattr(settings, "checkpointing", False):
             training += passing
@@ -153,9 +158,10 @@ class Estimator:
         seconds = training * passes + settings.epochs * forward(scored) + forward(reported)
         seconds += START + lengths.seconds * texts + TIMED_TEXTS * single
         steps = -(-len(rows) // settings.batch_size) * settings.epochs
-        weights = FP32 * plan.weights
-        disk = weights + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
-        return Estimate(seconds, self.memory(plan, sizes, settings, step), disk, (2 + MOMENTS) * weights)
+        kept = plan.weights if method in WHOLE else trained_of(plan, settings)
+        moving = trained_of(plan, settings) if isinstance(settings, FinetuneSettings) else plan.weights
+        disk = FP32 * kept + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
+        return Estimate(seconds, self.memory(plan, sizes, settings, step), disk, (2 + MOMENTS) * FP32 * moving)
 
     def forward(self, plan: Plan, rates: Rates, data: TaskData, split: str, count: int, settings: Any) -> float:
         """Seconds of predicting so many rows of a split."""
@@ -244,9 +250,17 @@ class Estimator:
         except UserError:
             return None
         if method in SMALL:
-            how |= {"rank": settings.rank, "bottleneck": max(architecture.width // settings.reduction, 1)}
+            bottleneck = max(architecture.width // settings.reduction, 1)
+            how |= {"rank": settings.rank, "frozen": settings.frozen_precision, "bottleneck": bottleneck}
         found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
         return self.resident + found.total_bytes
+
+
+def trained_of(plan: Plan, settings: FinetuneSettings) -> int:
+    """The number of weights that a fine-tuning trains."""
+    model = copy.deepcopy(plan.model)
+    adapt(model, method_of(settings))
+    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
 def forward_bytes(plan: Plan, rows: int, length: int) -> int:

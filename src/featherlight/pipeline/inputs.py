@@ -21,11 +21,11 @@ from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
-from featherlight.models.adapters import ADAPTER
+from featherlight.models.adapters import ADAPTER, Method
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
 from featherlight.pipeline.fit import select_rows, train_rows
-from featherlight.pipeline.settings import DistillSettings, RunSettings, TaskSettings, TrainSettings
+from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, RunSettings, TaskSettings, TrainSettings
 from featherlight.pipeline.store import RECORD
 from featherlight.training.finetune import LabelObjective, balanced_weights
 from featherlight.training.loop import Objective
@@ -201,3 +201,11 @@ def name_of(folder: Path) -> str:
     """What a model's own record calls it; a folder without one by its name."""
     record = folder / RECORD
     return str(read_json_object(record).get("name", folder.name)) if record.exists() else folder.name
+
+
+def method_of(settings: FinetuneSettings) -> Method:
+    """What is trained, as `models.adapters` takes it."""
+    targets = tuple(name.strip() for name in (settings.targets or "").split(",") if name.strip())
+    return Method(settings.method, settings.rank, settings.lora_alpha, settings.lora_dropout, targets,
+                  settings.reduction, settings.adapter_activation, settings.virtual_tokens,
+                  settings.frozen_precision)  # fmt: skip

@@ -32,7 +32,10 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     bottleneck = settings.bottleneck or architecture.width // REDUCTION
     if settings.method in ("houlsby", "pfeiffer") and not bottleneck:
         raise UserError(f"--bottleneck is missing: a sixteenth of an encoder {architecture.width} wide is nothing.")
-    how |= {"precision": precision, "device": device, "rank": settings.rank or RANK, "bottleneck": bottleneck}
+    if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
+        raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
+    how |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
+    how |= {"rank": settings.rank or RANK, "bottleneck": bottleneck}
     batch = settings.batch or BATCH
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")

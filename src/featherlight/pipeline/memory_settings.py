@@ -28,6 +28,7 @@ class MemorySettings(Settings):
     bottleneck: int | None = setting(
         None, "houlsby, pfeiffer: width of a bottleneck; a sixteenth of the encoder's.", ge=1
     )
+    frozen_precision: Literal["fp32", "bf16"] = setting("fp32", "lora, houlsby, pfeiffer: as in `finetune`.")
     optimizer: Optimizer = setting("adamw", "Update rule.")
     precision: Precision = setting("fp32", "auto, fp32 or bf16.")
     checkpointing: bool = setting(False, "Compute each layer a second time rather than store what it needs.")
@@ -56,6 +57,8 @@ class MemorySettings(Settings):
         for name, methods in {"rank": ("lora",), "bottleneck": ("houlsby", "pfeiffer")}.items():
             if getattr(self, name) is not None and self.method not in methods:
                 raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
+        if self.frozen_precision != "fp32" and self.method in ("full", "head"):
+            raise ValueError(f"frozen_precision: belongs to lora, houlsby and pfeiffer, not to {self.method}")
         return self
 
     @model_validator(mode="after")
@@ -64,6 +67,7 @@ class MemorySettings(Settings):
         others = {
             *(() if self.method == "houlsby" else ("method",)),
             "optimizer",
+            "frozen_precision",
             "precision",
             "checkpointing",
             "attention",

@@ -11,10 +11,10 @@ from featherlight.measurement.evaluate import Predictor, logits_of
 from featherlight.models.adapters import ADAPTER, LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
 from featherlight.models.source import quiet_transformers
+from featherlight.pipeline.compress_settings import MergeSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import MergeSettings
 from featherlight.pipeline.store import Inputs, Stage
 
 MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone

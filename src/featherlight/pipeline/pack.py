@@ -9,10 +9,10 @@ from featherlight.export.light import pack_folder
 from featherlight.files import write_atomically
 from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.measurement.evaluate import LightPredictor
+from featherlight.pipeline.compress_settings import PackSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import PackSettings
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.runtime.packed import LIGHT, Packed
 

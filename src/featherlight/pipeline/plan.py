@@ -12,10 +12,11 @@ from typing import Any
 
 from featherlight.config import Settings, build, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
+from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
 from featherlight.pipeline.inputs import PLANNED_STUDENTS, is_student
 from featherlight.pipeline.prune import PRUNE, Origin
 from featherlight.pipeline.quantize import QUANTIZE
-from featherlight.pipeline.settings import DistillSettings, PruneSettings, QuantizeSettings
+from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say

@@ -24,6 +24,7 @@ from featherlight.measurement.evaluate import is_encoder
 from featherlight.models.device import resolve_device
 from featherlight.models.load import load_checkpoint, read_json_object
 from featherlight.pipeline.compare import compared
+from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import (
     LOGITS,
@@ -39,14 +40,7 @@ from featherlight.pipeline.inputs import (
     task_data,
 )
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import (
-    DistillSettings,
-    FinetuneSettings,
-    PruneSettings,
-    QuantizeSettings,
-    TaskSettings,
-    TrainSettings,
-)
+from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, TaskSettings, TrainSettings
 from featherlight.pipeline.sparsity import UNSTRUCTURED
 from featherlight.pipeline.store import RECORD, Inputs, Stage, address_of
 from featherlight.progress import say
@@ -83,7 +77,15 @@ class Origin:
         given = {
             name: value for name, value in settings if name in own and name != "batch_tokens" and value is not None
         }
-        fixed = {"epochs": max(settings.epochs or 0, 1), "max_length": max_length, "patience": 0, "refit": False}
+        fixed: dict[str, Any] = {
+            "epochs": max(settings.epochs or 0, 1),
+            "max_length": max_length,
+            "patience": 0,
+            "refit": False,
+        }
+        if own["optimizer"] == "adamw_8bit":
+            say("training goes on with adamw: the rounded momentum of adamw_8bit would move pruned weights")
+            fixed["optimizer"] = "adamw"
         return TrainSettings(**{**own, **given, **fixed})
 
     def rows(self, settings: Recovering, data: TaskData) -> tuple[Examples, np.ndarray]:

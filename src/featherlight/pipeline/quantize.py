@@ -22,11 +22,11 @@ from featherlight.measurement.evaluate import Predictor
 from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
+from featherlight.pipeline.compress_settings import QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import check_plain, data_source, is_student, name_of, resolved, task_data
 from featherlight.pipeline.prune import Origin, lesson_of
 from featherlight.pipeline.record import Phases
-from featherlight.pipeline.settings import QuantizeSettings
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.progress import say, track
 from featherlight.runtime.model import LightModel

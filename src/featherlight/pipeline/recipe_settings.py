@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from featherlight.config import Settings, free, setting
+from featherlight.pipeline.compress_settings import MergeSettings, PackSettings, PruneSettings, QuantizeSettings
 from featherlight.pipeline.settings import (
     Device,
     DistillSettings,
@@ -11,11 +12,7 @@ from featherlight.pipeline.settings import (
     ExportSettings,
     FinetuneSettings,
     LabelSettings,
-    MergeSettings,
-    PackSettings,
     Precision,
-    PruneSettings,
-    QuantizeSettings,
 )
 from featherlight.pipeline.time_settings import TimeSettings
 

@@ -34,6 +34,7 @@ class Rehearsal:
     labels: int = 2
     rank: int = 32
     bottleneck: int = 24
+    frozen: str = "fp32"
 
 
 @dataclass(frozen=True)

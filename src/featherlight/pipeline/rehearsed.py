@@ -20,6 +20,7 @@ from featherlight.models.source import source_of
 from featherlight.pipeline.rehearsal import READY, Rehearsal
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.optimizers import OPTIMIZERS
 
 STEPS = 3  # the first one makes the optimiser's state; those after it are alike
 
@@ -51,7 +52,7 @@ def method_of(what: Rehearsal, config: Any) -> Method:
     width = getattr(config, "hidden_size", None) or config.dim
     if what.method in BOTTLENECKS and width % what.bottleneck:
         raise UserError(f"--bottleneck {what.bottleneck}: to be measured, it has to divide the width of {width}.")
-    return Method(what.method, rank=what.rank, reduction=width // what.bottleneck)
+    return Method(what.method, rank=what.rank, reduction=width // what.bottleneck, frozen=what.frozen)
 
 
 def made_up(what: Rehearsal, config: Any) -> TrainingSet:
@@ -83,7 +84,9 @@ def main(task: str) -> None:
     what = Rehearsal(**json.loads(task))
     config = configured(what)
     with torch.device("meta"):
-        AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
+        model = AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
+    adapt(model, method_of(what, config))
+    OPTIMIZERS[what.optimizer]([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     if what.model is not None:
         AutoTokenizer.from_pretrained(source_of(what.model).where)  # so that the model alone is measured
     print(READY, flush=True)

@@ -14,10 +14,17 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
-from featherlight.models.adapters import WHOLE, Method, adapt, write_adapter
+from featherlight.models.adapters import PROMPT, WHOLE, adapt, write_adapter
 from featherlight.models.attention import choose_attention
 from featherlight.models.embeddings import check_width
-from featherlight.models.load import checkpoint_layers, fingerprint, load_encoder, origin_of, read_json_object
+from featherlight.models.load import (
+    check_length,
+    checkpoint_layers,
+    fingerprint,
+    load_encoder,
+    origin_of,
+    read_json_object,
+)
 from featherlight.pipeline.export import EXPORT
 from featherlight.pipeline.fit import (
     Fit,
@@ -43,6 +50,7 @@ from featherlight.pipeline.inputs import (
     is_student,
     label_targets,
     loss_of,
+    method_of,
     name_of,
     numpy_tensor,
     predictor_of,
@@ -107,25 +115,25 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
-    adapt(model, method_of(settings))
+    method = method_of(settings)
+    adapt(model, method)
+    if method.name == PROMPT:
+        check_length(
+            model.config, settings.max_length + method.virtual_tokens, option="max-length plus --virtual-tokens"
+        )
     choose_attention(model, settings.attention)
     if settings.checkpointing:
         checkpoint_layers(model)
     fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
-    if settings.method not in WHOLE:
+    if method.name not in WHOLE:
         about = origin_of(settings.model, settings.revision, model)
-        fit.write = functools.partial(write_adapter, method=method_of(settings), origin=about)
+        fit.write = functools.partial(write_adapter, method=method, origin=about)
+    if method.frozen != "fp32" and fit.precision != method.frozen:
+        raise UserError(f"--frozen-precision bf16: products are in {fit.precision} here; add --precision bf16.")
     rows = train_rows(data, settings.examples, settings.seed)
     objective = LabelObjective(class_weights(data, settings))
     record = fit.run(objective, rows, label_targets(data, rows))
     return {"name": Path(settings.model).name, **record}
-
-
-def method_of(settings: FinetuneSettings) -> Method:
-    """What is trained, as `models.adapters` takes it."""
-    targets = tuple(name.strip() for name in (settings.targets or "").split(",") if name.strip())
-    return Method(settings.method, settings.rank, settings.lora_alpha, settings.lora_dropout, targets,
-                  settings.reduction, settings.adapter_activation)  # fmt: skip
 
 
 def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:

@@ -96,14 +96,23 @@ def write_checkpoint(
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
     tensors = {f"model.{name}": tensor for name, tensor in own_tensors(moving(model, frozen)).items()}
-    for index, state in optimizer.state_dict()["state"].items() if optimizer else ():
-        tensors |= {f"optimizer.{index}.{name}": value for name, value in own_tensors(state).items()}
+    kept = optimizer_state(optimizer) if optimizer else {}
+    tensors |= own_tensors({name: value for name, value in kept.items() if isinstance(value, Tensor)})
+    numbers = {name: value for name, value in kept.items() if not isinstance(value, Tensor)}
     tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
-    write_tensors(folder / CHECKPOINT, tensors, {"progress": json.dumps(header)})
+    about = {"progress": json.dumps(header), "numbers": json.dumps(numbers)}
+    write_tensors(folder / CHECKPOINT, tensors, about)
     for old in folder.glob("best-*.safetensors"):
         if old != best_file(folder, progress.best_step):
             old.unlink()
+
+
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """What an optimiser remembers of each weight: tensors, and numbers (the count of steps, with some)."""
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
+    states = enumerate(optimizer.state.get(weight, {}) for weight in weights)  # state_dict() of bitsandbytes nests them
+    return {f"optimizer.{index}.{name}": value for index, state in states for name, value in state.items()}
 
 
 def read_checkpoint(
@@ -119,7 +128,7 @@ def read_checkpoint(
         return Progress()
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads(file.metadata()["progress"])
+            header, numbers = (json.loads(file.metadata()[name]) for name in ("progress", "numbers"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
@@ -132,11 +141,11 @@ def read_checkpoint(
     if set(weights) != set(moving(model, frozen)):
         raise UserError(f"{path}: holds other weights than this model trains. Delete its folder and start again.")
     model.load_state_dict(weights, strict=False)
-    states: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
+    states: dict[int, dict[str, Any]] = {}
+    for name, value in {**tensors, **numbers}.items():
         if name.startswith("optimizer."):
             _, index, key = name.split(".", 2)
-            states.setdefault(int(index), {})[key] = tensor
+            states.setdefault(int(index), {})[key] = value
     for name, tensor in more.items():
         tensor.copy_(tensors[f"more.{name}"])
     optimizer.load_state_dict({"state": states, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -5,10 +5,27 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from featherlight.errors import missing_extra
+from featherlight.models.source import quiet_bitsandbytes
+
 
 def adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
     return torch.optim.AdamW(groups, fused=True)
+
+
+def adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+    """AdamW whose moments are stored in 8 bits, in blocks with a scale each (Dettmers et al. 2022, arXiv:2110.02861).
+
+    Of tensors of fewer than 4,096 weights they stay in 32 bits. UserError where bitsandbytes is not installed.
+    """
+    quiet_bitsandbytes()
+    try:
+        from bitsandbytes import optim
+    except ImportError:
+        raise missing_extra("bitsandbytes", "8bit") from None
+    made: torch.optim.Optimizer = optim.AdamW8bit(groups)  # type: ignore[no-untyped-call, attr-defined]
+    return made
 
 
 def adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
@@ -31,10 +48,10 @@ def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, fused=True)
 
 
-OPTIMIZERS = {"adamw": adamw, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd}
-
-
-WITH_EPSILON = ("adamw", "adam")
+OPTIMIZERS = {
+    "adamw": adamw, "adamw_8bit": adamw_8bit, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd,
+}  # fmt: skip
+WITH_EPSILON = ("adamw", "adamw_8bit", "adam")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
