@@ -1,9 +1,11 @@
-"""Seconds of a training step: full fine-tuning, LoRA, adapters, the head alone. In turns, in one run, as ratios.
+"""Seconds and peak memory of a training: full fine-tuning, LoRA, adapters, the head alone. In turns, as ratios.
 
     OMP_NUM_THREADS=1 python benchmarks/method_speed.py --data DIR [--task sst2] [--model minilm] [--visits 20]
 
 Every method takes the same batches of the task's texts, padded to the longest of each, with the loop that `finetune`
-uses. Peers are full fine-tuning, and LoRA as `peft` itself wraps a model (`get_peft_model`), in the same loop.
+uses. Peers are full fine-tuning, and LoRA as `peft` itself wraps a model (`get_peft_model`), in the same loop. A ratio
+is the median of those within a round, in which every method has its turn. Memory is the peak of a process of its own
+that takes three steps on made-up texts, minus what it held before the model was loaded.
 """
 
 import argparse
@@ -22,20 +24,25 @@ from featherlight.measurement.latency import summary, visit
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.load import load_encoder
 from featherlight.pipeline.inputs import labelled
+from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.training.loop import TrainingSet
 from featherlight.training.seeds import numpy_generator, seed_torch
 
+EVERY = ("query", "key", "value", "dense")
 METHODS = {
     "full": Method("full"),
     "LoRA, query and value": Method("lora"),
-    "LoRA, every linear layer": Method("lora", targets=("query", "key", "value", "dense")),
+    "LoRA, every linear layer": Method("lora", targets=EVERY),
+    "LoRA, every linear layer, no dropout": Method("lora", targets=EVERY, dropout=0.0),
+    "LoRA, every linear layer, rank 8, no dropout": Method("lora", rank=8, targets=EVERY, dropout=0.0),
     "Houlsby": Method("houlsby"),
     "Pfeiffer": Method("pfeiffer"),
     "head": Method("head"),
 }
 PEFT = "LoRA, query and value, get_peft_model"
 STEPS, LENGTH = 8, 128
+LENGTHS = (32, 128)  # of the texts whose memory is measured
 
 
 def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[Trainee, Any]:
@@ -80,14 +87,28 @@ def main() -> None:
     for _ in range(options.visits):
         for name in draw.sample(list(calls), len(calls)):
             seen[name].append(visit(calls[name], least=0.0, wait=lambda: None, warm=0).seconds / STEPS)
-    medians = {name: summary(values)["median"] for name, values in seen.items()}
-    print("| method | trained weights | ms a step, median | 95 % interval | examples a second | of full |")
+    print("| method | trained weights | ms a step, median | examples a second | of full | 95 % interval |")
     print("|---|--:|--:|--:|--:|--:|")
     for name, values in seen.items():
-        found = summary(values)
-        middle, ratio = medians[name], medians[name] / medians["full"]
-        print(f"| {name} | {counts[name]:,} | {1e3 * middle:.0f} | {1e3 * found['low']:.0f} to "
-              f"{1e3 * found['high']:.0f} | {options.batch / middle:.0f} | {ratio:.2f} |")  # fmt: skip
+        ratios = summary([own / full for own, full in zip(values, seen["full"], strict=True)])
+        middle = summary(values)["median"]
+        print(f"| {name} | {counts[name]:,} | {1e3 * middle:.0f} | {options.batch / middle:.0f} | "
+              f"{ratios['median']:.2f} | {ratios['low']:.2f} to {ratios['high']:.2f} |")  # fmt: skip
+    show_memory(options)
+
+
+def show_memory(options: argparse.Namespace) -> None:
+    """Print peaks of three methods, and ratios."""
+    print("\n| peak memory, MB | " + " | ".join(f"{options.batch} x {length}, of full" for length in LENGTHS) + " |")
+    print("|---|" + "--:|" * len(LENGTHS))
+    full: dict[int, int] = {}
+    for method in ("full", "lora", "houlsby", "pfeiffer"):
+        cells = []
+        for length in LENGTHS:
+            shape = Rehearsal(options.model, None, options.batch, length, method, precision=options.precision)
+            peak = rehearse(shape).total_bytes
+            cells.append(f"{peak / 1e6:,.0f}, {peak / full.setdefault(length, peak):.2f}")
+        print(f"| {method} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

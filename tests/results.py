@@ -12,7 +12,7 @@ from featherlight.measurement.metrics import score
 def write_result(
     store: Path, address: str, labels: np.ndarray, guess: np.ndarray, *, name: str = "bag", task: str = "toy",
     split: str = "dev", seed: int | None = 1, metrics: tuple[str, ...] = ("accuracy",), inputs: dict | None = None,
-    fingerprint: str = "f" * 64, stage: str = "distill",
+    fingerprint: str = "f" * 64, stage: str = "distill", settings: dict | None = None, more: dict | None = None,
 ) -> Path:  # fmt: skip
     """A folder whose model predicts these classes [N] (or numbers, for a task of pearson) of rows with these labels."""
     folder = store / address
@@ -23,7 +23,8 @@ def write_result(
     save_file({f"{split}.logits": logits, f"{split}.labels": labels}, folder / "predictions.safetensors")
     found = score(metrics, labels, logits, resamples=50)
     record = {
-        "address": address, "stage": stage, "name": name, "settings": {"seed": seed}, "identity": {"seed": seed},
+        "address": address, "stage": stage, "name": name, "settings": {"seed": seed, **(settings or {})},
+        "identity": {"seed": seed, **(settings or {})}, **(more or {}),
         "inputs": inputs or {},
         "task": {"name": task, "fingerprint": fingerprint, "labels": [] if numbers else ["no", "yes"]},
         "metrics": {split: {"n": len(labels), "headline": metrics[0], "scores": found}},

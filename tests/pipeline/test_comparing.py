@@ -1,3 +1,7 @@
+import csv
+import itertools
+import json
+
 import numpy as np
 import pytest
 
@@ -48,8 +52,76 @@ def test_bad_options_are_refused(capsys, tmp_path, options, told):
 
 
 def test_one_folder_is_not_enough(capsys, tmp_path):
-    code, found = call(capsys, "compare", tmp_path)
-    assert code == 2 and "takes 2 to 100" in found["error"]
+    code, found = call(capsys, "compare", store_of(tmp_path)[0])
+    assert code == 2 and "a single result. compare takes two at least" in found["error"]
+    code, found = call(capsys, "compare", tmp_path / "nowhere")
+    assert code == 2 and "no record.json in it" in found["error"]
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory):
+    """A store of two models x three methods x three seeds on two tasks, as fine-tuning would leave it."""
+    store = tmp_path_factory.mktemp("grid")
+    rights = {"full": 0.9, "lora": 0.9, "head": 0.7}
+    for task, (name, better), (method, right), seed in itertools.product(
+        ("x", "y"), (("large", 0.06), ("small", 0.0)), rights.items(), (1, 2, 3)
+    ):
+        draw = np.random.default_rng([seed, len(name), len(method), ord(task)])
+        points = right + better + draw.normal(scale=0.01)
+        epochs = [{"epoch": number, "select": {"accuracy": points - 0.1 / number}} for number in (1, 2, 3)]
+        more = {
+            "trained_parameters": 100 if method != "full" else 5000, "parameters": 5000, "peak_memory_bytes": 10**8,
+            "memory_before_bytes": 10**7,
+            "seconds": {"train": 10.0 * seed}, "best": {"epoch": 3, "metric": "accuracy"}, "curves": {"epochs": epochs},
+        }  # fmt: skip
+        predicted = guesses(LABELS, points, seed=draw.integers(99))
+        write_result(store, f"finetune-{task}{name}{method}{seed}", LABELS, predicted,
+                     name=name, task=task, seed=seed, stage="finetune", metrics=("accuracy", "macro_f1", "micro_f1"),
+                     settings={"model": name, "method": method, "learning_rate": 1e-3 if method == "head" else 1e-4},
+                     more=more)  # fmt: skip
+    return store
+
+
+def test_a_study_is_one_report(capsys, grid, tmp_path):
+    out = tmp_path / "study"
+    code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "model", "--resamples", 500,
+                       "--out", out)  # fmt: skip
+    assert code == 0 and len(found["pairs"]) == 2 * 2 * 3, "three pairs of methods for each model and task"
+    assert {(pair["first"].split(",")[0], pair["second"].split(",")[0]) for pair in found["pairs"]} == {
+        ("large", "large"), ("small", "small")}  # fmt: skip
+    said = (out / "report.md").read_text()
+    assert "Micro-F1 equals accuracy" in said and "micro-F1 mean" not in said
+
+    def table(name):
+        return list(csv.DictReader((out / "tables" / f"{name}.csv").read_text().splitlines()))
+
+    scores = table("scores-on-dev-of-x")
+    first = next(row for row in scores if row["model"] == "large, full")
+    own = [json.loads((grid / f"finetune-xlargefull{seed}" / "record.json").read_text())["metrics"]["dev"]["scores"]
+           for seed in (1, 2, 3)]  # fmt: skip
+    accuracies = [100 * score["accuracy"]["value"] for score in own]
+    assert float(first["accuracy mean"]) == pytest.approx(np.mean(accuracies), abs=0.006)
+    assert float(first["accuracy sd"]) == pytest.approx(np.std(accuracies, ddof=1), abs=0.006)
+    cost = {row["model"]: row for row in table("cost-on-x")}
+    assert cost["small, head"]["trained parameters"] == "100" and cost["small, head"]["training s, mean"] == "20.0"
+    assert cost["small, full"]["sd"] == "10.0" and cost["small, full"]["memory MB, most"] == "90"
+    scatter = table("scatter-of-accuracy-on-dev-of-x")
+    assert [row["from"] for row in scatter] == ["model", "method", "model x method", "seed"]
+    shares = [float(row["% of all squares"]) for row in scatter]
+    assert sum(shares) == pytest.approx(100, abs=0.3) and max(shares) == shares[1], "the head alone is far worse"
+    assert {path.name for path in (out / "figures").glob("learning*")} == {
+        "learning-curves.svg", "learning-curves-2.svg", "learning-curves-3.svg", "learning-curves-4.svg"}  # fmt: skip
+
+
+def test_factors_must_tell_the_models_apart(capsys, grid):
+    code, found = call(capsys, "compare", grid, "--factors", "model")
+    assert code == 2 and "have the same, but differ in learning_rate, method. Name that too" in found["error"]
+    code, found = call(capsys, "compare", grid, "--factors", "modle,method")
+    assert code == 2 and "no setting called 'modle'" in found["error"]
+    code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "seed")
+    assert code == 2 and "no factor called 'seed'" in found["error"]
+    code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "model,method")
+    assert code == 2 and "no two models are alike in it" in found["error"]
 
 
 def test_several_data_sets_give_ranks_and_a_diagram(capsys, tmp_path):

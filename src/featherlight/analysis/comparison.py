@@ -4,7 +4,7 @@ Predictions in, plain rows and sentences out. Knows no folder and no record. Sco
 difference is the second model's score minus the first's. House shapes: N examples, S runs (seeds) of a model.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations, product
 from typing import Any
@@ -89,11 +89,16 @@ class Terms:
     resamples: int = 10000
 
 
-def compare_all(data: Sequence[DataSet], terms: Terms) -> list[Json]:
-    """Every pair of models of every data set; "p_holm" holds for all of them together."""
+def compare_all(
+    data: Sequence[DataSet], terms: Terms, wanted: Callable[[str, str], bool] = lambda first, second: True
+) -> list[Json]:
+    """Every pair of models of every data set; "p_holm" holds for all of them together. wanted: of two names."""
     pairs = [
-        compare_pair(one, first, second, terms) for one in data for first, second in combinations(one.models, 2)
-    ]  # fmt: skip
+        compare_pair(one, first, second, terms)
+        for one in data
+        for first, second in combinations(one.models, 2)
+        if wanted(first.name, second.name)
+    ]
     for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = adjusted
     return pairs

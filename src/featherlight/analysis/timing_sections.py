@@ -3,8 +3,8 @@
 A `Study` in, an `Analysis` out: all numbers as one JSON object, and sections that show them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -14,34 +14,14 @@ from scipy import stats
 from featherlight.analysis import anova, importance, loglinear, timing
 from featherlight.analysis import timing_figures as figures
 from featherlight.analysis.anova import Array, degenerate
+from featherlight.analysis.sections import Cell, Section, Sheet
 from featherlight.analysis.timing import SHOWN, Factor, Json, Study
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Cell = str | int | float | None
 MOST_BOXES = 80  # of a figure: more cannot be read
 RELIED = 30  # rows with both a time and an accuracy: fewer correlate by chance
-
-
-@dataclass(frozen=True)
-class Sheet:
-    """A table of raw cells. words: how many columns from the left hold words."""
-
-    columns: tuple[str, ...]
-    rows: Sequence[Sequence[Cell]]
-    words: int = 1
-
-
-@dataclass(frozen=True)
-class Section:
-    """A heading, what it is about, why not to believe it, tables by caption, and figures, drawn when asked for."""
-
-    heading: str
-    about: str
-    doubts: Sequence[str] = ()
-    tables: Mapping[str, Sheet] = field(default_factory=dict)
-    figures: Mapping[str, Callable[[], "Figure"]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -132,8 +132,9 @@ def analyze(
 @options(CompareSettings)
 def compare(
     values: Mapping[str, Any],
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, as in a store.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, or a store of some.")],
     figure: Annotated[Path | None, typer.Option(help="Draw average ranks over data sets: .svg, .png or .pdf.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write a report here: Markdown, HTML, figures, CSV, JSON.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Is the second model really better than the first? Paired tests on stored predictions."""
@@ -141,7 +142,7 @@ def compare(
     from featherlight.pipeline.comparing import compare as run_comparison
 
     settings = build(CompareSettings, values, where=COMMAND_LINE)
-    run_comparison(folders, settings, figure=figure, as_json=as_json)
+    run_comparison(folders, settings, figure=figure, out=out, as_json=as_json)
 
 
 @app.command()

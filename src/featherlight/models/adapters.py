@@ -66,7 +66,7 @@ class Method:
     name: str
     rank: int = 32
     alpha: float = 32.0
-    dropout: float = 0.1
+    dropout: float = 0.0
     targets: tuple[str, ...] = ()
     reduction: int = 16
     activation: str = "gelu"

@@ -44,7 +44,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
-    from featherlight.analysis.timing_report import NUMBERS, PAGE, REPORT, print_report, write_report
+    from featherlight.analysis.section_report import NUMBERS, PAGE, REPORT, print_report, write_report
     from featherlight.analysis.timing_sections import analyse, sections_of
     from featherlight.pipeline.show import print_json
 

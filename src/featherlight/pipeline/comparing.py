@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from featherlight.config import Settings, setting
-from featherlight.errors import UserError
+from featherlight.errors import UserError, pick
 
 if TYPE_CHECKING:
     from featherlight.analysis.comparison import DataSet, Terms
+    from featherlight.analysis.comparison_report import Compared
     from featherlight.analysis.ranks import Ranking
 
-MOST_RESULTS = 100
+MOST_RESULTS = 1000
 
 
 class CompareSettings(Settings):
@@ -22,29 +23,32 @@ class CompareSettings(Settings):
     alpha: float = setting(0.05, "Level of the tests; intervals are of 1 - alpha.", gt=0, lt=0.5)
     margin: float = setting(1.0, "Points within which models count as equivalent; 0: do not ask.", ge=0, le=100)
     resamples: int = setting(10000, "Of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
+    factors: str | None = setting(
+        None, "Settings that tell the models apart (model,method): they name them, and share out the scatter of scores."
+    )
+    within: str | None = setting(None, "Compare only models that are alike in these of the factors.")
     resample_seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
 
 
-def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, as_json: bool) -> None:
-    """Read, test, draw if a file is named, print."""
-    if not 2 <= len(folders) <= MOST_RESULTS:
-        raise UserError(f"{len(folders)} folders: compare takes 2 to {MOST_RESULTS}. Name the results to compare.")
-    from featherlight.analysis.comparison import Terms, compare_all, doubts, verdict
-    from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
-    from featherlight.pipeline.predictions import data_sets
+def compare(
+    folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, out: Path | None, as_json: bool
+) -> None:
+    """Read, test, draw and write where files are named, print."""
+    if len(folders) > MOST_RESULTS:
+        raise UserError(f"{len(folders)} folders: compare takes {MOST_RESULTS}. Name the results to compare.")
+    from featherlight.analysis.ranks import verdict_on_ranks
     from featherlight.pipeline.show import print_json
 
-    data = data_sets(folders, metric=settings.metric)
-    margin = settings.margin / 100 or None
-    terms = Terms(settings.alpha, margin, settings.resample_seed, settings.resamples)
-    ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or figure else (None, [])
+    found, about_ranks = compared(folders, settings, ranked=figure is not None)
+    data, pairs, terms, ranking = found.data, found.pairs, found.terms, found.ranking
+    doubted, margin = found.doubts, terms.margin
     if figure is not None:
         draw_ranks(ranking, about_ranks, figure)
-    pairs = compare_all(data, terms)
     of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
-    verdicts = {one.task: verdict(one, of_task[one.task], terms) for one in data}
-    doubted = [*doubts(data, pairs, terms), *about_ranks]
+    verdicts = {one.task: " ".join(found.verdicts(one)) for one in data}
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
+    if out is not None:
+        write(found, out, folders, settings)
     if as_json:
         models = [row for one in data for row in model_rows(one)]
         return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": margin,
@@ -57,8 +61,53 @@ def compare(folders: Sequence[Path], settings: CompareSettings, *, figure: Path 
         print(verdicts[one.task])
         print_rows([score_row(row) for row in model_rows(one)], words=1)
         print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
-    for line in [*notes(pairs, terms), *doubted, *([str(figure)] if figure else [])]:
+    for line in [*notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
         print(line)
+
+
+def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple["Compared", list[str]]:
+    """All that is found, and why there are no ranks, if there are none that were asked for."""
+    from featherlight.analysis.comparison import Terms, compare_all, doubts
+    from featherlight.analysis.comparison_report import Compared
+    from featherlight.analysis.ranks import ranking_of
+    from featherlight.pipeline.predictions import gather, levels_of
+
+    factors, within = names_in(settings.factors), names_in(settings.within)
+    for name in within:
+        pick("factor", name, dict.fromkeys(factors))
+    gathered = gather(folders, metric=settings.metric, factors=factors)
+    data = gathered.data
+    terms = Terms(settings.alpha, settings.margin / 100 or None, settings.resample_seed, settings.resamples)
+    ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or ranked else (None, [])
+    levels = {name: levels_of(rows[0], factors) for models in gathered.rows.values() for name, rows in models.items()}
+    places = [factors.index(name) for name in within]
+
+    def alike(first: str, second: str) -> bool:
+        return all(levels[first][place] == levels[second][place] for place in places)
+
+    pairs = compare_all(data, terms, alike)
+    if not pairs:
+        raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
+    doubted = [*doubts(data, pairs, terms), *about_ranks]
+    return Compared(data, gathered.rows, pairs, ranking, doubted, terms, factors, levels, within), about_ranks
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """ "model, method" as names."""
+    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
+
+
+def write(found: "Compared", out: Path, folders: Sequence[Path], settings: CompareSettings) -> None:
+    """The report with its tables and figures."""
+    from featherlight.analysis.comparison_report import sections_of
+    from featherlight.analysis.section_report import write_report
+
+    given = settings.model_dump(exclude_defaults=True)
+    how = " ".join(
+        ["featherlight compare", *map(str, folders), *(f"--{k.replace('_', '-')} {v}" for k, v in given.items())]
+    )
+    numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in model_rows(one)]}
+    write_report(sections_of(found), numbers, out, title="Models compared", how=how)
 
 
 def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:

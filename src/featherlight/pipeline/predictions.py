@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from featherlight.analysis.comparison import DataSet, Model
 from featherlight.analysis.report import read_record
-from featherlight.analysis.tables import Record, Row, collect_rows, group_seeds, seed_of, task_of
+from featherlight.analysis.tables import TRAINING, Record, Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
@@ -38,12 +38,23 @@ class Result:
         return [name.removesuffix(LOGITS) for name in sorted(self.arrays) if name.endswith(LOGITS)]
 
 
-def data_sets(folders: Sequence[Path], *, metric: str | None) -> list[DataSet]:
+@dataclass(frozen=True)
+class Gathered:
+    """Models by data set. rows: what tables know of each of their runs, by data set and model."""
+
+    data: list[DataSet]
+    rows: dict[str, dict[str, list[Row]]]
+
+
+def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str] = ()) -> Gathered:
     """The models of these folders by data set; those that differ in nothing but their seed are one model.
 
-    metric: None takes each task's headline. UserError where folders cannot be compared, which says why.
+    A store stands for the models that were trained in it. metric: None takes each task's headline. factors: settings
+    that tell the models apart, and name them. UserError where folders cannot be compared, which says why.
     """
-    results = [read_result(folder) for folder in folders]
+    results = [read_result(folder) for given in folders for folder in results_in(given)]
+    if len(results) < 2:
+        raise UserError(f"{folders[0]}: a single result. compare takes two at least: name results, or a store of some.")
     for address, count in Counter(result.record["address"] for result in results).items():
         if count > 1:
             raise UserError(f"{address} is named {count} times. Name each result once.")
@@ -54,7 +65,54 @@ def data_sets(folders: Sequence[Path], *, metric: str | None) -> list[DataSet]:
         if len(members) == 1:
             raise UserError(f"{members[0].folder}: the only result on task {task}. Name another one on it to compare.")
     rows = rows_of(results)
-    return [data_set(task, members, rows, metric) for task, members in tasks.items()]
+    groups = {task: groups_of(members, rows, factors) for task, members in tasks.items()}
+    data = [data_set(task, members, groups[task], metric) for task, members in tasks.items()]
+    return Gathered(data, groups)
+
+
+def results_in(folder: Path) -> list[Path]:
+    """The folder itself; of a store the results of training in it that have predictions."""
+    if (folder / RECORD).is_file() or not folder.is_dir():
+        return [folder]
+    inside = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if not path.parent.name.startswith(".")]
+    trained = [
+        one for one in inside if read_record(one / RECORD)["stage"] in TRAINING and (one / PREDICTIONS).is_file()
+    ]
+    if inside and len(trained) < 2:
+        raise UserError(f"{folder}: a store with {len(trained)} trained models. It takes two to compare; name results.")
+    return trained or [folder]
+
+
+def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
+    """Runs on one task by model."""
+    of_task = [rows[result.record["address"]] for result in results]
+    if not factors:
+        return grouped(of_task)
+    found: dict[str, list[Row]] = {}
+    for group in group_seeds(of_task):
+        name = ", ".join(levels_of(group[0], factors))
+        if name in found:
+            one, other = (rows[0].record["address"] for rows in (found[name], group))
+            raise UserError(
+                f"--factors {','.join(factors)}: {one} and {other} have the same, but differ in "
+                f"{listed(differing(found[name][0], group[0]))}. Name that too."
+            )
+        found[name] = sorted(group, key=seed_of)
+    return found
+
+
+def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
+    """What a run's record says of each factor."""
+    settings = row.record["settings"]
+    for factor in factors:
+        pick("setting", factor, settings)
+    return tuple(str(settings[factor]) for factor in factors)
+
+
+def differing(one: Row, other: Row) -> list[str]:
+    """The settings in which two runs differ."""
+    first, second = one.settings, other.settings
+    return sorted(name for name in {*first, *second} if name != "seed" and first.get(name) != second.get(name))
 
 
 def read_result(folder: Path) -> Result:
@@ -62,8 +120,6 @@ def read_result(folder: Path) -> Result:
     if folder.is_file():
         raise UserError(f"{folder}: is a file. Name the folder of a result.")
     if not (folder / RECORD).is_file():
-        if any(folder.glob(f"*/{RECORD}")):
-            raise UserError(f"{folder}: is a store. Name results in it: `featherlight store list --store {folder}`.")
         raise UserError(
             f"{folder}: no {RECORD} in it. Name the folder of a result; of a model from elsewhere, "
             f"`featherlight evaluate {folder} --task …` makes one."
@@ -105,18 +161,17 @@ def rows_of(results: Sequence[Result]) -> dict[str, Row]:
     return found
 
 
-def data_set(task: str, results: Sequence[Result], rows: dict[str, Row], metric: str | None) -> DataSet:
+def data_set(task: str, results: Sequence[Result], groups: dict[str, list[Row]], metric: str | None) -> DataSet:
     """Models on one task, after checks that they were scored on the same rows."""
     splits = shared_splits(results)
     for result in results[1:]:
         check_same_rows(results[0], result, task, splits)
     first = results[0]
-    chosen = metric or rows[first.record["address"]].headline
+    chosen = metric or next(iter(groups.values()))[0].headline
     logits = first.arrays[splits[0] + LOGITS]
     kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
     check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
-    groups = grouped([rows[address] for address in by_address])
     models = tuple(
         model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
         for name, group in groups.items()

@@ -125,7 +125,7 @@ class FinetuneSettings(TrainSettings):
     )
     rank: int = added(32, "lora, dora: rank of an update.", ge=1)
     lora_alpha: float = added(32.0, "lora, dora: an update is scaled by this over the rank.", gt=0)
-    lora_dropout: float = added(0.1, "lora, dora: dropout before an update.", ge=0, lt=1)
+    lora_dropout: float = added(0.0, "lora, dora: dropout before an update.", ge=0, lt=1)
     targets: str | None = added(None, "lora, dora, ia3: endings of layers' names, with commas. [query and value]")
     reduction: int = added(16, "houlsby, pfeiffer: width of the encoder by width of a bottleneck.", ge=1)
     adapter_activation: Literal["gelu", "swish"] = added("gelu", "houlsby, pfeiffer: between down and up.")

@@ -161,10 +161,11 @@ def resolved_device(settings: Settings) -> str:
 
 def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
     """Run the stage and write record.json. head: what `identify` said before the run."""
-    from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes
+    from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes, resident_bytes
     from featherlight.pipeline.record import environment
 
     forget_peak_memory()
+    before = resident_bytes()
     found = stage.run(settings, inputs, out)
     record = {
         **head,
@@ -172,6 +173,7 @@ def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapp
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **found,
         "peak_memory_bytes": peak_memory_bytes(),
+        "memory_before_bytes": before,
         "environment": environment(),
     }
     write_json(out / RECORD, record)

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import STYLE, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
+from featherlight.analysis.sections import Cell, Section, Sheet
 from featherlight.analysis.tables import NOTHING, WIDTH_OF_PLAIN_OUTPUT, Table
 from featherlight.analysis.timing import Json
-from featherlight.analysis.timing_sections import Cell, Section, Sheet
 from featherlight.errors import UserError
 from featherlight.files import write_atomically, write_json
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from featherlight.analysis.figures import to_svg
+from featherlight.analysis.section_report import file_names, print_report, show, shown, to_csv, write_report
+from featherlight.analysis.sections import Section, Sheet
 from featherlight.analysis.timing_figures import boxplot
-from featherlight.analysis.timing_report import file_names, print_report, show, shown, to_csv, write_report
-from featherlight.analysis.timing_sections import Section, Sheet
 from featherlight.errors import UserError
 from featherlight.files import read_json
 

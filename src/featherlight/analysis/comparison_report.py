@@ -1,0 +1,235 @@
+"""What a report on compared models says, in which order: verdicts, scores, costs, curves, where the scatter is from.
+
+Data sets with their pairs, and the rows of the runs, in; sections out. Knows no Markdown, HTML or file.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from featherlight.analysis import variance
+from featherlight.analysis.comparison import DataSet, Terms, level, verdict
+from featherlight.analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
+from featherlight.analysis.ranks import Ranking, rank_figure, verdict_on_ranks
+from featherlight.analysis.sections import Cell, Section, Sheet
+from featherlight.analysis.tables import NAMES, Row, metrics_of
+from featherlight.errors import UserError
+from featherlight.measurement.metrics import summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Json = dict[str, Any]
+COLOURS = (BLUE, ORANGE, GREEN, INK, "#cc79a7", "#e69f00", "#56b4e9", GREY)
+MB = 1e6
+SAME = "Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
+MEMORY = (
+    "Memory is the peak of the process minus what it held when the run began: model, data and libraries that were "
+    "loaded on the way are in it. `featherlight memory --measure` measures a training alone."
+)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Everything that was found. rows: the runs of each model by data set and name; pairs: those that were asked for.
+
+    levels: of each model's name, its level of each factor; none where no factors were named. within: factors in which
+    both of a pair are alike.
+    """
+
+    data: Sequence[DataSet]
+    rows: Mapping[str, Mapping[str, Sequence[Row]]]
+    pairs: Sequence[Json]
+    ranking: Ranking | None
+    doubts: Sequence[str]
+    terms: Terms
+    factors: tuple[str, ...] = ()
+    levels: Mapping[str, tuple[str, ...]] | None = None
+    within: tuple[str, ...] = ()
+
+    def parts(self, one: DataSet) -> dict[str, DataSet]:
+        """A data set's models by what they are alike in; all of them under "" where nothing was asked for."""
+        found: dict[str, list[Any]] = {}
+        for model in one.models:
+            found.setdefault(self.group(model.name), []).append(model)
+        return {name: DataSet(one.task, one.metric, one.labels, tuple(models)) for name, models in found.items()}
+
+    def group(self, name: str) -> str:
+        """What a model shares with those that it is compared with."""
+        if not self.within or self.levels is None:
+            return ""
+        return ", ".join(self.levels[name][self.factors.index(factor)] for factor in self.within)
+
+    def verdicts(self, one: DataSet) -> list[str]:
+        """A sentence for each part of a data set that has something to compare."""
+        found = []
+        for part in self.parts(one).values():
+            names = {model.name for model in part.models}
+            pairs = [
+                pair for pair in self.pairs if pair["task"] == one.task and {pair["first"], pair["second"]} <= names
+            ]
+            found += [verdict(part, pairs, self.terms)] if pairs else []
+        return found
+
+
+def sections_of(found: Compared) -> list[Section]:
+    """The report."""
+    ranks = [ranked(found.ranking)] if found.ranking else []
+    scatter = [scattered(found)] if found.factors else []
+    return [
+        Section("Verdicts", " ".join(v for one in found.data for v in found.verdicts(one)), found.doubts),
+        scored(found), paired(found), *ranks, costs(found), curves(found), *scatter,
+    ]  # fmt: skip
+
+
+def scored(found: Compared) -> Section:
+    """Mean and standard deviation over seeds of every score."""
+    every = [row for models in found.rows.values() for rows in models.values() for row in rows]
+    names = metrics_of(every)
+    once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in every if "micro_f1" in row.scores)
+    notes = [SAME] if "micro_f1" in names and once else []
+    names = [name for name in names if name != "micro_f1" or not once]
+    tables = {}
+    for one in found.data:
+        lines = []
+        for name, rows in found.rows[one.task].items():
+            cells: list[Cell] = [name]
+            for metric in names:
+                values = [row.scores[metric]["value"] for row in rows if metric in row.scores]
+                cells += in_points(values)
+            lines.append([*cells, len(rows)])
+        heads = [f"{NAMES.get(name, name)} {part}" for name in names for part in ("mean", "sd")]
+        tables[f"Scores on {one.where}, times 100"] = Sheet(("model", *heads, "runs"), lines)
+    about = "Means over seeds; sd divides by the number of runs minus one."
+    return Section("Scores", " ".join([about, *notes]), tables=tables)
+
+
+def in_points(values: Sequence[float]) -> list[Cell]:
+    """Mean and deviation, times 100."""
+    if not values:
+        return [None, None]
+    of = summary(values)
+    return [round(100 * float(part), 2) if part is not None else None for part in (of["mean"], of["sd"])]
+
+
+def paired(found: Compared) -> Section:
+    """Every pair with its test."""
+    heads = ("first", "second", "second - first", "low", "high", "p", "p (Holm)", "equivalent", "flips")
+    tables = {}
+    for one in found.data:
+        lines: list[list[Cell]] = []
+        for pair in found.pairs:
+            if pair["task"] != one.task:
+                continue
+            differs = [round(100 * pair[key], 2) for key in ("difference", "low", "high")]
+            same = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
+            lines.append([pair["first"], pair["second"], *differs, pair["p"], pair["p_holm"], same, pair["flips"]])
+        tables[f"Pairs on {one.where}, points of {NAMES.get(one.metric, one.metric)}"] = Sheet(heads, lines, words=2)
+    tests = " or ".join(dict.fromkeys(pair["test"] for pair in found.pairs))
+    about = (
+        f"Paired tests on the same examples and seeds ({tests}); low and high: the {level(found.terms.alpha)} "
+        f"interval of a paired bootstrap. Holm: for all {len(found.pairs)} pairs of this report together."
+    )
+    return Section("Pairs", about, tables=tables)
+
+
+def ranked(ranking: Ranking) -> Section:
+    """Models over data sets."""
+    return Section(
+        "Over data sets", verdict_on_ranks(ranking), figures={"Average ranks": partial(rank_figure, ranking)}
+    )
+
+
+def costs(found: Compared) -> Section:
+    """What was trained, how long it took, and in how much memory."""
+    heads = ("model", "trained parameters", "parameters", "training s, mean", "sd", "memory MB, most")
+    tables = {}
+    for one in found.data:
+        lines: list[list[Cell]] = []
+        for name, rows in found.rows[one.task].items():
+            record = rows[0].record
+            trained = record.get("trained_parameters", record.get("parameters"))
+            seconds = [row.record["seconds"]["train"] for row in rows if "train" in row.record.get("seconds", {})]
+            of = summary(seconds) if seconds else {"mean": None, "sd": None}
+            peaks = [row.record["peak_memory_bytes"] - row.record["memory_before_bytes"] for row in rows
+                     if "memory_before_bytes" in row.record]  # fmt: skip
+            most = round(max(peaks) / MB) if peaks else None
+            rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
+            lines.append([name, trained, record.get("parameters"), *rounded, most])
+        tables[f"Cost on {one.task}"] = Sheet(heads, lines)
+    return Section("Cost", MEMORY, tables=tables)
+
+
+def curves(found: Compared) -> Section:
+    """The score on select after each epoch, with a band over seeds."""
+    figures: dict[str, Callable[[], Figure]] = {}
+    for one in found.data:
+        for name, part in found.parts(one).items():
+            runs = {model.name: curve_points(found.rows[one.task][model.name]) for model in part.models}
+            drawn = {model: points for model, points in runs.items() if points}
+            metric = next((row.record["best"]["metric"] for rows in found.rows[one.task].values() for row in rows
+                           if row.record.get("best")), one.metric)  # fmt: skip
+            if drawn:
+                title = ", ".join(filter(None, [one.task, name]))
+                figures[f"Learning curves, {title}"] = partial(learning_figure, drawn, title, metric)
+    about = "Line: mean over seeds of the score on select after each epoch. Band: lowest to highest seed."
+    return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
+
+
+def curve_points(rows: Sequence[Row]) -> dict[int, list[float]]:
+    """Epoch -> the score of each seed."""
+    found: dict[int, list[float]] = {}
+    for row in rows:
+        metric = (row.record.get("best") or {}).get("metric", row.headline)
+        for epoch in (row.record.get("curves") or {}).get("epochs", []):
+            if metric in epoch.get("select", {}):
+                found.setdefault(int(epoch["epoch"]), []).append(float(epoch["select"][metric]))
+    return found
+
+
+def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str) -> "Figure":
+    """Models by their scores per epoch, times 100."""
+    from matplotlib.ticker import MaxNLocator
+
+    figure, (axes,) = draw(6.6, 3.6)
+    scale = 1 if metric == "loss" else 100
+    for place, (name, epochs) in enumerate(runs.items()):
+        colour, across = COLOURS[place % len(COLOURS)], sorted(epochs)
+        values = [[scale * value for value in epochs[epoch]] for epoch in across]
+        axes.fill_between(across, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
+        axes.plot(across, [float(np.mean(v)) for v in values], color=colour, marker="o", markersize=3.5, label=name)
+    said = NAMES.get(metric, metric)
+    entitle(
+        axes, title, across="epoch", up=unit_of(said) if metric == "loss" else f"{capital(said)} on select, times 100"
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    for text in axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)).get_texts():
+        text.set_parse_math(False)
+    return figure
+
+
+def scattered(found: Compared) -> Section:
+    """How much of the scatter each factor, and the seed, is worth."""
+    assert found.levels is not None
+    tables, doubts = {}, []
+    for one in found.data:
+        scores = {found.levels[model.name]: one.scores(model) for model in one.models}
+        try:
+            parts = variance.sources(scores, found.factors)
+        except UserError as error:
+            doubts.append(f"{one.task}: {error}")
+            continue
+        lines = [
+            [part.name, part.degrees, round(100 * part.share, 1), round(100 * part.deviation, 2)] for part in parts
+        ]
+        heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
+        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, lines)
+    about = (
+        "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
+        "negative. The seed's is what another seed does to one and the same recipe: differences smaller than twice "
+        "that need more seeds before anybody should act on them."
+    )
+    return Section("Where the scatter comes from", about, doubts, tables)
