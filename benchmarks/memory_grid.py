@@ -58,6 +58,10 @@ def cells() -> list[dict[str, Any]]:
         more += [cell(model, *SHAPES[model][0], **small, precision="bf16")]
         if model == "minilm":
             more += [cell(model, *SHAPES[model][0], **small, precision="bf16", frozen="bf16")]
+            more += [cell(model, *SHAPES[model][0], **small, checkpointing=True)]
+    more += [cell(model, *shape, method="lora", lora_dropout=0.1) for model in ("minilm", "bert-tiny")
+             for shape in SHAPES[model]]  # fmt: skip
+    more += [cell("minilm", 8, 128, precision="bf16"), cell("minilm, 3 layers", 8, 128)]
     return [*found, *more]
 
 
@@ -101,6 +105,7 @@ def table(rows: list[dict[str, Any]]) -> str:
         more = ["checkpointing"] * row["checkpointing"] + [row["optimizer"]] * (row["optimizer"] != "adamw")
         more += [row["method"]] * (row["method"] != "full")
         more += ["frozen bf16"] * (row.get("frozen") == "bf16")
+        more += ["dropout"] * bool(row.get("lora_dropout"))
         lines.append(
             f"| {row['model']} | {row['batch']} x {row['length']} | {row['attention']} | {row['precision']} | "
             f"{', '.join(more)} | {row['measured'] / 1e6:,.0f} | {row['predicted'] / 1e6:,.0f} | {row['off']:+.1%} | "

@@ -34,11 +34,11 @@ MINILM = architecture_of(BertConfig(hidden_size=384, num_hidden_layers=6, num_at
                                     intermediate_size=1536))  # fmt: skip
 
 
-def kept_bytes(config, *, attention: str, precision: str, method: str = "full") -> int:
+def kept_bytes(config, *, attention: str, precision: str, method: str = "full", dropout: float = 0.0) -> int:
     """Bytes of all tensors but the weights that autograd keeps of a forward pass over 6 x 40 ids, counted by hooks."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config)).train()  # it takes notes in it
-    adapt(model, Method(method, rank=4, reduction=6))
+    adapt(model, Method(method, rank=4, dropout=dropout, reduction=6))
     use_cheap_dropout(model)
     choose_attention(model, attention)
     ids, mask = torch.randint(1, 90, (6, 40)), torch.ones(6, 40, dtype=torch.int64)
@@ -70,12 +70,12 @@ def test_activations_are_what_autograd_keeps(kind, attention, precision):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-@pytest.mark.parametrize("method", ["lora", "houlsby", "pfeiffer"])
+@pytest.mark.parametrize(("method", "dropout"), [("lora", 0.0), ("lora", 0.1), ("houlsby", 0.0), ("pfeiffer", 0.0)])
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
-def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method, precision):
-    shape = Shape(6, 40, precision=precision, method=method, rank=4, bottleneck=8)
+def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method, dropout, precision):
+    shape = Shape(6, 40, precision=precision, method=method, rank=4, bottleneck=8, lora_dropout=dropout)
     _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
-    kept = kept_bytes(CONFIGS[kind], attention="auto", precision=precision, method=method)
+    kept = kept_bytes(CONFIGS[kind], attention="auto", precision=precision, method=method, dropout=dropout)
     assert activations == pytest.approx(kept, rel=0.03)
 
 

@@ -19,6 +19,7 @@ from featherlight.models.adapters import (
     put_in,
     read_adapter,
     trained_weights,
+    work_of_a_step,
     write_adapter,
 )
 from featherlight.models.load import load_adapted, load_encoder, origin_of
@@ -76,6 +77,24 @@ def test_houlsby_trains_as_many_weights_as_the_formula_says():
     biases = 2 * d * (a + h)
     trained = sum(weight.numel() for weight in trained_weights(model).values())
     assert trained - head - biases == 4 * d * h * a + 4 * d * h  # section 2.3.2 of the report on PEFT
+
+
+def test_the_work_of_a_step_counts_three_products_for_trained_matrices_and_two_for_frozen_ones():
+    """A BERT's layer has 12 h h weights; LoRA of rank r on query and value adds 4 h r, on all six matrices 18 h r."""
+    h, r = 64, 8
+    config = BertConfig(
+        vocab_size=60, hidden_size=h, num_hidden_layers=3, num_attention_heads=2, intermediate_size=4 * h
+    )
+
+    def work(**how):
+        model = BertForSequenceClassification(config)
+        del model.bert.pooler.dense
+        adapt(model, Method("lora", rank=r, **how))
+        return work_of_a_step(model)
+
+    assert work() == pytest.approx((2 * 12 * h * h + 3 * 4 * h * r) / (3 * 12 * h * h))
+    every = work(targets=("query", "key", "value", "dense"))
+    assert every == pytest.approx((2 * 12 * h * h + 3 * 18 * h * r) / (3 * 12 * h * h))
 
 
 def test_a_bottleneck_is_what_its_formula_says():

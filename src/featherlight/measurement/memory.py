@@ -53,7 +53,8 @@ class Memory:
 class Shape:
     """How a model is trained, as far as memory knows it.
 
-    rank: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are held.
+    rank, lora_dropout: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are
+    held.
     """
 
     batch: int
@@ -67,6 +68,7 @@ class Shape:
     rank: int = 32
     bottleneck: int = 24
     frozen: str = "fp32"
+    lora_dropout: float = 0.0
 
     @property
     def size(self) -> int:
@@ -109,10 +111,11 @@ class Small:
 
 
 SMALL = {
-    "lora": Small(2, 2, 2, 1, 2),  # query and value: a dropped input and its mask each; the low-rank product
+    "lora": Small(0, 1, 2, 1, 0),  # query and value: their common input (bf16: a cast for each); the low-rank product
     "houlsby": Small(2, 0, 4, 3, 0, attention=True),  # two inputs; before and after two activations
     "pfeiffer": Small(1, 0, 2, 3, 1, attention=True, whole=True),
 }
+DROPPED = Small(2, 2, 2, 1, 2)  # lora with dropout: a dropped input and its mask for query and for value
 FROZEN_INPUTS = 3  # of a layer's products with frozen weights: the layer's own, the attention's output, feed-forward's
 SMALL_TARGETS = 2  # query and value
 
@@ -123,7 +126,7 @@ class Prediction:
     def __init__(self, architecture: Architecture, shape: Shape):
         self.architecture, self.shape = architecture, shape
         full = shape.method == "full"
-        self.small = SMALL.get(shape.method)
+        self.small = DROPPED if shape.method == "lora" and shape.lora_dropout else SMALL.get(shape.method)
         self.trained = [tensor for tensor, part in architecture.tensors if full or part == "head"]
         if not full and architecture.kind == "bert":  # its pooler belongs to the frozen body
             self.trained = [t for t in self.trained if t[0] != architecture.width]

@@ -266,6 +266,18 @@ def trained_weights(model: nn.Module) -> dict[str, Tensor]:
     return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
+def work_of_a_step(model: Any) -> float:
+    """Multiplications with the encoder's matrices in a training step, as a share of full fine-tuning's.
+
+    A matrix that is trained is multiplied three times (forward, gradients of its input and of itself), a frozen one
+    twice.
+    """
+    sizes = [(layer.weight.numel(), layer.weight.requires_grad) for layer in model.base_model.modules()
+             if isinstance(layer, nn.Linear)]  # fmt: skip
+    frozen = sum(size for size, trained in sizes if not trained)
+    return (2 * frozen + 3 * sum(size for size, trained in sizes if trained)) / (3 * frozen) if frozen else 1.0
+
+
 @dataclass(frozen=True)
 class Origin:
     """What an adapter was made for. base: name of the encoder; fingerprint: of its files; sizes: kind and width."""

@@ -251,7 +251,8 @@ class Estimator:
             return None
         if method in SMALL:
             bottleneck = max(architecture.width // settings.reduction, 1)
-            how |= {"rank": settings.rank, "frozen": settings.frozen_precision, "bottleneck": bottleneck}
+            how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "bottleneck": bottleneck}
+            how["frozen"] = settings.frozen_precision
         found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
         return self.resident + found.total_bytes
 

@@ -35,7 +35,7 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
         raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
     how |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
-    how |= {"rank": settings.rank or RANK, "bottleneck": bottleneck}
+    how |= {"rank": settings.rank or RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
     batch = settings.batch or BATCH
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")

@@ -25,6 +25,7 @@ class MemorySettings(Settings):
         "full", "What is trained, as in `finetune`."
     )
     rank: int | None = setting(None, "lora: rank of an update; 32.", ge=1)
+    lora_dropout: float | None = setting(None, "lora: dropout before an update; 0.", ge=0, lt=1)
     bottleneck: int | None = setting(
         None, "houlsby, pfeiffer: width of a bottleneck; a sixteenth of the encoder's.", ge=1
     )
@@ -54,7 +55,11 @@ class MemorySettings(Settings):
     @model_validator(mode="after")
     def sizes_belong_to_the_method(self) -> Self:
         """A size of another method would be read and never used."""
-        for name, methods in {"rank": ("lora",), "bottleneck": ("houlsby", "pfeiffer")}.items():
+        for name, methods in {
+            "rank": ("lora",),
+            "lora_dropout": ("lora",),
+            "bottleneck": ("houlsby", "pfeiffer"),
+        }.items():
             if getattr(self, name) is not None and self.method not in methods:
                 raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
         if self.frozen_precision != "fp32" and self.method in ("full", "head"):

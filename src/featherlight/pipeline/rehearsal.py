@@ -35,6 +35,7 @@ class Rehearsal:
     rank: int = 32
     bottleneck: int = 24
     frozen: str = "fp32"
+    lora_dropout: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,9 @@ def method_of(what: Rehearsal, config: Any) -> Method:
     width = getattr(config, "hidden_size", None) or config.dim
     if what.method in BOTTLENECKS and width % what.bottleneck:
         raise UserError(f"--bottleneck {what.bottleneck}: to be measured, it has to divide the width of {width}.")
-    return Method(what.method, rank=what.rank, reduction=width // what.bottleneck, frozen=what.frozen)
+    return Method(
+        what.method, rank=what.rank, dropout=what.lora_dropout, reduction=width // what.bottleneck, frozen=what.frozen
+    )
 
 
 def made_up(what: Rehearsal, config: Any) -> TrainingSet:

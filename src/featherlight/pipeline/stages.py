@@ -14,7 +14,7 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
-from featherlight.models.adapters import PROMPT, WHOLE, adapt, write_adapter
+from featherlight.models.adapters import PROMPT, WHOLE, adapt, work_of_a_step, write_adapter
 from featherlight.models.attention import choose_attention
 from featherlight.models.embeddings import check_width
 from featherlight.models.load import (
@@ -74,9 +74,11 @@ from featherlight.pipeline.sparsity import SparsitySettings
 from featherlight.pipeline.store import Inputs, Stage
 from featherlight.pipeline.students import new_student
 from featherlight.pipeline.timing import TIME
+from featherlight.progress import say
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.seeds import seed_torch
 
+MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
 WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
 
 
@@ -117,6 +119,9 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
         )
     method = method_of(settings)
     adapt(model, method)
+    if method.name not in WHOLE and (work := work_of_a_step(model)) > MOST_WORK:
+        say(f"--method {method.name}: a step of it still multiplies {work:.0%} of what full fine-tuning does, and the "
+            "layers that it changes keep their inputs. Fewer --targets or a smaller --rank save more.")  # fmt: skip
     if method.name == PROMPT:
         check_length(
             model.config, settings.max_length + method.virtual_tokens, option="max-length plus --virtual-tokens"
