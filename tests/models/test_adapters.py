@@ -4,7 +4,13 @@ import pytest
 import torch
 from peft import LoraConfig, TaskType, get_peft_model
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    BertForMaskedLM,
+    BertForSequenceClassification,
+)
 
 from featherlight.errors import UserError
 from featherlight.models.adapters import (
@@ -182,6 +188,34 @@ def test_a_prompt_of_known_words_reads_like_those_words(family, encoders):
     model.train()(**inputs).logits.square().sum().backward()
     assert all(weight.grad is not None for weight in trained_weights(model).values())
     assert all(weight.grad is None for weight in model.parameters() if not weight.requires_grad)
+
+
+SIZES = {"vocab_size": 60, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+OTHERS = {
+    kind: AutoConfig.for_model(kind, **SIZES)
+    for kind in ("mpnet", "big_bird", "convbert", "data2vec-text", "electra", "megatron-bert", "rembert", "roformer")
+}
+
+
+@pytest.mark.parametrize("method", ["lora", "houlsby", "pfeiffer", PROMPT])
+@pytest.mark.parametrize("kind", OTHERS)
+def test_families_that_nobody_listed_learn_as_well(kind, method):
+    config = copy.deepcopy(OTHERS[kind])
+    if kind == "big_bird":
+        config.attention_type = "original_full"
+    model = AutoModelForSequenceClassification.from_config(config)
+    adapt(model, Method(method, reduction=4, rank=2, virtual_tokens=2))
+    inputs = {"input_ids": torch.randint(3, 60, (2, 8)), "attention_mask": torch.ones(2, 8, dtype=torch.long)}
+    model.train()(**inputs).logits.square().sum().backward()
+    trained = trained_weights(model)
+    assert len(trained) > len(list(model.classifier.parameters())) and all(w.grad is not None for w in trained.values())
+
+
+def test_a_family_without_known_places_is_refused_with_a_way_out():
+    config = AutoConfig.for_model("gpt2", vocab_size=60, n_embd=16, n_layer=1, n_head=2)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with pytest.raises(UserError, match=r"in a gpt2 model is not known.*named as BERT's. Use --method lora"):
+        adapt(model, Method("houlsby"))
 
 
 @pytest.mark.parametrize("method", SMALL)

@@ -34,22 +34,23 @@ INSIDE = "adapters"  # what the module of bottlenecks is called inside the proje
 PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
 READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
 
-# The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows.
+# The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows; as
+# they are called in BERT and all who took over its names (RoBERTa, ELECTRA, DeBERTa, BigBird ...), and in others.
+AS_IN_BERT = ("attention.output.dense", "output.dense")
 OUTPUTS: Mapping[str, tuple[str, str]] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "deberta", "deberta-v2"),
-                    ("attention.output.dense", "output.dense")),
     "distilbert": ("attention.out_lin", "ffn.lin2"),
     "albert": ("attention.dense", "ffn_output"),
     "xlnet": ("rel_attn.layer_norm", "ff.layer_2"),  # its attention has no projection that is a module
     "modernbert": ("attn.Wo", "mlp.Wo"),
+    "mpnet": ("attention.attn.o", "output.dense"),
 }  # fmt: skip
-# Query and value where they are modules of their own.
+# Query and value, or what stands for them.
 TARGETS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie", "albert"), ("query", "value")),
     "distilbert": ("q_lin", "v_lin"),
     "deberta-v2": ("query_proj", "value_proj"),
     "deberta": ("in_proj",),
     "modernbert": ("Wqkv",),
+    "mpnet": ("q", "v"),
     "xlnet": ("layer_1", "layer_2"),  # queries and values are bare tensors there
 }
 
@@ -145,16 +146,18 @@ def head_names(model: Any) -> list[str]:
 def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     """ "attention" and "output": (name, module) of each projection that a bottleneck may follow."""
     kind = model.config.model_type
-    if kind not in OUTPUTS:
-        raise UserError(f"adapters: where they go in a {kind} model is not known. Known: {listed(sorted(OUTPUTS))}.")
     inside = [(name, module) for name, module in model.named_modules() if name.startswith(model.base_model_prefix)]
-    attention, output = OUTPUTS[kind]
+    attention, output = OUTPUTS.get(kind, AS_IN_BERT)
     found = {
         "attention": [(name, module) for name, module in inside if name.endswith("." + attention)],
         "output": [(name, module) for name, module in inside if name.endswith("." + output)
                    and not name.endswith("." + attention)],
     }  # fmt: skip
-    assert found["attention"] and len(found["attention"]) == len(found["output"])
+    if not found["attention"] or len(found["attention"]) != len(found["output"]):
+        raise UserError(
+            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(OUTPUTS))}, and into "
+            "models whose layers are named as BERT's. Use --method lora with --targets."
+        )
     return found
 
 
@@ -244,12 +247,12 @@ def add_lora(model: Any, method: Method, name: str) -> None:
 
     kinds = (nn.Linear, BaseTunerLayer)  # the latter: where another adapter stands already
     linear = {key: module for key, module in model.base_model.named_modules() if isinstance(module, kinds)}
-    targets = method.targets or TARGETS.get(model.config.model_type, ())
-    for target in targets or ("",):
-        if not target or not any(key == target or key.endswith("." + target) for key in linear):
+    targets = method.targets or TARGETS.get(model.config.model_type, ("query", "value"))
+    for target in targets:
+        if not any(key == target or key.endswith("." + target) for key in linear):
             endings = sorted({key.rsplit(".", 1)[-1] for key in linear})
-            asked = f"--targets {target}: matches no linear layer" if target else "--targets is missing"
-            raise UserError(f"{asked} of this {model.config.model_type} model. There are {listed(endings)}.")
+            raise UserError(f"--targets {target}: matches no linear layer of this {model.config.model_type} model. "
+                            f"There are {listed(endings)}.")  # fmt: skip
     if method.name == "ia3":
         config: Any = IA3Config(target_modules=list(targets), feedforward_modules=[])
     else:
