@@ -33,9 +33,10 @@ EVERY = ("query", "key", "value", "dense")
 METHODS = {
     "full": Method("full"),
     "LoRA, query and value": Method("lora"),
+    "LoRA, query and value, dropout": Method("lora", dropout=0.1),
     "LoRA, every linear layer": Method("lora", targets=EVERY),
-    "LoRA, every linear layer, no dropout": Method("lora", targets=EVERY, dropout=0.0),
-    "LoRA, every linear layer, rank 8, no dropout": Method("lora", rank=8, targets=EVERY, dropout=0.0),
+    "LoRA, every linear layer, dropout": Method("lora", targets=EVERY, dropout=0.1),
+    "LoRA, every linear layer, rank 8": Method("lora", rank=8, targets=EVERY),
     "Houlsby": Method("houlsby"),
     "Pfeiffer": Method("pfeiffer"),
     "head": Method("head"),
@@ -50,7 +51,7 @@ def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]
     seed_torch(1, "initial weights")
     model, tokenizer = load_encoder(options.model, labels=labels, max_length=LENGTH)
     if name == PEFT:
-        theirs = LoraConfig(r=32, lora_alpha=32, lora_dropout=0.1, target_modules=["query", "value"],
+        theirs = LoraConfig(r=32, lora_alpha=32, target_modules=["query", "value"],
                             task_type=TaskType.SEQ_CLS)  # fmt: skip
         model = get_peft_model(model, theirs)
     else:
