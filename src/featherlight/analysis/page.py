@@ -54,6 +54,17 @@ summary { cursor: pointer; font-weight: 600 } summary span { color: var(--soft);
 """
 
 
+def begun(title: str) -> list[str]:
+    """How every page begins, up to its heading."""
+    return [
+        "<!DOCTYPE html>",
+        '<html lang="en"><head><meta charset="utf-8">',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+        f"<h1>{escape(title)}</h1>",
+    ]
+
+
 def page(
     title: str,
     tables: Mapping[str, Table],
@@ -61,13 +72,7 @@ def page(
     rows: Sequence[Row],
 ) -> str:
     """The page: tables under their headings, <svg> figures by what they show, and each run in full."""
-    parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
-    ]
+    parts = begun(title)
     for heading, shown in tables.items():
         parts += [f"<h2>{escape(heading)}</h2>", draw_table(shown)]
     parts += [draw_figure(svg, says) for says, svg in figures.items()]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featherlight.analysis.figures import inlined, to_svg
-from featherlight.analysis.page import STYLE, draw_figure, draw_table
+from featherlight.analysis.page import begun, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
 from featherlight.analysis.sections import Cell, Section, Sheet
 from featherlight.analysis.tables import NOTHING, WIDTH_OF_PLAIN_OUTPUT, Table
@@ -115,11 +115,7 @@ def page(
 ) -> str:
     """The report as one HTML page that needs nothing but itself. drawn: SVG files by caption."""
     parts = [
-        "<!DOCTYPE html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
+        *begun(title),
         f'<p class="note"><code>{escape(how)}</code></p>',
         f"<p>{escape(every_doubt(sections).replace(chr(92), ''))}</p>",
     ]
