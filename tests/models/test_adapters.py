@@ -331,3 +331,25 @@ def test_what_the_checkpoint_lacked_is_trained_and_comes_back(method, tmp_path):
         expected = model.eval()(**inputs).logits
         assert torch.equal(again(**inputs).logits, expected)
         assert torch.allclose(together.model(**inputs).logits, expected, atol=1e-6)
+
+
+def test_adapters_of_a_rounded_encoder_stand_together_and_with_no_other(encoders, tmp_path):
+    folder = encoders("bert uncased")
+    for place, (method, frozen) in enumerate([("lora", "bf16"), ("houlsby", "bf16"), ("pfeiffer", "fp32")]):
+        model, tokenizer, _ = adapted(folder, method, frozen=frozen)
+        for weight in trained_weights(model).values():
+            torch.nn.init.normal_(weight, std=0.2)
+        out = tmp_path / str(place)
+        out.mkdir()
+        write_adapter(out, model, Method(method, reduction=4, frozen=frozen), origin_of(folder, None, model))
+        model.config.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    together = AdapterSet({"first": tmp_path / "0", "second": tmp_path / "1"})
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    for name, place in (("second", "1"), ("first", "0"), ("second", "1")):
+        together.use(name)
+        alone, _ = load_adapted(tmp_path / place)
+        with torch.no_grad():
+            assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
+    with pytest.raises(UserError, match="was trained in an encoder of fp32, the first adapter in one of bf16"):
+        together.add("third", tmp_path / "2")

@@ -8,6 +8,7 @@ Every folder must have been made for the same encoder; labels, heads, methods an
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from featherlight.models.adapters import (
     LORA,
     adapt,
     head_names,
+    hold_frozen,
     is_norm,
     peft_layers,
     put_in,
@@ -37,8 +39,13 @@ class AdapterSet:
     def __init__(self, folders: Mapping[str, Path]):
         if not folders:
             raise UserError("no adapter is given. Name at least one folder that `finetune --method lora` made.")
-        _, self.origin, _ = read_adapter(next(iter(folders.values())))
+        method, self.origin, _ = read_adapter(next(iter(folders.values())))
         self.model, _ = load_encoder(self.origin.base, labels=("0", "1"), max_length=1, revision=self.origin.revision)
+        self.frozen = method.frozen
+        if self.frozen == "bf16":  # the encoder as it was rounded in training
+            self.model.requires_grad_(False)
+            hold_frozen(self.model, torch.bfloat16)
+            hold_frozen(self.model, torch.float32)
         self.heads: dict[str, dict[str, nn.Module]] = {}
         self.own: dict[str, dict[str, Tensor]] = {}
         self.configs: dict[str, Any] = {}
@@ -53,6 +60,10 @@ class AdapterSet:
         method, origin, tensors = read_adapter(folder)
         if origin.fingerprint != self.origin.fingerprint:
             raise UserError(f"{folder}: was made for {origin.base}, the first adapter for {self.origin.base}.")
+        if method.frozen != self.frozen:
+            raise UserError(
+                f"{folder}: was trained in an encoder of {method.frozen}, the first adapter in one of {self.frozen}."
+            )
         if method.name in LORA:
             self.kinds.add("ia3" if method.name == "ia3" else "lora")
             if len(self.kinds) > 1:
@@ -63,7 +74,7 @@ class AdapterSet:
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
         self.own[name] = own_weights(loaded)
         self.configs[name] = loaded.config
-        adapt(self.model, method, name=name)
+        adapt(self.model, replace(method, frozen="fp32"), name=name)
         own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
         put_in(self.model, own, folder, only=set(own))
 

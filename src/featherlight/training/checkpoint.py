@@ -128,7 +128,8 @@ def read_checkpoint(
         return Progress()
     try:
         with safe_open(path, framework="pt") as file:
-            header, numbers = (json.loads(file.metadata()[name]) for name in ("progress", "numbers"))
+            about = file.metadata()
+            header, numbers = json.loads(about["progress"]), json.loads(about.get("numbers", "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
