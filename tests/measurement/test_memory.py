@@ -88,6 +88,12 @@ def test_trained_weights_are_counted_as_they_are_made(method):
     assert found.parameters == sum(weight.numel() for weight in model.parameters())
 
 
+def test_less_that_is_trained_takes_less_memory():
+    totals = [predict_memory(MINILM, batch=8, length=128, method=method).total_bytes
+              for method in ("full", "lora", "houlsby", "pfeiffer", "head")]  # fmt: skip
+    assert totals == sorted(totals, reverse=True)
+
+
 def test_the_published_formula_of_adapters_gives_the_published_polynomial():
     """Section 2.3.2 of the report on PEFT: 1.27e10 + 1.11e6 b l bytes for its shape, with bottlenecks of 120."""
     config = config_of_sizes(layers=64, hidden=1920, heads=32, ffn=7680, vocab=50_000, length=512)
