@@ -90,7 +90,10 @@ def test_a_study_is_one_report(capsys, grid, tmp_path):
     assert {(pair["first"].split(",")[0], pair["second"].split(",")[0]) for pair in found["pairs"]} == {
         ("large", "large"), ("small", "small")}  # fmt: skip
     said = (out / "report.md").read_text()
-    assert f"featherlight compare {grid.name} --factors model,method --within model" in said and str(grid) not in said
+    assert (
+        f"featherlight compare {grid.name} --resamples 500 --factors model,method --within model" in said
+        and str(grid) not in said
+    )
     assert "Micro-F1 equals accuracy" in said and "micro-F1 mean" not in said
 
     def table(name):
