@@ -103,6 +103,7 @@ def write(found: "Compared", out: Path, folders: Sequence[Path], settings: Compa
     from featherlight.analysis.section_report import write_report
 
     given = settings.model_dump(exclude_defaults=True)
+    options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
     named = [folder.name for folder in folders]
     how = " ".join(["featherlight compare", *named, *options, f"--out {out.name}"])
     numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in model_rows(one)]}
