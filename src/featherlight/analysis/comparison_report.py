@@ -222,11 +222,11 @@ def scattered(found: Compared) -> Section:
         except UserError as error:
             doubts.append(f"{one.task}: {error}")
             continue
-        lines = [
+        rows: list[list[Cell]] = [
             [part.name, part.degrees, round(100 * part.share, 1), round(100 * part.deviation, 2)] for part in parts
         ]
         heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
-        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, lines)
+        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, rows)
     about = (
         "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
         "negative. The seed's is what another seed does to one and the same recipe: differences smaller than twice "
