@@ -33,7 +33,7 @@ def sweep(folder: Path, encoder: Path, task: Path, *options: str, **changed: str
             "--store", str(folder / "store")]  # fmt: skip
 
 
-def wait_for_a_checkpoint(store: Path, seconds: float = 120) -> None:
+def wait_for_a_checkpoint(store: Path, seconds: float = 200) -> None:
     """Until a cell has something to go on from."""
     end = time.monotonic() + seconds
     while not list(store.glob(f"{DRAFT}*/.fit/checkpoint.safetensors")):

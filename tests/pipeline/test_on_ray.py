@@ -7,14 +7,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
 
 from commands import call
-from featherlight.pipeline.on_ray import bring_home, packed, unpacked, work_there
-from featherlight.pipeline.plan import jobs_of
+from featherlight.pipeline.on_ray import RayCrew, packed, unpacked
+from featherlight.pipeline.plan import Job, jobs_of
 from featherlight.pipeline.stages import DISTILL, LABEL
 from small_sweep import sweep, wait_for_a_checkpoint
 
@@ -73,32 +74,29 @@ def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder
         assert record["metrics"] == other["metrics"] and record["curves"] == other["curves"]
 
 
-@pytest.mark.slow
-def test_without_a_shared_store_inputs_and_results_travel_as_bytes(tmp_path, students, sentiment, cluster):
-    import ray
+def work_on(cluster: str, jobs: Sequence[Job], token: Path | None) -> RayCrew:
+    """A crew that has done these jobs; token: what nodes look for to know whether they see the store."""
+    crew = RayCrew(cluster, jobs[0].store, processors=1, gpus=0, retry=False)
+    crew.token = token or crew.token
+    crew.take(jobs)
+    crew.work()
+    assert not crew.outcome.failed and all(job.state == "done" for job in jobs)
+    return crew
 
+
+@pytest.mark.slow
+def test_inputs_and_results_travel_as_bytes_where_no_store_is_shared_and_nowhere_else(
+    tmp_path, students, sentiment, cluster
+):
     values = {"task": str(sentiment), "student": "bag", "epochs": 1, "dim": 8, "max_length": 20, "device": "cpu"}
-    label, distill = jobs_of(
-        DISTILL, values, {"teacher": students["teacher"]}, store=tmp_path / "store", where="a test"
-    )
-    assert (label.stage, distill.stage) == (LABEL, DISTILL)
-    (tmp_path / "store").mkdir()
-    ray.init(address=cluster, log_to_driver=False)
-    try:
-        for job in (label, distill):
-            inputs = {role: (folder, [ray.put(packed(folder))]) for role, folder in job.inputs.items()}
-            task = ray.remote(work_there).remote(
-                job.stage.name, job.settings, inputs, Path("/no/such/store"), Path("/no/such/token")
-            )
-            error, _, data = ray.get(task, timeout=240)
-            assert error is None and data is not None
-            bring_home(data, job)
-            assert (
-                job.state == "done"
-                and json.loads((job.folder / "record.json").read_text())["address"] == job.folder.name
-            )
-    finally:
-        ray.shutdown()
+    sent, made = {}, {}
+    for store, token in (("shared", None), ("apart", Path("/no/such/token"))):
+        jobs = jobs_of(DISTILL, values, {"teacher": students["teacher"]}, store=tmp_path / store, where="a test")
+        assert [job.stage for job in jobs] == [LABEL, DISTILL]
+        sent[store] = set(work_on(cluster, jobs, token).sent)
+        made[store] = json.loads((jobs[-1].folder / "record.json").read_text())
+    assert sent == {"shared": set(), "apart": {students["teacher"], *sent["apart"]}} and len(sent["apart"]) == 2
+    assert made["shared"]["metrics"] == made["apart"]["metrics"]
 
 
 def test_a_folder_survives_the_journey(tmp_path):

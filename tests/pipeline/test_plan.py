@@ -96,7 +96,8 @@ def test_a_mistake_is_named_with_file_and_key(plan, recipe, said):
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 # a list of encoders, not one of stages, which `model` may name too
-TINY = {r"model: (minilm|\[[^]]*(?:minilm|/)[^]]*\]|\w+/[\w-]+)": "model: MODEL", r"task: (\w+|\[[^]]*\])": "task: TASK",
+TINY = {r"model: (minilm|\[[^]]*(?:minilm|/)[^]]*\]|\w+/[\w-]+)": "model: MODEL",
+        r"task: (\w+|\[[^]]*\])": "task: TASK",
         r"epochs: \d+": "epochs: 1", r"max_length: \d+": "max_length: 20",
         r"examples: \d+": "examples: 50"}  # fmt: skip
 

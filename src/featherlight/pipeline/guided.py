@@ -6,6 +6,7 @@ on the select split; the reported score never has a part.
 """
 
 import functools
+import math
 import os
 import socket
 import statistics
@@ -65,10 +66,12 @@ class Search:
         """The jobs of one more cell; none when there have been enough."""
         from optuna.trial import TrialState
 
-        states = (TrialState.COMPLETE, TrialState.RUNNING)
-        if len(self.study.get_trials(deepcopy=False, states=states)) >= self.cells:
+        if self.asked_before() >= self.cells:
             return []
         trial = self.study.ask()
+        if self.asked_before(trial.number) >= self.cells:  # another process asked for the last one in between
+            self.study.tell(trial, state=TrialState.FAIL)
+            return []
         trial.set_user_attr(OWNER, f"{socket.gethostname()}:{os.getpid()}")
         values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
         sweep = self.sweep
@@ -78,6 +81,13 @@ class Search:
         trial.set_user_attr(ADDRESS, jobs[-1].folder.name)
         self.trials.setdefault(jobs[-1].folder, []).append(trial)
         return jobs
+
+    def asked_before(self, number: float = math.inf) -> int:
+        """How many trials below this number are finished or being worked on, by any process."""
+        from optuna.trial import TrialState
+
+        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        return sum(trial.number < number for trial in trials)
 
     def tell(self, job: Job, error: str | None) -> None:
         """Enter what a cell reached; a failed one counts as tried, but not as finished."""

@@ -23,6 +23,8 @@ from featherlight.progress import say
 
 SECONDS = 5.0  # that an address has to answer in
 Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder
+Sent = list[Any]  # the reference to a folder's bytes, in a list, which Ray leaves to the node to fetch; or nothing
+BLIND = "the node does not see the store"
 
 
 class RayCrew(Crew):
@@ -44,7 +46,8 @@ class RayCrew(Crew):
         self.token.touch()
         self.cell = self.ray.remote(num_cpus=processors, num_gpus=gpus, max_retries=0)(work_there)
         self.tasks: dict[Any, tuple[Job, float]] = {}
-        self.sent: dict[Path, Any] = {}
+        self.sending = False  # until a node says that it does not see the store
+        self.sent: dict[Path, Sent] = {}
 
     @property
     def flying(self) -> list[Job]:
@@ -52,18 +55,22 @@ class RayCrew(Crew):
         return [job for job, _ in self.tasks.values()]
 
     def start(self, job: Job) -> None:
-        """A task for a job; an input is put into the cluster's memory once."""
-        inputs = {role: (folder, self.sent.get(folder) or self.send(folder)) for role, folder in job.inputs.items()}
+        """A task for a job; an input that has to travel is put into the cluster's memory once."""
+        inputs = {role: (folder, self.send(folder) if self.sending else []) for role, folder in job.inputs.items()}
         task = self.cell.remote(job.stage.name, job.settings, inputs, job.store.resolve(), self.token.resolve())
         self.tasks[task] = (job, time.monotonic())
 
-    def send(self, folder: Path) -> list[Any]:
-        """A folder as bytes for nodes that do not see it, in a list, which Ray leaves to the node to fetch."""
-        self.sent[folder] = [self.ray.put(packed(folder))]
-        return list(self.sent[folder])
+    def send(self, folder: Path) -> Sent:
+        """A folder as bytes for nodes that do not see it."""
+        if folder not in self.sent:
+            self.sent[folder] = [self.ray.put(packed(folder))]
+        return self.sent[folder]
 
     def listen(self) -> None:
-        """Wait for the end of a task, good or bad; a node that is lost takes its tasks along."""
+        """Wait for the end of a task, good or bad; a node that is lost takes its tasks along.
+
+        A task whose node does not see the store is begun again with its inputs as bytes, and so is every later one.
+        """
         ready, _ = self.ray.wait(list(self.tasks), num_returns=1)
         for task in ready:
             job, since = self.tasks.pop(task)
@@ -71,6 +78,10 @@ class RayCrew(Crew):
                 error, final, folder = self.ray.get(task)
             except self.ray.exceptions.RayError as lost:
                 error, final, folder = f"{type(lost).__name__}: {str(lost).splitlines()[0]}", False, None
+            if error == BLIND:
+                self.sending = True
+                self.start(job)
+                continue
             if folder is not None:
                 bring_home(folder, job)
             self.note(job, error, final=final, seconds=time.monotonic() - since)
@@ -98,13 +109,13 @@ def connected(address: str) -> Any:
     return ray
 
 
-def work_there(
-    name: str, settings: Any, inputs: Mapping[str, tuple[Path, list[Any]]], store: Path, token: Path
-) -> Answer:
+def work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]], store: Path, token: Path) -> Answer:
     """One job, on a node: in the store itself where it is seen, else in a folder of this task's own."""
     if token.exists():
         error, final = attempt(name, settings, {role: folder for role, (folder, _) in inputs.items()}, store)
         return error, final, None
+    if not all(sent for _, sent in inputs.values()):
+        return BLIND, False, None
     import ray
 
     with tempfile.TemporaryDirectory() as scratch:
