@@ -1,9 +1,11 @@
 """Trackers show what the record says; one that is down costs a warning, not a training."""
 
+import contextlib
 import json
 import logging
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -39,6 +41,16 @@ def test_tensorboard_and_wandb_offline_get_the_losses_and_scores(tiny_encoder, s
     finetune(tiny_encoder, sentiment, tmp_path / "two", "wandb", WANDB_MODE="offline", WANDB_DIR=str(tmp_path))
     (run,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"dev_accuracy" in run.read_bytes()
+
+
+@pytest.mark.slow
+def test_trackio_keeps_the_scores_in_its_folder(tiny_encoder, sentiment, tmp_path):
+    record, _ = finetune(tiny_encoder, sentiment, tmp_path / "store", "trackio", TRACKIO_DIR=str(tmp_path / "tracked"))
+    with contextlib.closing(sqlite3.connect(tmp_path / "tracked" / "featherlight.db")) as kept:
+        rows = kept.execute("select run_name, metrics from metrics").fetchall()
+    assert {name for name, _ in rows} == {record["address"]}
+    shown = {key: value for _, metrics in rows for key, value in json.loads(metrics).items()}
+    assert shown["dev_accuracy"] == pytest.approx(record["metrics"]["dev"]["scores"]["accuracy"]["value"])
 
 
 @pytest.mark.slow
