@@ -1,6 +1,7 @@
 """python -m featherlight, and the `featherlight` command."""
 
 import atexit
+import contextlib
 import os
 import sys
 
@@ -10,7 +11,8 @@ from featherlight.cli import main
 def command() -> None:
     """Run one command and leave at once: taking torch apart piece by piece costs a second that nobody needs."""
     code = main()
-    atexit._run_exitfuncs()
+    with contextlib.redirect_stdout(sys.stderr):  # what others say in leaving is no part of the answer
+        atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
