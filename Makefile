@@ -22,7 +22,7 @@ test: setup
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 slow: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m slow
+	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 20
 
 torture: setup
 	HF_HUB_OFFLINE=1 $(BIN)/python tests/torture.py examples/all-tasks.yaml --data $(DATA) --examples 150 --kills 10
