@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-CHANGING = {"seconds", "latency", "finished", "peak_memory_bytes", "memory_before_bytes", "environment"}
+CHANGING = {"seconds", "latency", "finished", "peak_memory_bytes", "memory_before_bytes", "earlier_runs", "environment"}
 
 
 def command(options: argparse.Namespace, store: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """Encoders of every family, and students, as onnxruntime computes them beside torch."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -57,6 +58,17 @@ def test_an_encoder_gives_the_same_tokens_and_logits_for_texts_and_pairs_of_ever
     assert exported.labels == ("a", "b", "c") and exported.precision == "fp32"
     assert {node.domain for node in onnx.load(tmp_path / "out" / MODEL).graph.node} == {""}, "not ONNX's own operators"
     assert exported.parameters == sum(weight.numel() for weight in source.model.parameters())
+
+
+def test_an_encoder_that_says_that_it_reads_pairs_is_exported_with_them(tmp_path):
+    folder = save_classifier("bert uncased", tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "pair": True}))
+    source, exported = export_of(folder, tmp_path / "out")
+    worst, largest = agreement(source, exported, PAIRS)
+    assert exported.pair and worst < 1e-5 * max(largest, 1)
+    write_int8(source, folder, tmp_path / "out", per_channel=True)
+    assert agreement(source, OnnxPredictor(tmp_path / "out", threads=1), PAIRS)[0] < 0.1 * largest
 
 
 def test_shared_weights_are_written_once(tmp_path):

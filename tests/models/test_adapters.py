@@ -353,3 +353,31 @@ def test_adapters_of_a_rounded_encoder_stand_together_and_with_no_other(encoders
             assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
     with pytest.raises(UserError, match="was trained in an encoder of fp32, the first adapter in one of bf16"):
         together.add("third", tmp_path / "2")
+
+
+def test_an_adapter_beside_a_pooler_that_the_checkpoint_lacked_stands_with_one_that_leaves_it_alone(tmp_path):
+    tokenizer = ENCODERS["bert uncased"][0]()
+    config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+                        intermediate_size=32, max_position_embeddings=40)  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(tmp_path / "mlm")
+    tokenizer.save_pretrained(tmp_path / "mlm")
+    for targets in (("query", "value"), ("query", "dense")):
+        model, _, _ = adapted(str(tmp_path / "mlm"), "lora", targets=targets)
+        for weight in trained_weights(model).values():
+            torch.nn.init.normal_(weight, std=0.2)
+        out = tmp_path / targets[1]
+        out.mkdir()
+        write_adapter(out, model, Method("lora", reduction=4, targets=targets),
+                      origin_of(str(tmp_path / "mlm"), None, model))  # fmt: skip
+        model.config.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+    together = AdapterSet({"value": tmp_path / "value", "dense": tmp_path / "dense"})
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    for name in ("dense", "value", "dense"):
+        together.use(name)
+        alone, _ = load_adapted(tmp_path / name)
+        with torch.no_grad():
+            assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
+    for name, complaint in (("dense", "already"), ("a.b", "cannot be called"), ("keys", "cannot be called")):
+        with pytest.raises(UserError, match=complaint):
+            together.add(name, tmp_path / "dense")

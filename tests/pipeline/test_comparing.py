@@ -71,7 +71,7 @@ def grid(tmp_path_factory):
         epochs = [{"epoch": number, "select": {"accuracy": points - 0.1 / number}} for number in (1, 2, 3)]
         more = {
             "trained_parameters": 100 if method != "full" else 5000, "parameters": 5000, "peak_memory_bytes": 10**8,
-            "memory_before_bytes": 10**7,
+            "memory_before_bytes": 10**7, "earlier_runs": 0,
             "seconds": {"train": 10.0 * seed}, "best": {"epoch": 3, "metric": "accuracy"}, "curves": {"epochs": epochs},
         }  # fmt: skip
         predicted = guesses(LABELS, points, seed=draw.integers(99))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 
@@ -53,6 +54,16 @@ def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
             assert crew.waiting == [jobs[1], jobs[0]]
             crew.waiting.remove(jobs[1])
     assert told == [(jobs[0], "boom")] and list(crew.outcome.failed) == [jobs[0]]
+
+
+@pytest.mark.slow
+def test_each_result_has_a_process_of_its_own_where_that_is_asked_for(jobs):
+    assert len(run_in_workers(jobs, workers=1, isolate=True).done) == 2
+    records = [json.loads((job.folder / "record.json").read_text()) for job in jobs]
+    assert [record["earlier_runs"] for record in records] == [0, 0]
+    shutil.rmtree(jobs[0].store)
+    assert len(run_in_workers(jobs, workers=1).done) == 2
+    assert sorted(json.loads((job.folder / "record.json").read_text())["earlier_runs"] for job in jobs) == [0, 1]
 
 
 def same(one: dict, other: dict) -> bool:

@@ -30,6 +30,10 @@ MEMORY = (
     "Memory is the peak of the process minus what it held when the run began: model, data and libraries that were "
     "loaded on the way are in it. `featherlight memory --measure` measures a training alone."
 )
+NO_MEMORY = (
+    "Memory is told of runs that had a process of their own (`--isolate`), for what earlier runs leave in a heap is in "
+    "the peak of later ones. No run here had one."
+)
 
 
 @dataclass(frozen=True)
@@ -155,12 +159,13 @@ def costs(found: Compared) -> Section:
             seconds = [row.record["seconds"]["train"] for row in rows if "train" in row.record.get("seconds", {})]
             of = summary(seconds) if seconds else {"mean": None, "sd": None}
             peaks = [row.record["peak_memory_bytes"] - row.record["memory_before_bytes"] for row in rows
-                     if "memory_before_bytes" in row.record]  # fmt: skip
+                     if row.record.get("earlier_runs") == 0]  # fmt: skip
             most = round(max(peaks) / MB) if peaks else None
             rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
             lines.append([name, trained, record.get("parameters"), *rounded, most])
         tables[f"Cost on {one.task}"] = Sheet(heads, lines)
-    return Section("Cost", MEMORY, tables=tables)
+    told = any(line[-1] is not None for sheet in tables.values() for line in sheet.rows)
+    return Section("Cost", MEMORY if told else NO_MEMORY, tables=tables)
 
 
 def curves(found: Compared) -> Section:

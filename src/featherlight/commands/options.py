@@ -29,3 +29,9 @@ GridOption = Annotated[float, typer.Option(help="Grams of CO2 a kilowatt-hour; 4
 def drop_output() -> None:
     """Forget what standard output still holds, for it cannot be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+WorkersOption = Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate", help="A process for each result, which makes peaks of memory comparable.")
+]

@@ -9,10 +9,12 @@ import typer
 from featherlight.commands.options import (
     COMMAND_LINE,
     GridOption,
+    IsolateOption,
     JsonOption,
     PriceOption,
     StoreOption,
     WattsOption,
+    WorkersOption,
     app,
 )
 from featherlight.pipeline import settings as stage_settings
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 def run(
     values: Mapping[str, Any],
     recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
+    workers: WorkersOption = 1,
+    isolate: IsolateOption = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is to do, and what it will take.")] = False,
     watts: WattsOption = None,
     price: PriceOption = 0.30,
@@ -47,6 +51,10 @@ def run(
         from featherlight.pipeline.planned import show_plan
 
         return show_plan(jobs, factors_of(watts, price, grid), as_json=as_json)
+    if workers > 1 or isolate:
+        from featherlight.pipeline.sweeping import finished, run_in_workers
+
+        return finished(run_in_workers(jobs, workers=workers, isolate=isolate), as_json=as_json)
     show.finished(plan.run_jobs(jobs), as_json=as_json)
 
 
@@ -56,7 +64,8 @@ def sweep(
     values: Mapping[str, Any],
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A Weights & Biases sweep; see examples/.")],
     stage: Annotated[str | None, typer.Option(help="What to do in each cell, whatever the file's program is.")] = None,
-    workers: Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)] = 1,
+    workers: WorkersOption = 1,
+    isolate: IsolateOption = False,
     cells: Annotated[int | None, typer.Option(help="random, bayes: how many to try. [default: 20]", min=1)] = None,
     storage: Annotated[str | None, typer.Option(help="random, bayes: URL of the database of what was tried.")] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try those again that crashed three times.")] = False,
@@ -74,13 +83,13 @@ def sweep(
     """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
     from featherlight.pipeline.hiring import hire_ahead
 
-    if workers > 1 and file.is_file() and not dry_run and ray is None:
+    if (workers > 1 or isolate) and file.is_file() and not dry_run and ray is None:
         hire_ahead(workers)  # they load torch while this process does
     from featherlight.pipeline.sweeping import run_sweep
 
     run_sweep(
-        file, stage, values, store=store, workers=workers, cells=cells, storage=storage, retry=retry, yes=yes,
-        dry_run=factors_of(watts, price, grid) if dry_run else None, ray=ray, cell_cpus=cell_cpus,
+        file, stage, values, store=store, workers=workers, isolate=isolate, cells=cells, storage=storage, retry=retry,
+        yes=yes, dry_run=factors_of(watts, price, grid) if dry_run else None, ray=ray, cell_cpus=cell_cpus,
         cell_gpus=cell_gpus, as_json=as_json,
     )  # fmt: skip
 

@@ -190,7 +190,8 @@ def encoder_graph(source: Predictor) -> "ModelProto":
     import onnx
 
     model = source.model
-    batch = source.tokens(Examples(["a b", "a"], None, None, np.arange(2))).batch(np.arange(2))
+    second = ["b", "a b"] if getattr(model.config, "pair", False) else None
+    batch = source.tokens(Examples(["a b", "a"], second, None, np.arange(2))).batch(np.arange(2))
     attention = model.config._attn_implementation
     model.set_attn_implementation("eager")  # plain products and a softmax, which every engine knows
     try:

@@ -30,6 +30,7 @@ from featherlight.models.adapters import (
 )
 from featherlight.models.load import load_adapted, load_encoder
 
+WRAPPED = "base_layer"  # what peft calls a layer that it stands beside
 LABELLED = ("id2label", "label2id", "problem_type", "pair")
 
 
@@ -57,6 +58,10 @@ class AdapterSet:
 
     def add(self, name: str, folder: Path) -> None:
         """Put one more adapter beside the others; UserError if it is another encoder's, or cannot stand beside them."""
+        if name in self.heads:
+            raise UserError(f"{folder}: there is an adapter called {name!r} already. Give this one another name.")
+        if not name.isidentifier() or hasattr(nn.ModuleDict, name):
+            raise UserError(f"{folder}: an adapter cannot be called {name!r}. Use letters, digits and underscores.")
         method, origin, tensors = read_adapter(folder)
         if origin.fingerprint != self.origin.fingerprint:
             raise UserError(f"{folder}: was made for {origin.base}, the first adapter for {self.origin.base}.")
@@ -111,7 +116,8 @@ def own_weights(model: Any) -> dict[str, Tensor]:
     drawn = {name for name in model.new_weights if name.startswith(f"{model.base_model_prefix}.")}
     norms = {f"{model.base_model_prefix}.{name}.{key}" for name, module in model.base_model.named_modules()
              if is_norm(module) for key, _ in module.named_parameters()}  # fmt: skip
-    return {name: weight for name, weight in model.named_parameters() if name in norms | drawn}
+    weights = {name.replace(f".{WRAPPED}.", "."): weight for name, weight in model.named_parameters()}
+    return {name: weight for name, weight in weights.items() if name in norms | drawn}
 
 
 def called(key: str, name: str) -> str:

@@ -30,15 +30,15 @@ ADDRESS = "address"
 
 
 def search(
-    sweep: Sweep, *, store: Path, common: Mapping[str, Any], workers: int, cells: int | None, storage: str | None,
-    retry: bool,
+    sweep: Sweep, *, store: Path, common: Mapping[str, Any], workers: int, isolate: bool, cells: int | None,
+    storage: str | None, retry: bool,
 ) -> Outcome:  # fmt: skip
     """Try cells until so many are finished, earlier calls and other processes with the same database included.
 
     storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
     search = Search(sweep, store, common, cells or sweep.cap or CELLS, storage)
-    crew = Crew(workers, retry=retry, more=search.ask, told=search.tell)
+    crew = Crew(workers, retry=retry, isolate=isolate, more=search.ask, told=search.tell)
     crew.work()
     return crew.outcome
 

@@ -5,6 +5,7 @@ is complete and holds `record.json`; unfinished work stands in a draft that a la
 """
 
 import functools
+import itertools
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ from featherlight.training import processes
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
 DRAFT, DOOMED, LOCKS, RECORD = ".draft-", ".doomed-", ".locks", "record.json"
+RUNS = itertools.count()  # of stages in this process: what earlier ones leave in the heap is in a later one's peak
 PREDICTIONS = "predictions.safetensors"  # logits and labels of the splits that a record has scores of
 Inputs = Mapping[str, Path]
 
@@ -165,7 +167,7 @@ def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapp
     from featherlight.pipeline.record import environment
 
     forget_peak_memory()
-    before = resident_bytes()
+    before, earlier = resident_bytes(), next(RUNS)
     found = stage.run(settings, inputs, out)
     record = {
         **head,
@@ -174,6 +176,7 @@ def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapp
         **found,
         "peak_memory_bytes": peak_memory_bytes(),
         "memory_before_bytes": before,
+        "earlier_runs": earlier,
         "environment": environment(),
     }
     write_json(out / RECORD, record)

@@ -27,20 +27,23 @@ FAILED = 1  # exit code when a cell failed or was not run
 
 
 def run_sweep(
-    file: Path, stage: str | None, common: Mapping[str, Any], *, store: Path, workers: int, cells: int | None,
-    storage: str | None, retry: bool, yes: bool, dry_run: Factors | None, ray: str | None, cell_cpus: float,
-    cell_gpus: float, as_json: bool,
+    file: Path, stage: str | None, common: Mapping[str, Any], *, store: Path, workers: int, isolate: bool,
+    cells: int | None, storage: str | None, retry: bool, yes: bool, dry_run: Factors | None, ray: str | None,
+    cell_cpus: float, cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
     if processes.count() > 1:
         raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
+    if isolate and (ray is not None or sweep.stage is TIME):
+        raise UserError("--isolate is for cells in processes of this machine. Leave it out for --ray and timed cells.")
     if ray is not None and (sweep.method != "grid" or sweep.stage is TIME or workers > 1):
         raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")
     if sweep.method != "grid":
         if dry_run is not None:
             raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
-        outcome = search(sweep, store=store, common=common, workers=workers, cells=cells, storage=storage, retry=retry)
+        outcome = search(sweep, store=store, common=common, workers=workers, isolate=isolate, cells=cells,
+                         storage=storage, retry=retry)  # fmt: skip
         return finished(outcome, as_json=as_json)
     if cells is not None or storage is not None:
         raise UserError(f"{file}: --cells and --storage are for method random and bayes; a grid runs all its cells.")
@@ -50,7 +53,7 @@ def run_sweep(
     if sweep.stage is TIME:
         return timed(jobs, workers=workers, store=store, as_json=as_json)
     if ray is None:
-        return finished(run_in_workers(jobs, workers=workers, retry=retry), as_json=as_json)
+        return finished(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
         crew = RayCrew(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
         crew.take(jobs)

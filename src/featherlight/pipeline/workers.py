@@ -50,12 +50,13 @@ class Worker:
     kills: int = 0
 
 
-def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False) -> Outcome:
+def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, isolate: bool = False) -> Outcome:
     """Run jobs in this many processes, inputs before what needs them; the rest goes on when one fails.
 
     A crash is tried three times, in later calls too unless retry forgets them; what a user has to put right, once.
+    isolate: a process for each job, which costs its start.
     """
-    crew = Crew(workers, retry=retry)
+    crew = Crew(workers, retry=retry, isolate=isolate)
     crew.take(jobs)
     crew.work()
     return crew.outcome
@@ -69,10 +70,11 @@ class Crew:
         size: int,
         *,
         retry: bool = False,
+        isolate: bool = False,
         more: Callable[[], Sequence[Job]] = list,
         told: Callable[[Job, str | None], None] = lambda job, error: None,
     ):
-        self.size, self.retry, self.more, self.told = size, retry, more, told
+        self.size, self.retry, self.isolate, self.more, self.told = size, retry, isolate, more, told
         self.outcome = Outcome()
         self.waiting: list[Job] = []
         self.held: set[Path] = set()  # folders that are still to come
@@ -186,6 +188,9 @@ class Crew:
                     and (fit := job.store / (DRAFT + job.folder.name) / FIT).exists()
                 ):
                     error += f", out of memory; its steps will be halved {halve(fit)} times"
+            if self.isolate:
+                worker.pipe.close()
+                worker.process.join()
             if not worker.process.is_alive():
                 self.workers.remove(worker)
             worker.job = None
