@@ -12,7 +12,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from transformers import AlbertConfig, AutoConfig, BertConfig
+from transformers import (
+    AlbertConfig,
+    AutoConfig,
+    BertConfig,
+    DebertaConfig,
+    DebertaV2Config,
+    ModernBertConfig,
+    XLNetConfig,
+)
 
 from featherlight.files import read_json, write_json
 from featherlight.measurement.architecture import architecture_of
@@ -21,7 +29,7 @@ from featherlight.models.source import find_model
 from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 
 MINILM = AutoConfig.from_pretrained(find_model("minilm"))
-CONFIGS: dict[str, Any] = {
+BASE: dict[str, Any] = {
     "minilm": MINILM,
     "minilm, 3 layers": BertConfig(**{**MINILM.to_dict(), "num_hidden_layers": 3}),
     "bert-tiny": BertConfig(hidden_size=128, num_hidden_layers=2, num_attention_heads=2, intermediate_size=512),
@@ -35,11 +43,46 @@ SHAPES = {
 }  # fmt: skip
 
 
+FOUR: dict[str, Any] = {
+    "vocab_size": 30522, "hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4,
+    "intermediate_size": 1024,
+}  # fmt: skip
+RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
+OTHERS: dict[str, Any] = {  # families whose layers keep something of their own, as their published models do
+    "xlnet, 4 layers": XLNetConfig(vocab_size=30522, d_model=256, n_layer=4, n_head=4, d_inner=1024),
+    "deberta, 4 layers": DebertaConfig(**FOUR, **RELATIVE),
+    "deberta-v3, 4 layers": DebertaV2Config(
+        **FOUR, **RELATIVE, share_att_key=True, norm_rel_ebd="layer_norm", position_buckets=256
+    ),
+    "modernbert, 6 layers": ModernBertConfig(
+        **{**FOUR, "num_hidden_layers": 6, "intermediate_size": 384}, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        cls_token_id=1, sep_token_id=2,
+        initializer_cutoff_factor=10.0,  # to draw weights again that are too large takes four times their memory, once
+    ),
+}  # fmt: skip
+OTHER_SHAPES = [(16, 128), (2, 384)]
+CONFIGS = BASE | OTHERS
+
+
+def other_cells() -> list[dict[str, Any]]:
+    """Of each further family what it can do: two shapes, precisions, attentions, checkpointing, a frozen encoder."""
+    found = []
+    for model in OTHERS:
+        found += [cell(model, *shape) for shape in OTHER_SHAPES]
+        if not model.startswith("deberta,"):  # which overflows in bf16
+            found += [cell(model, *shape, precision="bf16") for shape in OTHER_SHAPES]
+        found += [cell(model, *OTHER_SHAPES[0], attention="eager"), cell(model, 8, 128, method="head")]
+        if not model.startswith("xlnet"):  # which cannot
+            found += [cell(model, *shape, checkpointing=True) for shape in OTHER_SHAPES]
+    found += [cell("modernbert, 6 layers", *OTHER_SHAPES[1], attention="eager", precision="bf16")]
+    return [*found, *(cell("modernbert, 6 layers", *shape, attention="sdpa") for shape in OTHER_SHAPES)]
+
+
 def cells() -> list[dict[str, Any]]:
     """Model x shape x attention x precision x checkpointing; then small batches, other attention and optimisers."""
     found = []
     for model, attention, precision, again in itertools.product(
-        CONFIGS, ("eager", "sdpa"), ("fp32", "bf16"), (False, True)
+        BASE, ("eager", "sdpa"), ("fp32", "bf16"), (False, True)
     ):
         if again and model.startswith("albert"):
             continue  # transformers' ALBERT cannot
@@ -48,7 +91,7 @@ def cells() -> list[dict[str, Any]]:
             for shape in SHAPES[model]
         ]
     more = [cell(model, *shape) for model, shapes in SHAPES.items() for shape in shapes]
-    more += [cell(model, 1, 32) for model in CONFIGS]
+    more += [cell(model, 1, 32) for model in BASE]
     more += [cell("minilm, 3 layers", 8, 128, optimizer=rule) for rule in ("sgd", "adam", "adadelta", "adafactor")]
     more += [cell(model, 8, 128, method="head") for model in ("minilm", "bert-tiny")]
     more += [cell("minilm, 3 layers", 8, 128, optimizer="adamw_8bit")]
@@ -62,7 +105,7 @@ def cells() -> list[dict[str, Any]]:
     more += [cell(model, *shape, method="lora", lora_dropout=0.1) for model in ("minilm", "bert-tiny")
              for shape in SHAPES[model]]  # fmt: skip
     more += [cell("minilm", 8, 128, precision="bf16"), cell("minilm, 3 layers", 8, 128)]
-    return [*found, *more]
+    return [*found, *more, *other_cells()]
 
 
 def cell(model: str, batch: int, length: int, **how: Any) -> dict[str, Any]:
@@ -123,7 +166,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     axes.fill_between(ends, [0.8 * end for end in ends], [1.2 * end for end in ends], color="0.93", label="within 20 %")
     axes.fill_between(ends, [0.9 * end for end in ends], [1.1 * end for end in ends], color="0.85", label="within 10 %")
     axes.plot(ends, ends, color="0.4", linewidth=0.8)
-    for model, marker in zip(CONFIGS, "osD^", strict=True):
+    for model, marker in zip(CONFIGS, "osD^vP*X", strict=True):
         own = [row for row in rows if row["model"] == model]
         axes.scatter([row["measured"] / 1e6 for row in own], [row["predicted"] / 1e6 for row in own], label=model,
                      marker=marker, s=22, alpha=0.8)  # fmt: skip

@@ -3,23 +3,28 @@ import copy
 
 import pytest
 import torch
-from transformers import AlbertConfig, AutoModelForSequenceClassification, BertConfig, DistilBertConfig
+from transformers import (
+    AlbertConfig,
+    AutoModelForSequenceClassification,
+    BertConfig,
+    DebertaConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    ModernBertConfig,
+    XLNetConfig,
+)
 
 from featherlight.errors import UserError
 from featherlight.measurement.architecture import architecture_of, config_of_sizes
-from featherlight.measurement.memory import (
-    LAZY_FROM,
-    TERMS,
-    Prediction,
-    Shape,
-    largest_batch,
-    predict_memory,
-)
+from featherlight.measurement.kept import Shape
+from featherlight.measurement.memory import LAZY_FROM, TERMS, Prediction, largest_batch, predict_memory
 from featherlight.measurement.optimizer_state import RULES
 from featherlight.measurement.published_memory import published, published_adapters
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
+from featherlight.models.device import NO_BF16
 from featherlight.models.dropout import use_cheap_dropout
+from featherlight.models.load import checkpoint_layers
 from featherlight.training.lazy_rows import SMALLEST
 from featherlight.training.optimizers import OPTIMIZERS
 
@@ -30,19 +35,56 @@ CONFIGS = {
     "albert": AlbertConfig(**SMALL, embedding_size=32),
     "distilbert": DistilBertConfig(vocab_size=90, dim=48, n_layers=3, n_heads=4, hidden_dim=160),
 }
+RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["c2p", "p2c"]}
+V3 = {**RELATIVE, "share_att_key": True, "norm_rel_ebd": "layer_norm"}
+OTHERS = {  # kind: config of some sizes
+    "xlnet": lambda layers, width, heads, inner: XLNetConfig(
+        vocab_size=90, d_model=width, n_layer=layers, n_head=heads, d_inner=inner),
+    "deberta": lambda layers, width, heads, inner: DebertaConfig(**sizes(layers, width, heads, inner), **RELATIVE),
+    "deberta, near": lambda layers, width, heads, inner: DebertaConfig(
+        **sizes(layers, width, heads, inner), **RELATIVE, max_relative_positions=12),
+    "deberta-v2": lambda layers, width, heads, inner: DebertaV2Config(
+        **sizes(layers, width, heads, inner), **V3, position_buckets=16),
+    "deberta-v2, convolution": lambda layers, width, heads, inner: DebertaV2Config(
+        **sizes(layers, width, heads, inner), **V3, position_buckets=40, conv_kernel_size=3, conv_act="gelu"),
+    "deberta-v2, absolute": lambda layers, width, heads, inner: DebertaV2Config(**sizes(layers, width, heads, inner)),
+    "modernbert": lambda layers, width, heads, inner: ModernBertConfig(
+        **sizes(layers, width, heads, inner), local_attention=16, **dict.fromkeys(
+            ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)),
+}  # fmt: skip
+LAYOUTS = [  # layers, width, heads, feed-forward; batch, length: attention weighs most, width weighs most
+    ((3, 48, 4, 160), (6, 40)),
+    ((4, 96, 3, 96), (5, 24)),
+    ((2, 32, 8, 256), (2, 72)),
+]  # fmt: skip
+POSSIBLE = [
+    (kind, attention, precision)
+    for kind in OTHERS
+    for attention in ("auto", "eager", "sdpa")
+    for precision in ("fp32", "bf16")
+    if (attention != "sdpa" or kind == "modernbert") and (precision == "fp32" or kind.split(",")[0] not in NO_BF16)
+]
 MINILM = architecture_of(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12,
                                     intermediate_size=1536))  # fmt: skip
 
 
-def kept_bytes(config, *, attention: str, precision: str, method: str = "full", dropout: float = 0.0) -> int:
-    """Bytes of all tensors but the weights that autograd keeps of a forward pass over 6 x 40 ids, counted by hooks."""
+def sizes(layers, width, heads, inner) -> dict[str, int]:
+    return {"vocab_size": 90, "hidden_size": width, "num_hidden_layers": layers, "num_attention_heads": heads,
+            "intermediate_size": inner}  # fmt: skip
+
+
+def kept_bytes(config, *, attention: str, precision: str, method: str = "full", dropout: float = 0.0,
+               ids: tuple[int, int] = (6, 40)) -> int:  # fmt: skip
+    """Bytes of all tensors but the weights that autograd keeps of a forward pass over ids, counted by hooks."""
     torch.manual_seed(0)
     model = AutoModelForSequenceClassification.from_config(copy.deepcopy(config)).train()  # it takes notes in it
     adapt(model, Method(method, rank=4, dropout=dropout, reduction=6))
     use_cheap_dropout(model)
     choose_attention(model, attention)
-    ids, mask = torch.randint(1, 90, (6, 40)), torch.ones(6, 40, dtype=torch.int64)
-    mask[5, 39:] = 0
+    inputs = {"input_ids": torch.randint(1, 90, ids), "attention_mask": torch.ones(ids, dtype=torch.int64)}
+    inputs["attention_mask"][-1, ids[1] - (ids[0] > 1) :] = 0  # of several texts the last one is a token shorter
+    if config.model_type == "xlnet":
+        inputs["token_type_ids"] = torch.zeros_like(inputs["input_ids"])  # `load.read_segments`: as in `finetune`
     own = {weight.untyped_storage().data_ptr() for weight in [*model.parameters(), *model.buffers()]}
     found: dict[int, torch.Tensor] = {}
 
@@ -54,7 +96,7 @@ def kept_bytes(config, *, attention: str, precision: str, method: str = "full", 
 
     low = torch.autocast("cpu", torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), short_attention_in(model), low:
-        logits = model(ids, attention_mask=mask).logits
+        logits = model(**inputs).logits
     assert logits.requires_grad
     return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
 
@@ -69,6 +111,25 @@ def test_activations_are_what_autograd_keeps(kind, attention, precision):
     assert activations == pytest.approx(kept, rel=0.02)
 
 
+@pytest.mark.parametrize(("layout", "ids"), LAYOUTS)
+@pytest.mark.parametrize(("kind", "attention", "precision"), POSSIBLE)
+def test_activations_of_other_families_are_what_autograd_keeps(kind, attention, precision, layout, ids):
+    config = OTHERS[kind](*layout)
+    shape = Shape(*ids, attention=attention, precision=precision)
+    _, activations, _ = Prediction(architecture_of(config), shape).moments()["last layer"]
+    assert activations == pytest.approx(kept_bytes(config, attention=attention, precision=precision, ids=ids), rel=0.02)
+
+
+@pytest.mark.parametrize("length", [8, 60])
+@pytest.mark.parametrize("attention", ["auto", "eager", "sdpa"])
+def test_a_text_alone_has_a_mask_only_where_a_window_cuts_it(attention, length):
+    config = OTHERS["modernbert"](6, 96, 8, 64)
+    shape = Shape(1, length, attention=attention)
+    _, activations, _ = Prediction(architecture_of(config), shape).moments()["last layer"]
+    assert activations == pytest.approx(kept_bytes(config, attention=attention, precision="fp32", ids=(1, length)),
+                                        rel=0.02)  # fmt: skip
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("method", "dropout"), [("lora", 0.0), ("lora", 0.1), ("houlsby", 0.0), ("pfeiffer", 0.0)])
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
@@ -79,11 +140,12 @@ def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method,
     assert activations == pytest.approx(kept, rel=0.03)
 
 
-@pytest.mark.parametrize("method", ["lora", "houlsby", "pfeiffer"])
-def test_trained_weights_are_counted_as_they_are_made(method):
-    model = AutoModelForSequenceClassification.from_config(CONFIGS["bert"])
+@pytest.mark.parametrize("kind", CONFIGS)
+@pytest.mark.parametrize("method", ["full", "head", "lora", "houlsby", "pfeiffer"])
+def test_trained_weights_are_counted_as_they_are_made(method, kind):
+    model = AutoModelForSequenceClassification.from_config(CONFIGS[kind])
     adapt(model, Method(method, rank=4, reduction=6))
-    found = predict_memory(architecture_of(CONFIGS["bert"]), batch=1, length=8, method=method, rank=4, bottleneck=8)
+    found = predict_memory(architecture_of(CONFIGS[kind]), batch=1, length=8, method=method, rank=4, bottleneck=8)
     assert found.trainable == sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
     assert found.parameters == sum(weight.numel() for weight in model.parameters())
 
@@ -192,6 +254,39 @@ def test_nothing_fits_into_nothing():
 def test_names_are_checked():
     with pytest.raises(UserError, match="no optimizer called 'adamq'"):
         predict_memory(MINILM, batch=1, length=1, optimizer="adamq")
+
+
+@pytest.mark.parametrize(
+    ("kind", "how", "complaint"),
+    [
+        ("xlnet", {"attention": "sdpa"}, "--attention sdpa: xlnet models know one attention only"),
+        ("deberta-v2", {"attention": "sdpa"}, "--attention sdpa: deberta-v2 models know one"),
+        ("xlnet", {"checkpointing": True}, "--checkpointing: xlnet models cannot"),
+        ("modernbert", {"method": "lora"}, "--method lora: what modernbert models keep beside frozen weights is not"),
+    ],
+)
+def test_what_a_family_cannot_do_is_refused(kind, how, complaint):
+    with pytest.raises(UserError, match=complaint):
+        predict_memory(architecture_of(OTHERS[kind](*LAYOUTS[0][0])), batch=2, length=8, **how)
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_families_agree_with_what_choosing_an_attention_and_computing_layers_again_say(kind):
+    config = OTHERS[kind](*LAYOUTS[0][0])
+    architecture = architecture_of(config)
+    model = AutoModelForSequenceClassification.from_config(config)
+    for how, act in (({"attention": "eager"}, lambda: choose_attention(model, "eager")),
+                     ({"attention": "sdpa"}, lambda: choose_attention(model, "sdpa")),
+                     ({"checkpointing": True}, lambda: checkpoint_layers(model))):  # fmt: skip
+        assert refused(act) == refused(lambda how=how: predict_memory(architecture, batch=2, length=8, **how))
+
+
+def refused(act) -> bool:
+    try:
+        act()
+    except UserError:
+        return True
+    return False
 
 
 def test_tables_are_trained_lazily_from_the_size_that_training_states():

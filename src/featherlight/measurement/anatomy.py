@@ -70,7 +70,9 @@ def read_safetensors(folder: Path) -> dict[str, np.ndarray]:
             raise UserError(f"{path}: damaged or cut short ({error}). Make it again.") from None
     if not found:
         what = "no model.safetensors and no model.light" if folder.exists() else "no such folder or file"
-        raise UserError(f"{folder}: {what}. Give a model folder or a .light file.")
+        raise UserError(
+            f"{folder}: {what}. Give a model folder or a .light file (of an adapter: what `featherlight merge` makes)."
+        )
     return found
 
 

@@ -245,15 +245,14 @@ class Estimator:
                if hasattr(settings, name)}  # fmt: skip
         device = resolve_device(settings.device)
         precision = model_precision(plan.model, settings.precision, device)
+        if method in SMALL:
+            how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "frozen": settings.frozen_precision}
         try:
             architecture = architecture_of(plan.model.config)
+            how |= {"bottleneck": max(architecture.width // settings.reduction, 1)} if method in SMALL else {}
+            found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
         except UserError:
             return None
-        if method in SMALL:
-            bottleneck = max(architecture.width // settings.reduction, 1)
-            how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "bottleneck": bottleneck}
-            how["frozen"] = settings.frozen_precision
-        found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
         return self.resident + found.total_bytes
 
 

@@ -12,7 +12,6 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 
 from featherlight.data.batches import Tokens
 from featherlight.data.ragged import Ragged
-from featherlight.errors import UserError
 from featherlight.models.adapters import BOTTLENECKS, Method, adapt
 from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
@@ -48,13 +47,10 @@ def loaded(what: Rehearsal, config: Any) -> Any:
 
 
 def method_of(what: Rehearsal, config: Any) -> Method:
-    """What is trained. UserError for a bottleneck that is no whole part of the encoder's width."""
+    """What is trained."""
     width = getattr(config, "hidden_size", None) or config.dim
-    if what.method in BOTTLENECKS and width % what.bottleneck:
-        raise UserError(f"--bottleneck {what.bottleneck}: to be measured, it has to divide the width of {width}.")
-    return Method(
-        what.method, rank=what.rank, dropout=what.lora_dropout, reduction=width // what.bottleneck, frozen=what.frozen
-    )
+    reduction = width // what.bottleneck if what.method in BOTTLENECKS else 1
+    return Method(what.method, rank=what.rank, dropout=what.lora_dropout, reduction=reduction, frozen=what.frozen)
 
 
 def made_up(what: Rehearsal, config: Any) -> TrainingSet:
@@ -64,7 +60,7 @@ def made_up(what: Rehearsal, config: Any) -> TrainingSet:
     rows = [generator.integers(1, config.vocab_size, size=length).tolist() for length in lengths]
     pad = getattr(config, "pad_token_id", 0) or 0
     columns, pads = {"input_ids": Ragged.of(rows)}, {"input_ids": pad}
-    if getattr(config, "type_vocab_size", 0) > 1:
+    if getattr(config, "type_vocab_size", 0) > 1 or config.model_type == "xlnet":  # which reads segments all the same
         columns["token_type_ids"], pads["token_type_ids"] = Ragged.of([[0] * length for length in lengths]), 0
     return TrainingSet(Tokens(columns, pads), {"labels": np.arange(what.batch) % max(what.labels, 1)})
 
