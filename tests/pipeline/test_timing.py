@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
 
 from commands import call
 from featherlight.errors import UserError
@@ -140,8 +141,6 @@ def test_samples_from_before_a_kill_count_and_half_a_line_does_not(tmp_path, tin
 
 
 def test_each_cell_computes_with_its_own_threads(tiny_encoder, sentiment):
-    import torch
-
     before, seen = torch.get_num_threads(), []
     cells = [new_cell(settings(sentiment, tiny_encoder, threads=threads)) for threads in (1, 2)]
     try:
@@ -186,9 +185,104 @@ def test_the_command_gives_programs_what_was_promised(capsys, tmp_path, tiny_enc
 def test_a_batch_that_cannot_be_filled_fails_and_the_others_are_measured(capsys, tmp_path, tiny_encoder, sentiment):
     code, found = call(capsys, "time", "inference", "--model", tiny_encoder, "--task", sentiment, "--length", "20,99",
                        "--batch", "2,5000", "--repeats", 1, "--device", "cpu", "--store", tmp_path)  # fmt: skip
-    assert code == 1 and len(found["cells"]) == 1 and len(found["failed"]) == 3
+    assert code == 2 and len(found["cells"]) == 1 and len(found["failed"]) == 3, "a user can put all of it right"
     said = " ".join(cell["error"] for cell in found["failed"])
     assert "to fill it with" in said and "reads at most 48 tokens" in said
+
+
+CRAMPED = RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to")
+
+
+@pytest.mark.parametrize("where", ["begun", "visited", "measured again"])
+@pytest.mark.parametrize(("error", "code", "said"), [
+    (CRAMPED, 2, "a batch of 4 x 20 tokens does not fit in memory. Take a smaller --batch"),
+    (torch.OutOfMemoryError("CUDA out of memory."), 2, "a batch of 4 x 20 tokens does not fit in memory"),
+    (ZeroDivisionError("by nothing"), 1, "ZeroDivisionError: by nothing"),
+])  # fmt: skip
+def test_a_cell_that_bursts_fails_by_name_and_the_others_are_measured(
+    capsys, tmp_path, tiny_encoder, sentiment, monkeypatch, where, error, code, said
+):
+    make, visit = timing.new_cell, timing.Cell.visit
+    begun = []
+
+    def made(settings):
+        begun.append(settings.batch)
+        if settings.batch == 4 and (where == "begun" or (where == "measured again" and begun.count(4) > 1)):
+            raise error
+        return make(settings)
+
+    def visited(cell):
+        if cell.settings.batch == 4 and where == "visited":
+            raise error
+        return Sample(visit(cell).seconds, 0.5 if cell.settings.batch == 4 else 1.0)
+
+    monkeypatch.setattr(timing, "new_cell", made)
+    monkeypatch.setattr(timing.Cell, "visit", visited)
+    arguments = ("time", "inference", "--model", tiny_encoder, "--task", sentiment, "--length", 20, "--batch", "4,2,8",
+                 "--repeats", 2, "--device", "cpu", "--store", tmp_path)  # fmt: skip
+    for _ in range(2):  # a restart meets the same cell first, and ends the same way
+        ended, found = call(capsys, *arguments)
+        assert ended == code and [cell["batch"] for cell in found["cells"]] == [2, 8]
+        (lost,) = found["failed"]
+        assert said in lost["error"] and lost["settings"]["batch"] == 4
+        assert where == "measured again" or not list(tmp_path.glob(".draft-*"))
+
+
+def test_a_sweep_of_timed_cells_ends_with_its_lists_where_one_bursts(
+    capsys, tmp_path, tiny_encoder, sentiment, monkeypatch
+):
+    visit = timing.Cell.visit
+
+    def visited(cell):
+        if cell.settings.batch == 4:
+            raise CRAMPED
+        return visit(cell)
+
+    monkeypatch.setattr(timing.Cell, "visit", visited)
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        f"program: time\nmethod: grid\nparameters:\n  model: {{value: {tiny_encoder}}}\n"
+        f"  task: {{value: {sentiment}}}\n  length: {{value: 20}}\n  batch: {{values: [4, 2]}}\n"
+        "  repeats: {value: 2}\n  device: {value: cpu}\n"
+    )
+    code, found = call(capsys, "sweep", file, "--store", tmp_path / "store")
+    assert code == 1 and len(found["done"]) == 1 and not found["not_run"]
+    assert "does not fit in memory" in found["failed"][0]["error"]
+
+
+def test_what_was_measured_before_a_failure_is_kept(tmp_path, tiny_encoder, sentiment):
+    (job,) = jobs(tmp_path, sentiment, tiny_encoder, batch=5000)
+    draft = tmp_path / (DRAFT + job.folder.name)
+    draft.mkdir()
+    (draft / SAMPLES).write_text('{"seconds": 1.0, "share": 1.0}\n')
+    failed = time_in_turns([job], store=tmp_path)
+    assert failed[job].users and "to fill it with" in failed[job].error and read_samples(draft) == [Sample(1.0, 1.0)]
+
+
+def test_a_training_batch_that_does_not_fit_is_timed_in_parts_and_the_record_says_so(
+    tmp_path, tiny_encoder, sentiment, monkeypatch
+):
+    from featherlight.training.loop import Run
+
+    summed, room = Run.summed, [10**6]
+
+    def cramped(run, parts, rows):
+        if max(map(len, parts)) > room[0]:
+            raise CRAMPED
+        return summed(run, parts, rows)
+
+    def visited(cell, visit=timing.Cell.visit):
+        room[0] = 8 if len(cell.samples) == 1 else room[0]  # memory runs out when a sample is there already
+        return visit(cell)
+
+    monkeypatch.setattr(Run, "summed", cramped)
+    monkeypatch.setattr(timing.Cell, "visit", visited)
+    cells = jobs(tmp_path, sentiment, tiny_encoder, what="finetune", batch=[16, 8], examples=48, pad="max", repeats=3)
+    assert time_in_turns(cells, store=tmp_path) == {}
+    whole, small = (json.loads((job.folder / "record.json").read_text()) for job in cells)
+    assert whole["batch_halvings"] == 1 and "batch_halvings" not in small, "though both share one optimiser"
+    assert len(whole["samples"]) == len(small["samples"]) == 3
+    assert interleave.row_of(whole)["batch_halvings"] == 1
 
 
 @pytest.mark.parametrize(("changed", "said"), [

@@ -1,11 +1,15 @@
 """Many cells of the stage `time`, measured in turns; their table.
 
 One sample of each, in random order, again and again: a machine that is slower for a minute is so for all of them, and
-ratios of medians hold. The cells' samples stand in their drafts, so that a killed run goes on where it was.
+ratios of medians hold. The cells' samples stand in their drafts, so that a killed run goes on where it was. A cell that
+does not fit in memory, or crashes, is noted with its error, and the others go on.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+import shutil
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,16 +17,30 @@ from typing import Any
 import numpy as np
 
 from featherlight.errors import UserError
-from featherlight.files import lock
+from featherlight.files import NO_ROOM, lock
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.store import DRAFT, LOCKS, writable
-from featherlight.pipeline.timing import Cell, begun, is_measured, take_sample
+from featherlight.pipeline.timing import Cell, begun, is_measured, read_samples, take_sample
 from featherlight.progress import say, track
+from featherlight.training.memory import is_memory_out
 
 
-def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, str]:
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell was not measured; of a crash the whole traceback. users: whether that is a user's to put right."""
+
+    error: str
+    users: bool
+
+    @property
+    def last(self) -> str:
+        """The line that says most."""
+        return self.error.strip().splitlines()[-1]
+
+
+def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, Failure]:
     """Measure the cells that are not done; those that could not be, with the reason."""
-    failed: dict[Job, str] = {}
+    failed: dict[Job, Failure] = {}
     open_jobs = [job for job in jobs if job.state != "done"]
     with writable(store), ExitStack() as locks:
         cells: dict[Job, Cell] = {}
@@ -31,31 +49,67 @@ def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Jo
             locks.enter_context(lock(store / LOCKS / name, waiting=partial(say, f"{name}: waiting")))
             draft = store / (DRAFT + name)
             draft.mkdir(exist_ok=True)
-            if is_measured(job.settings, draft):  # type: ignore[arg-type]
-                continue
-            try:
-                cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
-            except UserError as error:
-                failed[job] = str(error)
-                draft.rmdir()
-        visit_all(cells, store, np.random.default_rng(seed))
+            with noting(job, failed):
+                if not is_measured(job.settings, draft):  # type: ignore[arg-type]
+                    cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
+        failed |= visit_all(cells, store, np.random.default_rng(seed))
+        for job in failed:
+            draft = store / (DRAFT + job.folder.name)
+            if not read_samples(draft):  # else the next call goes on from them
+                shutil.rmtree(draft)
     for job in jobs:
         if job not in failed:
-            job.run()
+            with noting(job, failed):
+                job.run()
     return failed
 
 
-def visit_all(cells: Mapping[Job, Cell], store: Path, generator: np.random.Generator) -> None:
-    """Rounds of visits, each in another order, until every cell has its samples; those with the fewest come first."""
+def visit_all(cells: dict[Job, Cell], store: Path, generator: np.random.Generator) -> dict[Job, Failure]:
+    """Rounds of visits, each in another order, until every cell has its samples; those with the fewest come first.
+
+    Returns those that failed, which are taken out of the cells, so that what they hold is freed for the others.
+    """
+    failed: dict[Job, Failure] = {}
     with track("time", sum(not cell.done for cell in cells.values()), unit="cells") as advance:
         while missing := [job for job, cell in cells.items() if not cell.done]:
             fewest = min(len(cells[job].samples) for job in missing)
             waiting = [job for job in missing if len(cells[job].samples) == fewest]
             for place in generator.permutation(len(waiting)):
                 job = waiting[place]
-                take_sample(cells[job], store / (DRAFT + job.folder.name))
-                if cells[job].done:
+                with noting(job, failed):
+                    take_sample(cells[job], store / (DRAFT + job.folder.name))
+                if job in failed:
+                    del cells[job]
+                if job in failed or cells[job].done:
                     advance(1)
+    return failed
+
+
+@contextmanager
+def noting(job: Job, failed: dict[Job, Failure]) -> Iterator[None]:
+    """Note what goes wrong within, and go on; a full disk or a package that is missing is no cell's own."""
+    try:
+        yield
+    except UserError as error:
+        failed[job] = Failure(str(error), users=True)
+    except Exception as error:  # whatever it is, it is this cell's alone; the report has it all
+        full = isinstance(error, OSError) and error.errno in NO_ROOM
+        if full or isinstance(error, ModuleNotFoundError):
+            raise
+        out = is_memory_out(error)
+        failed[job] = Failure(does_not_fit(job) if out else traceback.format_exc(), users=out)
+    if job in failed:
+        say(f"{job.folder.name}: failed: {failed[job].last}")
+
+
+def does_not_fit(job: Job) -> str:
+    """The complaint about a cell that is out of memory: a batch in parts would be the time of something else."""
+    settings: Any = job.settings
+    shape = f"{settings.batch} x {settings.length} tokens"
+    return (
+        f"{Path(settings.model).name}, {settings.what}: a batch of {shape} does not fit in memory. "
+        "Take a smaller --batch or --length, or a smaller model."
+    )
 
 
 def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,7 +129,7 @@ def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
         "examples_per_second": examples / summed["median"],
         **({"joules": float(np.median(record["joules"]))} if "joules" in record else {}),
         **({"step": summed["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
-        **({"phases": record["phases"]} if "phases" in record else {}),
+        **{name: record[name] for name in ("phases", "batch_halvings") if name in record},
         "noisy": record["noisy"],
         "load_seconds": record["seconds"]["load"],
         "tokenize_seconds": record["seconds"]["tokenize"],

@@ -66,7 +66,7 @@ def timed(jobs: Sequence[Job], *, workers: int, store: Path, as_json: bool) -> N
     if workers > 1:
         raise UserError(f"--workers {workers}: cells that are timed at once slow each other down. Leave it out.")
     failed = time_in_turns(jobs, store=store)
-    outcome = Outcome([job for job in jobs if job not in failed], failed)
+    outcome = Outcome([job for job in jobs if job not in failed], {job: why.error for job, why in failed.items()})
     if not as_json:
         show_cells([job.folder for job in outcome.done])
     finished(outcome, as_json=as_json)

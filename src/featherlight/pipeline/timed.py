@@ -21,23 +21,24 @@ MOST_DIGITS = 100  # from here on without digits behind the point
 
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
-    """Measure every combination of the lists; exit code 1 if one could not be. stated: whether watts were."""
+    """Measure every combination of the lists; exit code 2 if some could not be and all of those
+    are the user's to put right, 1 if one crashed. stated: whether watts were."""
     if processes.count() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where="the command line"))
     failed = time_in_turns(jobs, store=store)
     done = [job.folder for job in jobs if job not in failed]
-    lost = [{"error": why, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
+    lost = [{"error": why.error, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
     if as_json:
         rows = [row_of(record) for record in show.read_records(done)]
         show.print_json({"cells": rows, "failed": lost})
     else:
         show_cells(done)
         show_energy(done, factors, stated=stated)
-        for cell in lost:
-            print(f"failed: {cell['error']}")
+        for job, why in failed.items():
+            print(f"failed: {job.folder.name}: {why.last}")
     if failed:
-        raise Exit(1)
+        raise Exit(2 if all(why.users for why in failed.values()) else 1)
 
 
 def show_cells(folders: Sequence[Path]) -> None:

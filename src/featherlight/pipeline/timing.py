@@ -40,6 +40,7 @@ from featherlight.training.loop import TrainingSet
 from featherlight.training.seeds import numpy_generator, seed_torch
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
+HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
 BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
 VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
 LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
@@ -152,27 +153,31 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
             tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
     training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
     epochs = itertools.count()
+    about: dict[str, Any] = {"seconds": {"load": load_seconds, **phases.seconds}, "device": device, "steps": steps,
+                             "parameters": trainee.parameters, "calls": 1}  # fmt: skip
 
     def call(most: int | None = None) -> None:
         order = numpy_generator(settings.seed, "order", next(epochs))
         batches = [batch for batch in shuffled_batches(tokens.lengths, settings.batch, order)
                    if len(batch) == settings.batch]  # fmt: skip
+        trainee.halve(about.get(HALVED, 0))
         trainee.take_steps(training, batches[:most])
+        if trainee.run.halvings:
+            about[HALVED] = trainee.run.halvings
 
     call(WARM)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
-    parts = trainee.phases(training, [batch for batch in some if len(batch) == settings.batch][:PHASED])
-    seconds = {"load": load_seconds, **phases.seconds}
-    about = {"seconds": seconds, "device": device, "steps": steps, "parameters": trainee.parameters, "calls": 1,
-             "phases": parts}  # fmt: skip
+    full = [batch for batch in some if len(batch) == settings.batch]
+    about["phases"] = trainee.phases(training, full[:PHASED])
     return new_cell_of(settings, call, device, about)
 
 
 def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
     """A cell with what its device needs."""
     meter = meter_for(device)
-    counters = {"counters": meter.names} if meter.names else {}
-    return Cell(settings, call, functools.partial(wait_for, device), {**about, **counters}, meter)
+    if meter.names:
+        about["counters"] = meter.names
+    return Cell(settings, call, functools.partial(wait_for, device), about, meter)
 
 
 @functools.lru_cache(maxsize=KEPT)
@@ -219,13 +224,21 @@ def begun(settings: TimeSettings, out: Path) -> Cell:
     """A cell with the samples that it has in its draft."""
     cell = new_cell(settings)
     cell.samples = read_samples(out)
+    earlier = read_about(out) or {}
+    cell.about |= {HALVED: earlier[HALVED]} if HALVED in earlier else {}
     write_json(out / ABOUT, cell.about)
     return cell
 
 
 def take_sample(cell: Cell, out: Path) -> None:
-    """Visit a cell and write down what it took."""
-    cell.samples.append(cell.visit())
+    """Visit a cell and write down what it took; where memory ran out, its samples begin anew, in smaller parts."""
+    halvings = cell.about.get(HALVED)
+    sample = cell.visit()
+    if cell.about.get(HALVED) != halvings:
+        cell.samples.clear()
+        (out / SAMPLES).unlink(missing_ok=True)
+        return write_json(out / ABOUT, cell.about)
+    cell.samples.append(sample)
     with (out / SAMPLES).open("a") as file:
         file.write(json.dumps(asdict(cell.samples[-1])) + "\n")
 

@@ -16,6 +16,7 @@ from featherlight.models.device import wait_for
 from featherlight.pipeline.phases import step_phases
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
+from featherlight.training.memory import write_halvings
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,12 @@ class Trainee:
     def wait(self) -> None:
         """Until the device has done all that it was told."""
         wait_for(self.device)
+
+    def halve(self, halvings: int) -> None:
+        """Cut batches as often as this cell's need it, whatever those of other cells needed."""
+        if self.run.halvings != halvings:
+            write_halvings(self.run.where.folder, halvings)
+            self.run.halvings = halvings
 
     def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
         """Optimiser steps on batches of a training set."""

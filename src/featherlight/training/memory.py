@@ -19,9 +19,14 @@ def halvings(folder: Path) -> int:
 def halve(folder: Path) -> int:
     """Count one more; how often it was."""
     number = halvings(folder) + 1
+    write_halvings(folder, number)
+    return number
+
+
+def write_halvings(folder: Path, number: int) -> None:
+    """Let a run begin with parts that were halved so often."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HALVINGS).write_text(str(number))
-    return number
 
 
 def killed_by_the_system() -> int:
