@@ -114,7 +114,12 @@ def test_a_study_is_one_report(capsys, grid, tmp_path):
     shares = [float(row["% of all squares"]) for row in scatter]
     assert sum(shares) == pytest.approx(100, abs=0.3) and max(shares) == shares[1], "the head alone is far worse"
     assert {path.name for path in (out / "figures").glob("learning*")} == {
-        "learning-curves.svg", "learning-curves-2.svg", "learning-curves-3.svg", "learning-curves-4.svg"}  # fmt: skip
+        f"learning-curves-on-{task}-of-{model}.svg" for task in "xy" for model in ("large", "small")}  # fmt: skip
+    names = [row["model"] for row in scores]
+    assert names == sorted(names) == [row["model"] for row in table("scores-on-dev-of-y")], "alike on every data set"
+    code, _ = call(capsys, "compare", grid, "--resamples", 500, "--factors", "model,method", "--out", out)
+    assert {path.name for path in (out / "figures").glob("learning*")} == {
+        f"learning-curves-on-{task}.svg" for task in "xy"}, "an older report goes"  # fmt: skip
 
 
 def test_factors_must_tell_the_models_apart(capsys, grid):
@@ -122,6 +127,12 @@ def test_factors_must_tell_the_models_apart(capsys, grid):
     assert code == 2 and "have the same, but differ in learning_rate, method. Name that too" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "modle,method")
     assert code == 2 and "no setting called 'modle'" in found["error"]
+    code, found = call(capsys, "compare", grid, "--factors", "model,method,seed")
+    assert code == 2 and "runs that differ in their seed are one model" in found["error"]
+    code, found = call(capsys, "compare", grid, "--factors", "model,method,model")
+    assert code == 2 and "model stands there twice" in found["error"]
+    code, found = call(capsys, "compare", grid, "--within", "model")
+    assert code == 2 and "is some of --factors, which are missing" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "seed")
     assert code == 2 and "no factor called 'seed'" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "model,method")

@@ -48,6 +48,7 @@ def test_the_largest_batch_that_fits_is_found(capsys):
         ((*SIZES, "--as-published", "--precision", "bf16"), "precision: the published formula"),
         ((*SIZES, "--method", "head", "--checkpointing"), "has no effect with --method head"),
         (("--layers", 2, "--hidden", 100, "--heads", 3), "each head takes the same share"),
+        ((*SIZES, "--method", "houlsby", "--bottleneck", 7, "--measure"), "to be measured, it has to divide the width"),
         (("--model", "no/such/folder"), "no such folder"),
     ],
 )
@@ -68,6 +69,8 @@ def test_a_model_folder_is_read(capsys, tiny_encoder):
 def test_a_training_that_dies_is_told_with_its_reason():
     with pytest.raises(UserError, match="did not come through"):
         rehearse(Rehearsal(None, {"model_type": "no-such-type"}, 1, 8))
+    with pytest.raises(UserError, match=r"^--measure: model .* no such folder"):
+        rehearse(Rehearsal("no/such/folder/at/all", None, 1, 8))
 
 
 @pytest.mark.slow

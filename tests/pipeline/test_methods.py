@@ -14,7 +14,9 @@ from featherlight.errors import UserError
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models.adapters import ADAPTER
 from featherlight.models.load import load_checkpoint
+from featherlight.models.switch import AdapterSet
 from featherlight.pipeline.settings import FinetuneSettings
+from toys import FILLERS
 
 SMALL = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
 OWN = {
@@ -138,6 +140,34 @@ def test_an_adapter_is_merged_before_it_is_compressed(capsys, tiny_encoder, sent
     name, *more = command
     code, found = call(capsys, name, store / record["address"], *more, "--store", store)
     assert code == 2 and "featherlight merge" in found["error"]
+    houlsby = finetune(capsys, tiny_encoder, sentiment, store, "houlsby")
+    code, found = call(capsys, name, store / houlsby["address"], *more, "--store", store)
+    assert code == 2 and "cannot be folded" in found["error"] and "featherlight merge" not in found["error"]
+
+
+def test_an_adapter_is_no_encoder_to_begin_with(capsys, tiny_encoder, sentiment, store):
+    folder = store / finetune(capsys, tiny_encoder, sentiment, store, "lora")["address"]
+    code, found = call(capsys, "finetune", "--model", folder, "--task", sentiment, "--store", store)
+    assert code == 2 and f"featherlight merge {folder}" in found["error"]
+    code, found = call(capsys, "inspect", folder)
+    assert code == 2 and "featherlight merge" in found["error"]
+    with pytest.raises(UserError, match="no adapter in it"):
+        AdapterSet({"plain": tiny_encoder})
+
+
+def test_an_encoder_of_pairs_is_merged_exported_and_quantized(capsys, tiny_encoder, tmp_path):
+    words = [(one, two, other) for one in FILLERS for other in FILLERS for two in ("good", "bad")]
+    rows = [f"{one} {two} {other},{other} good {one},{int(two == 'good')}" for one, two, other in words]
+    for split, part in (("train", rows[20:]), ("dev", rows[:20])):
+        (tmp_path / f"{split}.csv").write_text("\n".join(["text,second,label", *part]) + "\n")
+    pairs = ("--text", "text", "--text-pair", "second")
+    record = finetune(capsys, tiny_encoder, tmp_path, tmp_path / "store", "lora", *pairs)
+    code, found = call(capsys, "merge", tmp_path / "store" / record["address"], "--store", tmp_path / "store")
+    assert code == 0, found
+    merged = tmp_path / "store" / found["records"][0]["address"]
+    for command in (("export", "--int8"), ("quantize",)):
+        code, found = call(capsys, command[0], merged, *command[1:], "--store", tmp_path / "store")
+        assert code == 0, found
 
 
 def test_a_lora_without_its_encoder_says_so(capsys, tiny_encoder, sentiment, tmp_path):
@@ -160,6 +190,8 @@ def test_a_lora_without_its_encoder_says_so(capsys, tiny_encoder, sentiment, tmp
     ({"method": "lora", "virtual_tokens": 4}, "virtual_tokens: belongs to method prompt_tuning"),
     ({"method": "lora", "rank": 0}, "greater than or equal to 1"),
     ({"method": "adapter"}, "Input should be"),
+    ({"method": "lora", "targets": " ,"}, "targets: names no layer"),
+    ({"method": "head", "checkpointing": True}, "checkpointing: has no effect with method head"),
 ])  # fmt: skip
 def test_settings_belong_to_their_method(given, said):
     with pytest.raises(ValueError, match=said):
@@ -194,8 +226,6 @@ def several(tiny_encoder, sentiment, store, tmp_path_factory):
 
 
 def test_one_encoder_answers_as_each_of_its_adapters(several):
-    from featherlight.models.switch import AdapterSet
-
     together = AdapterSet(several)
     alone = {name: load_checkpoint(folder)[0] for name, folder in several.items()}
     inputs = together.tokenizer(["good film", "bad film"], padding=True, return_tensors="pt")
@@ -210,8 +240,6 @@ def test_one_encoder_answers_as_each_of_its_adapters(several):
 
 
 def test_an_adapter_of_another_encoder_cannot_join(capsys, several, sentiment, tmp_path):
-    from featherlight.models.switch import AdapterSet
-
     record = finetune(capsys, "random:1x32", sentiment, tmp_path, "houlsby")
     with pytest.raises(UserError, match="was made for random:1x32, the first adapter for"):
         AdapterSet({**several, "other": tmp_path / record["address"]})

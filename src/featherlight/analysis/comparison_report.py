@@ -94,7 +94,7 @@ def scored(found: Compared) -> Section:
     every = [row for models in found.rows.values() for rows in models.values() for row in rows]
     names = metrics_of(every)
     once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in every if "micro_f1" in row.scores)
-    notes = [SAME] if "micro_f1" in names and once else []
+    notes = [SAME] if "accuracy" in names and once else []
     names = [name for name in names if name != "micro_f1" or not once]
     tables = {}
     for one in found.data:
@@ -179,7 +179,8 @@ def curves(found: Compared) -> Section:
                            if row.record.get("best")), one.metric)  # fmt: skip
             if drawn:
                 title = ", ".join(filter(None, [one.task, name]))
-                figures[f"Learning curves, {title}"] = partial(learning_figure, drawn, title, metric)
+                caption = "Learning curves on " + " of ".join(filter(None, [one.task, name]))
+                figures[caption] = partial(learning_figure, drawn, title, metric)
     about = "Line: mean over seeds of the score on select after each epoch. Band: lowest to highest seed."
     return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
 

@@ -28,8 +28,8 @@ BELIEVE = "Before you believe a number"
 def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, title: str, how: str) -> None:
     """Everything into a folder: report.md, report.html, analysis.json, tables/*.csv, figures/*.svg.
 
-    numbers: the JSON object. how: the command that made it, which the report shows. Older files of these names are
-    replaced.
+    numbers: the JSON object. how: the command that made it, which the report shows. An older report goes, with its
+    tables and figures.
     """
     if folder.is_file():
         raise UserError(f"--out {folder}: is a file. Name a folder.")
@@ -37,6 +37,9 @@ def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, ti
     drawn = {
         says: to_svg(make(), name=names[says], alone=True) for one in sections for says, make in one.figures.items()
     }
+    if (folder / REPORT).exists():
+        for old in [*folder.glob("tables/*.csv"), *folder.glob("figures/*.svg")]:
+            old.unlink()
     for section in sections:
         for says, sheet in section.tables.items():
             write_atomically(folder / "tables" / f"{names[says]}.csv", to_csv(sheet).encode())

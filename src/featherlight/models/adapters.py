@@ -20,9 +20,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featherlight.errors import UserError, listed, pick
-from featherlight.models.source import quiet_bitsandbytes
+from featherlight.models.source import ADAPTER, quiet_bitsandbytes
 
-ADAPTER = "adapter.safetensors"
 LORA, BOTTLENECKS, PROMPT = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer"), "prompt_tuning"
 WHOLE = ("full", "head")  # whose result is a model of its own
 METHODS = (*WHOLE, *LORA, PROMPT, *BOTTLENECKS)
@@ -301,6 +300,8 @@ def write_adapter(folder: Path, model: Any, method: Method, origin: Origin) -> N
 def read_adapter(folder: Path) -> tuple[Method, Origin, dict[str, Tensor]]:
     """What `write_adapter` wrote; UserError for a damaged file."""
     path = folder / ADAPTER
+    if not path.exists():
+        raise UserError(f"{folder}: no adapter in it. Name a folder that `finetune --method lora` or houlsby made.")
     try:
         with safe_open(path, framework="pt") as file:
             about = file.metadata() or {}

@@ -16,9 +16,9 @@ from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
 from featherlight.files import hash_files, read_json
-from featherlight.models.adapters import ADAPTER, Origin, adapt, head_names, hold_frozen, put_in, read_adapter
+from featherlight.models.adapters import Origin, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
-from featherlight.models.source import first_line, hub_errors, offline_options, quiet_transformers, source_of
+from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.tokenizers import HashTokenizer
 from featherlight.progress import say
 from featherlight.runtime.model import load

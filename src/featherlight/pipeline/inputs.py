@@ -21,9 +21,10 @@ from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import hash_file
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
-from featherlight.models.adapters import ADAPTER, Method
+from featherlight.models.adapters import LORA, Method, read_adapter
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
+from featherlight.models.source import ADAPTER
 from featherlight.pipeline.fit import select_rows, train_rows
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, RunSettings, TaskSettings, TrainSettings
 from featherlight.pipeline.store import RECORD
@@ -171,10 +172,17 @@ def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Te
 
 def check_plain(folder: Path) -> None:
     """UserError for an encoder with an adapter beside it, which has no weights of its own to change."""
-    if (folder / ADAPTER).exists():
+    if not (folder / ADAPTER).exists():
+        return
+    method = read_adapter(folder)[0].name
+    if method in LORA:
         raise UserError(
             f"{folder}: holds an adapter, not a model of its own. Make one first: featherlight merge {folder}"
         )
+    raise UserError(
+        f"{folder}: holds {method} layers beside an encoder, which cannot be folded into it. Give a model that was "
+        "trained with --method full or lora; `export --int8` and `distill` take this one as it is."
+    )
 
 
 def check_fits_task(folder: Path, predictor: TextModel, data: TaskData) -> None:

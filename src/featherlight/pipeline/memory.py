@@ -32,6 +32,8 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     bottleneck = settings.bottleneck or architecture.width // REDUCTION
     if settings.method in ("houlsby", "pfeiffer") and not bottleneck:
         raise UserError(f"--bottleneck is missing: a sixteenth of an encoder {architecture.width} wide is nothing.")
+    if settings.measure and settings.method in ("houlsby", "pfeiffer") and architecture.width % bottleneck:
+        raise UserError(f"--bottleneck {bottleneck}: to be measured, it has to divide the width {architecture.width}.")
     if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
         raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
     how |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}

@@ -8,9 +8,9 @@ import numpy as np
 
 from featherlight.errors import UserError
 from featherlight.measurement.evaluate import Predictor, logits_of
-from featherlight.models.adapters import ADAPTER, LORA, merge, read_adapter
+from featherlight.models.adapters import LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
-from featherlight.models.source import quiet_transformers
+from featherlight.models.source import ADAPTER, quiet_transformers
 from featherlight.pipeline.compress_settings import MergeSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data

@@ -121,9 +121,7 @@ def work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]]
     with tempfile.TemporaryDirectory() as scratch:
         own = Path(scratch) / "store"
         own.mkdir()
-        there: Inputs = {
-            role: unpacked(ray.get(reference), own / folder.name) for role, (folder, (reference,)) in inputs.items()
-        }
+        there: Inputs = {role: unpacked(ray.get(sent)[0], own / folder.name) for role, (folder, sent) in inputs.items()}
         known = {path.name for path in own.iterdir()}
         error, final = attempt(name, settings, there, own)
         made = [path for path in own.iterdir() if path.name not in known and (path / RECORD).exists()]

@@ -98,7 +98,7 @@ def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence
                 f"{listed(differing(found[name][0], group[0]))}. Name that too."
             )
         found[name] = sorted(group, key=seed_of)
-    return found
+    return dict(sorted(found.items(), key=lambda item: levels_of(item[1][0], factors)))  # alike on every data set
 
 
 def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:

@@ -153,6 +153,10 @@ class FinetuneSettings(TrainSettings):
         for name, methods in BELONGS.items():
             if name in self.model_fields_set and self.method not in methods:
                 raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
+        if self.targets is not None and not self.targets.strip(" ,"):
+            raise ValueError("targets: names no layer; leave it out for query and value")
+        if self.method == "head" and self.checkpointing:
+            raise ValueError("checkpointing: has no effect with method head, whose frozen layers keep nothing")
         if self.trust_remote_code and self.method not in ("full", "head"):
             raise ValueError("trust_remote_code: an adapter's folder is loaded again without it; use method full")
         return self
