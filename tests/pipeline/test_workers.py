@@ -1,5 +1,6 @@
 """Cells in processes that may die: what is finished stays, what was in flight is tried again, the rest goes on."""
 
+import itertools
 import json
 import os
 import shutil
@@ -9,9 +10,13 @@ import subprocess
 import psutil
 import pytest
 
+from featherlight.pipeline import workers
+from featherlight.pipeline.fit import FIT
 from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.stages import FINETUNE
+from featherlight.pipeline.store import DRAFT
 from featherlight.pipeline.workers import TRIES, Crew, earlier_failures, failure_file, remember, run_in_workers
+from featherlight.training.memory import MOST_HALVINGS, halvings
 from small_sweep import sweep, wait_for_a_checkpoint
 
 
@@ -54,6 +59,73 @@ def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
             assert crew.waiting == [jobs[1], jobs[0]]
             crew.waiting.remove(jobs[1])
     assert told == [(jobs[0], "boom")] and list(crew.outcome.failed) == [jobs[0]]
+
+
+class Killed:
+    """A process, and a pipe to it, that Linux kills as soon as it has a job; folder: what it makes before."""
+
+    exitcode = -signal.SIGKILL
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.sentinel, end = os.pipe()
+        self.pipe = os.dup(self.sentinel)
+        os.close(end)
+
+    def send(self, job):
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+
+    def recv(self):
+        raise EOFError
+
+    def fileno(self):
+        return self.pipe
+
+    def close(self):
+        os.close(self.pipe)
+        os.close(self.sentinel)
+
+    def is_alive(self):
+        return False
+
+    def join(self):
+        pass
+
+
+def killed_sweep(job, folder, monkeypatch):
+    """What becomes of a job that is killed for memory each time, and how often it was begun."""
+    begun = []
+
+    def hire(size):
+        begun.append(Killed(folder))
+        return begun[-1], begun[-1]
+
+    monkeypatch.setattr(workers, "hire", hire)
+    monkeypatch.setattr(workers, "killed_by_the_system", itertools.count().__next__)
+    outcome = run_in_workers([job], workers=1)
+    for one in begun:
+        one.close()
+    return outcome, len(begun)
+
+
+def test_a_kill_for_memory_is_no_try_until_there_is_nothing_left_to_halve(jobs, monkeypatch):
+    lines = []
+    monkeypatch.setattr(workers, "say", lines.append)
+    fit = jobs[0].store / (DRAFT + jobs[0].folder.name) / FIT
+    outcome, begun = killed_sweep(jobs[0], fit, monkeypatch)
+    assert begun == MOST_HALVINGS + 1 and halvings(fit) == MOST_HALVINGS and earlier_failures(jobs[0]) == (0, "")
+    assert f"does not fit, though its batches were halved {MOST_HALVINGS} times. Shorten" in outcome.failed[jobs[0]]
+    *tried, last = lines
+    assert len(tried) == MOST_HALVINGS and "failed: " in last and "from here on" not in last
+    for number, line in enumerate(tried, 1):
+        assert f"halvings of its batches from here on: {number}; it will be tried again" in line
+    assert killed_sweep(jobs[0], fit, monkeypatch)[1] == 1, "called again it is not halved ten times anew"
+
+
+def test_a_kill_before_there_is_a_training_to_halve_is_a_try(jobs, monkeypatch):
+    outcome, begun = killed_sweep(jobs[0], None, monkeypatch)
+    assert begun == TRIES and outcome.failed[jobs[0]].endswith("SIGKILL, out of memory")
 
 
 @pytest.mark.slow

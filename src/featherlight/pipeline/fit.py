@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -36,13 +36,15 @@ from featherlight.training import processes
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
-from featherlight.training.memory import halvings
+from featherlight.training.memory import MOST_HALVINGS, halve, halvings, is_memory_out, write_halvings
 from featherlight.training.tracking import Tracking
 
 MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
 TIMED_TEXTS = 100
 FP32 = 4  # bytes of a weight
 LOSS = "loss"
+FIT, REFIT = ".fit", ".refit"  # in a draft: where the trainings keep their checkpoints
+T = TypeVar("T")
 
 
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
@@ -138,12 +140,10 @@ class Fit:
 
         how = optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
-        where, shaper = self.place("fit"), self.shaper()
+        where, shaper = self.place(FIT), self.shaper()
         progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
-        if halved := halvings(where.folder):
-            record["batch_halvings"] = halved  # memory was out, see training.memory
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         if processes.place():
@@ -157,22 +157,40 @@ class Fit:
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
         how = replace(optimisation(self.settings), epochs=epochs, patience=0)
-        training, where, shaper = TrainingSet(self.tokens(both), merged), self.place("refit"), self.shaper()
+        training, where, shaper = TrainingSet(self.tokens(both), merged), self.place(REFIT), self.shaper()
         progress = train(self.model, objective, training, None, how=how, where=where, shaper=shaper)
         self.phases.seconds["refit"] = progress.seconds
         return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
 
     def place(self, name: str) -> Place:
-        """Where one training keeps its checkpoints."""
-        folder = self.out / f".{name}"
+        """Where one training keeps its checkpoints; its steps are in parts as small as an earlier one needed."""
+        folder = self.out / name
         folder.mkdir(exist_ok=True)
+        if self.halvings > halvings(folder):
+            write_halvings(folder, self.halvings)
         return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
+
+    @property
+    def halvings(self) -> int:
+        """How often memory was out."""
+        return max(halvings(self.out / name) for name in (FIT, REFIT))
+
+    def in_passes(self, compute: Callable[[int], T]) -> T:
+        """compute(most tokens of a pass), with half as many tokens as often as memory is out."""
+        while True:
+            tokens = max(self.settings.batch_tokens >> self.halvings, 1)
+            try:
+                return compute(tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory_out(error) or self.halvings >= MOST_HALVINGS:
+                    raise
+            halve(self.out / FIT)
+            say(f"out of memory: texts are scored in passes of at most {max(tokens // 2, 1):,} tokens from here on")
 
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
         """Loss and metrics of one split, without intervals."""
-        logits = logits_of(
-            model, tokens, device=self.device, precision=self.precision, batch_tokens=self.settings.batch_tokens
-        )
+        how = {"device": self.device, "precision": self.precision}
+        logits = self.in_passes(lambda most: logits_of(model, tokens, batch_tokens=most, **how))
         labels = examples.labels
         assert labels is not None
         raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
@@ -215,15 +233,14 @@ class Fit:
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
-        predictor = Predictor(
-            self.out,
-            device=self.device,
-            precision=self.precision,
-            batch_tokens=self.settings.batch_tokens,
-            compiled=self.settings.compile,
-        )
+        predictor = Predictor(self.out, device=self.device, precision=self.precision, compiled=self.settings.compile)
+
+        def scores(tokens: int) -> dict[str, Any]:
+            predictor.batch_tokens = tokens
+            return score_splits(predictor, self.data, self.data.task.reported, out=self.out)
+
         with self.phases("evaluate"):
-            metrics = score_splits(predictor, self.data, self.data.task.reported, out=self.out)
+            metrics = self.in_passes(scores)
         with self.phases("latency"):
             latency = time_predictor(predictor, select_rows(self.data))
         return {
@@ -233,6 +250,7 @@ class Fit:
             "parameters": predictor.parameters,
             "trained_parameters": self.trained,
             "bytes": footprint.folder_bytes(self.out) + self.frozen_bytes(predictor),
+            **({"batch_halvings": self.halvings} if self.halvings else {}),  # see training.memory
         }
 
 

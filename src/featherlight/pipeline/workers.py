@@ -1,7 +1,8 @@
 """Jobs in, finished folders out, several at a time, each in a process that may die.
 
 A worker that crashes, runs out of memory or is killed costs the cells in flight and nothing else: what is finished
-stands in the store under its address, what is not is begun again from its last checkpoint.
+stands in the store under its address, what is not is begun again from its last checkpoint. A kill for want of memory is
+no try as long as the training's parts can be halved in answer.
 """
 
 import signal
@@ -16,14 +17,15 @@ from typing import Any
 
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
+from featherlight.pipeline.fit import FIT, REFIT
 from featherlight.pipeline.hiring import dismiss_ahead, hire
 from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.store import DRAFT, Inputs, run_once
 from featherlight.progress import say
-from featherlight.training.memory import halve, killed_by_the_system
+from featherlight.training.memory import MOST_HALVINGS, halve, halvings, killed_by_the_system
 
 TRIES, FAILURES = 3, ".failures"
-FIT = ".fit"  # where a training keeps its checkpoints, in a draft
+REMEDY = "Shorten the texts (max_length), store less (checkpointing), or take a smaller model or fewer workers."
 
 
 @dataclass
@@ -176,28 +178,26 @@ class Crew:
         busy = [worker for worker in self.workers if worker.job]
         signals = {worker.pipe: worker for worker in busy} | {worker.process.sentinel: worker for worker in busy}
         for worker in {signals[ready] for ready in connection.wait(list(signals))}:  # type: ignore[index]
-            job, error, final = worker.job, None, False
+            job, error, final, free = worker.job, None, False, False
             assert job is not None
             try:
                 error, final = worker.pipe.recv()
             except (EOFError, ConnectionError):
                 worker.process.join()
                 error = f"its process ended with {ending(worker.process.exitcode)}"
-                if (
-                    killed_by_the_system() > worker.kills
-                    and (fit := job.store / (DRAFT + job.folder.name) / FIT).exists()
-                ):
-                    error += f", out of memory; its steps will be halved {halve(fit)} times"
+                if worker.process.exitcode == -signal.SIGKILL and killed_by_the_system() > worker.kills:
+                    final, free, more = answer_to_a_kill(job)
+                    error += more
             if self.isolate:
                 worker.pipe.close()
                 worker.process.join()
             if not worker.process.is_alive():
                 self.workers.remove(worker)
             worker.job = None
-            self.note(job, error, final=final, seconds=time.monotonic() - worker.since)
+            self.note(job, error, final=final, free=free, seconds=time.monotonic() - worker.since)
 
-    def note(self, job: Job, error: str | None, *, final: bool, seconds: float) -> None:
-        """What became of a job: done, failed, or to be tried again behind the others."""
+    def note(self, job: Job, error: str | None, *, final: bool, seconds: float, free: bool = False) -> None:
+        """What became of a job: done, failed, or to be tried again behind the others. free: this was no try."""
         what = f"{job.name} ({job.folder.name})"
         if error is None:
             self.outcome.done.append(job)
@@ -206,8 +206,8 @@ class Crew:
             say(f"[{len(self.outcome)}/{self.total}] {what}: done in {seconds:.1f} s")
             return self.told(job, None)
         last = shortened(error.strip().splitlines()[-1])
-        tries = TRIES if final else earlier_failures(job)[0] + 1
-        if not final:
+        tries = TRIES if final else earlier_failures(job)[0] + (not free)
+        if not (final or free):
             remember(job, tries, error)
         if tries < TRIES:
             self.waiting.append(job)
@@ -219,6 +219,21 @@ class Crew:
         """A new process with its share of the cores."""
         self.workers.append(Worker(*hire(self.size)))
         return self.workers[-1]
+
+
+def answer_to_a_kill(job: Job) -> tuple[bool, bool, str]:
+    """After Linux killed a job for its memory: (whether that is the end, whether it was no try, what to say of it)."""
+    folders = [job.store / (DRAFT + job.folder.name) / name for name in (FIT, REFIT)]
+    trainings = [folder for folder in folders if folder.exists()]
+    if not trainings:
+        return False, False, ", out of memory"
+    if max(map(halvings, trainings)) < MOST_HALVINGS:
+        return False, True, f", out of memory; halvings of its batches from here on: {max(map(halve, trainings))}"
+    return (
+        True,
+        False,
+        f", out of memory: it does not fit, though its batches were halved {MOST_HALVINGS} times. {REMEDY}",
+    )
 
 
 def failure_file(job: Job) -> Path:

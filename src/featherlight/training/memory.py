@@ -7,6 +7,7 @@ whoever started it counts here. The next step, and the next process, begin with 
 from pathlib import Path
 
 HALVINGS = ".halvings"  # beside a run's checkpoints
+MOST_HALVINGS = 10  # a thousandth: of a batch, or of the tokens of a pass, that is one text
 REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
 
 
