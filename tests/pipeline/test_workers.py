@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import psutil
 import pytest
 
-from featherlight.pipeline import workers
+from featherlight.pipeline import hiring, workers
 from featherlight.pipeline.fit import FIT
 from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.stages import FINETUNE
@@ -136,6 +137,19 @@ def test_each_result_has_a_process_of_its_own_where_that_is_asked_for(jobs):
     shutil.rmtree(jobs[0].store)
     assert len(run_in_workers(jobs, workers=1).done) == 2
     assert sorted(json.loads((job.folder / "record.json").read_text())["earlier_runs"] for job in jobs) == [0, 1]
+
+
+def test_a_worker_whose_sweep_was_killed_goes_without_a_word(monkeypatch):
+    monkeypatch.setattr(signal, "signal", lambda *given: None)
+    ours, theirs = multiprocessing.Pipe()
+
+    def attempt(*job):
+        ours.close()
+        return None, False
+
+    monkeypatch.setattr(workers, "attempt", attempt)
+    ours.send(("finetune", None, {}, None))
+    hiring.serve(theirs)
 
 
 def same(one: dict, other: dict) -> bool:

@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
@@ -64,9 +64,7 @@ def serve(pipe: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
     from featherlight.pipeline.workers import attempt
 
-    while True:
-        try:
+    with suppress(EOFError, ConnectionError):  # the pipe is closed, or whoever held its other end was killed
+        while True:
             name, settings, inputs, store = pipe.recv()
-        except EOFError:
-            return
-        pipe.send(attempt(name, settings, inputs, store))
+            pipe.send(attempt(name, settings, inputs, store))
