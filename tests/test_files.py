@@ -1,4 +1,5 @@
 import errno
+import hashlib
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
+from featherlight import files
 from featherlight.errors import UserError
 from featherlight.files import (
     cache_folder,
@@ -64,6 +66,28 @@ def test_hashes_see_contents_and_borders(tmp_path):
     assert hash_files([tmp_path / "one" / "f"]) == hash_files([tmp_path / "two" / "f"])
     (tmp_path / "two" / "f").write_text("other")
     assert hash_files([tmp_path / "one" / "f"]) != hash_files([tmp_path / "two" / "f"])
+
+
+def test_a_file_is_read_once_for_its_hash_until_it_changes(tmp_path, monkeypatch):
+    read = []
+    digest = hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.append(file.name) or digest(file, kind))
+    monkeypatch.setattr(files, "TICK", 0)  # a file need not rest for two seconds
+    path = tmp_path / "f"
+    for content, times in (("one", 1), ("three", 2)):
+        path.write_text(content)
+        found = {files.hash_file(path) for _ in range(5)}
+        assert found == {hashlib.sha256(content.encode()).hexdigest()} and len(read) == times
+
+
+def test_a_change_within_a_tick_of_the_clock_is_seen(tmp_path, monkeypatch):
+    path = tmp_path / "f"
+    path.write_text("one")
+    stamp = path.stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **_: stamp)  # a file system whose clock stood still
+    before = files.hash_file(path)
+    path.write_text("two")
+    assert files.hash_file(path) != before
 
 
 def test_a_lock_makes_the_second_holder_wait(tmp_path):

@@ -4,12 +4,14 @@ Knows no task, model or stage. The one room below the command line that reads th
 """
 
 import errno
+import functools
 import hashlib
 import json
 import os
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,8 @@ from typing import Any
 
 from featherlight.errors import UserError
 
+MOST_HASHES = 10_000  # of files, kept in a process
+TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system (FAT)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
 
 
@@ -146,9 +150,24 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def hash_file(path: Path) -> str:
-    """SHA-256 of a file's content, as hex."""
+    """SHA-256 of a file's content, as hex; read once in a process as long as nobody changes it."""
+    version = version_of(path)
+    return hash_version(path, version) if version else hash_version.__wrapped__(path, ())
+
+
+@functools.lru_cache(maxsize=MOST_HASHES)
+def hash_version(path: Path, version: tuple[int, ...]) -> str:
+    """SHA-256 of a file as it is in this version."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def version_of(path: Path) -> tuple[int, ...] | None:
+    """What changes whenever a file does; None of one so young that its clock may not tell the next change."""
+    found = path.stat()
+    changed = max(found.st_mtime_ns, found.st_ctime_ns)
+    young = time.time_ns() - changed < TICK
+    return None if young else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def cache_folder() -> Path:

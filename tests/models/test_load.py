@@ -1,11 +1,14 @@
+import hashlib
 import shutil
+from collections import Counter
 
 import pytest
 import torch
 from transformers import AutoModel, XLNetConfig
 
-from featherlight import hub
+from featherlight import files, hub
 from featherlight.errors import UserError
+from featherlight.models import load
 from featherlight.models.load import check_folder, checkpoint_layers, fingerprint, load_checkpoint, load_encoder
 
 LABELS = ("no", "yes")
@@ -91,6 +94,25 @@ def test_a_hub_that_does_not_answer_is_said_with_the_local_alternative(monkeypat
 def test_a_folder_that_is_not_there_is_not_taken_for_a_hub_name():
     with pytest.raises(UserError, match="no such folder"):
         load_encoder("./no/such/folder", labels=LABELS, max_length=16)
+
+
+def test_the_cells_of_one_encoder_read_its_files_once(tiny_encoder, sentiment, tmp_path, monkeypatch):
+    from featherlight.pipeline.plan import jobs_of
+    from featherlight.pipeline.stages import FINETUNE
+
+    read = Counter()
+    digest, parse = hashlib.file_digest, load.read_json
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.update([file.name]) or digest(file, kind))
+    monkeypatch.setattr(load, "read_json", lambda path: read.update([f"parsed {path}"]) or parse(path))
+    monkeypatch.setattr(files, "TICK", 0)  # its files need not rest for two seconds
+    load.CHECKED.clear()
+    files.hash_version.cache_clear()
+    settings = {"task": str(sentiment), "model": str(tiny_encoder), "seed": [1, 2, 3, 4, 5, 6]}
+    jobs = jobs_of(FINETUNE, settings, {}, store=tmp_path, where="a test")
+    for job in jobs:
+        job.folder.mkdir()
+        assert job.run() == job.folder
+    assert str(tiny_encoder / "model.safetensors") in read and set(read.values()) == {1}, read
 
 
 def test_the_fingerprint_follows_the_weights_and_not_the_path(copy, tiny_encoder):

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
-from featherlight.files import hash_files, read_json
+from featherlight.files import hash_files, read_json, version_of
 from featherlight.models.adapters import Origin, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
@@ -33,6 +33,7 @@ COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-pre
                         "xmod", "data2vec-text", "longformer", "ibert"}  # fmt: skip
 SEGMENTS = "token_type_ids"
 MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
+CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
@@ -258,6 +259,14 @@ def check_folder(folder: Path) -> None:
         raise UserError(f"{folder}: no tokenizer ({', '.join(VOCABULARIES)}). The folder is incomplete.")
 
 
+def check_once(folder: Path) -> None:
+    """`check_folder`, which reads megabytes of tokenizer, unless the folder's files are those that it has seen."""
+    versions = [version_of(path) for path in model_files(folder)] if folder.is_dir() else []
+    if None in versions or CHECKED.get(folder) != versions:
+        check_folder(folder)
+        CHECKED[folder] = versions
+
+
 def read_json_object(path: Path) -> dict[str, Any]:
     """A JSON file that must hold an object."""
     value = read_json(path)
@@ -280,7 +289,7 @@ def fingerprint(name: str, revision: str | None = None) -> str:
     source = source_of(name)
     change = f"[{source.change}]" if source.change else ""
     if source.folder is not None:
-        check_folder(source.folder)
+        check_once(source.folder)
         return hash_files(model_files(source.folder)) + change
     with quiet_transformers(), hub_errors(source.base, None):
         path = cached_file(source.base, "config.json", revision=revision, **offline_options(None))
