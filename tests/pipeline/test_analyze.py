@@ -129,6 +129,31 @@ def test_a_store_is_a_table_of_its_records(tmp_path):
     assert list(frame.index) == ["time-0", "time-1"] and list(frame.seconds_train) == [1.0, 2.0]
 
 
+def write_cells(store, units):
+    """Records of `time`: of each kind and unit three lengths, twice."""
+    for number, (what, length) in enumerate(
+        (what, length) for what in units for length in (128, 256, 512) for _ in "12"
+    ):
+        folder = store / f"time-{number}"
+        folder.mkdir()
+        record = {**RECORD, "address": folder.name, "unit": units[what],
+                  "settings": {"what": what, "length": length},
+                  "summary": {"median": length * (1 + number / 100), "min": length - number / 100}}  # fmt: skip
+        (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_seconds_of_a_batch_and_of_an_epoch_are_not_pooled(capsys, tmp_path):
+    write_cells(tmp_path, {"inference": "s/batch", "finetune": "s/epoch"})
+    how = ["--factors", "length", "--no-forest"]
+    code, found = call(capsys, "analyze", tmp_path, "--response", "median", *how)
+    assert code == 2 and "median is in s/batch and in s/epoch" in found["error"]
+    assert "--where what=inference" in found["error"]
+    code, found = call(capsys, "analyze", tmp_path, "--response", "median", *how, "--where", "what=inference")
+    assert code == 0 and found["n"] == 6
+    code, found = call(capsys, "analyze", tmp_path, "--response", "seconds_train", *how)
+    assert "not compared" not in found["error"], "a phase is in seconds in every record"
+
+
 def test_the_shown_command_quotes_what_a_shell_would_read(tmp_path):
     settings = AnalyzeSettings(response="t s", factors="a", where=("a!=b c",), drop_missing=True, forest_seed=3)
     shown = command_of(tmp_path / "x.csv", settings, tmp_path / "out")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from featherlight.analysis.timing import Study
 
+RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
+TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
 MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
@@ -67,6 +69,7 @@ def chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
 
     names = listed_in(settings.factors)
     frame = chosen(frame_of(source), settings.where)
+    check_units(frame, settings.response)
     if settings.drop_missing:
         frame = without_gaps(frame, [settings.response, *names])
     return study_of(
@@ -78,6 +81,19 @@ def chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
         categorical=listed_in(settings.categorical or ""),
         accuracy=settings.accuracy,
     )
+
+
+def check_units(frame: "pd.DataFrame", response: str) -> None:
+    """UserError for cells of `time` whose seconds are of different things: a batch and an epoch."""
+    if response not in TIMED or "unit" not in frame.columns or response not in frame.columns:
+        return
+    units = frame.loc[frame[response].notna(), "unit"].dropna().unique()
+    if len(units) > 1:
+        kinds = "what=inference or --where what=finetune" if "what" in frame.columns else f"unit={units[0]}"
+        raise UserError(
+            f"{response} is in {' and in '.join(sorted(units))}: times of different things are not compared. "
+            f"Choose one kind: --where {kinds}."
+        )
 
 
 def command_of(source: Path, settings: AnalyzeSettings, out: Path) -> str:
@@ -190,11 +206,12 @@ def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
 
     "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`:
-    "min", "median" and so on; "dev_accuracy" and so on: scores; "parameters", "bytes", "peak_memory_bytes".
+    "min", "median" and so on, and their "unit"; "dev_accuracy" and so on: scores; "parameters", "bytes",
+    "peak_memory_bytes".
     """
     scalars = (str, int, float, bool)
     row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
-    row |= {key: record[key] for key in ("stage", "name", "parameters", "bytes", "peak_memory_bytes") if key in record}
+    row |= {key: record[key] for key in RECORDED if key in record}
     task = record["task"]
     row["task"] = task["name"] if isinstance(task, Mapping) else task
     row |= {f"seconds_{phase.replace(' ', '_')}": value for phase, value in record.get("seconds", {}).items()}
