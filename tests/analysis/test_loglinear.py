@@ -1,3 +1,5 @@
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -91,10 +93,22 @@ def test_findings_name_the_widest_effect_first():
     study = made_up_study(made_up(40))
     found = loglinear.findings(study, loglinear.fit(study).numbers)
     assert [row[:3] for row in found] == [
-        ("model", "slow", "middle"), ("model", "fast", "middle"), ("length", "512", "128"), ("batch", "32", "8"),
+        ("model", "fast", "middle"), ("length", "512", "128"), ("model", "slow", "middle"), ("batch", "32", "8"),
     ]  # fmt: skip
-    assert [row[3] for row in found[:2]] == pytest.approx([3, 0.25], rel=0.05)
+    assert [found[0][3], found[2][3]] == pytest.approx([0.25, 3], rel=0.05)
+    widths = [abs(math.log(row[3])) for row in found]
+    assert widths == sorted(widths, reverse=True), "a quarter is wider than three times"
     assert found[0][6] < 1e-50 and found[3][6] > 0.05
+
+
+@pytest.mark.parametrize(("reference", "expected"), [
+    ("slow", [("fast", "slow (takes longest)")]), ("fast", [("slow", "fast (takes least)")]),
+    ("middle", [("fast", "middle"), ("slow", "middle")]),
+])  # fmt: skip
+def test_findings_are_the_two_extremes_and_say_if_the_reference_is_one(reference, expected):
+    study = made_up_study(made_up(10), factors=["model", "batch"], references={"model": reference})
+    found = loglinear.findings(study, loglinear.fit(study).numbers)
+    assert [row[1:3] for row in found if row[0] == "model"] == expected, "the middle level is no extreme"
 
 
 def test_factors_that_follow_from_each_other_are_refused_by_name():

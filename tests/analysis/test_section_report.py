@@ -8,7 +8,7 @@ import pytest
 
 from featherlight.analysis.figures import to_svg
 from featherlight.analysis.section_report import file_names, print_report, show, shown, to_csv, write_report
-from featherlight.analysis.sections import Section, Sheet
+from featherlight.analysis.sections import Section, Sheet, probability
 from featherlight.analysis.timing_figures import boxplot
 from featherlight.errors import UserError
 from featherlight.files import read_json
@@ -35,6 +35,15 @@ def folder(sections, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "out"
     write_report(sections, NUMBERS, out, title="Times & <more>", how="featherlight analyze times.csv")
     return out
+
+
+def test_a_p_value_that_underflowed_is_not_printed_as_0():
+    columns = ("factor", "F", "p", "Welch p", "shapiro_p", "p of the factor", "value")
+    (row,) = shown(Sheet(columns, [("pad", *[0.0] * 6)])).rows
+    assert row == ("pad", "0", *["< 1e-300"] * 4, "0")
+    rows = shown(Sheet(("", "value"), [("breusch pagan p", 0.0), ("r squared", 0.0), ("shapiro p", 1e-12)])).rows
+    assert [row[1] for row in rows] == ["< 1e-300", "0", "1e-12"]
+    assert (probability(0.0), probability(0.0312)) == ("< 1e-300", "= 0.031")
 
 
 def test_every_table_and_figure_is_a_file_that_the_markdown_links(sections, folder):

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from featherlight.analysis.timing import study_of
 from featherlight.analysis.timing_sections import analyse, sections_of
 from timings import made_up, made_up_study
 
@@ -44,6 +45,16 @@ def test_every_table_is_rectangular_and_every_figure_can_be_drawn(analysis):
             assert {len(row) for row in sheet.rows} == {len(sheet.columns)}
         for make in section.figures.values():
             assert make().axes
+
+
+def test_figures_name_a_timed_column_with_its_unit():
+    frame = made_up(4).rename(columns={"seconds": "min"}).assign(unit="s/batch")
+    study = study_of(frame, response="min", factors=["model", "length"])
+    drawn = [make() for section in sections_of(analyse(study, forest=False)) for make in section.figures.values()]
+    axes = [axes for figure in drawn for axes in figure.axes]
+    assert "fastest sample, s/batch by model" in [one.get_title(loc="left") or one.get_title() for one in axes]
+    assert not [one for one in axes if one.get_ylabel().startswith("min")]
+    assert made_up_study().label == "seconds"
 
 
 def test_one_factor_has_neither_pairs_nor_a_balanced_subset():

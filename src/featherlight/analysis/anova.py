@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from featherlight.analysis.sections import probability
 from featherlight.analysis.timing import Json, finite
 
 SIGNIFICANT = 0.05
@@ -161,13 +162,13 @@ def doubts(name: str, found: Json) -> list[str]:
     said = []
     if below(found["shapiro_p"]):
         said.append(
-            f"{name}: the residuals are not normal (Shapiro-Wilk p = {found['shapiro_p']:.2g}); with few rows or very "
-            "unequal groups F's p-value is not to be trusted. Kruskal-Wallis compares ranks instead: "
+            f"{name}: the residuals are not normal (Shapiro-Wilk p {probability(found['shapiro_p'])}); with few rows "
+            "or very unequal groups F's p-value is not to be trusted. Kruskal-Wallis compares ranks instead: "
             f"{sentence(found['kruskal'], 'H')}."
         )
     if below(found["levene_p"]):
         said.append(
-            f"{name}: the levels' variances are unequal (Levene p = {found['levene_p']:.2g}). Read Welch's test "
+            f"{name}: the levels' variances are unequal (Levene p {probability(found['levene_p'])}). Read Welch's test "
             f"({sentence(found['welch'], 'F')}) and Games-Howell's comparisons in place of F."
         )
     others = {"Welch's": found["welch"]["p"], "Kruskal-Wallis'": found["kruskal"]["p"]}
@@ -186,7 +187,7 @@ def below(p: float | None) -> bool:
 def sentence(found: dict[str, float | None], letter: str) -> str:
     """ "F = 66.7, p = 5.5e-46"."""
     value, p = found[letter], found["p"]
-    return "not computable" if value is None or p is None else f"{letter} = {value:.4g}, p = {p:.2g}"
+    return "not computable" if value is None or p is None else f"{letter} = {value:.4g}, p {probability(p)}"
 
 
 def join(words: Sequence[str]) -> str:

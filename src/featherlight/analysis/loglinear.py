@@ -3,6 +3,7 @@
 A `Study` in, coefficients, tests of the model's assumptions and sentences out. House shapes: N rows, K coefficients.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,6 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from featherlight.analysis.anova import SIGNIFICANT, Array, below, degenerate, sample_rows, shapiro
+from featherlight.analysis.sections import probability
 from featherlight.analysis.timing import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
@@ -203,28 +205,30 @@ def spans(study: Study, found: Json) -> Json:
 
 
 def findings(study: Study, numbers: Json) -> list[tuple[str | float | None, ...]]:
-    """What each factor does, all else equal; the one with the widest effect first.
+    """What each factor does, all else equal; the widest effect first, be it longer or shorter.
 
     (factor, level, level it is against, times as long, low, high, p of the factor): of levels the longest and the
     shortest against the reference, of numbers the largest against the smallest.
     """
-    ranked = []
-    for factor in study.factors:
-        rows = [(factor.name, *effect, numbers["factors"][factor.name]["p"]) for effect in effects_of(factor, numbers)]
-        values = [1.0, *(row[3] for row in rows if row[3] is not None)]
-        ranked.append((max(values) / min(values), rows))
-    return [row for _, rows in sorted(ranked, key=lambda pair: -pair[0]) for row in rows]
+    rows = [
+        (factor.name, *effect, numbers["factors"][factor.name]["p"])
+        for factor in study.factors
+        for effect in effects_of(factor, numbers)
+    ]
+    return sorted(rows, key=lambda row: -abs(math.log(row[3])) if row[3] else 0.0)
 
 
 def effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
-    """(level, level it is against, times as long, low, high), once or twice."""
+    """(level, level it is against, and whether that is an extreme itself, times as long, low, high), once or twice."""
     if factor.numeric:
         span = numbers["spans"][factor.name]
         return [(word(span["to"]), word(span["from"]), *(span[key] for key in EFFECT))]
     found = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
-    known = sorted((level for level in found if found[level]), key=lambda level: -found[level]["value"])
-    ends = dict.fromkeys((known[0], known[-1]))
-    return [(level, factor.reference, *(found[level][key] for key in EFFECT)) for level in ends]
+    values = {level: one["value"] for level, one in found.items() if one} | {str(factor.reference): 0.0}
+    longest, shortest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
+    beside = {longest: " (takes longest)", shortest: " (takes least)"}.get(str(factor.reference), "")
+    ends = [level for level in dict.fromkeys((longest, shortest)) if level != factor.reference]
+    return [(level, f"{factor.reference}{beside}", *(found[level][key] for key in EFFECT)) for level in ends]
 
 
 def doubts(numbers: Json, n: int) -> list[str]:
@@ -241,13 +245,13 @@ def doubts(numbers: Json, n: int) -> list[str]:
         said.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")
     if below(numbers["breusch_pagan_p"]):
         said.append(
-            f"The residuals' variance is not constant (Breusch-Pagan p = {numbers['breusch_pagan_p']:.2g}): ordinary "
-            "standard errors and p-values are wrong. Intervals and tests of factors use robust ones (HC3)."
+            f"The residuals' variance is not constant (Breusch-Pagan p {probability(numbers['breusch_pagan_p'])}): "
+            "ordinary standard errors and p-values are wrong. Intervals and tests of factors use robust ones (HC3)."
         )
     if below(numbers["shapiro_p"]):
         said.append(
-            f"The residuals are not normal (Shapiro-Wilk p = {numbers['shapiro_p']:.2g}): look at the Q-Q plot; with "
-            "few rows, intervals are approximate."
+            f"The residuals are not normal (Shapiro-Wilk p {probability(numbers['shapiro_p'])}): look at the Q-Q plot; "
+            "with few rows, intervals are approximate."
         )
     said += collinearity(numbers)
     if numbers["durbin_watson"] is not None and not 1.5 < numbers["durbin_watson"] < 2.5:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from featherlight.analysis.figures import inlined, to_svg
 from featherlight.analysis.page import begun, draw_figure, draw_table
 from featherlight.analysis.report import print_table, quote, to_markdown
-from featherlight.analysis.sections import Cell, Section, Sheet
+from featherlight.analysis.sections import SMALLEST_P, VALUE, Cell, Section, Sheet, probability
 from featherlight.analysis.tables import NOTHING, WIDTH_OF_PLAIN_OUTPUT, Table
 from featherlight.analysis.timing import Json
 from featherlight.errors import UserError
@@ -75,17 +75,28 @@ def to_csv(sheet: Sheet) -> str:
 
 def shown(sheet: Sheet) -> Table:
     """A table as it is read: numbers with about four digits."""
-    return Table(sheet.columns, tuple(tuple(map(show, row)) for row in sheet.rows), sheet.words)
+    rows = []
+    for row in sheet.rows:
+        holds_p = [is_p(str(row[0]) if name == VALUE else name) for name in sheet.columns]
+        rows.append(tuple(show(cell, p=p) for cell, p in zip(row, holds_p, strict=True)))
+    return Table(sheet.columns, tuple(rows), sheet.words)
 
 
-def show(cell: Cell) -> str:
-    """ "1,062.1", "0.9598", "5.53e-46", a dash where there is nothing."""
+def is_p(name: str) -> bool:
+    """Whether a column, or a line of a table of values, holds p-values."""
+    return bool(re.search(r"(^|[ _])p($| of )", name))
+
+
+def show(cell: Cell, *, p: bool = False) -> str:
+    """ "1,062.1", "0.9598", "5.53e-46", a dash where there is nothing; a p-value that underflowed: "< 1e-300"."""
     if cell is None:
         return NOTHING
     if isinstance(cell, str):
         return cell
     if isinstance(cell, int):
         return f"{cell:,}"
+    if p and cell < SMALLEST_P:
+        return probability(cell)
     if 1000 <= abs(cell) < 1e6:
         return f"{cell:,.1f}"
     return f"{cell:.4g}" if cell == 0 or abs(cell) >= 1e-3 else f"{cell:.3g}"

@@ -20,6 +20,12 @@ MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of n
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
 EXTREMES = 10
 SHOWN = ("count", "mean", "std", "min", "median", "max")
+SAID = {  # columns of the stage `time`
+    "min": "fastest sample",
+    "median": "median of the samples",
+    "p90": "90 % of samples below",
+    "p99": "99 % of samples below",
+}
 
 Json = dict[str, Any]
 Numbers = dict[str, float | int | None]
@@ -61,6 +67,13 @@ class Study:
     def times(self) -> "pd.Series[float]":
         """The response [N]."""
         return self.frame[self.response]
+
+    @property
+    def label(self) -> str:
+        """The response as an axis names it: "fastest sample, s/batch" for the column `min` of the stage `time`."""
+        units = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else []
+        timed = len(units) == 1 and self.response in SAID
+        return f"{SAID[self.response]}, {units[0]}" if timed else self.response
 
     @property
     def grouping(self) -> tuple[Factor, ...]:

@@ -14,7 +14,7 @@ from scipy import stats
 from featherlight.analysis import anova, importance, loglinear, timing
 from featherlight.analysis import timing_figures as figures
 from featherlight.analysis.anova import Array, degenerate
-from featherlight.analysis.sections import Cell, Section, Sheet
+from featherlight.analysis.sections import VALUE, Cell, Section, Sheet
 from featherlight.analysis.timing import SHOWN, Factor, Json, Study
 
 if TYPE_CHECKING:
@@ -100,9 +100,10 @@ def about_findings(analysis: Analysis) -> Section:
     rows = loglinear.findings(analysis.study, analysis.fit.numbers)
     return Section(
         "Findings",
-        "How many times as long it takes, everything else equal: the longest and the shortest level of each factor, by "
-        "the log-linear model, with 95 % intervals. A factor whose p is above 0.05 shows no effect beside the others. "
-        "The sections below say when not to believe it.",
+        "How many times as long it takes, everything else equal, by the log-linear model, with 95 % intervals: the "
+        "level of each factor that takes longest and the one that takes least, against the reference level, which says "
+        "so where it is one of them itself; of a number its largest value against its smallest. A factor whose p is "
+        "above 0.05 shows no effect beside the others. The sections below say when not to believe it.",
         tables={"The widest effect first": Sheet(columns, rows, words=3)},
     )
 
@@ -139,7 +140,7 @@ def about_times(analysis: Analysis) -> Section:
                  for row in numbers[kind]]  # fmt: skip
         tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
     times = np.asarray(study.times, np.float64)
-    draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.response)}
+    draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.label)}
     about = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
     return Section("Times", about, doubt, tables, draw)
 
@@ -161,7 +162,7 @@ def about_factors(analysis: Analysis) -> Section:
     for name, levels in analysis.numbers["descriptives"].items():
         tables[f"By {name}"] = Sheet((name, *SHOWN), [described(*item) for item in levels.items()])
         drawn[f"Boxes by {name}"] = lambda name=name: figures.boxplot(
-            boxes(study, name), factor=name, response=study.response
+            boxes(study, name), factor=name, response=study.label
         )
     return Section("By factor", "Levels in words stand in the order of their median times.", (), tables, drawn)
 
@@ -197,7 +198,7 @@ def paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
     parts = study.times.groupby([study.groups[outer.name], study.groups[inner.name]], observed=True)
     cells: dict[Any, Array] = {cell: np.asarray(part, np.float64) for cell, part in parts}
     names, levels = (outer.name, inner.name), (outer.levels, inner.levels)
-    return figures.paired_boxplot(cells, factors=names, levels=levels, response=study.response)
+    return figures.paired_boxplot(cells, factors=names, levels=levels, response=study.label)
 
 
 def about_balance(analysis: Analysis) -> Section | None:
@@ -309,7 +310,7 @@ def about_model(analysis: Analysis) -> Section:
             ("factor", "F", "df", "p"),
             [(name, one["F"], one["df"], one["p"]) for name, one in numbers["factors"].items()],
         ),
-        "Diagnostics": Sheet(("", "value"), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
+        "Diagnostics": Sheet(("", VALUE), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
     }
     if spans:
         lines = [(name, one["times_as_long"], one["low"], one["high"]) for name, one in spans.items()]
