@@ -140,7 +140,15 @@ def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_p
     planned.show_plan(jobs, Factors(), as_json=False)
     shown = capsys.readouterr().out
     assert "not predicted: prune is not predicted" in shown and "predicted against measured, 1 done" in shown
+    assert "in brackets measured where a job is done" in shown
     assert "65 W, 0.3 a kWh, 480 g CO2 a kWh" in shown
+
+
+def test_money_and_co2_are_printed_without_powers_of_ten():
+    assert [planned.with_grams(grams) for grams in (0.0123, 9.96, 99.6, 204.0, 999.6, 1234.0, 2.34e8)] == [
+        "0.012 g", "10 g", "100 g", "200 g", "1,000 g", "1.2 kg", "230,000 kg"
+    ]  # fmt: skip
+    assert (planned.plain(1234.5, 3), planned.plain(123.4, 3)) == ("1,230", "123")
 
 
 def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch, capsys):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from commands import call
+from featherlight.cli import main
 from featherlight.errors import UserError
 from featherlight.measurement.latency import Sample
 from featherlight.pipeline import interleave, timing
@@ -320,6 +321,16 @@ def test_the_parts_of_a_step_add_up_to_it(tiny_encoder, sentiment):
     assert set(parts) == {"batch", "forward", "backward", "update"} and min(parts.values()) > 0
     step = min(cell.visit().seconds for _ in range(3)) / cell.about["steps"]
     assert 0.5 * step < sum(parts.values()) < 4 * step
+
+
+def test_the_table_of_steps_tells_paddings_apart(capsys, tmp_path, tiny_encoder, sentiment):
+    arguments = ["time", "finetune", "--model", tiny_encoder, "--task", sentiment, "--length", 20, "--batch", 16,
+                 "--pad", "max,longest", "--examples", 48, "--repeats", 1, "--device", "cpu", "--store",
+                 tmp_path]  # fmt: skip
+    assert main([str(word) for word in arguments]) == 0
+    cells, steps = capsys.readouterr().out.split("a step")
+    for table in (cells, steps):
+        assert table.count("16 x 20") == 2 and table.count("16 x 20 at most") == 1
 
 
 def test_a_run_is_as_it_was_after_its_parts_were_clocked(tiny_encoder, sentiment):

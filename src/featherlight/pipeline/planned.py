@@ -28,12 +28,14 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
         stated = {"watts": factors.watts, "price": factors.price, "grid": factors.grid}
         return show.print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
     show.print_rows([line(job, known[job], took[job], factors) for job in jobs])
+    if any(known[job].seconds is not None and took[job] for job in jobs):
+        print("time: predicted, and in brackets measured where a job is done.")
     for reason in dict.fromkeys(found.why for found in known.values() if found.why):
         print(f"not predicted: {reason}")
     unknown = sum(known[job].seconds is None for job in left)
     print(f"to do: {len(left)} of {len(jobs)}" + (f"; {unknown} of them not predicted, the others" if unknown else ""))
     if total.seconds:
-        cost = f"money {factors.money(total.seconds):.3g}, CO2 {with_grams(factors.grams(total.seconds))}"
+        cost = f"money {plain(factors.money(total.seconds), 3)}, CO2 {with_grams(factors.grams(total.seconds))}"
         print(f"  time {clock(total.seconds)}, {cost} ({factors}: --watts, --price, --grid)")
         memory = with_unit(total.memory, BYTES) if total.memory else NOTHING
         print(f"  memory {memory} at most, disk {with_unit(total.disk, BYTES)}, and up to "
@@ -92,7 +94,7 @@ def line(job: Job, found: Estimate, took: float | None, factors: Factors) -> dic
         "time": NOTHING if seconds is None else clock(seconds) + (f" ({clock(took)})" if took else ""),
         "memory": with_unit(found.memory, BYTES),
         "disk": with_unit(found.disk, BYTES),
-        "money": NOTHING if seconds is None else f"{factors.money(seconds):.2g}",
+        "money": NOTHING if seconds is None else plain(factors.money(seconds)),
         "CO2": NOTHING if seconds is None else with_grams(factors.grams(seconds)),
     }
 
@@ -106,4 +108,10 @@ def clock(seconds: float) -> str:
 
 def with_grams(grams: float) -> str:
     """In grams or kilograms."""
-    return f"{grams / 1000:.2g} kg" if grams >= 1000 else f"{grams:.2g} g"
+    return f"{plain(grams / 1000)} kg" if grams >= 1000 else f"{plain(grams)} g"
+
+
+def plain(value: float, digits: int = 2) -> str:
+    """So many digits, and zeros where a power of ten would stand: "0.0012", "2.3", "1,200"."""
+    rounded = f"{value:.{digits}g}"
+    return rounded if value < 10**digits and "e+" not in rounded else f"{float(rounded):,.0f}"

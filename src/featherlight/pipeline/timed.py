@@ -60,11 +60,15 @@ def show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
     trained = [row for row in rows if "phases" in row]
     if trained:
         show.print_rows([
-            {"model": row["model"], "task": row["task"], "shape": f"{row['batch']} x {row['length']}",
-             "a step": with_unit(row["step"], SECONDS),
+            {"model": row["model"], "task": row["task"], "shape": shape(row), "a step": with_unit(row["step"], SECONDS),
              **{part: f"{seconds / sum(row['phases'].values()):.0%}" for part, seconds in row["phases"].items()}}
             for row in trained
         ])  # fmt: skip
+
+
+def shape(row: Mapping[str, Any]) -> str:
+    """ "32 x 128", or "32 x 128 at most" where batches are padded to their longest text only."""
+    return f"{row['batch']} x {row['length']}{' at most' if row['pad'] == 'longest' else ''}"
 
 
 def best_throughputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -88,7 +92,7 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
         "model": row["model"],
         "task": row["task"],
         "runtime": row["runtime"],
-        "batch": f"{row['batch']} x {row['length']}{' at most' if row['pad'] == 'longest' else ''}",
+        "batch": shape(row),
         f"time {'an' if each == 'epoch' else 'a'} {each}": with_unit(row["median"], SECONDS),
         "examples a second": f"{row['examples_per_second']:,.3g}"
         if row["examples_per_second"] < MOST_DIGITS
@@ -111,7 +115,7 @@ def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> N
         used = None if joules is None else joules * scale
         seconds = cell["median"] * scale
         rows.append({
-            "model": cell["model"], "runtime": cell["runtime"], "batch": f"{cell['batch']} x {cell['length']}",
+            "model": cell["model"], "runtime": cell["runtime"], "batch": shape(cell),
             "kWh": f"{factors.kilowatt_hours(seconds, used):.3g}", "money": f"{factors.money(seconds, used):.3g}",
             "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
         })  # fmt: skip
