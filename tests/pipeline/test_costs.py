@@ -3,8 +3,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.energy import Factors
+from featherlight.measurement.memory import predict_memory
 from featherlight.pipeline import calibration, costs, planned
 from featherlight.pipeline.costs import Estimator
 from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
@@ -120,6 +123,24 @@ def test_timed_cells_are_predicted_too(tiny_encoder, sentiment, tmp_path):
         assert small > 0 and large > 0
     light = jobs_of(TIME, {**values, "model": "bag", "runtime": "light"}, {}, store=tmp_path, where="a test")[0]
     assert "not predicted" in estimate(light).why
+
+
+def test_the_memory_of_a_timed_cell_is_that_of_its_batch(tiny_encoder, sentiment, tmp_path, monkeypatch):
+    monkeypatch.setattr(costs, "resident_bytes", lambda: 0)  # which grows as libraries are imported
+    values = {"model": str(tiny_encoder), "task": str(sentiment), "length": 20, "device": "cpu", "pad": "max"}
+
+    def memory(**more):
+        (job,) = jobs_of(TIME, {**values, **more}, {}, store=tmp_path, where="a test")
+        return estimate(job).memory
+
+    config = AutoConfig.from_pretrained(tiny_encoder)
+    trained = predict_memory(architecture_of(config), batch=64, length=20).total_bytes
+    assert memory(what="finetune", batch=64) == trained
+    (finetuning,) = finetunings(tiny_encoder, sentiment, tmp_path, method="head", batch_size=64)
+    small, large = (memory(batch=batch) for batch in (8, 64))
+    weights = 4 * sum(weight.numel() for weight in AutoModelForSequenceClassification.from_config(config).parameters())
+    assert weights < small < large < trained and large < estimate(finetuning).memory, "no heap has holes of gradients"
+    assert memory(batch=8, runtime="onnx") is None
 
 
 def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_path, capsys):

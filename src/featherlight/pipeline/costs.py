@@ -21,10 +21,12 @@ from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
-from featherlight.measurement.memory import SMALL, predict_memory
+from featherlight.measurement.kept import Shape
+from featherlight.measurement.memory import LIBRARIES, SMALL, Prediction, predict_memory
 from featherlight.measurement.optimizer_state import RULES
 from featherlight.measurement.work import Rates, Sizes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
+from featherlight.models.attention import LONGEST
 from featherlight.models.device import resolve_device
 from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
@@ -122,9 +124,7 @@ class Estimator:
 
     def rates(self, plan: Plan, settings: Any, *, threads: int) -> Rates:
         """This machine's, where and how the model will compute."""
-        device = resolve_device(settings.device)
-        precision = model_precision(plan.model, getattr(settings, "precision", "auto"), device)
-        return rates_of(device, precision, threads)
+        return rates_of(resolve_device(settings.device), precision_of(plan, settings), threads)
 
     def fitted(self, job: Job) -> Estimate:
         """A training with its evaluations."""
@@ -206,7 +206,29 @@ class Estimator:
             visits = max(min(wanted, int(settings.seconds / seconds)),
                          min(wanted, FEWEST_SLOW if seconds > SLOW else FEWEST))  # fmt: skip
             seconds, warm = max(seconds, LEAST), 1
-        return Estimate(seconds * (visits + warm), None, STEP_BYTES * visits)
+        return Estimate(seconds * (visits + warm), self.memory_of_cell(settings), STEP_BYTES * visits)
+
+    def memory_of_cell(self, settings: TimeSettings) -> int | None:
+        """Bytes of a process with this cell alone; None for a family without formulas.
+
+        Training as in `finetune`. Inference: weights, and what one layer has in flight where nothing is kept.
+        """
+        plan = self.trained(settings, {})
+        step = self.batches(settings)
+        if settings.what == "finetune":
+            return self.memory(plan, trained_sizes(plan.model, settings), settings, step)
+        largest = int(np.argmax(step[0] * step[1]))
+        rows, longest = int(step[0][largest]), int(step[1][largest])
+        device, precision = resolve_device(settings.device), precision_of(plan, settings)
+        try:
+            architecture = architecture_of(plan.model.config)
+        except UserError:
+            return None
+        fused = longest > LONGEST and not architecture.family.attention  # see models.attention
+        shape = Shape(rows, longest, "head", precision=precision, device=device, attention="sdpa" if fused else "auto")
+        layers = Prediction(architecture, shape)
+        libraries = LIBRARIES[shape.size] if device == "cpu" else 0
+        return self.resident + layers.weights + sum(layers.moments()["a frozen layer"]) + libraries
 
     def batches(self, settings: TimeSettings) -> tuple[np.ndarray, np.ndarray]:
         """Rows and padded lengths of the batches that one call of a cell computes."""
@@ -225,9 +247,7 @@ class Estimator:
     def call_seconds(self, settings: TimeSettings) -> float:
         """Seconds of the batches of one call of a cell: all those of an epoch, or some to predict."""
         plan = self.trained(settings, {})
-        device = resolve_device(settings.device)
-        precision = model_precision(plan.model, "bf16" if settings.runtime == "bf16" else "fp32", device)
-        rates, sizes = rates_of(device, precision, settings.threads), trained_sizes(plan.model, settings)
+        rates, sizes = self.rates(plan, settings, threads=settings.threads), trained_sizes(plan.model, settings)
         return rates.seconds(sizes, *self.batches(settings), training=settings.what == "finetune")
 
     def memory(self, plan: Plan, sizes: Sizes, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
@@ -244,7 +264,7 @@ class Estimator:
         how = {name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
                if hasattr(settings, name)}  # fmt: skip
         device = resolve_device(settings.device)
-        precision = model_precision(plan.model, settings.precision, device)
+        precision = precision_of(plan, settings)
         if method in SMALL:
             how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "frozen": settings.frozen_precision}
         try:
@@ -254,6 +274,13 @@ class Estimator:
         except UserError:
             return None
         return self.resident + found.total_bytes
+
+
+def precision_of(plan: Plan, settings: Any) -> str:
+    """What a job's products are computed in."""
+    timed = "bf16" if getattr(settings, "runtime", None) == "bf16" else "fp32"
+    name = timed if isinstance(settings, TimeSettings) else getattr(settings, "precision", "auto")
+    return model_precision(plan.model, name, resolve_device(settings.device))
 
 
 def trained_of(plan: Plan, settings: FinetuneSettings) -> int:
