@@ -71,7 +71,7 @@ class Study:
     @property
     def label(self) -> str:
         """The response as an axis names it: "fastest sample, s/batch" for the column `min` of the stage `time`."""
-        units = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else []
+        units: Any = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else ()
         timed = len(units) == 1 and self.response in SAID
         return f"{SAID[self.response]}, {units[0]}" if timed else self.response
 
