@@ -1,6 +1,7 @@
 import csv
 import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -120,6 +121,15 @@ def test_a_study_is_one_report(capsys, grid, tmp_path):
     code, _ = call(capsys, "compare", grid, "--resamples", 500, "--factors", "model,method", "--out", out)
     assert {path.name for path in (out / "figures").glob("learning*")} == {
         f"learning-curves-on-{task}.svg" for task in "xy"}, "an older report goes"  # fmt: skip
+
+
+def test_a_data_set_without_pairs_shows_its_scores(capsys, grid, tmp_path):
+    for folder in grid.iterdir():
+        if not folder.name.startswith("finetune-y") or folder.name[10:].startswith(("largefull", "smallfull")):
+            shutil.copytree(folder, tmp_path / folder.name)
+    assert main(["compare", str(tmp_path), "--resamples", "200", "--factors", "model,method", "--within", "model"]) == 0
+    printed = capsys.readouterr().out
+    assert "y: no two models are alike in model." in printed and printed.count("small, full") >= 4
 
 
 def test_factors_must_tell_the_models_apart(capsys, grid):

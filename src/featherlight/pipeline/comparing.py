@@ -59,9 +59,10 @@ def compare(
         print(overall)
         print_rows(rank_rows(ranking), words=1)
     for one in data:
-        print(verdicts[one.task])
+        print(verdicts[one.task] or f"{one.task}: no two models are alike in {settings.within}.")
         print_rows([score_row(row) for row in model_rows(one)], words=1)
-        print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
+        if of_task[one.task]:
+            print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
     for line in [*notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
         print(line)
 
