@@ -88,7 +88,7 @@ def test_a_study_is_one_report(capsys, grid, tmp_path):
     code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "model", "--resamples", 500,
                        "--out", out)  # fmt: skip
     assert code == 0 and len(found["pairs"]) == 2 * 2 * 3, "three pairs of methods for each model and task"
-    assert {(pair["first"].split(",")[0], pair["second"].split(",")[0]) for pair in found["pairs"]} == {
+    assert {(pair["first"].split(" + ")[0], pair["second"].split(" + ")[0]) for pair in found["pairs"]} == {
         ("large", "large"), ("small", "small")}  # fmt: skip
     said = (out / "report.md").read_text()
     assert (
@@ -101,15 +101,15 @@ def test_a_study_is_one_report(capsys, grid, tmp_path):
         return list(csv.DictReader((out / "tables" / f"{name}.csv").read_text().splitlines()))
 
     scores = table("scores-on-dev-of-x")
-    first = next(row for row in scores if row["model"] == "large, full")
+    first = next(row for row in scores if row["model"] == "large + full")
     own = [json.loads((grid / f"finetune-xlargefull{seed}" / "record.json").read_text())["metrics"]["dev"]["scores"]
            for seed in (1, 2, 3)]  # fmt: skip
     accuracies = [100 * score["accuracy"]["value"] for score in own]
     assert float(first["accuracy mean"]) == pytest.approx(np.mean(accuracies), abs=0.006)
     assert float(first["accuracy sd"]) == pytest.approx(np.std(accuracies, ddof=1), abs=0.006)
     cost = {row["model"]: row for row in table("cost-on-x")}
-    assert cost["small, head"]["trained parameters"] == "100" and cost["small, head"]["training s, mean"] == "20.0"
-    assert cost["small, full"]["sd"] == "10.0" and cost["small, full"]["memory MB, most"] == "90"
+    assert cost["small + head"]["trained parameters"] == "100" and cost["small + head"]["training s, mean"] == "20.0"
+    assert cost["small + full"]["sd"] == "10.0" and cost["small + full"]["memory MB, most"] == "90"
     scatter = table("scatter-of-accuracy-on-dev-of-x")
     assert [row["from"] for row in scatter] == ["model", "method", "model x method", "seed"]
     shares = [float(row["% of all squares"]) for row in scatter]
@@ -129,7 +129,7 @@ def test_a_data_set_without_pairs_shows_its_scores(capsys, grid, tmp_path):
             shutil.copytree(folder, tmp_path / folder.name)
     assert main(["compare", str(tmp_path), "--resamples", "200", "--factors", "model,method", "--within", "model"]) == 0
     printed = capsys.readouterr().out
-    assert "y: no two models are alike in model." in printed and printed.count("small, full") >= 4
+    assert "y: no two models are alike in model." in printed and printed.count("small + full") >= 4
 
 
 def test_factors_must_tell_the_models_apart(capsys, grid):

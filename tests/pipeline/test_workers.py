@@ -179,8 +179,9 @@ def test_killed_workers_and_a_killed_sweep_lose_no_cell(tmp_path, tiny_encoder, 
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command["worker"], **pipes)
     wait_for_a_checkpoint(tmp_path / "worker" / "store")
-    children = psutil.Process(process.pid).children()
-    next(child for child in children if "spawn_main" in " ".join(child.cmdline())).kill()
+    below = psutil.Process(process.pid).children(recursive=True)
+    workers = [child for child in below if child.ppid() != process.pid or "spawn_main" in " ".join(child.cmdline())]
+    workers[0].kill()
     found, said = process.communicate(timeout=120)
     assert process.returncode == 0 and "signal SIGKILL; it will be tried again" in said, said
     assert len(json.loads(found)["done"]) == 3

@@ -44,6 +44,10 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Run a chain of stages; what is done already is not done again."""
+    if (workers > 1 or isolate) and not dry_run:
+        from featherlight.pipeline.hiring import prepare
+
+        prepare(workers)  # they load torch while this process does
     from featherlight.pipeline import plan, show
 
     jobs = plan.plan_recipe(recipe, store=store, common=values)
@@ -82,10 +86,10 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
-    from featherlight.pipeline.hiring import hire_ahead
+    from featherlight.pipeline.hiring import prepare
 
     if (workers > 1 or isolate) and file.is_file() and not dry_run and ray is None:
-        hire_ahead(workers)  # they load torch while this process does
+        prepare(workers)  # they load torch while this process does
     from featherlight.pipeline.sweeping import run_sweep
 
     run_sweep(

@@ -1,49 +1,49 @@
-"""Processes that wait for jobs. Imports nothing heavy, so that they can start, and load torch, while the parent does.
+"""Processes that wait for jobs. Imports nothing heavy, so that what they need is loaded while the parent loads its own.
 
-A job in, (error or None, whether trying again is useless) out, until the pipe is closed.
+On Linux they are forked off one process that has loaded torch and computes nothing, so that no thread of it is lost:
+a new one costs milliseconds. Elsewhere each loads torch by itself. A job in, (error or None, whether trying again is
+useless) out, until the pipe is closed.
 """
 
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from multiprocessing.context import SpawnProcess
 from typing import Any
 
 THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
-Hired = tuple[SpawnProcess, Any]  # a process, and our end of its pipe
-AHEAD: list[Hired] = []  # started before there was a crew to belong to
+METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+LOADED = ["featherlight.pipeline.stages", "featherlight.pipeline.workers"]
+Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 
-def hire_ahead(size: int) -> None:
-    """Start so many processes now, for a crew of this size to come."""
-    AHEAD.extend(start_process(size) for _ in range(size))
+def prepare(size: int) -> None:
+    """Begin to load what workers need, for a crew of this size to come; a second call changes nothing."""
+    if METHOD == "forkserver":
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(LOADED)
+        with threads(share(size)):
+            forkserver.ensure_running()
 
 
 def hire(size: int) -> Hired:
-    """A process with its share of the cores: one that was started ahead, or a new one."""
-    return AHEAD.pop() if AHEAD else start_process(size)
-
-
-def dismiss_ahead() -> None:
-    """Send those home that nobody needed."""
-    while AHEAD:
-        process, pipe = AHEAD.pop()
-        pipe.close()
-        process.terminate()
-        process.join()
-
-
-def start_process(size: int) -> Hired:
-    """One of so many processes that share the cores."""
-    context = multiprocessing.get_context("spawn")
+    """A process with its share of the cores, one of so many."""
+    prepare(size)
+    context: Any = multiprocessing.get_context(METHOD)
     ours, theirs = context.Pipe()
-    with threads(max(1, (os.cpu_count() or 1) // size)):
+    with threads(share(size)):
         process = context.Process(target=serve, args=(theirs,), daemon=True)
         process.start()
     theirs.close()
     return process, ours
+
+
+def share(size: int) -> int:
+    """Threads for each of so many processes."""
+    return max(1, (os.cpu_count() or 1) // size)
 
 
 @contextmanager

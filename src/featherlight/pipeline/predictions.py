@@ -90,7 +90,7 @@ def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence
         return grouped(of_task)
     found: dict[str, list[Row]] = {}
     for group in group_seeds(of_task):
-        name = ", ".join(levels_of(group[0], factors))
+        name = " + ".join(levels_of(group[0], factors))
         if name in found:
             one, other = (rows[0].record["address"] for rows in (found[name], group))
             raise UserError(

@@ -11,14 +11,13 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing import connection
-from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
 from featherlight.pipeline.fit import FIT, REFIT
-from featherlight.pipeline.hiring import dismiss_ahead, hire
+from featherlight.pipeline.hiring import hire
 from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.store import DRAFT, Inputs, run_once
 from featherlight.progress import say
@@ -45,7 +44,7 @@ class Outcome:
 class Worker:
     """A process and its end of the pipe. job: what it is at. kills: how often memory was out when it began."""
 
-    process: SpawnProcess
+    process: Any
     pipe: Any
     job: Job | None = None
     since: float = 0.0
@@ -123,7 +122,6 @@ class Crew:
 
     def dismiss(self) -> None:
         """Send everyone home."""
-        dismiss_ahead()
         for worker in self.workers:
             worker.pipe.close()
             if worker.job:
