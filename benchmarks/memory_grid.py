@@ -24,7 +24,8 @@ from transformers import (
 
 from featherlight.files import read_json, write_json
 from featherlight.measurement.architecture import architecture_of
-from featherlight.measurement.memory import SMALL, predict_memory
+from featherlight.measurement.kept import SMALL
+from featherlight.measurement.memory import predict_memory
 from featherlight.models.source import find_model
 from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 

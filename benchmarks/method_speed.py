@@ -106,7 +106,7 @@ def show_memory(options: argparse.Namespace) -> None:
     for method in ("full", "lora", "houlsby", "pfeiffer"):
         cells = []
         for length in LENGTHS:
-            shape = Rehearsal(options.model, None, options.batch, length, method, precision=options.precision)
+            shape = Rehearsal(options.batch, length, method, precision=options.precision, model=options.model)
             peak = rehearse(shape).total_bytes
             cells.append(f"{peak / 1e6:,.0f}, {peak / full.setdefault(length, peak):.2f}")
         print(f"| {method} | " + " | ".join(cells) + " |", flush=True)

@@ -152,12 +152,17 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, as hex; read once in a process as long as nobody changes it."""
     version = version_of(path)
-    return hash_version(path, version) if version else hash_version.__wrapped__(path, ())
+    return hash_version(path, version) if version else read_hash(path)
 
 
 @functools.lru_cache(maxsize=MOST_HASHES)
 def hash_version(path: Path, version: tuple[int, ...]) -> str:
-    """SHA-256 of a file as it is in this version."""
+    """The hash of a file as it is in this version."""
+    return read_hash(path)
+
+
+def read_hash(path: Path) -> str:
+    """The hash of a file as it is now."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -68,9 +68,9 @@ def test_a_model_folder_is_read(capsys, tiny_encoder):
 @pytest.mark.slow
 def test_a_training_that_dies_is_told_with_its_reason():
     with pytest.raises(UserError, match="did not come through"):
-        rehearse(Rehearsal(None, {"model_type": "no-such-type"}, 1, 8))
+        rehearse(Rehearsal(1, 8, config={"model_type": "no-such-type"}))
     with pytest.raises(UserError, match=r"^--measure: model .* no such folder"):
-        rehearse(Rehearsal("no/such/folder/at/all", None, 1, 8))
+        rehearse(Rehearsal(1, 8, model="no/such/folder/at/all"))
 
 
 @pytest.mark.slow

@@ -251,6 +251,26 @@ def test_a_sweep_of_timed_cells_ends_with_its_lists_where_one_bursts(
     assert "does not fit in memory" in found["failed"][0]["error"]
 
 
+def test_a_timed_cell_that_crashed_in_three_calls_is_tried_again_only_if_asked(
+    capsys, tmp_path, tiny_encoder, sentiment, monkeypatch
+):
+    tried = []
+
+    def visited(cell):
+        tried.append(cell)
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr(timing.Cell, "visit", visited)
+    file = tmp_path / "sweep.yaml"
+    file.write_text(
+        f"program: time\nmethod: grid\nparameters:\n  model: {{value: {tiny_encoder}}}\n"
+        f"  task: {{value: {sentiment}}}\n  length: {{value: 20}}\n  batch: {{value: 2}}\n  device: {{value: cpu}}\n"
+    )
+    for calls, more in ((1, ()), (2, ()), (3, ()), (3, ()), (4, ("--retry",))):
+        code, found = call(capsys, "sweep", file, "--store", tmp_path / "store", *more)
+        assert code == 1 and "boom" in found["failed"][0]["error"] and len(tried) == calls
+
+
 def test_what_was_measured_before_a_failure_is_kept(tmp_path, tiny_encoder, sentiment):
     (job,) = jobs(tmp_path, sentiment, tiny_encoder, batch=5000)
     draft = tmp_path / (DRAFT + job.folder.name)

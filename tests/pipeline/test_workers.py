@@ -149,7 +149,7 @@ def test_a_worker_whose_sweep_was_killed_goes_without_a_word(monkeypatch):
 
     monkeypatch.setattr(workers, "attempt", attempt)
     ours.send(("finetune", None, {}, None))
-    hiring.serve(theirs)
+    assert hiring.serve(theirs) is None
 
 
 def same(one: dict, other: dict) -> bool:

@@ -21,6 +21,10 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DataOption = Annotated[
     Path | None, typer.Option("--data", envvar="FEATHERLIGHT_DATA", help="Root folder of local data sets.")
 ]
+WorkersOption = Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)]
+IsolateOption = Annotated[
+    bool, typer.Option("--isolate", help="A process for each result, which makes peaks of memory comparable.")
+]
 WattsOption = Annotated[float | None, typer.Option(help="Power of the machine. [default: 65]", min=0)]
 PriceOption = Annotated[float, typer.Option(help="Of a kilowatt-hour.", min=0)]
 GridOption = Annotated[float, typer.Option(help="Grams of CO2 a kilowatt-hour; 480: the world in 2023.", min=0)]
@@ -29,9 +33,3 @@ GridOption = Annotated[float, typer.Option(help="Grams of CO2 a kilowatt-hour; 4
 def drop_output() -> None:
     """Forget what standard output still holds, for it cannot be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-WorkersOption = Annotated[int, typer.Option(help="Processes at a time; the cores are shared among them.", min=1)]
-IsolateOption = Annotated[
-    bool, typer.Option("--isolate", help="A process for each result, which makes peaks of memory comparable.")
-]

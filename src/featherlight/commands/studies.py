@@ -56,10 +56,9 @@ def run(
 
         return show_plan(jobs, factors_of(watts, price, grid), as_json=as_json)
     if workers > 1 or isolate:
-        from featherlight.pipeline.sweeping import finished
-        from featherlight.pipeline.workers import run_in_workers
+        from featherlight.pipeline.sweeping import run_apart
 
-        return finished(run_in_workers(jobs, workers=workers, isolate=isolate), as_json=as_json)
+        return run_apart(jobs, workers=workers, isolate=isolate, as_json=as_json)
     show.finished(plan.run_jobs(jobs), as_json=as_json)
 
 

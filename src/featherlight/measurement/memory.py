@@ -12,8 +12,7 @@ from math import prod
 
 from featherlight.errors import UserError, pick
 from featherlight.measurement.architecture import Architecture
-from featherlight.measurement.kept import SMALL as SMALL  # for those who ask which methods are predicted
-from featherlight.measurement.kept import Kept, Shape
+from featherlight.measurement.kept import SMALL, Kept, Shape
 from featherlight.measurement.optimizer_state import FP32, RULES
 
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
@@ -25,6 +24,7 @@ HOLES_SMALL = 0.3
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
 LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 SMALL_TARGETS = 2  # of lora: query and value
+FROZEN_LAYER = "a frozen layer"
 TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
 
 
@@ -62,6 +62,17 @@ def predict_memory(architecture: Architecture, *, batch: int, length: int, **how
         raise UserError("--checkpointing: has no effect with --method head, whose layers keep nothing. Leave it out.")
     check_family(architecture, shape)
     return Prediction(architecture, shape).memory()
+
+
+def predict_inference(architecture: Architecture, *, batch: int, length: int, **how: object) -> int:
+    """Bytes of a forward pass that keeps nothing: weights, what one layer has in flight, libraries.
+
+    how: precision, device and attention of `Shape`.
+    """
+    shape = Shape(batch, length, method="head", **how)  # type: ignore[arg-type]
+    layers = Prediction(architecture, shape)
+    libraries = LIBRARIES[shape.size] if shape.device == "cpu" else 0
+    return layers.weights + sum(layers.moments()[FROZEN_LAYER]) + libraries
 
 
 def check_family(architecture: Architecture, shape: Shape) -> None:
@@ -120,7 +131,7 @@ class Prediction:
         kept, vectors = self.kept, architecture.width * self.tokens
         if shape.method == "head":
             running = max(kept.square + kept.into * vectors, 2 * kept.forward_part)
-            return {**moments, "a frozen layer": (0, 0, running + FP32 * vectors)}
+            return {**moments, FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
         layers, full = architecture.layers, shape.method == "full"
         head = FP32 * (architecture.count("head") + full * architecture.count("pooler"))
         changed = sum(map(prod, self.trained)) if self.small else architecture.count("layer")

@@ -74,7 +74,8 @@ def source_of(name: str) -> Source:
     if Path(name).is_dir():
         if (Path(name) / ADAPTER).exists():
             raise UserError(
-                f"model {name!r}: holds an adapter, not a model of its own. Make one first: featherlight merge {name}"
+                f"model {name!r}: holds an adapter, not a model of its own. Of a LoRA, `featherlight merge {name}` "
+                "makes one; begin with the encoder that any other was made for."
             )
         return Source(name)
     if made := RANDOM.fullmatch(name):

@@ -21,8 +21,8 @@ from featherlight.export.predictor import MODEL
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
-from featherlight.measurement.kept import Shape
-from featherlight.measurement.memory import LIBRARIES, SMALL, Prediction, predict_memory
+from featherlight.measurement.kept import SMALL
+from featherlight.measurement.memory import predict_inference, predict_memory
 from featherlight.measurement.optimizer_state import RULES
 from featherlight.measurement.work import Rates, Sizes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
@@ -225,10 +225,8 @@ class Estimator:
         except UserError:
             return None
         fused = longest > LONGEST and not architecture.family.attention  # see models.attention
-        shape = Shape(rows, longest, "head", precision=precision, device=device, attention="sdpa" if fused else "auto")
-        layers = Prediction(architecture, shape)
-        libraries = LIBRARIES[shape.size] if device == "cpu" else 0
-        return self.resident + layers.weights + sum(layers.moments()["a frozen layer"]) + libraries
+        how = {"precision": precision, "device": device, "attention": "sdpa" if fused else "auto"}
+        return self.resident + predict_inference(architecture, batch=rows, length=longest, **how)
 
     def batches(self, settings: TimeSettings) -> tuple[np.ndarray, np.ndarray]:
         """Rows and padded lengths of the batches that one call of a cell computes."""

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from featherlight.errors import UserError
+from featherlight.measurement.kept import Shape
 from featherlight.measurement.resident import Watch
 
 READY = "ready"
@@ -19,24 +20,12 @@ REFUSED = "featherlight.errors.UserError: "  # how a traceback of the other proc
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Rehearsal(Shape):
     """What to train. model: a name or a folder; config: of a model with random weights instead, as JSON values."""
 
-    model: str | None
-    config: Mapping[str, Any] | None
-    batch: int
-    length: int
-    method: str = "full"
-    optimizer: str = "adamw"
-    precision: str = "fp32"
-    checkpointing: bool = False
-    attention: str = "auto"
-    device: str = "cpu"
+    model: str | None = None
+    config: Mapping[str, Any] | None = None
     labels: int = 2
-    rank: int = 32
-    bottleneck: int = 24
-    frozen: str = "fp32"
-    lora_dropout: float = 0.0
 
 
 @dataclass(frozen=True)

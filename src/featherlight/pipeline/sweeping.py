@@ -20,7 +20,14 @@ from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
 from featherlight.pipeline.timing import TIME
-from featherlight.pipeline.workers import Outcome, run_in_workers
+from featherlight.pipeline.workers import (
+    Outcome,
+    earlier_failures,
+    failure_file,
+    given_up,
+    remember,
+    run_in_workers,
+)
 from featherlight.training import processes
 
 FAILED = 1  # exit code when a cell failed or was not run
@@ -51,7 +58,7 @@ def run_sweep(
     if dry_run is not None:
         return show_plan(jobs, dry_run, as_json=as_json)
     if sweep.stage is TIME:
-        return timed(jobs, workers=workers, store=store, as_json=as_json)
+        return timed(jobs, workers=workers, store=store, retry=retry, as_json=as_json)
     if ray is None:
         return finished(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
@@ -61,12 +68,36 @@ def run_sweep(
     finished(crew.outcome, as_json=as_json)
 
 
-def timed(jobs: Sequence[Job], *, workers: int, store: Path, as_json: bool) -> None:
-    """Cells of the stage `time` take turns in this process."""
+def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:
+    """A recipe's jobs in processes of their own: its results, or the three lists where something is missing."""
+    if processes.count() > 1:
+        raise UserError("--workers and --isolate start processes of their own. Call without a launcher.")
+    if any(job.stage is TIME for job in jobs):
+        check_alone(workers)
+    outcome = run_in_workers(jobs, workers=workers, isolate=isolate)
+    if outcome.failed or outcome.not_run:
+        return finished(outcome, as_json=as_json)
+    show.finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
+
+
+def check_alone(workers: int) -> None:
+    """UserError for more than one worker where something is timed."""
     if workers > 1:
         raise UserError(f"--workers {workers}: cells that are timed at once slow each other down. Leave it out.")
-    failed = time_in_turns(jobs, store=store)
-    outcome = Outcome([job for job in jobs if job not in failed], {job: why.error for job, why in failed.items()})
+
+
+def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_json: bool) -> None:
+    """Cells of the stage `time` take turns in this process; one that crashed in three calls is left alone."""
+    check_alone(workers)
+    lost = {job: error for job in jobs if (error := given_up(job, retry=retry)) is not None and job.state != "done"}
+    failed = time_in_turns([job for job in jobs if job not in lost], store=store)
+    for job, why in failed.items():
+        if not why.users:
+            remember(job, earlier_failures(job)[0] + 1, why.error)
+    lost |= {job: why.error for job, why in failed.items()}
+    outcome = Outcome([job for job in jobs if job not in lost], lost)
+    for job in outcome.done:
+        failure_file(job).unlink(missing_ok=True)
     if not as_json:
         show_cells([job.folder for job in outcome.done])
     finished(outcome, as_json=as_json)

@@ -84,15 +84,13 @@ class Crew:
     def take(self, jobs: Sequence[Job]) -> None:
         """Put jobs behind those that wait; what is done, or has failed too often, is noted at once."""
         for job in jobs:
-            if self.retry:
-                failure_file(job).unlink(missing_ok=True)
-            tries, error = earlier_failures(job)
+            error = given_up(job, retry=self.retry)
             if not needed(job, jobs):
                 continue
             if job.state == "done":
                 self.outcome.done.append(job)
                 self.told(job, None)
-            elif tries >= TRIES:
+            elif error is not None:
                 self.outcome.failed[job] = error
                 self.told(job, error)
             else:
@@ -244,6 +242,14 @@ def earlier_failures(job: Job) -> tuple[int, str]:
     file = failure_file(job)
     found: Mapping[str, Any] = read_json(file) if file.exists() else {}
     return int(found.get("tries", 0)), str(found.get("error", ""))
+
+
+def given_up(job: Job, *, retry: bool) -> str | None:
+    """The last error of a job that has crashed too often to be tried again; None of any other. retry: forget them."""
+    if retry:
+        failure_file(job).unlink(missing_ok=True)
+    tries, error = earlier_failures(job)
+    return error if tries >= TRIES else None
 
 
 def remember(job: Job, tries: int, error: str) -> None:
