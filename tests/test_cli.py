@@ -449,7 +449,8 @@ def test_a_recipe_runs_and_then_is_done(capsys, tmp_path, tiny_encoder, sentimen
     after = call(capsys, "run", recipe, "--dry-run", "--store", runs)[1]["jobs"]
     assert [job["state"] for job in after] == ["done"] * 4
     shutil.rmtree(next(runs.glob("label-*")))  # done students need no logits
-    assert call(capsys, "run", recipe, "--store", runs)[1]["folders"] == found["folders"]
+    for more in ((), ("--workers", 2)):
+        assert call(capsys, "run", recipe, "--store", runs, *more)[1]["folders"] == found["folders"]
     assert not list(runs.glob("label-*"))
 
 
