@@ -30,7 +30,7 @@ from featherlight.models.attention import LONGEST
 from featherlight.models.device import resolve_device
 from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
-from featherlight.pipeline.fit import MOST_TRAIN_ROWS_SCORED, TIMED_TEXTS, fitted_rows, select_rows, train_rows
+from featherlight.pipeline.fit import TIMED_TEXTS, fitted_rows, select_rows, train_rows, train_rows_scored
 from featherlight.pipeline.inputs import method_of, task_data
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned_models import (
@@ -137,7 +137,8 @@ class Estimator:
         lengths = lengths_of(plan, data, "train")
         seen = lengths.of(len(rows))
         step = parts_of(seen, settings.batch_size, settings.batch_tokens)
-        scored = [(len(select_rows(data)), SELECT), (min(len(rows), MOST_TRAIN_ROWS_SCORED), "train")]
+        select = len(select_rows(data))
+        scored = [(select, SELECT), (train_rows_scored(len(rows), select), "train")]
         reported = [(len(data.splits[name]), name) for name in data.task.reported]
 
         def forward(splits: Sequence[tuple[int, str]]) -> float:

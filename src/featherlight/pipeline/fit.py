@@ -39,7 +39,7 @@ from featherlight.training.loop import Objective, Optimisation, Place, Shaper, T
 from featherlight.training.memory import MOST_HALVINGS, halve, halvings, is_memory_out, write_halvings
 from featherlight.training.tracking import Tracking
 
-MOST_TRAIN_ROWS_SCORED = 1000  # of the training curve: enough to see overfitting, cheap to score
+MOST_TRAIN_ROWS_SCORED = 1000
 TIMED_TEXTS = 100
 FP32 = 4  # bytes of a weight
 LOSS = "loss"
@@ -64,6 +64,11 @@ def select_split(data: TaskData) -> str:
 def select_rows(data: TaskData) -> Examples:
     """The rows on which choices are made."""
     return data.splits[select_split(data)]
+
+
+def train_rows_scored(own: int, select: int) -> int:
+    """How many rows of train a point of its curve is computed from: as sharp as that of select, and as cheap."""
+    return min(own, select, MOST_TRAIN_ROWS_SCORED)
 
 
 class Fit:
@@ -126,7 +131,7 @@ class Fit:
         initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
         select = select_rows(data)
         own = len(train_rows(data, settings.examples, settings.seed))  # behind them: texts without labels
-        sample = np.linspace(0, own - 1, min(own, MOST_TRAIN_ROWS_SCORED)).astype(int)
+        sample = np.linspace(0, own - 1, train_rows_scored(own, len(select))).astype(int)
         shown = {
             "train": (train_tokens.take(sample), rows.take(sample)),
             "select": (select_tokens, select),
