@@ -157,6 +157,15 @@ def test_one_seed_gives_one_result_and_another_seed_another(tmp_path):
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
 
+def test_layers_train_though_their_parent_alone_says_so(tmp_path):
+    """A model that was loaded for evaluation inside a new wrapper."""
+    given, wrapped = Toy(drop=0.5), Toy(drop=0.5)
+    wrapped.drop.eval()
+    for model in (given, wrapped):
+        train(model, LabelObjective(), toy_data(), None, how=how(epochs=1), where=place(tmp_path / f"{id(model)}"))
+    assert wrapped.drop.training and torch.equal(weights(given), weights(wrapped))
+
+
 def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path):
     seen = {}
 

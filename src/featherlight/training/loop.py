@@ -239,8 +239,7 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.seed_dropout()
-        if not self.model.training:
-            self.model.train()
+        self.model.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
         if self.lazy:
             self.lazy.ready(self.data.tokens.ids(indices))
         shares = self.gradients(indices)
