@@ -79,10 +79,17 @@ def test_houlsby_trains_as_many_weights_as_the_formula_says():
     config = BertConfig(vocab_size=60, hidden_size=h, num_hidden_layers=d, num_attention_heads=2, intermediate_size=128)
     model = BertForSequenceClassification(config)
     adapt(model, Method("houlsby", reduction=h // a))
-    head = sum(weight.numel() for weight in model.classifier.parameters())
+    head = sum(weight.numel() for part in (model.bert.pooler, model.classifier) for weight in part.parameters())
     biases = 2 * d * (a + h)
     trained = sum(weight.numel() for weight in trained_weights(model).values())
     assert trained - head - biases == 4 * d * h * a + 4 * d * h  # section 2.3.2 of the report on PEFT
+
+
+@pytest.mark.parametrize("method", ["head", *LORA, PROMPT, *BOTTLENECKS])
+def test_a_pooler_is_trained_whole_and_has_no_small_layer(method, encoders):
+    model, _, _ = adapted(encoders("bert uncased"), method, targets=("query", "dense") if method in LORA else ())
+    assert {name for name in trained_weights(model) if "pooler" in name} == {
+        "bert.pooler.dense.weight", "bert.pooler.dense.bias"}  # fmt: skip
 
 
 def test_the_work_of_a_step_counts_three_products_for_trained_matrices_and_two_for_frozen_ones():
@@ -94,7 +101,6 @@ def test_the_work_of_a_step_counts_three_products_for_trained_matrices_and_two_f
 
     def work(**how):
         model = BertForSequenceClassification(config)
-        del model.bert.pooler.dense
         adapt(model, Method("lora", rank=r, **how))
         return work_of_a_step(model)
 

@@ -98,7 +98,7 @@ class Architecture:
     local: layers whose tokens look no further than window; distances: those that relative positions tell apart, in
     both directions; convolution: one beside the first layer (DeBERTa v2).
     tensors: (shape, part) of each distinct weight; parts are "embedding", "layer" (those of all layers),
-    "pooler", which belongs to the encoder, and "head".
+    and "head", with the pooler of an encoder that has one.
     """
 
     kind: str
@@ -165,8 +165,8 @@ def architecture_of(config: Any) -> Architecture:
     seen: dict[int, tuple[tuple[int, ...], str]] = {}
     for name, weight in model.named_parameters():
         inside = name.startswith(f"{model.base_model_prefix}.")
-        part = "head" if not inside else "layer" if IN_LAYER.search(name) else "embedding"
-        part = "pooler" if inside and "pooler" in name else part
+        behind = not inside or "pooler" in name
+        part = "head" if behind else "layer" if IN_LAYER.search(name) else "embedding"
         seen.setdefault(id(weight), (tuple(weight.shape), part))
     rows, columns = model.get_input_embeddings().weight.shape
 

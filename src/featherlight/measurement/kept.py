@@ -239,7 +239,7 @@ class Kept:
         """Bytes of bf16 copies of the matrices in all layers."""
         if self.shape.size == FP32 or self.halved:
             return 0
-        return 2 * self.architecture.count("layer", "pooler", "head", matrices=True)
+        return 2 * self.architecture.count("layer", "head", matrices=True)
 
     @property
     def in_flight(self) -> int:

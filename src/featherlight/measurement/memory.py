@@ -132,8 +132,8 @@ class Prediction:
         if shape.method == "head":
             running = max(kept.square + kept.into * vectors, 2 * kept.forward_part)
             return {**moments, FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
-        layers, full = architecture.layers, shape.method == "full"
-        head = FP32 * (architecture.count("head") + full * architecture.count("pooler"))
+        layers = architecture.layers
+        head = FP32 * architecture.count("head")
         changed = sum(map(prod, self.trained)) if self.small else architecture.count("layer")
         late = int(head + FP32 * changed * (0 if architecture.shared else (layers - 1) / layers))
         entry, one = kept.entry + self.rows, kept.layer + kept.cast_weights // layers

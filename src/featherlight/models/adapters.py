@@ -29,6 +29,7 @@ ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
 START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
 IN_LAYER = re.compile(r".*\.\d+\.")
 DEFAULT = "default"  # what an adapter is called where there is one
+POOLER = "pooler"  # what stands between a BERT's layers and its classifier; other families have the same in the head
 INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
 PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
 READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
@@ -138,8 +139,20 @@ def between(row: Tensor, more: Tensor, place: int) -> Tensor:
 
 
 def head_names(model: Any) -> list[str]:
-    """The children of a classifier that are no part of its encoder."""
-    return [name for name, _ in model.named_children() if name != model.base_model_prefix]
+    """The modules of a classifier behind its encoder's layers: its other children, and the pooler that they read.
+
+    A pooler is inside the encoder (BERT, ALBERT); children with a dense layer of their own read none (BigBird).
+    """
+    prefix = model.base_model_prefix
+    beside = [name for name, _ in model.named_children() if name != prefix]
+    layers = [layer for name in beside for layer in model.get_submodule(name).modules() if isinstance(layer, nn.Linear)]
+    reads = getattr(model.base_model, POOLER, None) is not None and len(layers) == 1
+    return [*beside, f"{prefix}.{POOLER}"] if reads else beside
+
+
+def in_layers(name: str) -> bool:
+    """Whether a module of an encoder, by its name there, is no part of a pooler."""
+    return name != POOLER and not name.startswith(f"{POOLER}.")
 
 
 def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
@@ -163,8 +176,8 @@ def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
 def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
     """Freeze an encoder with a head, and add what the method trains, from torch's global generator.
 
-    What the encoder's checkpoint lacked (a pooler, perhaps) is drawn anew each time it is loaded, and so is trained and
-    kept like the head. Raises UserError for sizes or targets that cannot be.
+    What the encoder's checkpoint lacked is drawn anew each time it is loaded, and so is trained and kept like the head.
+    Raises UserError for sizes or targets that cannot be.
     """
     pick("method", method.name, dict.fromkeys(METHODS))
     if method.name == "full":
@@ -179,6 +192,8 @@ def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
         add_prompt(model, method, name)
     for weight in drawn:
         weight.requires_grad_(True)
+    for part in head_names(model):
+        model.get_submodule(part).requires_grad_(True)
     if method.frozen == "bf16":
         hold_frozen(model, torch.bfloat16)
 
@@ -245,19 +260,22 @@ def add_lora(model: Any, method: Method, name: str) -> None:
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     kinds = (nn.Linear, BaseTunerLayer)  # the latter: where another adapter stands already
-    linear = {key: module for key, module in model.base_model.named_modules() if isinstance(module, kinds)}
+    linear = [key for key, module in model.base_model.named_modules() if isinstance(module, kinds) and in_layers(key)]
     targets = method.targets or TARGETS.get(model.config.model_type, ("query", "value"))
+    chosen: list[str] = []
     for target in targets:
-        if not any(key == target or key.endswith("." + target) for key in linear):
+        found = [key for key in linear if key == target or key.endswith("." + target)]
+        chosen += found
+        if not found:
             endings = sorted({key.rsplit(".", 1)[-1] for key in linear})
             raise UserError(f"--targets {target}: matches no linear layer of this {model.config.model_type} model. "
                             f"There are {listed(endings)}.")  # fmt: skip
     if method.name == "ia3":
-        config: Any = IA3Config(target_modules=list(targets), feedforward_modules=[])
+        config: Any = IA3Config(target_modules=chosen, feedforward_modules=[])
     else:
         config = LoraConfig(r=method.rank, lora_alpha=method.alpha,  # type: ignore[arg-type]  # a float serves as well
             lora_dropout=method.dropout,
-                            target_modules=list(targets), use_dora=method.name == "dora")  # fmt: skip
+                            target_modules=chosen, use_dora=method.name == "dora")  # fmt: skip
     with warnings.catch_warnings():  # that there are several adapters, which is what was asked for
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         inject_adapter_in_model(config, model.base_model, adapter_name=name)
@@ -274,8 +292,8 @@ def work_of_a_step(model: Any) -> float:
     A matrix that is trained is multiplied three times (forward, gradients of its input and of itself), a frozen one
     twice.
     """
-    sizes = [(layer.weight.numel(), layer.weight.requires_grad) for layer in model.base_model.modules()
-             if isinstance(layer, nn.Linear)]  # fmt: skip
+    sizes = [(layer.weight.numel(), layer.weight.requires_grad) for name, layer in model.base_model.named_modules()
+             if isinstance(layer, nn.Linear) and in_layers(name)]  # fmt: skip
     frozen = sum(size for size, trained in sizes if not trained)
     return (2 * frozen + 3 * sum(size for size, trained in sizes if trained)) / (3 * frozen) if frozen else 1.0
 

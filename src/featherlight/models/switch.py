@@ -100,7 +100,7 @@ class AdapterSet:
             if known:
                 layer.set_adapter(name)
         for child, module in self.heads[name].items():
-            setattr(self.model, child, module)
+            self.model.set_submodule(child, module)
         for key in LABELLED:
             setattr(self.model.config, key, getattr(self.configs[name], key, None))
         self.model.num_labels = self.configs[name].num_labels

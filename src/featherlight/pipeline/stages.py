@@ -258,7 +258,7 @@ def check_evaluation(settings: EvaluateSettings, inputs: Inputs) -> None:
 
 FINETUNE = Stage(
     "finetune",
-    1,
+    2,
     FinetuneSettings,
     finetune_sources,
     lambda settings, inputs: resolved(settings, encoder=True),
