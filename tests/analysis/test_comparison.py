@@ -11,7 +11,7 @@ from featherlight.analysis.comparison import (
     doubts,
     points,
     run_pairs,
-    seed_error,
+    seed_margin,
     verdict,
 )
 from results import guesses
@@ -149,7 +149,7 @@ def test_models_are_compared_on_the_seeds_that_both_have():
     trained = model("a", 0.9, 0.8, 0.6)
     packed = Model("b", ("b1", "b2"), (2, 1), {"dev": trained.predicted["dev"][[1, 0]]})
     (pair,), said = told(data(trained, packed))
-    assert (pair["difference"], pair["flips"], pair["seed_error"]) == (0, 0, 0) and "equivalent" in said
+    assert (pair["difference"], pair["flips"], pair["seed_margin"]) == (0, 0, 0) and "equivalent" in said
     assert pair["seeds"] == {"first": [1, 2], "second": [1, 2]}
     assert "a and b are compared on the seeds that both have: 1, 2." in doubted(trained, packed)
 
@@ -157,20 +157,28 @@ def test_models_are_compared_on_the_seeds_that_both_have():
 def test_one_run_is_compared_with_all_of_anothers():
     one, three = model("a", 0.9), model("b", 0.8, 0.7, 0.6)
     (pair,), _ = told(data(one, three))
-    assert pair["seeds"] == {"first": [1], "second": [1, 2, 3]} and pair["seed_error"] is None
+    assert pair["seeds"] == {"first": [1], "second": [1, 2, 3]} and pair["seed_margin"] is None
     assert pair["second_score"] == pytest.approx(np.mean(data(one, three).scores(three)))
 
 
-def test_the_error_over_seeds_is_that_of_paired_differences_or_welchs():
+def test_the_margin_over_seeds_is_that_of_paired_differences_or_welchs():
     first, second = [0.5, 0.6, 0.7], [0.6, 0.7, 0.9]
-    paired = scipy.stats.ttest_rel(second, first)
-    assert seed_error(first, second, ((0, 0), (1, 1), (2, 2))) == pytest.approx(
-        np.mean(np.subtract(second, first)) / paired.statistic
+    paired = scipy.stats.ttest_rel(second, first).confidence_interval(0.9)
+    assert seed_margin(first, second, ((0, 0), (1, 1), (2, 2)), alpha=0.1) == pytest.approx(
+        (paired.high - paired.low) / 2
     )
-    welch = scipy.stats.ttest_ind(second[:2], first, equal_var=False)
-    assert seed_error(first, second[:2], tuple((i, j) for i in range(3) for j in range(2))) == pytest.approx(
-        (0.65 - 0.6) / welch.statistic
+    welch = scipy.stats.ttest_ind(second[:2], first, equal_var=False).confidence_interval(0.95)
+    assert seed_margin(first, second[:2], tuple((i, j) for i in range(3) for j in range(2))) == pytest.approx(
+        (welch.high - welch.low) / 2
     )
+
+
+def test_the_highest_mean_is_not_called_better_than_what_beats_it_on_shared_seeds():
+    """a has a third, lucky seed; on the two that both have, b is far ahead."""
+    models = model("a", 0.6, 0.6, 1.0, 1.0, 1.0), model("b", 0.75, 0.75)
+    (pair,), said = told(data(*models, model("c", 0.2, 0.2)))[0][:1], told(data(*models, model("c", 0.2, 0.2)))[1]
+    assert pair["difference"] > 0 and pair["p_holm"] < 0.05
+    assert "a scores highest" in said and "better than c" in said and "worse than b on the seeds that both have" in said
 
 
 def test_several_runs_without_a_flip_are_no_proof_of_equivalence_on_few_examples():

@@ -126,6 +126,21 @@ def test_a_setting_that_a_step_leaves_open_does_not_tell_it_apart(make_record):
     assert column(table([trained, *pruned]), "model") == ["bag", "bag, pruned, epochs 0", "bag, pruned, epochs 3"]
 
 
+def test_a_setting_that_only_some_trainings_have_tells_them_apart(make_record):
+    """A record's identity leaves out what full fine-tuning has no use for."""
+    records = [make_record("minilm", seed=seed, **how) for how in ({}, {"method": "lora"}) for seed in (1, 2)]
+    for record in records[:2]:
+        assert "method" not in record["settings"]
+    assert column(table(records), "model") == ["minilm", "minilm", "minilm, method lora", "minilm, method lora"]
+
+
+def test_runs_of_two_versions_of_a_stage_are_no_seeds_of_one_model(make_record):
+    records = [{**make_record("bag", seed=seed, accuracy=0.8), "version": version,
+                "address": f"bag-{seed}-{version}"} for version in (1, 2) for seed in (1, 2)]  # fmt: skip
+    assert sorted(set(column(table(records), "model"))) == ["bag, version 1", "bag, version 2"]
+    assert [row[-1] for row in seeds_table(records).rows] == ["2", "2"]
+
+
 def test_runs_that_differ_only_by_seed_are_summed_up(make_record):
     records = [make_record("bag", seed=seed, accuracy=value) for seed, value in ((1, 0.80), (2, 0.82), (3, 0.87))]
     shown = seeds_table([*records, make_record("minilm")])

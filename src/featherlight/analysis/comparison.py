@@ -10,6 +10,7 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from featherlight.analysis.statistics import (
     COHEN_G,
@@ -124,7 +125,7 @@ def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Js
         "second_score": other,
         **tested(data.metric, parts, (one, other), terms),
         "seeds": {"first": list(first.seeds), "second": list(second.seeds)},
-        "seed_error": seed_error(runs[0], runs[1], pairs),
+        "seed_margin": seed_margin(runs[0], runs[1], pairs, alpha=terms.alpha),
     }
 
 
@@ -171,13 +172,23 @@ def on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
     return (first.take(shared), second.take(shared)) if len(shared) > 1 else (first, second)
 
 
-def seed_error(first: Sequence[float], second: Sequence[float], pairs: Sequence[tuple[int, int]]) -> float | None:
-    """Standard error of the difference over seeds: of paired differences, or Welch's; None if one side is one run."""
+def seed_margin(
+    first: Sequence[float], second: Sequence[float], pairs: Sequence[tuple[int, int]], *, alpha: float = 0.05
+) -> float | None:
+    """Half of the 1 - alpha interval of the difference over seeds, by Student's t; None if one side is one run.
+
+    Of paired differences where both sides have the same seeds, else Welch's.
+    """
     if min(len(first), len(second)) == 1:
         return None
     if len(pairs) == len(first):
-        return float(np.std([second[other] - first[one] for one, other in pairs], ddof=1) / np.sqrt(len(pairs)))
-    return float(np.sqrt(sum(np.var(runs, ddof=1) / len(runs) for runs in (first, second))))
+        differences = [second[other] - first[one] for one, other in pairs]
+        variances, degrees = [np.var(differences, ddof=1) / len(pairs)], float(len(pairs) - 1)
+    else:
+        variances = [np.var(runs, ddof=1) / len(runs) for runs in (first, second)]
+        parts = sum(part**2 / (len(runs) - 1) for part, runs in zip(variances, (first, second), strict=True))
+        degrees = sum(variances) ** 2 / parts if parts else 1.0
+    return float(stats.t.ppf(1 - alpha / 2, degrees) * np.sqrt(sum(variances)))
 
 
 def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[tuple[int, int], ...]:
@@ -234,6 +245,7 @@ def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
 def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
     """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
     metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
+    p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
     first, second = pair["first"], pair["second"]
     if pair["p_holm"] < terms.alpha:
         rises = pair["difference"] > 0
@@ -259,22 +271,32 @@ def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
 
 
 def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
-    """Which model scores highest, which are worse for certain, and which cannot be told from it."""
+    """Which model scores highest, which are worse for certain, and which cannot be told from it.
+
+    Pairs are tested on the seeds that both have, where the one that scores highest over all may be the worse.
+    """
     best = max(data.models, key=lambda model: np.mean(data.scores(model)))
     with_best = {
         pair["second"] if pair["first"] == best.name else pair["first"]: pair
         for pair in pairs
         if best.name in (pair["first"], pair["second"])
     }
-    worse = [name for name, pair in with_best.items() if pair["p_holm"] < terms.alpha]
-    alike = [name for name, pair in with_best.items() if name not in worse and pair["equivalent"]]
-    open_ = [name for name in with_best if name not in worse and name not in alike]
+    told = {
+        name: (pair["difference"] > 0) == (pair["second"] == best.name)
+        for name, pair in with_best.items()
+        if pair["p_holm"] < terms.alpha
+    }
+    worse, better = ([name for name, ahead in told.items() if ahead == side] for side in (True, False))
+    alike = [name for name, pair in with_best.items() if name not in told and pair["equivalent"]]
+    open_ = [name for name in with_best if name not in told and name not in alike]
     score = points(float(np.mean(data.scores(best))))
     said = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
     parts = [f"it is better than {and_list(worse)}"] if worse else []
+    parts += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
     parts += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
     parts += [f"no difference from {and_list(open_)} can be told"] if open_ else []
-    return f"{said}: {'; '.join(parts)} (Holm-adjusted, alpha = {terms.alpha:g})."
+    terms_told = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
+    return f"{said}: {'; '.join(parts)} ({terms_told})."
 
 
 def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:
@@ -302,11 +324,11 @@ def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
     """What to doubt about one data set."""
     found = []
     for pair in pairs:
-        error, names = pair["seed_error"], f"{pair['first']} and {pair['second']}"
-        if error and abs(pair["difference"]) < 2 * error:
+        margin, names = pair["seed_margin"], f"{pair['first']} and {pair['second']}"
+        if margin and abs(pair["difference"]) < margin:
             found.append(
-                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, but two standard errors "
-                f"over seeds are {points(2 * error)}: other seeds may turn it round."
+                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
+                f"{points(margin)} over seeds: other seeds may turn it round."
             )
         runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
         if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):

@@ -15,7 +15,8 @@ from featherlight.analysis.comparison import DataSet, Terms, level, verdict
 from featherlight.analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
 from featherlight.analysis.ranks import Ranking, rank_figure, verdict_on_ranks
 from featherlight.analysis.sections import Cell, Section, Sheet
-from featherlight.analysis.tables import NAMES, Row, metrics_of
+from featherlight.analysis.tables import NAMES, TRAINING, Row, metrics_of
+from featherlight.data.task import SELECT
 from featherlight.errors import UserError
 from featherlight.measurement.metrics import summary
 
@@ -155,11 +156,12 @@ def costs(found: Compared) -> Section:
         lines: list[list[Cell]] = []
         for name, rows in found.rows[one.task].items():
             record = rows[0].record
-            trained = record.get("trained_parameters", record.get("parameters"))
-            seconds = [row.record["seconds"]["train"] for row in rows if "train" in row.record.get("seconds", {})]
+            trainings = [row.record for row in rows if row.record["stage"] in TRAINING]
+            trained = record.get("trained_parameters", record.get("parameters")) if trainings else None
+            seconds = [run["seconds"]["train"] for run in trainings if "train" in run.get("seconds", {})]
             of = summary(seconds) if seconds else {"mean": None, "sd": None}
-            peaks = [row.record["peak_memory_bytes"] - row.record["memory_before_bytes"] for row in rows
-                     if row.record.get("earlier_runs") == 0]  # fmt: skip
+            peaks = [run["peak_memory_bytes"] - run["memory_before_bytes"] for run in trainings
+                     if run.get("earlier_runs") == 0]  # fmt: skip
             most = round(max(peaks) / MB) if peaks else None
             rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
             lines.append([name, trained, record.get("parameters"), *rounded, most])
@@ -173,30 +175,33 @@ def curves(found: Compared) -> Section:
     figures: dict[str, Callable[[], Figure]] = {}
     for one in found.data:
         for name, part in found.parts(one).items():
-            runs = {model.name: curve_points(found.rows[one.task][model.name]) for model in part.models}
+            of = [row for model in part.models for row in found.rows[one.task][model.name] if row.record.get("best")]
+            best = of[0].record["best"] if of else {}
+            metric, split = best.get("metric", one.metric), best.get("split", SELECT)
+            runs = {model.name: curve_points(found.rows[one.task][model.name], metric) for model in part.models}
             drawn = {model: points for model, points in runs.items() if points}
-            metric = next((row.record["best"]["metric"] for rows in found.rows[one.task].values() for row in rows
-                           if row.record.get("best")), one.metric)  # fmt: skip
             if drawn:
                 title = ", ".join(filter(None, [one.task, name]))
                 caption = "Learning curves on " + " of ".join(filter(None, [one.task, name]))
-                figures[caption] = partial(learning_figure, drawn, title, metric)
-    about = "Line: mean over seeds of the score on select after each epoch. Band: lowest to highest seed."
+                figures[caption] = partial(learning_figure, drawn, title, metric, split)
+    about = (
+        "Line: mean over seeds of the score after each epoch, on the split that epochs are chosen on, as long as all "
+        "seeds train. Band: lowest to highest seed."
+    )
     return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
 
 
-def curve_points(rows: Sequence[Row]) -> dict[int, list[float]]:
-    """Epoch -> the score of each seed."""
+def curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
+    """Epoch -> the score of each seed, for the epochs that all seeds reached; nothing without that metric."""
     found: dict[int, list[float]] = {}
     for row in rows:
-        metric = (row.record.get("best") or {}).get("metric", row.headline)
         for epoch in (row.record.get("curves") or {}).get("epochs", []):
-            if metric in epoch.get("select", {}):
-                found.setdefault(int(epoch["epoch"]), []).append(float(epoch["select"][metric]))
-    return found
+            if metric in epoch.get(SELECT, {}):
+                found.setdefault(int(epoch["epoch"]), []).append(float(epoch[SELECT][metric]))
+    return {epoch: scores for epoch, scores in found.items() if len(scores) == len(rows)}
 
 
-def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str) -> "Figure":
+def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str) -> "Figure":
     """Models by their scores per epoch, times 100."""
     from matplotlib.ticker import MaxNLocator
 
@@ -209,7 +214,7 @@ def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: st
         axes.plot(across, [float(np.mean(v)) for v in values], color=colour, marker="o", markersize=3.5, label=name)
     said = NAMES.get(metric, metric)
     entitle(
-        axes, title, across="epoch", up=unit_of(said) if metric == "loss" else f"{capital(said)} on select, times 100"
+        axes, title, across="epoch", up=unit_of(said) if metric == "loss" else f"{capital(said)} on {split}, times 100"
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for text in axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)).get_texts():
@@ -235,7 +240,7 @@ def scattered(found: Compared) -> Section:
         tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, rows)
     about = (
         "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
-        "negative. The seed's is what another seed does to one and the same recipe: differences smaller than twice "
-        "that need more seeds before anybody should act on them."
+        "negative. The seed's is what another seed does to one and the same recipe: a difference between two single "
+        "runs below 2.8 times that needs more seeds before anybody should act on it."
     )
     return Section("Where the scatter comes from", about, doubts, tables)

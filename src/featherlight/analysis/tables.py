@@ -56,6 +56,7 @@ class Row:
 
 
 TRAINING = ("finetune", "distill")
+VERSION = "version"  # of a stage: results of two versions are not runs of one model
 Column = tuple[str, Callable[[Row], str]]
 
 
@@ -120,37 +121,42 @@ def teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | Non
 
 
 def tell_apart(records: Sequence[Record]) -> dict[str, str]:
-    """A name for each address; models of one name get those settings added in which they differ."""
+    """A name for each address; models of one name get those settings added in which they differ.
+
+    A setting that only some trainings have (a rank) tells them apart, too; one that a step leaves open does not.
+    """
     by_address = {record["address"]: record for record in records}
     decided = {record["address"]: deciding(record, by_address) for record in records}
-    seen: dict[tuple[str, ...], dict[str, set[str]]] = {}
+    counts = Counter(map(kind_of, records))
+    seen: dict[tuple[str, ...], dict[str, Counter[str]]] = {}
     for record in records:
         values = seen.setdefault(kind_of(record), {})
         for key, value in decided[record["address"]].items():
-            values.setdefault(key, set()).add(repr(value))
+            values.setdefault(key, Counter())[repr(value)] += 1
     names = {}
     for record in records:
-        values = seen[kind_of(record)]
+        kind = kind_of(record)
+        least = counts[kind] if record["stage"] in TRAINING else 0
         differing = [
             f"{key} {value}"
             for key, value in decided[record["address"]].items()
-            if key != "seed" and len(values[key]) > 1
+            if key != "seed" and (len(seen[kind][key]) > 1 or seen[kind][key].total() < least)
         ]
         names[record["address"]] = ", ".join([record["name"], *differing])
     return names
 
 
 def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, Any]:
-    """The settings that decided a result: its identity, without paths, device and the like.
+    """The settings that decided a result: its identity, without paths, device and the like, and the stage's version.
 
     Of a step that changes a model, those of the model's training too, whose seed it is; the step's own count where
     it gives any.
     """
-    own: Mapping[str, Any] = record.get("identity", record["settings"])
+    own = {**record.get("identity", record["settings"]), VERSION: record.get("version")}
     origin = origin_of(record, by_address)
     if origin is record:
         return own
-    first: Mapping[str, Any] = origin.get("identity", origin["settings"])
+    first = {**origin.get("identity", origin["settings"]), f"{origin['stage']}'s {VERSION}": origin.get("version")}
     given = {key: value for key, value in own.items() if value is not None}
     return {**first, **given, "seed": first.get("seed")}
 

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from featherlight.analysis.comparison_report import Compared
     from featherlight.analysis.ranks import Ranking
 
-MOST_RESULTS = 1000
-
 
 class CompareSettings(Settings):
     """What to compare and when to believe it."""
@@ -35,8 +33,6 @@ def compare(
     folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Read, test, draw and write where files are named, print."""
-    if len(folders) > MOST_RESULTS:
-        raise UserError(f"{len(folders)} folders: compare takes {MOST_RESULTS}. Name the results to compare.")
     from featherlight.analysis.ranks import verdict_on_ranks
     from featherlight.pipeline.show import print_json
 
@@ -59,7 +55,8 @@ def compare(
         print(overall)
         print_rows(rank_rows(ranking), words=1)
     for one in data:
-        print(verdicts[one.task] or f"{one.task}: no two models are alike in {settings.within}.")
+        alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
+        print(verdicts[one.task] or f"{one.task}: {alone}.")
         print_rows([score_row(row) for row in model_rows(one)], words=1)
         if of_task[one.task]:
             print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
@@ -87,8 +84,10 @@ def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
         return all(levels[first][place] == levels[second][place] for place in places)
 
     pairs = compare_all(data, terms, alike)
-    if not pairs:
+    if not pairs and within:
         raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
+    if not pairs:
+        raise UserError(f"{data[0].task}: all its results are one model by --factors {settings.factors}. Name more.")
     doubted = [*doubts(data, pairs, terms), *about_ranks]
     return Compared(data, gathered.rows, pairs, ranking, doubted, terms, factors, levels, within), about_ranks
 

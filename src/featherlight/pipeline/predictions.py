@@ -15,13 +15,14 @@ from safetensors.numpy import load_file
 
 from featherlight.analysis.comparison import DataSet, Model
 from featherlight.analysis.report import read_record
-from featherlight.analysis.tables import TRAINING, Record, Row, collect_rows, group_seeds, seed_of, task_of
+from featherlight.analysis.tables import TRAINING, VERSION, Record, Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
 from featherlight.pipeline.store import PREDICTIONS, RECORD
 
 LOGITS, LABELS = ".logits", ".labels"
+MOST_RESULTS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,10 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
     A store stands for the models that were trained in it. metric: None takes each task's headline. factors: settings
     that tell the models apart, and name them. UserError where folders cannot be compared, which says why.
     """
-    results = [read_result(folder) for given in folders for folder in results_in(given)]
+    named = [folder for given in folders for folder in results_in(given)]
+    if len(named) > MOST_RESULTS:
+        raise UserError(f"{len(named)} results: compare takes {MOST_RESULTS}. Name the results to compare.")
+    results = [read_result(folder) for folder in named]
     if len(results) < 2:
         raise UserError(f"{folders[0]}: a single result. compare takes two at least: name results, or a store of some.")
     for address, count in Counter(result.record["address"] for result in results).items():
@@ -93,6 +97,10 @@ def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence
         name = " + ".join(levels_of(group[0], factors))
         if name in found:
             one, other = (rows[0].record["address"] for rows in (found[name], group))
+            if VERSION in differing(found[name][0], group[0]):
+                raise UserError(
+                    f"{one} and {other} were made by different versions of the program. Run the older again."
+                )
             raise UserError(
                 f"--factors {','.join(factors)}: {one} and {other} have the same, but differ in "
                 f"{listed(differing(found[name][0], group[0]))}. Name that too."
