@@ -372,6 +372,19 @@ def test_refit_trains_on_train_and_select_for_the_epochs_that_won(capsys, store,
     assert len(refit["curves"]["loss"]) == refit["epochs"] * 12
 
 
+@pytest.mark.parametrize(
+    "command", [("prune", "--method", "topv", "--sparsity", "0.5"), ("quantize", "--bits", "8"), ("pack",)]
+)
+def test_a_step_takes_another_file_as_its_task(capsys, distilled, sentiment, tmp_path, command):
+    """Only `evaluate` scores such a file whole; the others read it as the task that it is."""
+    moved = tmp_path / "moved.csv"
+    shutil.copy(sentiment / "train.csv", moved)
+    name, *more = command
+    folder = distilled["folders"][0]
+    code, found = call(capsys, name, folder, "--task", moved, *more, "--store", tmp_path / "store")
+    assert code == 0, found
+
+
 def test_selecting_on_dev_leaves_train_whole_and_is_recorded(capsys, store, tiny_encoder, sentiment):
     _, found = call(capsys, "finetune", "--model", tiny_encoder, "--task", sentiment, "--store", store, *SMALL,
                     "--select-on", "dev")  # fmt: skip

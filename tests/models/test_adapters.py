@@ -316,14 +316,18 @@ def test_a_damaged_file_is_named(tmp_path):
 
 @pytest.mark.parametrize("method", ["head", "lora", "houlsby"])
 def test_what_the_checkpoint_lacked_is_trained_and_comes_back(method, tmp_path):
-    """A masked language model has no pooler: each loading draws another one."""
+    """A masked language model has no pooler, and this one no segments: each loading draws others."""
     tokenizer = ENCODERS["bert uncased"][0]()
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                         intermediate_size=32, max_position_embeddings=40)  # fmt: skip
     BertForMaskedLM(config).save_pretrained(tmp_path / "mlm")
+    weights = load_file(tmp_path / "mlm" / "model.safetensors")
+    del weights["bert.embeddings.token_type_embeddings.weight"]
+    save_file(weights, tmp_path / "mlm" / "model.safetensors", {"format": "pt"})
     tokenizer.save_pretrained(tmp_path / "mlm")
     model, _, _ = adapted(str(tmp_path / "mlm"), method)
     assert model.bert.pooler.dense.weight.requires_grad
+    assert model.bert.embeddings.token_type_embeddings.weight.requires_grad
     if method == "head":
         return
     write_adapter(tmp_path, model, Method(method, reduction=4), origin_of(str(tmp_path / "mlm"), None, model))
@@ -361,7 +365,7 @@ def test_adapters_of_a_rounded_encoder_stand_together_and_with_no_other(encoders
         together.add("third", tmp_path / "2")
 
 
-def test_an_adapter_beside_a_pooler_that_the_checkpoint_lacked_stands_with_one_that_leaves_it_alone(tmp_path):
+def test_adapters_of_an_encoder_without_a_pooler_in_its_checkpoint_bring_one_each(tmp_path):
     tokenizer = ENCODERS["bert uncased"][0]()
     config = BertConfig(vocab_size=len(tokenizer), hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
                         intermediate_size=32, max_position_embeddings=40)  # fmt: skip
@@ -387,3 +391,26 @@ def test_an_adapter_beside_a_pooler_that_the_checkpoint_lacked_stands_with_one_t
     for name, complaint in (("dense", "already"), ("a.b", "cannot be called"), ("keys", "cannot be called")):
         with pytest.raises(UserError, match=complaint):
             together.add(name, tmp_path / "dense")
+
+
+def test_one_more_adapter_changes_no_answer_and_a_refused_one_stands_in_nobodys_way(encoders, tmp_path):
+    folder = encoders("bert uncased")
+    for name, method in (("first", "lora"), ("ia3", "ia3"), ("more", "lora")):
+        model, tokenizer, _ = adapted(folder, method)
+        for weight in trained_weights(model).values():
+            torch.nn.init.normal_(weight, std=0.2)
+        (tmp_path / name).mkdir()
+        write_adapter(tmp_path / name, model, Method(method, reduction=4), origin_of(folder, None, model))
+        model.config.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    together = AdapterSet({"first": tmp_path / "first"})
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        expected = together.model(**inputs).logits
+        with pytest.raises(UserError, match="peft mixes no IA3 and LoRA"):
+            together.add("ia3", tmp_path / "ia3")
+        together.add("more", tmp_path / "more")
+        assert torch.equal(together.model(**inputs).logits, expected)
+        together.use("more")
+        alone, _ = load_adapted(tmp_path / "more")
+        assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)

@@ -1,4 +1,5 @@
 import hashlib
+import json
 import shutil
 from collections import Counter
 
@@ -145,3 +146,42 @@ def test_checkpointed_layers_have_the_same_gradients_and_keep_less(tiny_encoder)
 def test_a_model_that_cannot_recompute_says_so():
     with pytest.raises(UserError, match="--checkpointing: xlnet"):
         checkpoint_layers(AutoModel.from_config(XLNetConfig(d_model=16, n_layer=1, n_head=4, d_inner=8, vocab_size=9)))
+
+
+def test_weights_of_other_sizes_than_the_configs_are_named(copy):
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": config["intermediate_size"] + 4}))
+    with pytest.raises(UserError, match=r"do not fit its config\.json: .*intermediate.* there, and .* by the config"):
+        load_encoder(str(copy), labels=("no", "yes"), max_length=16)
+
+
+CODE = """
+from transformers import BertForSequenceClassification
+class Doubled(BertForSequenceClassification):
+    def forward(self, *given, **named):
+        found = super().forward(*given, **named)
+        found.logits = 2 * found.logits
+        return found
+"""
+
+
+def test_code_that_comes_with_a_model_runs_for_those_who_trust_it_alone(copy, tmp_path, monkeypatch):
+    (copy / "modeling_doubled.py").write_text(CODE)
+    config = json.loads((copy / "config.json").read_text())
+    auto = {"AutoModelForSequenceClassification": "modeling_doubled.Doubled"}
+    (copy / "config.json").write_text(json.dumps({**config, "auto_map": auto}))
+    model, tokenizer = load_encoder(str(copy), labels=("no", "yes"), max_length=16, trust_remote_code=True)
+    assert type(model).__name__ == "Doubled"
+    model.save_pretrained(tmp_path / "trained")
+    tokenizer.save_pretrained(tmp_path / "trained")
+    with pytest.raises(UserError, match=f"trained: runs code that came with its model.*{load.TRUST}=1"):
+        load_checkpoint(tmp_path / "trained")
+    again, _ = load_checkpoint(tmp_path / "trained", trust_remote_code=True)
+    monkeypatch.setenv(load.TRUST, "1")
+    also, _ = load_checkpoint(tmp_path / "trained")
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    with torch.no_grad():
+        expected = model.eval()(**inputs).logits
+        plain = super(type(again), again).forward(**inputs).logits
+        assert torch.equal(again(**inputs).logits, expected) and torch.equal(also(**inputs).logits, expected)
+        assert torch.equal(2 * plain, expected)

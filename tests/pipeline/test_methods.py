@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from featherlight.measurement.evaluate import Predictor
 from featherlight.models.adapters import ADAPTER
 from featherlight.models.load import load_checkpoint
 from featherlight.models.switch import AdapterSet
+from featherlight.pipeline.compress_settings import PruneSettings
+from featherlight.pipeline.prune import Origin
 from featherlight.pipeline.settings import FinetuneSettings
 from toys import FILLERS
 
@@ -49,6 +52,11 @@ def test_what_was_scored_is_what_the_folder_loads(capsys, tiny_encoder, sentimen
     code, again = call(capsys, "evaluate", folder, "--store", store)
     expected = record["metrics"]["dev"]["scores"]
     assert code == 0 and {name: again["metrics"][name] for name in expected} == expected
+    encoder = record["parameters"] - sum(tensor.numel() for tensor in load_file(folder / ADAPTER).values())
+    files = sum((folder / name).stat().st_size
+                for name in (ADAPTER, "config.json", "tokenizer.json", "tokenizer_config.json"))  # fmt: skip
+    record_of_evaluation = json.loads((Path(again["folder"]) / "record.json").read_text())
+    assert record_of_evaluation["bytes"] == record["bytes"] == files + 4 * encoder
     stored = load_file(folder / "predictions.safetensors")
     predictor = Predictor(folder, device="cpu", precision=record["precision"])
     rows = [line.rsplit(",", 1)[0].strip('"') for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
@@ -109,7 +117,7 @@ def test_a_prompt_takes_its_share_of_the_length(capsys, tiny_encoder, sentiment,
 
 
 def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_encoder, sentiment, store):
-    record = finetune(capsys, tiny_encoder, sentiment, store, "lora")
+    record = finetune(capsys, tiny_encoder, sentiment, store, "lora", "--examples", "60")
     code, found = call(capsys, "merge", store / record["address"], "--store", store)
     merged = found["records"][0]
     assert code == 0 and merged["worst_difference"] < 1e-4
@@ -118,6 +126,15 @@ def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_enco
     assert (folder / "model.safetensors").exists() and not (folder / ADAPTER).exists()
     code, found = call(capsys, "merge", folder, "--store", store)
     assert code == 2 and "was merged before" in found["error"]
+    own = Origin.of(folder)
+    assert own.settings["examples"] == record["settings"]["examples"] == 60
+    recovery = own.recovery(
+        PruneSettings(task=str(sentiment), method="topv", sparsity=0.5, epochs=1), student=False, max_length=20
+    )
+    assert recovery.examples == 60 and recovery.learning_rate == FinetuneSettings(task="x", model="y").learning_rate
+    (store / "empty").mkdir()
+    code, found = call(capsys, "merge", store / "empty", "--store", store)
+    assert code == 2 and "has no adapter" in found["error"]
     houlsby = finetune(capsys, tiny_encoder, sentiment, store, "houlsby")
     code, found = call(capsys, "merge", store / houlsby["address"], "--store", store)
     assert code == 2 and "cannot be folded into" in found["error"]

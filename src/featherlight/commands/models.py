@@ -103,8 +103,9 @@ def merge(
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
     from featherlight.pipeline import plan, show
-    from featherlight.pipeline.merging import MERGE
+    from featherlight.pipeline.merging import MERGE, check_mergeable
 
+    check_mergeable(folder)
     values = {**show.trained_task(folder, values), **values}
     show.finished(plan.run_jobs(plan.jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
                   as_json=as_json)  # fmt: skip
@@ -150,7 +151,6 @@ def export(
     if out is not None:
         check_free(out)
     values = {**show.trained_task(folder, values), **values}
-    values.pop("whole", None)  # all rows of another file: how `evaluate` scores it
     jobs = plan.jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
     done = plan.run_jobs(jobs)[0]
     if out is not None:
@@ -169,7 +169,7 @@ def evaluate(
     """Score a model; without --task, on the task that it was trained on."""
     from featherlight.pipeline import plan, show, stages
 
-    values = {**show.trained_task(folder, values), **values}
+    values = {**show.trained_task(folder, values, scores=True), **values}
     jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
     show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 

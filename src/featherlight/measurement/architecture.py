@@ -14,6 +14,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from featherlight.errors import UserError, listed
+from featherlight.models.adapters import head_names
 
 IN_LAYER = re.compile(r"\.(layers?|albert_layer_groups|h)\.\d")
 
@@ -163,10 +164,9 @@ def architecture_of(config: Any) -> Architecture:
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)
     seen: dict[int, tuple[tuple[int, ...], str]] = {}
+    head = tuple(f"{part}." for part in head_names(model))
     for name, weight in model.named_parameters():
-        inside = name.startswith(f"{model.base_model_prefix}.")
-        behind = not inside or "pooler" in name
-        part = "head" if behind else "layer" if IN_LAYER.search(name) else "embedding"
+        part = "head" if name.startswith(head) else "layer" if IN_LAYER.search(name) else "embedding"
         seen.setdefault(id(weight), (tuple(weight.shape), part))
     rows, columns = model.get_input_embeddings().weight.shape
 

@@ -15,12 +15,16 @@ from featherlight.data.task import Examples
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.measurement import footprint
+from featherlight.models.adapters import read_adapter
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
 from featherlight.models.load import load_checkpoint
+from featherlight.models.source import ADAPTER
 from featherlight.progress import track
 from featherlight.runtime.model import load
+
+FP32 = 4  # bytes of a weight
 
 
 def is_encoder(model: Any) -> bool:
@@ -53,6 +57,15 @@ def logits_of(
             out[part] = model(**inputs).logits.float().cpu().numpy()
             advance(len(part))
     return out[:, 0] if regression else out
+
+
+def needed_bytes(folder: Path, parameters: int) -> int:
+    """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
+    own = footprint.folder_bytes(folder)
+    if not (folder / ADAPTER).exists():
+        return own
+    _, _, tensors = read_adapter(folder)
+    return own + FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))
 
 
 class TextModel(Protocol):
@@ -99,8 +112,9 @@ class Predictor:
         precision: str = "auto",
         batch_tokens: int = 4096,
         compiled: bool = False,
+        trust_remote_code: bool = False,
     ):
-        self.model, self.tokenizer = load_checkpoint(folder)
+        self.model, self.tokenizer = load_checkpoint(folder, trust_remote_code=trust_remote_code)
         self.device = resolve_device(device)
         self.precision = model_precision(self.model, precision, self.device)
         self.batch_tokens = batch_tokens

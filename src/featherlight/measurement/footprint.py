@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from featherlight.errors import UserError
 
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx")
+WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx", "adapter.safetensors")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
     "tokenizer.json",

@@ -134,7 +134,8 @@ class Prediction:
             return {**moments, FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
         layers = architecture.layers
         head = FP32 * architecture.count("head")
-        changed = sum(map(prod, self.trained)) if self.small else architecture.count("layer")
+        small = sum(map(prod, self.trained)) - architecture.count("head")
+        changed = small if self.small else architecture.count("layer")
         late = int(head + FP32 * changed * (0 if architecture.shared else (layers - 1) / layers))
         entry, one = kept.entry + self.rows, kept.layer + kept.cast_weights // layers
         if shape.checkpointing:

@@ -339,7 +339,10 @@ def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path, *, only: set
     unlike = sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
     if missing or foreign or unlike:
         what = (missing or foreign or unlike)[0]
-        raise UserError(f"{folder}: was made for another encoder: {what} does not fit this {model.config.model_type}.")
+        raise UserError(
+            f"{folder}: was made for another encoder, or by an older version: {what} does not fit this "
+            f"{model.config.model_type}. Train it again."
+        )
     with torch.no_grad():
         for name, weight in own.items():
             weight.copy_(tensors[name])

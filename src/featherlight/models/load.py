@@ -4,7 +4,8 @@ Only safetensors are read, never pickles. A folder is checked file by file befor
 so that a damaged one gives a sentence and not a traceback.
 """
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-pre
 SEGMENTS = "token_type_ids"
 MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
+TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"  # 1: folders may hold code that is run
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
@@ -50,7 +52,7 @@ def load_encoder(
     if source.folder is not None:
         check_folder(source.folder)
     options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
-    info: dict[str, Any] = {"missing_keys": []}
+    info: dict[str, Any] = {"missing_keys": [], "mismatched_keys": []}
     with quiet_transformers(), hub_errors(source.base, source.folder):
         config = source.config(**options, **head_options(labels))
         check_length(config, max_length)
@@ -64,7 +66,7 @@ def load_encoder(
         tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
     keep_capitals(name, tokenizer)
     read_segments(model, tokenizer)
-    check_weights(name, model, info["missing_keys"])
+    check_weights(name, model, info)
     model.new_weights = tuple(sorted(info["missing_keys"]))  # for `adapt`
     tokenizer.model_max_length = max_length
     return model, tokenizer
@@ -95,12 +97,20 @@ def check_length(config: Any, max_length: int, *, option: str = "max-length") ->
         raise UserError(f"--{option} {max_length}: this model reads at most {most} tokens.")
 
 
-def check_weights(name: str, model: Any, missing: Sequence[str]) -> None:
-    """A checkpoint of another architecture would leave most weights at random without a word."""
-    state = model.state_dict()
+def check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
+    """A checkpoint of another architecture or of other sizes would leave weights at random without a word.
+
+    Only the head may have other sizes, for it had other labels.
+    """
+    state, missing = model.state_dict(), info["missing_keys"]
     new = sum(state[key].numel() for key in missing if key in state)
     if new > MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
         raise UserError(f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing.")
+    head = tuple(f"{part}." for part in head_names(model))
+    for key, there, here in info["mismatched_keys"]:
+        if not key.startswith(head):
+            sizes = f"{key} is {list(there)} there, and {list(here)} by the config"
+            raise UserError(f"model {name!r}: its weights do not fit its config.json: {sizes}.")
 
 
 def checkpoint_layers(model: Any) -> None:
@@ -114,20 +124,27 @@ def checkpoint_layers(model: Any) -> None:
         model.gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def load_checkpoint(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    """A model that was trained here (or any complete sequence classifier), ready to predict."""
+def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
+    """A model that was trained here (or any complete sequence classifier), ready to predict.
+
+    trust_remote_code: run code in the folder; so does the variable TRUST in the environment, for every command.
+    """
     check_folder(folder)
+    trusted = trust_remote_code or os.environ.get(TRUST) == "1"
+    if not trusted and "auto_map" in read_json_object(folder / "config.json"):
+        raise UserError(f"{folder}: runs code that came with its model. If you trust its author, set {TRUST}=1.")
     if (folder / ADAPTER).exists():
         return load_adapted(folder)
+    options = {"local_files_only": True, "trust_remote_code": trusted}
     try:
         with quiet_transformers():
             if (folder / LIGHT).exists():
                 model, info = load_quantized(folder)
             else:
                 model, info = AutoModelForSequenceClassification.from_pretrained(
-                    folder, use_safetensors=True, output_loading_info=True, local_files_only=True, dtype=torch.float32
+                    folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
                 )
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # as many as there are ways to be damaged
         raise UserError(f"{folder}: damaged; config, weights and tokenizer do not fit: {first_line(error)}") from None
     if info["missing_keys"]:
@@ -169,7 +186,9 @@ def origin_of(name: str, revision: str | None, model: Any) -> Origin:
     base = source_of(name).base
     if Path(base).is_dir():
         name = f"{Path(base).resolve()}{name[len(base) :]}"
-    return Origin(name, revision, fingerprint(name, revision), sizes)
+    found = fingerprint(name, revision)
+    commit = None if source_of(name).folder else found.rpartition("@")[2].partition("[")[0]  # for the branch may go on
+    return Origin(name, commit, found, sizes)
 
 
 def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -52,9 +52,9 @@ class AdapterSet:
         self.configs: dict[str, Any] = {}
         self.tokenizers: dict[str, Any] = {}
         self.kinds: set[str] = set()
+        self.used: str | None = None
         for name, folder in folders.items():
             self.add(name, folder)
-        self.use(next(iter(folders)))
 
     def add(self, name: str, folder: Path) -> None:
         """Put one more adapter beside the others; UserError if it is another encoder's, or cannot stand beside them."""
@@ -70,11 +70,12 @@ class AdapterSet:
                 f"{folder}: was trained in an encoder of {method.frozen}, the first adapter in one of {self.frozen}."
             )
         if method.name in LORA:
-            self.kinds.add("ia3" if method.name == "ia3" else "lora")
-            if len(self.kinds) > 1:
+            kinds = self.kinds | {"ia3" if method.name == "ia3" else "lora"}
+            if len(kinds) > 1:
                 raise UserError(
                     f"{folder}: {method.name} cannot stand beside what is there; peft mixes no IA3 and LoRA."
                 )
+            self.kinds = kinds
         loaded, self.tokenizers[name] = load_adapted(folder)
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
         self.own[name] = own_weights(loaded)
@@ -82,10 +83,12 @@ class AdapterSet:
         adapt(self.model, replace(method, frozen="fp32"), name=name)
         own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
         put_in(self.model, own, folder, only=set(own))
+        self.use(self.used or name)
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of the adapter in use, with the length that it was trained with."""
+        assert self.used
         return self.tokenizers[self.used]
 
     def use(self, name: str) -> None:
@@ -100,7 +103,7 @@ class AdapterSet:
             if known:
                 layer.set_adapter(name)
         for child, module in self.heads[name].items():
-            self.model.set_submodule(child, module)
+            self.model.set_submodule(child, module.to(self.model.device))
         for key in LABELLED:
             setattr(self.model.config, key, getattr(self.configs[name], key, None))
         self.model.num_labels = self.configs[name].num_labels

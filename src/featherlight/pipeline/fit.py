@@ -21,8 +21,14 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, pick
-from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor, TextModel, is_encoder, logits_of, model_precision
+from featherlight.measurement.evaluate import (
+    Predictor,
+    TextModel,
+    is_encoder,
+    logits_of,
+    model_precision,
+    needed_bytes,
+)
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score, value
 from featherlight.models.compiled import compile_in_place
@@ -36,12 +42,11 @@ from featherlight.training import processes
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
-from featherlight.training.memory import MOST_HALVINGS, halve, halvings, is_memory_out, write_halvings
+from featherlight.training.memory import MOST_HALVINGS, halvings, is_memory_out, write_halvings
 from featherlight.training.tracking import Tracking
 
 MOST_TRAIN_ROWS_SCORED = 1000
 TIMED_TEXTS = 100
-FP32 = 4  # bytes of a weight
 LOSS = "loss"
 FIT, REFIT = ".fit", ".refit"  # in a draft: where the trainings keep their checkpoints
 T = TypeVar("T")
@@ -189,7 +194,7 @@ class Fit:
             except (RuntimeError, MemoryError) as error:
                 if not is_memory_out(error) or self.halvings >= MOST_HALVINGS:
                     raise
-            halve(self.out / FIT)
+            write_halvings(self.out / FIT, self.halvings + 1)
             say(f"out of memory: texts are scored in passes of at most {max(tokens // 2, 1):,} tokens from here on")
 
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
@@ -232,13 +237,12 @@ class Fit:
                 backend.no_padding()
                 backend.save(str(self.out / "tokenizer.json"), pretty=False)
 
-    def frozen_bytes(self, predictor: Predictor) -> int:
-        """Bytes of the encoder that a folder without one needs besides its own files."""
-        return 0 if self.write is None else FP32 * (predictor.parameters - self.trained)
-
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
-        predictor = Predictor(self.out, device=self.device, precision=self.precision, compiled=self.settings.compile)
+        predictor = Predictor(
+            self.out, device=self.device, precision=self.precision, compiled=self.settings.compile,
+            trust_remote_code=getattr(self.settings, "trust_remote_code", False),
+        )  # fmt: skip
 
         def scores(tokens: int) -> dict[str, Any]:
             predictor.batch_tokens = tokens
@@ -254,7 +258,7 @@ class Fit:
             "seconds": self.phases.seconds,
             "parameters": predictor.parameters,
             "trained_parameters": self.trained,
-            "bytes": footprint.folder_bytes(self.out) + self.frozen_bytes(predictor),
+            "bytes": needed_bytes(self.out, predictor.parameters),
             **({"batch_halvings": self.halvings} if self.halvings else {}),  # see training.memory
         }
 

@@ -19,8 +19,7 @@ from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
 from featherlight.export.predictor import MODEL, OnnxPredictor
 from featherlight.files import hash_file
-from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
+from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel, needed_bytes
 from featherlight.models.adapters import LORA, Method, read_adapter
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
@@ -199,7 +198,7 @@ def about_model(predictor: TextModel, folder: Path) -> dict[str, Any]:
     """Size of a model that is used as it is, and where and how it computes."""
     return {
         "parameters": predictor.parameters,
-        "bytes": footprint.folder_bytes(folder),
+        "bytes": needed_bytes(folder, predictor.parameters),
         "precision": predictor.precision,
         "device": predictor.device,
     }

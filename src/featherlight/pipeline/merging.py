@@ -1,6 +1,7 @@
 """The stage that folds the small layers of a LoRA into the weights beside them: a plain model folder."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from featherlight.models.source import ADAPTER, quiet_transformers
 from featherlight.pipeline.compress_settings import MergeSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
+from featherlight.pipeline.prune import Origin
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.store import Inputs, Stage
 
@@ -21,13 +23,13 @@ MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone
 COMPARED = 200  # texts of select
 
 
-def check_mergeable(settings: MergeSettings, inputs: Inputs) -> None:
-    """UserError for a folder that has nothing to merge, or what cannot be."""
-    folder = inputs["model"]
+def check_mergeable(folder: Path) -> None:
+    """UserError for a folder that has nothing to merge, or what cannot be; none for one that is yet to come."""
     if not folder.exists():
-        return  # planned
+        return
     if not (folder / ADAPTER).exists():
-        raise UserError(f"{folder}: has no adapter: it is a plain model, or was merged before. Use it as it is.")
+        raise UserError(f"{folder}: has no adapter: it is a plain model, or was merged before. Use it as it is, "
+                        "or name a folder that `finetune --method lora`, dora or ia3 made.")  # fmt: skip
     method = read_adapter(folder)[0].name
     if method not in LORA:
         raise UserError(
@@ -38,7 +40,7 @@ def check_mergeable(settings: MergeSettings, inputs: Inputs) -> None:
 
 def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Merge, save, and compare the logits of some texts before and after."""
-    check_mergeable(settings, inputs)
+    check_mergeable(inputs["model"])
     phases, data = Phases(), task_data(settings)
     with phases("load"):
         model, tokenizer = load_checkpoint(inputs["model"])
@@ -50,7 +52,8 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
     with phases("save"), quiet_transformers():
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
-        shutil.copyfile(inputs["model"] / "tokenizer.json", out / "tokenizer.json")
+        if (inputs["model"] / "tokenizer.json").exists():  # without indentation there
+            shutil.copyfile(inputs["model"] / "tokenizer.json", out / "tokenizer.json")
     with phases("compare"):
         after = Predictor(out, device="cpu", precision="fp32")
         same = {"device": "cpu", "precision": "fp32", "batch_tokens": before.batch_tokens}
@@ -69,11 +72,12 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
         "latency": latency,
         "seconds": phases.seconds,
         "worst_difference": worst,
+        "origin": asdict(Origin.of(inputs["model"])),
         **about_model(predictor, out),
     }
 
 
 MERGE = Stage(
     "merge", 1, MergeSettings, data_source, lambda settings, inputs: resolved(settings, encoder=True), run_merge,
-    check_mergeable,
+    lambda settings, inputs: check_mergeable(inputs["model"]),
 )  # fmt: skip

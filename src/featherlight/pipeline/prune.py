@@ -71,9 +71,14 @@ class Origin:
         return cls(record.get("settings", {}), record.get("inputs", {}).get("labels"))
 
     def recovery(self, settings: Recovering, *, student: bool, max_length: int) -> TrainSettings:
-        """The model's own training as far as nothing else is asked for; the usual one where it is not known."""
+        """The model's own training as far as nothing else is asked for; the usual one where it is not known.
+
+        All weights are trained, so a learning rate of small layers or of a head is not taken over.
+        """
         usual = (DistillSettings if student else FinetuneSettings).model_fields
         own = {name: self.settings.get(name, usual[name].default) for name in TrainSettings.model_fields}
+        if self.settings.get("method", "full") != "full":
+            own["learning_rate"] = usual["learning_rate"].default
         given = {
             name: value for name, value in settings if name in own and name != "batch_tokens" and value is not None
         }
@@ -272,7 +277,7 @@ def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inp
     """The model's own distillation if the teacher's logits are still there, else the labels alone."""
     rows, places = origin.rows(settings, data)
     targets = label_targets(data, rows)
-    if "labels" not in inputs or read_json_object(inputs["labels"] / RECORD)["sources"]["task"] != data.fingerprint:
+    if "labels" not in inputs or not labels_rows(inputs["labels"], settings, data):
         lost = f"{origin.labels} is not in its store, or of other rows"
         why = "there was no teacher" if origin.labels is None else lost
         return Lesson(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
@@ -282,6 +287,13 @@ def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inp
         targets[split]["teacher"] = logits[split].numpy()[kept]
         assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
     return Lesson(rows, targets, imitation(own, data), inputs["labels"].name)
+
+
+def labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:
+    """Whether a teacher's logits belong to the rows that these settings give."""
+    record = read_json_object(folder / RECORD)
+    alike = all(record["settings"].get(name) == getattr(settings, name) for name in ("drop_leaks", "select_on"))
+    return alike and record["sources"]["task"] == data.fingerprint
 
 
 def check_prune(settings: PruneSettings, inputs: Inputs) -> None:

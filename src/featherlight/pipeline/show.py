@@ -185,20 +185,22 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     print_tables(records)
 
 
-def trained_task(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+def trained_task(folder: Path, values: Mapping[str, Any], *, scores: bool = False) -> dict[str, Any]:
     """The task settings of a folder's own training, for a command that names no task.
 
-    Another file of the user's is scored whole: it was not made to train on.
+    scores: of a command that does nothing but score: another file of the user's is scored whole then.
     """
     if "task" in values and not Path(values["task"]).is_file():
         return {}
     if not folder.exists():
         raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
+    if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, "config.json")):
+        raise UserError(f"{folder}: no model in it. Give a folder that `featherlight finetune` or `distill` made.")
     record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
     settings = record.get("settings", {})
     if "task" in values:
         same = Path(values["task"]).resolve() == Path(settings.get("task", "")).resolve()
-        return {} if same else {"whole": True}
+        return {"whole": True} if scores and not same else {}
     if folder.is_file() and (named := load(folder).packed.about.get("task")) in task_names():
         return {"task": named}
     if "task" not in settings:
