@@ -60,9 +60,9 @@ def main(arguments: list[str] | None = None) -> int:
 def said(error: TyperException) -> str:
     """What typer has to say about a command that cannot be read, with a way to find out more."""
     message = getattr(error, "format_message", lambda: str(error))()
-    return (
-        f"{message.rstrip('.')}. `featherlight --help` lists the commands, `featherlight COMMAND --help` their options."
-    )
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "featherlight"
+    return f"{message.rstrip('.')}. `{command} --help` lists its {'options' if ' ' in command else 'commands'}."
 
 
 def refused(error: OSError) -> int:

@@ -17,6 +17,7 @@ from featherlight.errors import UserError, nearest
 
 S = TypeVar("S", bound="Settings")
 SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+COMMAND_LINE = "the command line"  # where settings come from that are spelled as options
 RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
 LATER = {"in_address_if_changed": True}  # of one that came after results had been stored without it
 
@@ -51,25 +52,28 @@ def added(default: Any, description: str, **bounds: Any) -> Any:
 
 
 def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:
-    """cls(**values), or one UserError that lists every mistake; where: "the command line", a file and key."""
+    """cls(**values), or one UserError that lists every mistake; where: COMMAND_LINE, a file and key."""
     try:
         return cls(**values)
     except ValidationError as error:
-        mistakes = [explain(dict(mistake), cls) for mistake in error.errors()]
-        raise UserError(f"{where}: " + "; ".join(mistakes)) from None
+        options = where == COMMAND_LINE
+        mistakes = [explain(dict(mistake), cls, options=options) for mistake in error.errors()]
+        raise UserError(("" if options else f"{where}: ") + "; ".join(mistakes)) from None
 
 
-def explain(mistake: Mapping[str, Any], cls: type[Settings]) -> str:
-    """One pydantic error as a sentence that names the setting, its bound and what was given."""
+def explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = False) -> str:
+    """One pydantic error as a sentence that names the setting, its bound and what was given. options: as --lr."""
     name = ".".join(str(part) for part in mistake["loc"])
+    said = "--" + name.replace("_", "-") if options else name
     if mistake["type"] == "value_error":  # of a validator over several settings
         return str(mistake["msg"]).removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         known = cls.model_fields
         return f"no setting called {name!r}. {nearest(name, known)}Known: {', '.join(sorted(known))}"
     if mistake["type"] == "missing":
-        return f"{name} is missing: {cls.model_fields[name].description}"
-    return f"{name} = {mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+        return f"{said} is missing: {str(cls.model_fields[name].description).rstrip('.')}"
+    equals = " " if options else " = "
+    return f"{said}{equals}{mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def read_yaml(path: Path) -> Any:

@@ -175,6 +175,11 @@ BAD = {  # file name, content, what the message says
         'text,label\na,1\nb,"3,5"\n',
         "line 3: the label '3,5' has a comma. Write numbers as 3.5",
     ),
+    "a text among scores": (
+        "a.csv",
+        "text,label\na,1.5\nb,2.5\nc,0\nd,x\n",
+        "line 5: the label 'x' is no number, as 3 of 4 are. Correct it",
+    ),
     "half a label": ("a.jsonl", '{"text": "a", "label": "\\udc00"}', "line 1: label holds half of a surrogate pair"),
     "half a key": ("a.jsonl", '{"text": "a", "label": 1, "\\udc00": 1}', "a key holds half of a surrogate pair"),
     "object": ("a.jsonl", '{"text": "a", "label": {"x": 1}}', "line 1: label is a list"),

@@ -184,7 +184,7 @@ stages:
 
 
 @pytest.mark.parametrize(("options", "said"), [
-    (("topv", "--sparsity", 1.5), "sparsity = 1.5: input should be less than 1"),
+    (("topv", "--sparsity", 1.5), "--sparsity 1.5: input should be less than 1"),
     (("topv", "--sparsity", -0.1), "greater than or equal to 0"),
     (("topv", "--sparsity", 0), "sparsity 0 changes nothing"),
     (("topv",), "sparsity is missing"),

@@ -121,7 +121,10 @@ def every_doubt(sections: Sequence[Section]) -> str:
     if not found:
         return "No assumption was found broken."
     where = ", ".join(f"{quote(heading)} ({count})" for heading, count in found.items())
-    return f"{sum(found.values())} cautions stand below, each beside the numbers that it is about: {where}."
+    count = sum(found.values())
+    if count == 1:
+        return f"A caution stands below, beside the numbers that it is about: {where}."
+    return f"{count} cautions stand below, each beside the numbers that it is about: {where}."
 
 
 def page(

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from featherlight.commands.options import COMMAND_LINE, DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.commands.options import DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.config import COMMAND_LINE
 from featherlight.pipeline import compress_settings
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.options import options

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-COMMAND_LINE = "the command line"
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Takes a text task and a pre-trained encoder and finds the model that you should ship.",

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from featherlight.commands.options import (
-    COMMAND_LINE,
     GridOption,
     IsolateOption,
     JsonOption,
@@ -17,6 +16,7 @@ from featherlight.commands.options import (
     WorkersOption,
     app,
 )
+from featherlight.config import COMMAND_LINE
 from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.comparing import CompareSettings

@@ -157,8 +157,8 @@ def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], o
             "and by tabs in a .tsv."
         )
     raise UserError(
-        f"{table.path}: no {option} column found. Name it with --{option} COLUMN. Columns, by the first line "
-        f"of a .csv or .tsv: {columns}."
+        f"{table.path}: no {option} column found. Name it with --{option} COLUMN; else it is called {listed(names)}. "
+        f"Columns, by the first line of a .csv or .tsv: {columns}."
     )
 
 
@@ -242,12 +242,26 @@ def decide_kind(table: Table, name: str) -> tuple[str, str]:
     known = {number for number in numbers if number is not None}
     if None in numbers:
         refuse_commas(table, name, values, numbers)
+        refuse_stray_text(table, name, values, numbers)
         return "classification", f"{name} holds texts"
     if not all(number.is_integer() for number in known):
         return "regression", f"{name} holds fractions (else give --kind classification)"
     if len(known) <= MOST_COUNTED_CLASSES or known == set(range(len(known))):
         return "classification", f"{name} holds {len(known)} whole numbers (else give --kind regression)"
     return "regression", f"{name} holds {len(known)} whole numbers (else give --kind classification)"
+
+
+def refuse_stray_text(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
+    """UserError if a few texts stand among scores, whose every value would become a class."""
+    known = [number for number in numbers if number is not None]
+    fractions = any(not number.is_integer() for number in known)
+    if len(known) > len(numbers) / 2 and (fractions or len(set(known)) > MOST_COUNTED_CLASSES):
+        row = numbers.index(None)
+        raise table.complaint(
+            row,
+            f"the {name} {str(values[row])!r} is no number, as {len(known):,} of {len(numbers):,} are. Correct it, or "
+            "give --kind classification if every value is a class.",
+        )
 
 
 def refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:

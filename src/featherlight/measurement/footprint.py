@@ -59,7 +59,7 @@ def bytes_of(text: str, *, option: str) -> int:
     """ "100KB" -> 100000; KB, MB and GB are thousands, KiB, MiB and GiB powers of two. option: for a complaint."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
     if found is None or found[2].upper() not in SIZES:
-        raise UserError(f"--{option} {text!r}: write a size like 100KB, 1.5MB or 64KiB.")
+        raise UserError(f"--{option} {text!r}: write a size like 100KB, 1.5MB, 64KiB or 4GB.")
     return int(float(found[1]) * SIZES[found[2].upper()])
 
 

@@ -61,7 +61,8 @@ class Source:
                      "num_attention_heads": max(self.width // HEAD_WIDTH, 1)}  # fmt: skip
             config.update(sizes)
         elif self.layers and self.layers > config.num_hidden_layers:
-            raise UserError(f"{self.base}:{self.layers}: {self.base} has only {config.num_hidden_layers} layers.")
+            raise UserError(f"{self.base}:{self.layers}: {self.base} has only {config.num_hidden_layers} layers. "
+                            f"Write {self.base}:1 to {self.base}:{config.num_hidden_layers}.")  # fmt: skip
         if self.layers:
             config.num_hidden_layers = self.layers
             if getattr(config, "layer_types", None):

@@ -26,7 +26,7 @@ class CompareSettings(Settings):
         None, "Settings that tell the models apart (model,method): they name them, and share out the scatter of scores."
     )
     within: str | None = setting(None, "Compare only models that are alike in these of the factors.")
-    resample_seed: int = setting(0, "Seed of both.", ge=0, lt=2**31)
+    resample_seed: int = setting(0, "Seed of the bootstrap and of the permutation test.", ge=0, lt=2**31)
 
 
 def compare(

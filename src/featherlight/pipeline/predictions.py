@@ -125,6 +125,8 @@ def differing(one: Row, other: Row) -> list[str]:
 
 def read_result(folder: Path) -> Result:
     """A folder's record and predictions, or a UserError that says what is missing and how to get it."""
+    if not folder.exists():
+        raise UserError(f"{folder}: no such folder. Name the folder of a result, or a store of some.")
     if folder.is_file():
         raise UserError(f"{folder}: is a file. Name the folder of a result.")
     if not (folder / RECORD).is_file():

@@ -7,6 +7,7 @@ from typing import Any
 from typer import Exit
 
 from featherlight.analysis.tables import SECONDS, with_unit
+from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
 from featherlight.measurement.energy import Factors
 from featherlight.pipeline import show
@@ -25,7 +26,7 @@ def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: boo
     are the user's to put right, 1 if one crashed. stated: whether watts were."""
     if processes.count() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
-    jobs = once(jobs_of(TIME, values, {}, store=store, where="the command line"))
+    jobs = once(jobs_of(TIME, values, {}, store=store, where=COMMAND_LINE))
     failed = time_in_turns(jobs, store=store)
     done = [job.folder for job in jobs if job not in failed]
     lost = [{"error": why.error, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
