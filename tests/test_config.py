@@ -3,7 +3,7 @@ from typing import Literal
 import pytest
 from pydantic import Field
 
-from featherlight.config import RESULT, Settings, build, digest, parse_overrides, read_yaml
+from featherlight.config import COMMAND_LINE, RESULT, Settings, build, digest, parse_overrides, read_yaml
 from featherlight.errors import UserError, pick
 
 
@@ -27,6 +27,11 @@ def test_every_mistake_is_named_at_once():
         "no setting called 'epoch'. Did you mean 'epochs'",
     ):
         assert part in message
+
+
+def test_on_the_command_line_a_setting_is_its_option():
+    with pytest.raises(UserError, match=r"^--epochs 0: input should be greater .*; --kind 'c': input should be 'a'"):
+        build(Toy, {"epochs": 0, "kind": "c"}, where=COMMAND_LINE)
 
 
 def test_nan_and_infinity_are_no_settings():
