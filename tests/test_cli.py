@@ -210,6 +210,16 @@ def test_tasks_gives_rows_and_labels(capsys, sentiment):
     assert "docs" in call(capsys, "tasks")[1]["tasks"]
 
 
+def test_a_small_split_is_said_to_tell_little(capsys, sentiment, tmp_path):
+    """25 rows: a standard error of 10 points at an accuracy of 50."""
+    rows = [(f"text number {row}", "yes" if row % 2 else "no") for row in range(250)]
+    _, found = call(capsys, "tasks", write_csv(tmp_path / "small.csv", rows))
+    assert any("dev is small (25): an accuracy of 50 % there is known to 20 points" in note for note in found["notes"])
+    rows = [(f"text number {row}", "yes" if row % 2 else "no") for row in range(3000)]
+    _, found = call(capsys, "tasks", write_csv(tmp_path / "large.csv", rows))
+    assert not any("small" in note for note in found["notes"])
+
+
 def test_store_lists_and_removes(capsys, tmp_path, distilled):
     shutil.copytree(distilled["folders"][0], tmp_path / Path(distilled["folders"][0]).name)
     _, found = call(capsys, "store", "list", "--store", tmp_path)

@@ -10,7 +10,7 @@ from featherlight.analysis.tables import WIDTH_OF_PLAIN_OUTPUT
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
-from featherlight.data.task import SELECT
+from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, listed, shortened
 from featherlight.export.predictor import MODEL
 from featherlight.files import read_json
@@ -20,6 +20,7 @@ from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
 
 EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
+FEW_ROWS = 100  # of a split that scores or choices come from
 
 
 def print_json(value: Any) -> None:
@@ -69,6 +70,7 @@ def task_list(*, as_json: bool) -> None:
 def task(name: str, *, as_json: bool, **options: Any) -> None:
     """One task: splits, rows, labels, examples."""
     loaded = load_task(name, **options)
+    notes = [*loaded.notes, *few_rows(loaded)]
     splits: dict[str, dict[str, object]] = {split: {"rows": len(part)} for split, part in loaded.splits.items()}
     if SELECT in splits:
         fitted = len(loaded.splits["train"])
@@ -84,14 +86,14 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
                 "reported": list(loaded.task.reported),
                 "source": loaded.source,
                 "fingerprint": loaded.fingerprint,
-                "notes": list(loaded.notes),
+                "notes": notes,
                 "audit": audit(loaded).counts(),
             }
         )
     print(f"{loaded.task.name}: {loaded.source}")
     print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
-    for note in loaded.notes:
+    for note in notes:
         print(f"note: {note}")
     print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
     print_audit(audit(loaded))
@@ -102,6 +104,16 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
         label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
+
+
+def few_rows(data: TaskData) -> list[str]:
+    """How little the splits can say that scores and choices come from, where they are small."""
+    counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
+    return [
+        f"{split} is small ({count}): an accuracy of 50 % there is known to {98 / count**0.5:.0f} points either way"
+        for split, count in counts.items()
+        if count < FEW_ROWS
+    ]
 
 
 def print_audit(found: Audit) -> None:
