@@ -309,7 +309,7 @@ def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list
             "about these very files; what another seed of training would give is not covered."
         )
     for one in data:
-        found += doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task])
+        found += doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
     least = len(pairs) / (terms.resamples + 1)
     if least > terms.alpha / 2 and any(pair["test"] == PERMUTATION for pair in pairs):
         found.append(
@@ -320,12 +320,13 @@ def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list
     return found
 
 
-def doubts_on_data(data: DataSet, pairs: Sequence[Json]) -> list[str]:
-    """What to doubt about one data set."""
+def doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[str]:
+    """What to doubt about one data set: above all what is said of a pair and may hold for these seeds alone."""
     found = []
     for pair in pairs:
         margin, names = pair["seed_margin"], f"{pair['first']} and {pair['second']}"
-        if margin and abs(pair["difference"]) < margin:
+        claimed = pair["p_holm"] < terms.alpha or pair["equivalent"]
+        if claimed and margin and abs(pair["difference"]) < margin:
             found.append(
                 f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
                 f"{points(margin)} over seeds: other seeds may turn it round."
