@@ -84,7 +84,7 @@ def main() -> None:
         tokens = tokenise(tokenizer, rows, max_length=LENGTH, apart=False)
         batches = shuffled_batches(tokens.lengths, options.batch, numpy_generator(options.seed, "order"))[:STEPS]
         calls[name] = steps_of(trainee, TrainingSet(tokens, {"labels": labelled(rows.labels)}), batches)
-        counts[name] = sum(weight.numel() for weight in trainee.run.trained)
+        counts[name] = sum(weight.numel() for weight in trainee.run.bare_model.parameters() if weight.requires_grad)
     draw, seen = random.Random(options.seed), {name: [] for name in calls}  # type: dict[str, list[float]]
     for _ in range(options.visits):
         for name in draw.sample(list(calls), len(calls)):

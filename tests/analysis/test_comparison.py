@@ -134,7 +134,7 @@ def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
     several = model("b", 0.9, 0.7, 0.85)
     assert "One run only of a: the tests are about these very files" in doubted(model("a", 0.8), several)
     said = doubted(model("a", 0.95, 0.6, 0.8), several)
-    assert "other seeds may turn it round" in said and "One run" not in said
+    assert "other seeds may reverse it" in said and "One run" not in said
     few = [Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"]
     assert "50 examples are few" in doubted(*few, labels=LABELS[:50])
 

@@ -329,7 +329,7 @@ def doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[s
         if claimed and margin and abs(pair["difference"]) < margin:
             found.append(
                 f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
-                f"{points(margin)} over seeds: other seeds may turn it round."
+                f"{points(margin)} over seeds: other seeds may reverse it."
             )
         runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
         if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):
