@@ -110,11 +110,13 @@ def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence
 
 
 def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
-    """What a run's record says of each factor."""
+    """What a run's record says of each factor: "lora"; of one that is on or off "drop_leaks" or "no drop_leaks"."""
     settings = row.record["settings"]
     for factor in factors:
         pick("setting", factor, settings)
-    return tuple(str(settings[factor]) for factor in factors)
+    said = {True: "", False: "no "}
+    values = [(factor, settings[factor]) for factor in factors]
+    return tuple(f"{said[value]}{name}" if isinstance(value, bool) else str(value) for name, value in values)
 
 
 def differing(one: Row, other: Row) -> list[str]:
