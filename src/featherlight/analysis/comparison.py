@@ -187,7 +187,7 @@ def seed_margin(
     else:
         variances = [np.var(runs, ddof=1) / len(runs) for runs in (first, second)]
         parts = sum(part**2 / (len(runs) - 1) for part, runs in zip(variances, (first, second), strict=True))
-        degrees = sum(variances) ** 2 / parts if parts else 1.0
+        degrees = float(sum(variances) ** 2 / parts) if parts else 1.0
     return float(stats.t.ppf(1 - alpha / 2, degrees) * np.sqrt(sum(variances)))
 
 
