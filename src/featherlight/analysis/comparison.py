@@ -10,7 +10,6 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from featherlight.analysis.statistics import (
     COHEN_G,
@@ -181,6 +180,8 @@ def seed_margin(
     """
     if min(len(first), len(second)) == 1:
         return None
+    from scipy.stats import t
+
     if len(pairs) == len(first):
         differences = [second[other] - first[one] for one, other in pairs]
         variances, degrees = [np.var(differences, ddof=1) / len(pairs)], float(len(pairs) - 1)
@@ -188,7 +189,7 @@ def seed_margin(
         variances = [np.var(runs, ddof=1) / len(runs) for runs in (first, second)]
         parts = sum(part**2 / (len(runs) - 1) for part, runs in zip(variances, (first, second), strict=True))
         degrees = float(sum(variances) ** 2 / parts) if parts else 1.0
-    return float(stats.t.ppf(1 - alpha / 2, degrees) * np.sqrt(sum(variances)))
+    return float(t.ppf(1 - alpha / 2, degrees) * np.sqrt(sum(variances)))
 
 
 def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[tuple[int, int], ...]:
