@@ -218,7 +218,7 @@ def test_settings_belong_to_their_method(given, said):
 def test_each_method_has_its_learning_rate_and_full_keeps_its_address():
     rates = {method: FinetuneSettings(model="m", task="own", method=method).learning_rate
              for method in ("full", "head", "lora", "houlsby", "prompt_tuning")}  # fmt: skip
-    assert rates == {"full": 5e-5, "head": 1e-3, "lora": 5e-4, "houlsby": 5e-4, "prompt_tuning": 3e-2}
+    assert rates == {"full": 5e-5, "head": 1e-3, "lora": 5e-4, "houlsby": 5e-4, "prompt_tuning": 1e-2}
     assert "method" not in FinetuneSettings(model="m", task="own").identity()
     assert FinetuneSettings(model="m", task="own", method="lora").identity()["method"] == "lora"
 

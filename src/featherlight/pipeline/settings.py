@@ -93,9 +93,9 @@ LEARNING_RATES = {
 }  # fmt: skip
 
 
-HEAD_RATE = 1e-3  # a single layer on fixed vectors
+HEAD_RATE = 1e-3  # one or two layers on fixed vectors
 SMALL_LAYERS_RATE = 5e-4  # of LoRA and adapters in the report on parameter-efficient fine-tuning
-PROMPT_RATE = 3e-2  # best of 5e-4, 1e-2, 3e-2 and 1e-1 on select: MiniLM, 1,000 examples of SST-2, three epochs
+PROMPT_RATE = 1e-2  # best of 5e-4, 1e-2, 3e-2 and 1e-1 on select: MiniLM, 1,000 examples of SST-2, three epochs
 SMALL_LAYERS = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
 BELONGS = {
     "virtual_tokens": ("prompt_tuning",),
@@ -110,7 +110,7 @@ class FinetuneSettings(TrainSettings):
     """Settings of one fine-tuning of an encoder on one task."""
 
     learning_rate: float = setting(
-        5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task; small layers: 5e-4, head: 1e-3, prompts: 3e-2.", gt=0
+        5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task; small layers: 5e-4, head: 1e-3, prompts: 1e-2.", gt=0
     )
     model: str = setting(..., "A hub name, a local folder or `minilm`; `minilm:3`: its first 3 layers.")
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
