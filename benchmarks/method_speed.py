@@ -47,8 +47,8 @@ STEPS, LENGTH = 8, 128
 LENGTHS = (32, 128)  # of the texts whose memory is measured
 
 
-def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[Trainee, Any]:
-    """A model in training, and its tokenizer."""
+def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[Trainee, Any, int]:
+    """A model in training, its tokenizer, and how many of its weights are trained."""
     seed_torch(1, "initial weights")
     model, tokenizer = load_encoder(options.model, labels=labels, max_length=LENGTH)
     if name == PEFT:
@@ -57,7 +57,8 @@ def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]
         model = get_peft_model(model, theirs)
     else:
         adapt(model, METHODS[name])
-    return in_training(model, device="cpu", precision=options.precision), tokenizer
+    trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+    return in_training(model, device="cpu", precision=options.precision), tokenizer, trained
 
 
 def steps_of(trainee: Trainee, data: TrainingSet, batches: list[np.ndarray]) -> Callable[[], None]:
@@ -80,11 +81,10 @@ def main() -> None:
     rows = task.splits["train"].take(np.arange(STEPS * options.batch * 20))
     calls, counts = {}, {}
     for name in [*METHODS, PEFT]:
-        trainee, tokenizer = trainee_with(name, options, task.task.labels)
+        trainee, tokenizer, counts[name] = trainee_with(name, options, task.task.labels)
         tokens = tokenise(tokenizer, rows, max_length=LENGTH, apart=False)
         batches = shuffled_batches(tokens.lengths, options.batch, numpy_generator(options.seed, "order"))[:STEPS]
         calls[name] = steps_of(trainee, TrainingSet(tokens, {"labels": labelled(rows.labels)}), batches)
-        counts[name] = sum(weight.numel() for weight in trainee.run.bare_model.parameters() if weight.requires_grad)
     draw, seen = random.Random(options.seed), {name: [] for name in calls}  # type: dict[str, list[float]]
     for _ in range(options.visits):
         for name in draw.sample(list(calls), len(calls)):
