@@ -240,7 +240,7 @@ MISTAKES = [
     (("tasks", "sst"), "no task called 'sst'. Did you mean 'sst2'?"),
     (("tasks", "nowhere.csv"), "nowhere.csv"),
     (("finetune", "--model", "nobody/none", "--task", "{task}"), "--model minilm"),
-    (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "0"), "epochs = 0"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "0"), "--epochs 0"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--schedule", "triangle"), "'linear', 'cosine'"),
     (("finetune", "--model", "{model}", "--task", "{task}", *SMALL, "--select-metric=acuracy"), "'accuracy'?"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--max-length", "500"), "reads at most 48 tokens"),

@@ -78,7 +78,7 @@ def test_rows_with_gaps_are_refused_or_dropped_when_asked(capsys, times):
         (["--where", "model=quick"], "no level of model called 'quick'"),
         (["--where", "model=slow"], "factor model has one level only (slow)"),
         (["--accuracy", "f1"], "no column called 'f1'"),
-        (["--forest-seed", "-1"], "forest_seed = -1"),
+        (["--forest-seed", "-1"], "--forest-seed -1"),
     ],
 )
 def test_wrong_options_are_answered_in_a_sentence(capsys, times, more, message):

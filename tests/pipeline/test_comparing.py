@@ -43,7 +43,7 @@ def test_people_get_the_sentence_and_the_table_under_it(capsys, tmp_path):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--alpha", "0.7"], "alpha = 0.7"), (["--margin", "-1"], "margin = -1"), (["--resamples", "5"], "resamples"),
+        (["--alpha", "0.7"], "--alpha 0.7"), (["--margin", "-1"], "--margin -1"), (["--resamples", "5"], "resamples"),
         (["--metric", "matthew"], "no metric called 'matthew'"),
     ],
 )  # fmt: skip
@@ -56,6 +56,9 @@ def test_one_folder_is_not_enough(capsys, tmp_path):
     code, found = call(capsys, "compare", store_of(tmp_path)[0])
     assert code == 2 and "a single result. compare takes two at least" in found["error"]
     code, found = call(capsys, "compare", tmp_path / "nowhere")
+    assert code == 2 and "nowhere: no such folder" in found["error"]
+    (tmp_path / "empty").mkdir()
+    code, found = call(capsys, "compare", tmp_path / "empty")
     assert code == 2 and "no record.json in it" in found["error"]
 
 

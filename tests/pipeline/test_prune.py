@@ -188,7 +188,7 @@ stages:
     (("topv", "--sparsity", -0.1), "greater than or equal to 0"),
     (("topv", "--sparsity", 0), "sparsity 0 changes nothing"),
     (("topv",), "sparsity is missing"),
-    (("topf", "--sparsity", 0.5), "method = 'topf'"),
+    (("topf", "--sparsity", 0.5), "--method 'topf'"),
     (("topv", "--sparsity", 0.5, "--parts", "embeding"), "Did you mean 'embedding'"),
     (("topv", "--sparsity", 0.5, "--sparsity-recurrent", 0.1), "there is no recurrent part"),
     (("topv", "--sparsity", 0.5, "--scope", "global", "--sparsity-linear", 0.1), "weighs all parts together"),

@@ -115,7 +115,7 @@ MISTAKES = {
     "twice": (lambda s, q: ("quantize", q, "--bits", 4), "is quantized or packed already"),
     "encoder": (lambda s, q: ("quantize", s["teacher"], "--bits", 4), "an encoder is quantized to 8 bits only"),
     "static student": (lambda s, q: ("quantize", s["bilstm"], "--mode", "static"), "Use --mode dynamic"),
-    "width": (lambda s, q: ("quantize", s["bag"], "--bits", 7), "bits = '7'"),
+    "width": (lambda s, q: ("quantize", s["bag"], "--bits", 7), "--bits '7'"),
     "part": (lambda s, q: ("quantize", s["bag"], "--bits-recurrent", 4), "this student has no recurrent weights"),
     "budget": (lambda s, q: ("quantize", s["bag"], "--budget", "a lot"), "write a size like 100KB"),
     "too small": (lambda s, q: ("quantize", s["bag"], "--budget", "10B"), "bytes at least"),
