@@ -76,11 +76,12 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
     parser.add_argument("--visits", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=[*METHODS, PEFT], default=[*METHODS, PEFT], help="beside full")
     options = parser.parse_args()
     task = load_task(options.task, data=options.data)
     rows = task.splits["train"].take(np.arange(STEPS * options.batch * 20))
     calls, counts = {}, {}
-    for name in [*METHODS, PEFT]:
+    for name in dict.fromkeys(["full", *options.only]):
         trainee, tokenizer, counts[name] = trainee_with(name, options, task.task.labels)
         tokens = tokenise(tokenizer, rows, max_length=LENGTH, apart=False)
         batches = shuffled_batches(tokens.lengths, options.batch, numpy_generator(options.seed, "order"))[:STEPS]
