@@ -215,6 +215,9 @@ def test_a_small_split_is_said_to_tell_little(capsys, sentiment, tmp_path):
     rows = [(f"text number {row}", "yes" if row % 2 else "no") for row in range(250)]
     _, found = call(capsys, "tasks", write_csv(tmp_path / "small.csv", rows))
     assert any("dev is small (25): an accuracy of 50 % there is known to 20 points" in note for note in found["notes"])
+    scores = [(f"text number {row}", f"{row / 7:.3f}") for row in range(250)]
+    _, found = call(capsys, "tasks", write_csv(tmp_path / "scores.csv", scores))
+    assert "dev is small (25): its scores are rough" in found["notes"]
     rows = [(f"text number {row}", "yes" if row % 2 else "no") for row in range(3000)]
     _, found = call(capsys, "tasks", write_csv(tmp_path / "large.csv", rows))
     assert not any("small" in note for note in found["notes"])

@@ -62,7 +62,7 @@ def said(error: TyperException) -> str:
     message = getattr(error, "format_message", lambda: str(error))()
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "featherlight"
-    return f"{message.rstrip('.')}. `{command} --help` lists its {'options' if ' ' in command else 'commands'}."
+    return f"{message.rstrip('.')}. `{command} --help` says what there is."
 
 
 def refused(error: OSError) -> int:

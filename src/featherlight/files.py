@@ -19,6 +19,7 @@ from typing import Any
 
 from featherlight.errors import UserError
 
+TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"
 MOST_HASHES = 10_000  # of files, kept in a process
 TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system (FAT)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
@@ -173,6 +174,11 @@ def version_of(path: Path) -> tuple[int, ...] | None:
     changed = max(found.st_mtime_ns, found.st_ctime_ns)
     young = time.time_ns() - changed < TICK
     return None if young else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def trusts_code() -> bool:
+    """Whether the user lets code run that came with a model, whatever the command."""
+    return os.environ.get(TRUST) == "1"
 
 
 def cache_folder() -> Path:

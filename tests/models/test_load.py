@@ -174,10 +174,10 @@ def test_code_that_comes_with_a_model_runs_for_those_who_trust_it_alone(copy, tm
     assert type(model).__name__ == "Doubled"
     model.save_pretrained(tmp_path / "trained")
     tokenizer.save_pretrained(tmp_path / "trained")
-    with pytest.raises(UserError, match=f"trained: runs code that came with its model.*{load.TRUST}=1"):
+    with pytest.raises(UserError, match=f"trained: runs code that came with its model.*{files.TRUST}=1"):
         load_checkpoint(tmp_path / "trained")
     again, _ = load_checkpoint(tmp_path / "trained", trust_remote_code=True)
-    monkeypatch.setenv(load.TRUST, "1")
+    monkeypatch.setenv(files.TRUST, "1")
     also, _ = load_checkpoint(tmp_path / "trained")
     inputs = tokenizer(["good film"], return_tensors="pt")
     with torch.no_grad():

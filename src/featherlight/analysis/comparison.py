@@ -296,8 +296,8 @@ def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     parts += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
     parts += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
     parts += [f"no difference from {and_list(open_)} can be told"] if open_ else []
-    terms_told = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
-    return f"{said}: {'; '.join(parts)} ({terms_told})."
+    how = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
+    return f"{said}: {'; '.join(parts)} ({how})."
 
 
 def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:

@@ -4,7 +4,6 @@ Only safetensors are read, never pickles. A folder is checked file by file befor
 so that a damaged one gives a sentence and not a traceback.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
-from featherlight.files import hash_files, read_json, version_of
+from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
 from featherlight.models.adapters import Origin, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
@@ -35,7 +34,6 @@ COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-pre
 SEGMENTS = "token_type_ids"
 MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
-TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"  # 1: folders may hold code that is run
 MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
@@ -127,10 +125,10 @@ def checkpoint_layers(model: Any) -> None:
 def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[Any, PreTrainedTokenizerBase]:
     """A model that was trained here (or any complete sequence classifier), ready to predict.
 
-    trust_remote_code: run code in the folder; so does the variable TRUST in the environment, for every command.
+    trust_remote_code: run code in the folder; so does TRUST in the environment, for every command.
     """
     check_folder(folder)
-    trusted = trust_remote_code or os.environ.get(TRUST) == "1"
+    trusted = trust_remote_code or trusts_code()
     if not trusted and "auto_map" in read_json_object(folder / "config.json"):
         raise UserError(f"{folder}: runs code that came with its model. If you trust its author, set {TRUST}=1.")
     if (folder / ADAPTER).exists():

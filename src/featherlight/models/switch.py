@@ -52,7 +52,7 @@ class AdapterSet:
         self.configs: dict[str, Any] = {}
         self.tokenizers: dict[str, Any] = {}
         self.kinds: set[str] = set()
-        self.used: str | None = None
+        self.used = next(iter(folders))
         for name, folder in folders.items():
             self.add(name, folder)
 
@@ -83,12 +83,11 @@ class AdapterSet:
         adapt(self.model, replace(method, frozen="fp32"), name=name)
         own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
         put_in(self.model, own, folder, only=set(own))
-        self.use(self.used or name)
+        self.use(self.used)
 
     @property
     def tokenizer(self) -> Any:
         """The tokenizer of the adapter in use, with the length that it was trained with."""
-        assert self.used
         return self.tokenizers[self.used]
 
     def use(self, name: str) -> None:

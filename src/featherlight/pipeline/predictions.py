@@ -97,7 +97,7 @@ def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence
         name = " + ".join(levels_of(group[0], factors))
         if name in found:
             one, other = (rows[0].record["address"] for rows in (found[name], group))
-            if VERSION in differing(found[name][0], group[0]):
+            if any(key.endswith(VERSION) for key in differing(found[name][0], group[0])):
                 raise UserError(
                     f"{one} and {other} were made by different versions of the program. Run the older again."
                 )
@@ -114,9 +114,11 @@ def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
     settings = row.record["settings"]
     for factor in factors:
         pick("setting", factor, settings)
-    said = {True: "", False: "no "}
-    values = [(factor, settings[factor]) for factor in factors]
-    return tuple(f"{said[value]}{name}" if isinstance(value, bool) else str(value) for name, value in values)
+    values = {factor: settings[factor] for factor in factors}
+    return tuple(
+        str(value) if not isinstance(value, bool) else factor if value else f"no {factor}"
+        for factor, value in values.items()
+    )
 
 
 def differing(one: Row, other: Row) -> list[str]:

@@ -109,10 +109,12 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
 def few_rows(data: TaskData) -> list[str]:
     """How little the splits can say that scores and choices come from, where they are small."""
     counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
+    few = {split: count for split, count in counts.items() if count < FEW_ROWS}
+    if data.task.is_regression:
+        return [f"{split} is small ({count}): its scores are rough" for split, count in few.items()]
     return [
         f"{split} is small ({count}): an accuracy of 50 % there is known to {98 / count**0.5:.0f} points either way"
-        for split, count in counts.items()
-        if count < FEW_ROWS
+        for split, count in few.items()
     ]
 
 
