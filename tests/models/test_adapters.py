@@ -1,4 +1,5 @@
 import copy
+import shutil
 
 import pytest
 import torch
@@ -414,3 +415,32 @@ def test_one_more_adapter_changes_no_answer_and_a_refused_one_stands_in_nobodys_
         together.use("more")
         alone, _ = load_adapted(tmp_path / "more")
         assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
+
+
+def test_an_adapter_keeps_the_commit_of_its_hub_encoder(tmp_path, monkeypatch):
+    """The branch goes on; the adapter loads the encoder that it was made for."""
+    from huggingface_hub import constants
+
+    cache, commits = tmp_path / "hub", ("a" * 40, "b" * 40)
+    repository = cache / "models--someone--tiny"
+    for commit in commits:
+        shutil.copytree(save_encoder("bert uncased", tmp_path / commit), repository / "snapshots" / commit)
+    weights = load_file(repository / "snapshots" / commits[1] / "model.safetensors")
+    save_file({key: value + 1 for key, value in weights.items()},
+              repository / "snapshots" / commits[1] / "model.safetensors", {"format": "pt"})  # fmt: skip
+    branch = repository / "refs" / "main"
+    branch.parent.mkdir()
+    branch.write_text(commits[0])
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(cache))
+    monkeypatch.setattr("featherlight.hub.reachable", lambda: False)
+    model, tokenizer, _ = adapted("someone/tiny", "lora")
+    origin = origin_of("someone/tiny", None, model)
+    assert origin.revision == commits[0] and origin.fingerprint == f"someone/tiny@{commits[0]}"
+    write_adapter(tmp_path, model, Method("lora", reduction=4), origin)
+    model.config.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    inputs = tokenizer(["good film"], return_tensors="pt")
+    branch.write_text(commits[1])
+    again, _ = load_adapted(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(again(**inputs).logits, model.eval()(**inputs).logits)
