@@ -105,7 +105,7 @@ def check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
     if new > MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
         raise UserError(f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing.")
     head = tuple(f"{part}." for part in head_names(model))
-    for key, there, here in info["mismatched_keys"]:
+    for key, there, here in sorted(info["mismatched_keys"]):  # a set: which one is named must not change
         if not key.startswith(head):
             sizes = f"{key} is {list(there)} there, and {list(here)} by the config"
             raise UserError(f"model {name!r}: its weights do not fit its config.json: {sizes}.")
