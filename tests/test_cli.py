@@ -278,6 +278,13 @@ def test_a_mistake_gets_one_clear_message_and_leaves_no_store(
     assert code == 2 and said in found["error"]
 
 
+def test_no_command_at_all_asks_for_help(capsys):
+    assert main([]) == 0
+    alone = capsys.readouterr()
+    assert main(["--help"]) == 0
+    assert capsys.readouterr() == alone and alone.out.startswith("Usage: featherlight") and not alone.err
+
+
 def test_an_interrupt_is_no_success(capsys, monkeypatch, sentiment):
     from featherlight.pipeline import show
 

@@ -26,8 +26,8 @@ OPTIONAL = {  # packages that the base installation lacks -> the extra that brin
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command. Returns the exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one command; without any, `--help`. The exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in arguments
     if processes.place():  # of several processes that a launcher started, the first one speaks
         drop_output()

@@ -53,12 +53,19 @@ def added(default: Any, description: str, **bounds: Any) -> Any:
 
 def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:
     """cls(**values), or one UserError that lists every mistake; where: COMMAND_LINE, a file and key."""
+    options = where == COMMAND_LINE
+    if found := mistakes_in(cls, values, options=options):
+        raise UserError(("" if options else f"{where}: ") + "; ".join(found))
+    return cls(**values)
+
+
+def mistakes_in(cls: type[Settings], values: Mapping[str, Any], *, options: bool = False) -> list[str]:
+    """A sentence for each of these values that cls does not take. options: settings are spelled as --lr."""
     try:
-        return cls(**values)
+        cls(**values)
     except ValidationError as error:
-        options = where == COMMAND_LINE
-        mistakes = [explain(dict(mistake), cls, options=options) for mistake in error.errors()]
-        raise UserError(("" if options else f"{where}: ") + "; ".join(mistakes)) from None
+        return [explain(dict(mistake), cls, options=options) for mistake in error.errors()]
+    return []
 
 
 def explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = False) -> str:
@@ -69,7 +76,7 @@ def explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = 
         return str(mistake["msg"]).removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         known = cls.model_fields
-        return f"no setting called {name!r}. {nearest(name, known)}Known: {', '.join(sorted(known))}"
+        return f"no setting called {name!r}. {nearest(name, known).strip() or 'Known: ' + ', '.join(sorted(known))}"
     if mistake["type"] == "missing":
         return f"{said} is missing: {str(cls.model_fields[name].description).rstrip('.')}"
     equals = " " if options else " = "
@@ -84,6 +91,10 @@ def read_yaml(path: Path) -> Any:
         raise UserError(f"{path}: no such file.") from None
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; name a YAML file.") from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise UserError(f"{path}{where}: not valid YAML: {error.problem or error.context}.") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {error}") from None
 

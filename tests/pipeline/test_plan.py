@@ -93,6 +93,24 @@ def test_a_mistake_is_named_with_file_and_key(plan, recipe, said):
         plan(recipe)
 
 
+def test_all_mistakes_of_a_recipe_are_named_at_once(plan):
+    with pytest.raises(UserError) as error:
+        plan("""
+stages:
+  teacher: {stage: finetune, model: MODEL, task: TASK, max_length: 20, epochs: 0}
+  student: {stage: distill, teacher: teechr, task: TASK, student: [bilstm, bga], alpha: [0, 1.5]}
+  nothing: {stage: bake}
+  check: {stage: evaluate, model: nothing, task: TASK}
+""")
+    lines = str(error.value).splitlines()
+    assert [re.findall(r"recipe\.yaml: stages\.(\w+)", line) for line in lines] == [
+        ["teacher"], ["student"], ["student"], ["nothing"],
+    ]  # fmt: skip
+    for part, line in zip(("epochs = 0", "Did you mean 'teacher'", "alpha = 1.5", "'bake'"), lines, strict=True):
+        assert part in line
+    assert lines[2].count("alpha") == 1 and "student = 'bga'" in lines[2]
+
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 # a list of encoders, not one of stages, which `model` may name too

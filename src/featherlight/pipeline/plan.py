@@ -5,12 +5,13 @@ each of its folders in turn.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from featherlight.config import Settings, build, number, read_yaml
+from featherlight.config import Settings, build, mistakes_in, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
 from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
 from featherlight.pipeline.inputs import PLANNED_STUDENTS, is_student
@@ -131,20 +132,59 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         if key not in ("stages", "common"):
             raise UserError(f"{path}: no key called {key!r}. Known: common, stages.")
     shared = section(recipe.get("common") or {}, where=f"{path}: common")
-    unused = set(shared)
-    done: dict[str, list[Job]] = {}
+    stages: dict[str, tuple[Stage, dict[str, Any]]] = {}
+    mistakes: list[str] = []
+    earlier: list[str] = []
     for name, raw in recipe["stages"].items():
         where = f"{path}: stages.{name}"
-        values = section(raw, where=where)
-        stage = pick_stage(values.pop("stage", name), where)
-        fields = stage.settings.model_fields
-        unused -= set(fields)
-        given = {key: value for key, value in {**shared, **values}.items() if key in values or key in fields}
-        given |= {key: value for key, value in common.items() if key in fields}
-        done[str(name)] = plan_stage(stage, given, done, store=store, where=where, name=str(name))
+        with noting(mistakes):
+            stages[str(name)] = stage, given = read_stage(str(name), raw, shared=shared, common=common, where=where)
+            check_stage(stage, given, earlier=earlier, mistakes=mistakes, where=where)
+        earlier.append(str(name))
+    if mistakes:
+        raise UserError("\n".join(mistakes))
+    unused = set(shared) - {key for stage, _ in stages.values() for key in stage.settings.model_fields}
     if unused:
         raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}.")
+    done: dict[str, list[Job]] = {}
+    for name, (stage, given) in stages.items():
+        done[name] = plan_stage(stage, given, done, store=store, where=f"{path}: stages.{name}", name=name)
     return once([job for jobs in done.values() for job in jobs])
+
+
+@contextmanager
+def noting(mistakes: list[str]) -> Iterator[None]:
+    """A complaint from inside joins the others, so that a user meets all of them at once."""
+    try:
+        yield
+    except UserError as error:
+        mistakes.append(str(error))
+
+
+def read_stage(
+    name: str, raw: Any, *, shared: Mapping[str, Any], common: Mapping[str, Any], where: str
+) -> tuple[Stage, dict[str, Any]]:
+    """A stage of a recipe and what is given for it: its own, what all stages share, the command line's before both."""
+    values = section(raw, where=where)
+    stage = pick_stage(values.pop("stage", name), where)
+    fields = stage.settings.model_fields
+    given = {key: value for key, value in {**shared, **values}.items() if key in values or key in fields}
+    return stage, given | {key: value for key, value in common.items() if key in fields}
+
+
+def check_stage(
+    stage: Stage, given: Mapping[str, Any], *, earlier: Collection[str], mistakes: list[str], where: str
+) -> None:
+    """Note what is wrong with a stage's inputs and settings, before anything is planned."""
+    roles = ROLES.get(stage.name, ())
+    for role in roles:
+        with noting(mistakes):
+            check_input(role, given, earlier, where=where)
+    with noting(mistakes):
+        choices = combinations({key: value for key, value in given.items() if key not in roles}, where=where)
+        found = dict.fromkeys(mistake for chosen in choices for mistake in mistakes_in(stage.settings, chosen))
+        if found:
+            raise UserError(f"{where}: {'; '.join(found)}")
 
 
 def section(raw: Any, *, where: str) -> dict[str, Any]:
@@ -172,7 +212,7 @@ def plan_stage(
 ) -> list[Job]:
     """The jobs of one stage of a recipe: each choice of its settings on each choice of its inputs."""
     roles = ROLES.get(stage.name, ())
-    choices = [input_folders(role, values, done, where=where) for role in roles]
+    choices = [input_folders(role, values, done) for role in roles]
     jobs = []
     for folders in itertools.product(*choices):
         inputs = dict(zip(roles, folders, strict=True))
@@ -182,22 +222,30 @@ def plan_stage(
     return jobs
 
 
-def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, where: str) -> list[Path]:
-    """The folders that an input may be: those of an earlier stage, or folders named by their paths."""
+def named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:
+    """What a stage names as this input: earlier stages or folders."""
+    named = values[role]
+    return [str(name) for name in (named if isinstance(named, list) else [named])]
+
+
+def check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], *, where: str) -> None:
+    """UserError for an input that is missing, or no earlier stage and no folder."""
     if role not in values:
         raise UserError(f"{where}: {role} is missing: name an earlier stage or a model folder.")
-    named = values.pop(role)
-    folders: list[Path] = []
-    for name in map(str, named if isinstance(named, list) else [named]):
-        if name in done:
-            folders += [job.folder for job in done[name] if job.stage is not LABEL]
-        elif Path(name).is_dir():
-            folders.append(Path(name))
-        else:
+    for name in named_inputs(role, values):
+        if name not in earlier and not Path(name).is_dir():
             raise UserError(
-                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, done)}"
-                f"Earlier stages: {', '.join(done) or 'none'}."
+                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, dict.fromkeys(earlier))}"
+                f"Earlier stages: {', '.join(earlier) or 'none'}."
             )
+
+
+def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Path]:
+    """The folders that an input may be, which is taken out of values: an earlier stage's, or named by their paths."""
+    folders: list[Path] = []
+    for name in named_inputs(role, values):
+        folders += [job.folder for job in done[name] if job.stage is not LABEL] if name in done else [Path(name)]
+    del values[role]
     return folders
 
 
