@@ -16,7 +16,7 @@ class Shape:
     """How a model is trained, as far as memory knows it.
 
     rank, lora_dropout: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are
-    held.
+    held. varied: whether the length is that of the longest batch of many, as in a whole training.
     """
 
     batch: int
@@ -31,6 +31,7 @@ class Shape:
     bottleneck: int = 24
     frozen: str = "fp32"
     lora_dropout: float = 0.0
+    varied: bool = False
 
     @property
     def size(self) -> int:

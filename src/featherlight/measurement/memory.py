@@ -19,8 +19,8 @@ from featherlight.measurement.optimizer_state import FP32, RULES
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
 LIBRARIES = {4: 22_000_000, 2: 35_000_000}
 HOLES = 0.7
-LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers, and holes of a fixed size
-HOLES_SMALL = 0.3
+LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers
+HOLES_SMALL = 0.3  # of small layers where every batch has one shape
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
 LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 SMALL_TARGETS = 2  # of lora: query and value
@@ -171,7 +171,7 @@ class Prediction:
         if self.shape.device == "cpu":
             kept = not self.shape.checkpointing  # what is freed
             libraries = (LIBRARIES_SMALL if self.small and kept else LIBRARIES)[self.shape.size]
-            share = HOLES_SMALL if self.small else HOLES
+            share = HOLES_SMALL if self.small and not self.shape.varied else HOLES
             holes = int(share * kept * (gradients + activations + passing))
             passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
         lazy = " + 16 v" if self.lazy else ""

@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
@@ -10,6 +11,8 @@ import torch
 from featherlight.errors import UserError
 
 MALLOPT = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # from malloc.h
+KERNELS = 64  # that a training keeps; one step uses about thirty
+KEPT_KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of what calls it in PyTorch
 NO_BF16 = {"deberta"}  # masks with the least number of fp32, which bf16 cannot hold; its versions 2 and 3 do not
 
 
@@ -81,6 +84,17 @@ def return_freed_memory() -> None:
     """
     keep_freed_memory()  # is then done, and nobody does it later
     set_allocator(mmap_max=2**16, mmap_threshold=2**17, trim_threshold=2**17)
+
+
+def keep_few_kernels() -> None:
+    """Tell oneDNN, which multiplies in bf16, to keep the kernels of the last shapes instead of the last 1,024.
+
+    It compiles some for each length of a batch, 0.3 MB each, which stay in the heap between what a step frees; in a
+    training most lengths come back too late for it to pay. Both caches read the environment once, at a process's first
+    product, and who has set these variables keeps them. Measured in docs/studies/memory.md.
+    """
+    for name in KEPT_KERNELS:
+        os.environ.setdefault(name, str(KERNELS))
 
 
 def set_allocator(**options: int) -> None:

@@ -264,15 +264,21 @@ class Estimator:
                if hasattr(settings, name)}  # fmt: skip
         device = resolve_device(settings.device)
         precision = precision_of(plan, settings)
+        how["varied"] = getattr(settings, "pad", "longest") == "longest"
         if method in SMALL:
             how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "frozen": settings.frozen_precision}
         try:
             architecture = architecture_of(plan.model.config)
             how |= {"bottleneck": max(architecture.width // settings.reduction, 1)} if method in SMALL else {}
-            found = predict_memory(architecture, batch=rows, length=longest, precision=precision, device=device, **how)
+            where = {"length": longest, "precision": precision, "device": device}
+            training = predict_memory(architecture, batch=rows, **where, **how).total_bytes
+            in_a_pass = max(getattr(settings, "batch_tokens", 0) // longest, 1)
+            scoring = predict_memory(architecture, batch=in_a_pass, method="head", **where).total_bytes
         except UserError:
             return None
-        return self.resident + found.total_bytes
+        # the saved model is read to be scored beside the trained one; what a full training frees has room for it
+        again = FP32 * plan.weights
+        return self.resident + max(training + (0 if method == "full" else again), scoring + again)
 
 
 def precision_of(plan: Plan, settings: Any) -> str:

@@ -11,6 +11,7 @@ from featherlight.pipeline import show
 from featherlight.pipeline.costs import Estimate, Estimator
 from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.stages import LABEL
+from featherlight.pipeline.timing import TIME
 
 MINUTE, HOUR = 60, 3600
 
@@ -19,17 +20,17 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     """A line for each job, and the sums of those that are still to do."""
     estimator = Estimator(jobs)
     known = {job: estimator.estimate(job) for job in jobs}
-    took = {job: seconds_of(job) for job in jobs}
+    took = {job: taken_by(job) for job in jobs}
     left = [job for job in jobs if job.state != "done" and needed(job, jobs)]
     total = summed([known[job] for job in left])
     if as_json:
         rows = [{"stage": job.name, "address": job.folder.name, "state": job.state, **about(known[job], factors),
-                 "took_seconds": took[job]} for job in jobs]  # fmt: skip
+                 "took_seconds": took[job].seconds, "took_memory_bytes": took[job].memory} for job in jobs]  # fmt: skip
         stated = {"watts": factors.watts, "price": factors.price, "grid": factors.grid}
         return show.print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
     show.print_rows([line(job, known[job], took[job], factors) for job in jobs])
-    if any(known[job].seconds is not None and took[job] for job in jobs):
-        print("time: predicted, and in brackets measured where a job is done.")
+    if any(known[job].seconds is not None and took[job].seconds for job in jobs):
+        print("time, memory: predicted, and in brackets measured where a job is done.")
     for reason in dict.fromkeys(found.why for found in known.values() if found.why):
         print(f"not predicted: {reason}")
     unknown = sum(known[job].seconds is None for job in left)
@@ -40,25 +41,30 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
         memory = with_unit(total.memory, BYTES) if total.memory else NOTHING
         print(f"  memory {memory} at most, disk {with_unit(total.disk, BYTES)}, and up to "
               f"{with_unit(total.scratch, BYTES)} for checkpoints on the way")  # fmt: skip
-    print_errors([(known[job].seconds, took[job]) for job in jobs])
+    print_errors("time", [(known[job].seconds, took[job].seconds) for job in jobs])
+    print_errors("memory", [(known[job].memory, took[job].memory) for job in jobs])
 
 
-def print_errors(pairs: Sequence[tuple[float | None, float | None]]) -> None:
+def print_errors(what: str, pairs: Sequence[tuple[float | None, float | None]]) -> None:
     """How far the predictions were off, where there is something to compare them with."""
     off = [abs(told / seen - 1) for told, seen in pairs if told and seen]
     if off:
-        print(f"predicted against measured, {len(off)} done: off by {np.median(off):.0%} at the median, "
+        print(f"{what}, predicted against measured, {len(off)} done: off by {np.median(off):.0%} at the median, "
               f"{max(off):.0%} at most")  # fmt: skip
 
 
-def seconds_of(job: Job) -> float | None:
-    """What a job took, all its phases together; None if it is not done. Times of `time`: its calls."""
-    if job.state != "done":
-        return None
-    record = show.read_records([job.folder])[0]
-    if record["stage"] == "time":
-        return None
-    return float(sum(record["seconds"].values())) if isinstance(record.get("seconds"), dict) else None
+def taken_by(job: Job) -> Estimate:
+    """What a job took, as far as it is done: seconds of all its phases together, and the peak of its process.
+
+    A cell of `time` says what its calls took, and shares its process with others.
+    """
+    record = show.read_records([job.folder])[0] if job.state == "done" else {"stage": TIME.name}
+    if record["stage"] == TIME.name:
+        return Estimate()
+    seconds = record.get("seconds")
+    return Estimate(
+        float(sum(seconds.values())) if isinstance(seconds, dict) else None, record.get("peak_memory_bytes")
+    )
 
 
 def summed(found: Sequence[Estimate]) -> Estimate:
@@ -84,15 +90,15 @@ def about(found: Estimate, factors: Factors) -> dict[str, Any]:
     }
 
 
-def line(job: Job, found: Estimate, took: float | None, factors: Factors) -> dict[str, Any]:
+def line(job: Job, found: Estimate, took: Estimate, factors: Factors) -> dict[str, Any]:
     """A line of the table."""
     seconds = found.seconds
     return {
         "stage": job.name.removesuffix(" (teacher's logits)") + (", logits" if job.stage is LABEL else ""),
         "address": job.folder.name,
         "state": job.state,
-        "time": NOTHING if seconds is None else clock(seconds) + (f" ({clock(took)})" if took else ""),
-        "memory": with_unit(found.memory, BYTES),
+        "time": NOTHING if seconds is None else clock(seconds) + (f" ({clock(took.seconds)})" if took.seconds else ""),
+        "memory": with_unit(found.memory, BYTES) + (f" ({with_unit(took.memory, BYTES)})" if took.memory else ""),
         "disk": with_unit(found.disk, BYTES),
         "money": NOTHING if seconds is None else plain(factors.money(seconds)),
         "CO2": NOTHING if seconds is None else with_grams(factors.grams(seconds)),

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
 from featherlight.errors import UserError, pick
 from featherlight.models.attention import short_attention_in
-from featherlight.models.device import keep_freed_memory, return_freed_memory
+from featherlight.models.device import keep_few_kernels, keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.training import schedules
@@ -136,6 +136,7 @@ class Place:
 def accelerator_for(place: Place) -> Accelerator:
     """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
     keep_freed_memory()
+    keep_few_kernels()
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(mixed_precision="bf16" if place.precision == "bf16" else "no", cpu=place.device == "cpu")
 
