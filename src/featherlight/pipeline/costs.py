@@ -162,7 +162,7 @@ class Estimator:
         kept = plan.weights if method in WHOLE else trained_of(plan, settings)
         moving = trained_of(plan, settings) if isinstance(settings, FinetuneSettings) else plan.weights
         disk = FP32 * kept + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
-        return Estimate(seconds, self.memory(plan, sizes, settings, step), disk, (2 + MOMENTS) * FP32 * moving)
+        return Estimate(seconds, self.memory(plan, settings, step), disk, (2 + MOMENTS) * FP32 * moving)
 
     def forward(self, plan: Plan, rates: Rates, data: TaskData, split: str, count: int, settings: Any) -> float:
         """Seconds of predicting so many rows of a split."""
@@ -217,7 +217,7 @@ class Estimator:
         plan = self.trained(settings, {})
         step = self.batches(settings)
         if settings.what == "finetune":
-            return self.memory(plan, trained_sizes(plan.model, settings), settings, step)
+            return self.memory(plan, settings, step)
         largest = int(np.argmax(step[0] * step[1]))
         rows, longest = int(step[0][largest]), int(step[1][largest])
         device, precision = resolve_device(settings.device), precision_of(plan, settings)
@@ -249,7 +249,7 @@ class Estimator:
         rates, sizes = self.rates(plan, settings, threads=settings.threads), trained_sizes(plan.model, settings)
         return rates.seconds(sizes, *self.batches(settings), training=settings.what == "finetune")
 
-    def memory(self, plan: Plan, sizes: Sizes, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
+    def memory(self, plan: Plan, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
         """Bytes of the whole process at the peak of a training; None for a family without formulas."""
         largest = int(np.argmax(step[0] * step[1]))
         rows, longest = int(step[0][largest]), int(step[1][largest])
@@ -270,7 +270,7 @@ class Estimator:
         try:
             architecture = architecture_of(plan.model.config)
             how |= {"bottleneck": max(architecture.width // settings.reduction, 1)} if method in SMALL else {}
-            where = {"length": longest, "precision": precision, "device": device}
+            where: dict[str, Any] = {"length": longest, "precision": precision, "device": device}
             training = predict_memory(architecture, batch=rows, **where, **how).total_bytes
             in_a_pass = max(getattr(settings, "batch_tokens", 0) // longest, 1)
             scoring = predict_memory(architecture, batch=in_a_pass, method="head", **where).total_bytes

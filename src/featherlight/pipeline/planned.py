@@ -58,13 +58,12 @@ def taken_by(job: Job) -> Estimate:
 
     A cell of `time` says what its calls took, and shares its process with others.
     """
-    record = show.read_records([job.folder])[0] if job.state == "done" else {"stage": TIME.name}
-    if record["stage"] == TIME.name:
+    if job.state != "done" or job.stage is TIME:
         return Estimate()
+    record = show.read_records([job.folder])[0]
     seconds = record.get("seconds")
-    return Estimate(
-        float(sum(seconds.values())) if isinstance(seconds, dict) else None, record.get("peak_memory_bytes")
-    )
+    took = float(sum(seconds.values())) if isinstance(seconds, dict) else None
+    return Estimate(took, record.get("peak_memory_bytes"))
 
 
 def summed(found: Sequence[Estimate]) -> Estimate:
