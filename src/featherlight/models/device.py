@@ -89,8 +89,8 @@ def return_freed_memory() -> None:
 def keep_few_kernels() -> None:
     """Tell oneDNN, which multiplies in bf16, to keep the kernels of the last shapes instead of the last 1,024.
 
-    It compiles some for each length of a batch, 0.3 MB each, which stay in the heap between what a step frees; in a
-    training most lengths come back too late for it to pay. Both caches read the environment once, at a process's first
+    It compiles some for each length of a batch, 0.3 MB each, which stay in the heap between what a step frees: half of
+    a training's memory for a few per cent of its time. Both caches read the environment once, at a process's first
     product, and who has set these variables keeps them. Measured in docs/studies/memory.md.
     """
     for name in KEPT_KERNELS:
