@@ -124,6 +124,8 @@ def test_inputs_can_be_set_on_the_command_line(capsys, tmp_path, students, senti
     command = ("sweep", written(tmp_path, text), "--dry-run", "--store", tmp_path / "store")
     code, found = call(capsys, *command)
     assert code == 2 and "teacher is missing" in found["error"]
+    code, found = call(capsys, *command, "--set", "teacher=nowhere")
+    assert code == 2 and "'nowhere' is no earlier stage and no folder" in found["error"]
     _, found = call(capsys, *command, "--set", f"teacher={students['teacher']}")
     assert len(found["jobs"]) == 2
 

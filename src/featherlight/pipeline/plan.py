@@ -210,8 +210,10 @@ def pick_stage(name: Any, where: str) -> Stage:
 def plan_stage(
     stage: Stage, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, store: Path, where: str, name: str
 ) -> list[Job]:
-    """The jobs of one stage of a recipe: each choice of its settings on each choice of its inputs."""
+    """The jobs of one stage of a recipe or sweep: each choice of its settings on each choice of its inputs."""
     roles = ROLES.get(stage.name, ())
+    for role in roles:
+        check_input(role, values, done, where=where)
     choices = [input_folders(role, values, done) for role in roles]
     jobs = []
     for folders in itertools.product(*choices):
