@@ -26,14 +26,16 @@ stages:
   teacher: {stage: finetune, model: MODEL, epochs: 1, precision: [fp32, auto], seed: 1, learning_rate: 1e-3}
   tuned: {stage: finetune, model: MODEL, epochs: 1, precision: fp32, class_weights: balanced, select_metric: macro_f1,
           schedule: cosine, examples: 100, attention: eager, checkpointing: true, refit: true}
-  adapted: {stage: finetune, model: MODEL, epochs: 1, precision: fp32, method: [lora, houlsby, head], learning_rate: 1e-3}
+  adapted: {stage: finetune, model: MODEL, epochs: 1, precision: fp32, method: [lora, houlsby, head],
+            learning_rate: 1e-3}
   lora: {stage: finetune, model: MODEL, epochs: 1, precision: fp32, method: lora, rank: 4}
   lora merged: {stage: merge, model: lora, precision: [fp32, auto]}
-  student: {stage: distill, teacher: teacher, epochs: 1, student: [bilstm, rnn, bag], dim: 4, vocabulary: 60, precision: fp32}
+  student: {stage: distill, teacher: teacher, epochs: 1, student: [bilstm, rnn, bag], dim: 4, vocabulary: 60,
+            precision: fp32}
   own: {stage: distill, teacher: lora, epochs: 1, student: bag, dim: 4, vocabulary: 60, alpha: 1, precision: auto}
   hashed: {stage: distill, teacher: lora, epochs: 1, student: bag, dim: 4, vocabulary: 60, embedding: hash, loss: ce}
-  pruned while distilled: {stage: distill, teacher: tuned, epochs: 1, student: bag, dim: 4, vocabulary: 60, precision: fp32,
-                           prune: movement, sparsity: 0.5}
+  pruned while distilled: {stage: distill, teacher: tuned, epochs: 1, student: bag, dim: 4, vocabulary: 60,
+                           precision: fp32, prune: movement, sparsity: 0.5}
   half: {stage: prune, model: student, method: topv, sparsity: 0.5, precision: fp32}
   recovered: {stage: prune, model: student, method: magnitude, sparsity: 0.5, epochs: 1, precision: fp32}
   units: {stage: prune, model: student, method: columns, sparsity: 0.25, precision: fp32}
@@ -127,7 +129,9 @@ def golden_in(folder: Path) -> dict[str, Any]:
         plan = answer("run", recipe, "--dry-run", "--store", store)
         found["planned"] = addresses(plan["jobs"])
         done = answer("run", recipe, "--store", store)
-        found["finished"] = sorted(Path(path).name for path in done["folders"] if not Path(path).name.startswith("time-"))
+        found["finished"] = sorted(
+            Path(path).name for path in done["folders"] if not Path(path).name.startswith("time-")
+        )
         again = answer("run", recipe, "--dry-run", "--store", store)
         found["planned again"] = addresses(again["jobs"])
         found["keys"] = {"run --dry-run": keys_of(plan), "run": keys_of(done)}

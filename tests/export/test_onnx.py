@@ -14,7 +14,8 @@ from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export import onnx as export
 from featherlight.export.onnx import agreement, shaped, write_float, write_int8
-from featherlight.export.predictor import MODEL, OnnxPredictor
+from featherlight.export.predictor import OnnxPredictor
+from featherlight.kinds import MODEL
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models.load import load_encoder
 from tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder

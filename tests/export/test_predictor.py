@@ -8,7 +8,8 @@ import pytest
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export.onnx import write_float
-from featherlight.export.predictor import MODEL, OnnxPredictor
+from featherlight.export.predictor import OnnxPredictor
+from featherlight.kinds import MODEL
 from featherlight.measurement.evaluate import Predictor
 from tiny_encoders import SENTENCES
 from tiny_students import save_student

@@ -3,9 +3,12 @@ from pathlib import Path
 
 import pytest
 
+from commands import call
 from featherlight.errors import UserError
+from featherlight.kinds import kind_of
 from featherlight.pipeline.plan import plan_recipe, run_jobs
-from featherlight.pipeline.store import ADDRESS
+from featherlight.pipeline.stages import STAGES
+from featherlight.pipeline.store import ADDRESS, address
 
 
 @pytest.fixture
@@ -144,3 +147,57 @@ def test_each_example_runs(example, tmp_path, tiny_encoder, sentiment):
     jobs = plan_recipe(recipe, store=tmp_path / "runs", common={"examples": 60, "dim": 8})
     folders = run_jobs(jobs)
     assert folders and all((folder / "record.json").exists() for folder in folders)
+
+
+EVERY_STAGE = """
+common: {task: TASK, max_length: 20, device: cpu, batch_size: 25}
+stages:
+  teacher: {stage: finetune, model: MODEL, epochs: 1}
+  adapted: {stage: finetune, model: MODEL, epochs: 1, method: lora}
+  merged: {stage: merge, model: adapted}
+  heads: {stage: prune, model: merged, method: heads, sparsity: 0.5}
+  student: {stage: distill, teacher: teacher, student: bag, dim: 4, vocabulary: 60, epochs: 1}
+  half: {stage: prune, model: student, method: topv, sparsity: 0.5}
+  bits: {stage: quantize, model: [student, half, heads]}
+  learned: {stage: quantize, model: half, bits: 4, mode: aware, epochs: 1}
+  packed: {stage: pack, model: [student, learned]}
+  onnx: {stage: export, model: [teacher, student, packed]}
+  copy: {stage: distill, teacher: [teacher, half], student: bag, dim: 3, vocabulary: 60, epochs: 1,
+         start: random}
+  scores: {stage: evaluate, model: [teacher, heads, student, half, bits, learned, packed, onnx, copy]}
+"""
+
+
+@pytest.mark.parametrize("teacher", ["onnx", "packed"])
+def test_a_teacher_that_is_packed_or_exported_is_refused_before_it_is_there(plan, teacher):
+    with pytest.raises(UserError, match="is packed or exported. Distil from the model that it was made of"):
+        plan(EVERY_STAGE.replace("teacher: [teacher, half]", f"teacher: {teacher}"))
+
+
+@pytest.mark.parametrize("bf16", [True, pytest.param(False, marks=pytest.mark.slow)])
+def test_what_a_plan_says_of_folders_to_come_is_true_when_they_are_there(plan, monkeypatch, bf16):
+    monkeypatch.setattr("featherlight.models.device.has_bf16", lambda device: bf16)
+    jobs = plan(EVERY_STAGE)
+    run_jobs(jobs)
+    assert {job.stage.name for job in jobs} == set(STAGES) - {"time"}
+    for job in jobs:
+        assert kind_of(job.folder) is job.kind
+        assert address(job.stage, job.settings, job.inputs) == job.folder.name  # its inputs are there now
+
+
+FEW_STAGES = """
+common: {task: TASK, max_length: 20, device: cpu, batch_size: 25}
+stages:
+  teacher: {stage: finetune, model: MODEL, epochs: 1}
+  student: {stage: distill, teacher: teacher, student: bag, dim: 4, vocabulary: 60, epochs: 1}
+  bits: {stage: quantize, model: [student, teacher]}
+  scores: {stage: evaluate, model: bits}
+"""
+
+
+def test_a_process_for_each_result_finds_the_results_that_were_planned(plan, tmp_path, capsys):
+    plan(FEW_STAGES)
+    code, printed = call(capsys, "run", tmp_path / "recipe.yaml", "--isolate", "--store", tmp_path / "runs")
+    assert code == 0 and [record["stage"] for record in printed["records"]] == [
+        "finetune", "distill", "quantize", "quantize", "evaluate", "evaluate"
+    ]  # fmt: skip

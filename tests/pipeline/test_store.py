@@ -10,6 +10,7 @@ from pydantic import Field
 from featherlight.config import RESULT, Settings
 from featherlight.errors import UserError
 from featherlight.files import lock, read_json
+from featherlight.kinds import Kind
 from featherlight.pipeline.store import DRAFT, Stage, address, collect_garbage, entries, remove, run_once
 
 
@@ -27,7 +28,8 @@ def stage(run=None, *, version=1, source="data") -> Stage:
         (out / "result").write_text(str(settings.number))
         return {"name": "toy"}
 
-    return Stage("toy", version, Toy, lambda _: {"task": source}, lambda s, _: s.identity(), run or write)
+    return Stage("toy", version, Toy, lambda _: {"task": source}, lambda s, *_: s.identity(), run or write,
+                 lambda *_: Kind.RECORD)  # fmt: skip
 
 
 def test_work_is_done_once(tmp_path):

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.light import BODIES, TABLE, architecture, arrays
-from featherlight.export.predictor import ABOUT, MODEL, OnnxPredictor
+from featherlight.export.predictor import ABOUT, OnnxPredictor
 from featherlight.export.reader import TOKENIZER
 from featherlight.files import read_json, write_atomically
+from featherlight.kinds import MODEL
 from featherlight.measurement import footprint
 from featherlight.measurement.evaluate import Predictor, TextModel
 from featherlight.runtime.model import load

@@ -16,13 +16,13 @@ from featherlight.data.ragged import Ragged
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.reader import IDS, Columns, reader_of
+from featherlight.kinds import MODEL
 from featherlight.progress import track
 from featherlight.runtime.text import checked_texts
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-MODEL = "model.onnx"
 ABOUT = "featherlight"  # the key of what the file says of itself
 CACHED_TOKENS = 256  # of an encoder's batch, for each thread: what is between two layers stays in a core's cache
 SLOW_FUSIONS = ["SkipLayerNormFusion"]  # slower than the sum and the norm that it replaces; docs/onnx.md

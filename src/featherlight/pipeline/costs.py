@@ -17,7 +17,7 @@ from featherlight.data.batches import shuffled_batches, within_budget
 from featherlight.data.task import SELECT, TaskData
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, shortened
-from featherlight.export.predictor import MODEL
+from featherlight.kinds import Kind, kind_of
 from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
@@ -91,7 +91,7 @@ class Estimator:
     def plan_of(self, folder: Path) -> Plan:
         """The model in a folder, or in one that a job will fill."""
         job = self.jobs.get(folder)
-        if folder.is_file() or (folder / MODEL).exists() or (job and job.stage.name in ("export", "pack")):
+        if (job.kind if job else kind_of(folder)) in (Kind.PACKED, Kind.ONNX):
             raise UserError("exported and packed models are not predicted")
         if folder.exists() or job is None:
             return self.remembered(folder, lambda: plan_of_folder(folder))

@@ -14,8 +14,9 @@ from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError, pick
 from featherlight.export.light import packed_file
 from featherlight.export.onnx import agreement, check_installed, write_float, write_int8
-from featherlight.export.predictor import MODEL, OnnxPredictor
+from featherlight.export.predictor import OnnxPredictor
 from featherlight.export.unpack import unpack
+from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
 from featherlight.measurement.metrics import mean_scores, score
 from featherlight.pipeline.compare import paired
@@ -125,11 +126,11 @@ def difference(data: TaskData, was: Logits, out: Path, tolerated: float) -> Json
     return {"before": {"metrics": before}, "after": {"metrics": after}, **paired(metric, *both)}
 
 
-def check_export(settings: ExportSettings, inputs: Inputs) -> None:
+def check_export(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     pick("format", settings.format, FORMATS)()
     model = inputs["model"]
-    if (model / MODEL).exists():
+    if kinds["model"] is Kind.ONNX:
         raise UserError(f"{model}: is an exported model already. Export the model that it was made of.")
     if settings.per_tensor and not settings.int8:
         raise UserError(
@@ -137,9 +138,19 @@ def check_export(settings: ExportSettings, inputs: Inputs) -> None:
         )
 
 
-def export_identity(settings: ExportSettings, inputs: Inputs) -> Json:
+def export_identity(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> Json:
     """What of the settings can change the result: everything but what the sources say."""
     return {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
 
 
-EXPORT = Stage("export", 1, ExportSettings, data_source, export_identity, run_export, check_export)
+EXPORT = Stage(
+    "export",
+    1,
+    ExportSettings,
+    data_source,
+    export_identity,
+    run_export,
+    lambda settings, kinds: Kind.ONNX,
+    ("model",),
+    check_export,
+)

@@ -66,5 +66,4 @@ def serve(pipe: Any) -> None:
 
     with suppress(EOFError, ConnectionError):  # the pipe is closed, or whoever held its other end was killed
         while True:
-            name, settings, inputs, store = pipe.recv()
-            pipe.send(attempt(name, settings, inputs, store))
+            pipe.send(attempt(*pipe.recv()))

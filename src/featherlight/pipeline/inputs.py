@@ -17,8 +17,9 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
-from featherlight.export.predictor import MODEL, OnnxPredictor
+from featherlight.export.predictor import OnnxPredictor
 from featherlight.files import hash_file
+from featherlight.kinds import LOGITS, MODEL, Kind
 from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel, needed_bytes
 from featherlight.models.adapters import LORA, Method, read_adapter
 from featherlight.models.device import resolve_device, resolve_precision
@@ -30,12 +31,9 @@ from featherlight.pipeline.store import RECORD
 from featherlight.training.finetune import LabelObjective, balanced_weights
 from featherlight.training.loop import Objective
 
-LOGITS = "logits.safetensors"
 UNLABELLED = "unlabelled"
 TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
-STUDENT_TYPE = "featherlight-"
-PLANNED_STUDENTS: set[str] = set()  # folders to come that will hold students, where their names do not say so
 
 
 def task_data(settings: TaskSettings) -> TaskData:
@@ -74,20 +72,12 @@ def precision_of(settings: RunSettings, *, encoder: bool) -> str:
     return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
 
 
-def is_student(folder: Path) -> bool:
-    """Whether a model folder holds a student; a folder that is only planned is told by its name."""
-    config = folder / "config.json"
-    if folder.is_file():
-        return True
-    if not config.exists():
-        return folder.name.startswith("distill-") or folder.name in PLANNED_STUDENTS
-    return str(read_json_object(config).get("model_type")).startswith(STUDENT_TYPE)
+def chooses_precision(kind: Kind, folder: Path) -> bool:
+    """Whether `auto` may mean bf16 for a model in an address: for encoders in torch.
 
-
-def chooses_precision(folder: Path) -> bool:
-    """Whether `auto` may mean bf16 for a model folder, there or planned: for encoders in torch, not exported ones."""
-    exported = (folder / MODEL).exists() or folder.name.startswith("export-")
-    return not exported and not is_student(folder)
+    A folder that `pack` made computes in one way, but its addresses have always been those of an encoder.
+    """
+    return kind is Kind.ENCODER or (kind is Kind.PACKED and not folder.is_file())
 
 
 def labelled(labels: np.ndarray | None) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from featherlight.errors import UserError
+from featherlight.kinds import Kind
 from featherlight.measurement.evaluate import Predictor, logits_of
 from featherlight.models.adapters import LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
@@ -78,6 +79,13 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
 
 
 MERGE = Stage(
-    "merge", 1, MergeSettings, data_source, lambda settings, inputs: resolved(settings, encoder=True), run_merge,
-    lambda settings, inputs: check_mergeable(inputs["model"]),
-)  # fmt: skip
+    "merge",
+    1,
+    MergeSettings,
+    data_source,
+    lambda settings, inputs, kinds: resolved(settings, encoder=True),
+    run_merge,
+    lambda settings, kinds: Kind.ENCODER,
+    ("model",),
+    lambda settings, inputs, kinds: check_mergeable(inputs["model"]),
+)

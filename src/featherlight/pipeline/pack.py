@@ -7,6 +7,7 @@ import numpy as np
 
 from featherlight.export.light import pack_folder
 from featherlight.files import write_atomically
+from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.measurement.evaluate import LightPredictor
 from featherlight.pipeline.compress_settings import PackSettings
@@ -58,4 +59,13 @@ def parts(packed: Packed, size: int) -> dict[str, int]:
     return {HEADER: size - sum(found.values()), **found}
 
 
-PACK = Stage("pack", 1, PackSettings, data_source, lambda settings, inputs: resolved(settings, encoder=False), run_pack)
+PACK = Stage(
+    "pack",
+    1,
+    PackSettings,
+    data_source,
+    lambda settings, inputs, kinds: resolved(settings, encoder=False),
+    run_pack,
+    lambda settings, kinds: Kind.PACKED,
+    ("model",),
+)

@@ -7,14 +7,14 @@ each of its folders in turn.
 import itertools
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from featherlight.config import Settings, build, mistakes_in, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
+from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
-from featherlight.pipeline.inputs import PLANNED_STUDENTS, is_student
 from featherlight.pipeline.prune import PRUNE, Origin
 from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.settings import DistillSettings
@@ -22,27 +22,34 @@ from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
 
-ROLES: Mapping[str, tuple[str, ...]] = {"distill": ("teacher",), "label": ("teacher",), "evaluate": ("model",),
-                                           "prune": ("model",), "quantize": ("model",), "pack": ("model",),
-                                           "export": ("model",), "merge": ("model",)}  # fmt: skip
-
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One stage run that is wanted. name: what the recipe calls it. folder: where its result is or will be."""
+    """One stage run that is wanted. name: what the recipe calls it. folder: where its result is or will be.
+
+    earlier: the jobs that come before it, some of which make its inputs. kinds: what those hold or will hold.
+    """
 
     name: str
     stage: Stage
     settings: Settings
     inputs: Inputs
     store: Path
+    earlier: InitVar[Sequence["Job"]] = ()
+    kinds: Kinds = field(init=False)
     folder: Path = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.stage.check(self.settings, self.inputs)
-        object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs))
-        if self.stage is PRUNE and is_student(self.inputs["model"]):
-            PLANNED_STUDENTS.add(self.folder.name)
+    def __post_init__(self, earlier: Sequence["Job"]) -> None:
+        planned = {job.folder: job.kind for job in earlier}
+        kinds = {role: planned.get(folder) or kind_of(folder) for role, folder in self.inputs.items()}
+        object.__setattr__(self, "kinds", kinds)
+        self.stage.check(self.settings, self.inputs, kinds)
+        object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs, kinds))
+
+    @property
+    def kind(self) -> Kind:
+        """What its folder holds or will hold."""
+        return self.stage.makes(self.settings, self.kinds)
 
     @property
     def state(self) -> str:
@@ -53,7 +60,7 @@ class Job:
 
     def run(self) -> Path:
         """The finished folder."""
-        return run_once(self.stage, self.settings, self.inputs, store=self.store)
+        return run_once(self.stage, self.settings, self.inputs, store=self.store, kinds=self.kinds)
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Path]:
@@ -88,9 +95,13 @@ def combinations(values: Mapping[str, Any], *, where: str) -> list[dict[str, Any
 
 
 def jobs_of(
-    stage: Stage, values: Mapping[str, Any], inputs: Inputs, *, store: Path, where: str, name: str = ""
-) -> list[Job]:
-    """The jobs for one stage and one choice of inputs, in order; a distillation brings its labelling along."""
+    stage: Stage, values: Mapping[str, Any], inputs: Inputs, *, store: Path, where: str, name: str = "",
+    earlier: Sequence[Job] = (),
+) -> list[Job]:  # fmt: skip
+    """The jobs for one stage and one choice of inputs, in order; a distillation brings its labelling along.
+
+    earlier: jobs that are to make the inputs which are not there yet.
+    """
     jobs: list[Job] = []
     for chosen in combinations(values, where=where):
         settings = build(stage.settings, chosen, where=where)
@@ -98,14 +109,15 @@ def jobs_of(
         if stage is DISTILL:
             assert isinstance(settings, DistillSettings)
             if settings.alpha < 1:
-                labels = Job(f"{name or stage.name} (teacher's logits)", LABEL, label_settings(settings), inputs, store)
+                labels = Job(f"{name or stage.name} (teacher's logits)", LABEL, label_settings(settings), inputs, store,
+                             earlier)  # fmt: skip
                 if labels.folder not in {job.folder for job in jobs}:
                     jobs.append(labels)
                 wanted["labels"] = labels.folder
         at_once = isinstance(settings, PruneSettings) and not settings.epochs and settings.score != "taylor"
         if at_once or (isinstance(settings, QuantizeSettings) and settings.mode != "aware"):
             wanted.pop("labels", None)  # nothing is learned
-        jobs.append(Job(name or stage.name, stage, settings, wanted, store))
+        jobs.append(Job(name or stage.name, stage, settings, wanted, store, [*earlier, *jobs]))
     return jobs
 
 
@@ -176,7 +188,7 @@ def check_stage(
     stage: Stage, given: Mapping[str, Any], *, earlier: Collection[str], mistakes: list[str], where: str
 ) -> None:
     """Note what is wrong with a stage's inputs and settings, before anything is planned."""
-    roles = ROLES.get(stage.name, ())
+    roles = stage.inputs
     for role in roles:
         with noting(mistakes):
             check_input(role, given, earlier, where=where)
@@ -211,7 +223,8 @@ def plan_stage(
     stage: Stage, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, store: Path, where: str, name: str
 ) -> list[Job]:
     """The jobs of one stage of a recipe or sweep: each choice of its settings on each choice of its inputs."""
-    roles = ROLES.get(stage.name, ())
+    roles = stage.inputs
+    earlier = [job for jobs in done.values() for job in jobs]
     for role in roles:
         check_input(role, values, done, where=where)
     choices = [input_folders(role, values, done) for role in roles]
@@ -219,8 +232,8 @@ def plan_stage(
     for folders in itertools.product(*choices):
         inputs = dict(zip(roles, folders, strict=True))
         if stage in (PRUNE, QUANTIZE):
-            inputs |= own_labels(inputs["model"], [job for jobs in done.values() for job in jobs])
-        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name)
+            inputs |= own_labels(inputs["model"], earlier)
+        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name, earlier=earlier)
     return jobs
 
 

@@ -11,8 +11,9 @@ from typing import Any, Protocol
 from featherlight.data.tables import READERS, decoded, is_torn, read_table
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
-from featherlight.export.predictor import MODEL, OnnxPredictor
+from featherlight.export.predictor import OnnxPredictor
 from featherlight.files import read_json
+from featherlight.kinds import MODEL
 from featherlight.pipeline.settings import RunSettings
 from featherlight.pipeline.store import RECORD
 from featherlight.runtime.model import answers, load

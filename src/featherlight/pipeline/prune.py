@@ -20,6 +20,7 @@ from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
+from featherlight.kinds import LOGITS, Kind, Kinds, kind_of
 from featherlight.measurement.evaluate import is_encoder
 from featherlight.models.device import resolve_device
 from featherlight.models.load import load_checkpoint, read_json_object
@@ -27,13 +28,11 @@ from featherlight.pipeline.compare import compared
 from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
 from featherlight.pipeline.inputs import (
-    LOGITS,
     check_plain,
     checked_predictor,
     class_weights,
     data_source,
     imitation,
-    is_student,
     label_targets,
     name_of,
     resolved,
@@ -110,7 +109,7 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
         data = task_data(settings)
         checked_predictor(folder, data, settings)
         model, tokenizer = load_checkpoint(folder)
-    training = origin.recovery(settings, student=is_student(folder), max_length=tokenizer.model_max_length)
+    training = origin.recovery(settings, student=kind_of(folder) is Kind.STUDENT, max_length=tokenizer.model_max_length)
     lesson = lesson_of(settings, training, data, inputs, origin) if settings.reads_train else None
     step: Pruning | Removal
     with phases("prune"):
@@ -296,7 +295,7 @@ def labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:
     return alike and record["sources"]["task"] == data.fingerprint
 
 
-def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
+def check_prune(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     check_plain(inputs["model"])
     folder = inputs["model"]
@@ -306,12 +305,12 @@ def check_prune(settings: PruneSettings, inputs: Inputs) -> None:
         train_rows(task_data(settings), settings.examples, settings.seed)
 
 
-def prune_identity(settings: PruneSettings, inputs: Inputs) -> dict[str, Any]:
+def prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, without what has no part in the result; a copied folder's own training, for recovery."""
     folder = inputs["model"]
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
     unused |= set() if settings.reads_train else {"examples"}
-    found = resolved(settings, encoder=not is_student(folder))
+    found = resolved(settings, encoder=kinds["model"] is not Kind.STUDENT)
     if settings.method == "movement":
         found["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
@@ -320,4 +319,14 @@ def prune_identity(settings: PruneSettings, inputs: Inputs) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name not in unused}
 
 
-PRUNE = Stage("prune", 1, PruneSettings, data_source, prune_identity, run_prune, check_prune)
+PRUNE = Stage(
+    "prune",
+    1,
+    PruneSettings,
+    data_source,
+    prune_identity,
+    run_prune,
+    lambda settings, kinds: kinds["model"],
+    ("model",),
+    check_prune,
+)

@@ -15,8 +15,8 @@ from featherlight.data.splits import cut_stratified
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError
 from featherlight.export.light import describe, write_packed
-from featherlight.export.predictor import MODEL
 from featherlight.files import write_atomically
+from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.evaluate import Predictor
 from featherlight.measurement.footprint import bytes_of
@@ -24,7 +24,7 @@ from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.compress_settings import QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
-from featherlight.pipeline.inputs import check_plain, data_source, is_student, name_of, resolved, task_data
+from featherlight.pipeline.inputs import check_plain, data_source, name_of, resolved, task_data
 from featherlight.pipeline.prune import Origin, lesson_of
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.store import Inputs, Stage
@@ -33,6 +33,7 @@ from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+COMPUTED = ("dynamic", "static")  # modes in which onnxruntime computes in int8
 LADDER = ("8", "5", "4", "3", "2", "ternary")  # what a budget steps down
 AWARE_EPOCHS, AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
 USUAL_RATE = 1e-3  # of a student whose own training is not known
@@ -45,8 +46,8 @@ def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[
     """A student's folder whose weights stand in model.light, or one that onnxruntime runs, and what that did to it."""
     phases = Phases()
     folder = inputs["model"]
-    if mode_of(settings, folder) in ("dynamic", "static"):
-        return run_int8(settings, folder, out, phases)
+    if (mode := mode_of(settings, kind_of(folder))) in COMPUTED:
+        return run_int8(settings, mode, folder, out, phases)
     with phases("load"):
         data = task_data(settings)
         whole = describe(folder)
@@ -77,16 +78,16 @@ def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[
     }
 
 
-def mode_of(settings: QuantizeSettings, folder: Path) -> str:
+def mode_of(settings: QuantizeSettings, kind: Kind) -> str:
     """What `auto` means for a model."""
-    return settings.mode if settings.mode != "auto" else "weights" if is_student(folder) else "dynamic"
+    return settings.mode if settings.mode != "auto" else "weights" if kind is Kind.STUDENT else "dynamic"
 
 
-def run_int8(settings: QuantizeSettings, folder: Path, out: Path, phases: Phases) -> dict[str, Any]:
+def run_int8(settings: QuantizeSettings, mode: str, folder: Path, out: Path, phases: Phases) -> dict[str, Any]:
     """A folder that onnxruntime computes in int8, and what that did to the model."""
     from featherlight.export.onnx import write_float, write_int8
 
-    data, mode = task_data(settings), mode_of(settings, folder)
+    data = task_data(settings)
     with phases("load"):
         source = Predictor(folder, device="cpu", precision="fp32")
     rows = None
@@ -233,20 +234,20 @@ def share_of_zeros(tensors: Tensors) -> float:
     return sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
 
 
-def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
+def check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     check_plain(inputs["model"])
     if settings.budget is not None:
         bytes_of(settings.budget, option="budget")
     folder = inputs["model"]
-    if folder.is_file() or (folder / LIGHT).exists() or (folder / MODEL).exists():
+    if kinds["model"] in (Kind.PACKED, Kind.ONNX) or (folder / LIGHT).exists():
         raise UserError(
             f"{folder}: is quantized or packed already; twice loses twice. Quantize the model that it was made of."
         )
-    mode = mode_of(settings, folder)
-    if mode == "static" and is_student(folder):
+    mode = mode_of(settings, kinds["model"])
+    if mode == "static" and kinds["model"] is Kind.STUDENT:
         raise UserError("--mode static: onnxruntime has no LSTM with fixed ranges. Use --mode dynamic for a student.")
-    if mode in ("dynamic", "static"):
+    if mode in COMPUTED:
         if settings.bits != "8" or settings.budget is not None:
             raise UserError(f"{folder}: an encoder is quantized to 8 bits only. Leave the widths out, or distil it.")
         from featherlight.export.onnx import check_installed
@@ -260,14 +261,29 @@ def check_quantize(settings: QuantizeSettings, inputs: Inputs) -> None:
                 raise UserError(f"--bits-{part}: this student has no {part} weights. It has: {there}.")
 
 
-def quantize_identity(settings: QuantizeSettings, inputs: Inputs) -> dict[str, Any]:
+def quantize_identity(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, with the mode that `auto` means, and without what has no part in the result."""
-    mode = mode_of(settings, inputs["model"])
+    mode = mode_of(settings, kinds["model"])
     unused = set() if mode == "aware" else {"examples"}  # a recipe may cut train for all its stages
     if settings.budget is None and mode != "static":
         unused.add("calibration")
-    found = {**resolved(settings, encoder=not is_student(inputs["model"])), "mode": mode}
+    found = {**resolved(settings, encoder=kinds["model"] is not Kind.STUDENT), "mode": mode}
     return {name: value for name, value in found.items() if name not in unused}
 
 
-QUANTIZE = Stage("quantize", 2, QuantizeSettings, data_source, quantize_identity, run_quantize, check_quantize)
+def quantized_kind(settings: QuantizeSettings, kinds: Kinds) -> Kind:
+    """What onnxruntime computes, or a student whose weights stand in model.light."""
+    return Kind.ONNX if mode_of(settings, kinds["model"]) in COMPUTED else Kind.STUDENT
+
+
+QUANTIZE = Stage(
+    "quantize",
+    2,
+    QuantizeSettings,
+    data_source,
+    quantize_identity,
+    run_quantize,
+    quantized_kind,
+    ("model",),
+    check_quantize,
+)

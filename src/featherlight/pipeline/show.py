@@ -12,8 +12,8 @@ from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, listed, shortened
-from featherlight.export.predictor import MODEL
 from featherlight.files import read_json
+from featherlight.kinds import MODEL
 from featherlight.pipeline.settings import TaskSettings
 from featherlight.pipeline.store import RECORD, entries
 from featherlight.runtime.model import load

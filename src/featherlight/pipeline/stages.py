@@ -14,6 +14,7 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError, nearest
 from featherlight.files import hash_file, hash_text
+from featherlight.kinds import LOGITS, Kind, Kinds
 from featherlight.models.adapters import PROMPT, WHOLE, adapt, work_of_a_step, write_adapter
 from featherlight.models.attention import choose_attention
 from featherlight.models.embeddings import check_width
@@ -37,7 +38,6 @@ from featherlight.pipeline.fit import (
     train_rows,
 )
 from featherlight.pipeline.inputs import (
-    LOGITS,
     UNLABELLED,
     about_model,
     add_teacher,
@@ -47,7 +47,6 @@ from featherlight.pipeline.inputs import (
     data_source,
     files_named,
     imitation,
-    is_student,
     label_targets,
     loss_of,
     method_of,
@@ -95,7 +94,7 @@ def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
     return {**data_source(settings), "model": fingerprint(settings.model, settings.revision)}
 
 
-def distill_identity(settings: DistillSettings, inputs: Inputs) -> dict[str, Any]:
+def distill_identity(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, without settings of a loss, or of a pruning, that has no part in it."""
     loss = loss_of(settings)
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
@@ -228,7 +227,7 @@ def distill_sources(settings: DistillSettings) -> Mapping[str, str]:
     return {**label_sources(settings), **files_named(vectors=settings.vectors)}
 
 
-def check_training(settings: TrainSettings, inputs: Inputs) -> None:
+def check_training(settings: TrainSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     data = task_data(settings)
     class_weights(data, settings)
@@ -236,11 +235,13 @@ def check_training(settings: TrainSettings, inputs: Inputs) -> None:
     known_metric(settings.select_metric, data)
 
 
-def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
+def check_distillation(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> None:
     """The same, and whether loss and width fit task and teacher."""
-    check_training(settings, inputs)
+    check_training(settings, inputs, kinds)
     if settings.alpha < 1:
         check_loss_fits(loss_of(settings), regression=task_data(settings).task.is_regression)
+    if kinds["teacher"] in (Kind.PACKED, Kind.ONNX):
+        raise UserError(f"{inputs['teacher']}: is packed or exported. Distil from the model that it was made of.")
     config = inputs["teacher"] / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
@@ -250,7 +251,7 @@ def check_distillation(settings: DistillSettings, inputs: Inputs) -> None:
         check_width(settings.dim, int(width or settings.dim))
 
 
-def check_evaluation(settings: EvaluateSettings, inputs: Inputs) -> None:
+def check_evaluation(settings: EvaluateSettings, inputs: Inputs, kinds: Kinds) -> None:
     """Whether the split is there, before a model is loaded."""
     if not settings.whole:
         splits_named(task_data(settings), settings.split)
@@ -261,26 +262,41 @@ FINETUNE = Stage(
     2,
     FinetuneSettings,
     finetune_sources,
-    lambda settings, inputs: resolved(settings, encoder=True),
+    lambda settings, inputs, kinds: resolved(settings, encoder=True),
     run_finetune,
-    check_training,
+    lambda settings, kinds: Kind.ENCODER,
+    check=check_training,
 )
 LABEL = Stage(
     "label",
     2,
     LabelSettings,
     label_sources,
-    lambda settings, inputs: resolved(settings, encoder=not is_student(inputs["teacher"])),
+    lambda settings, inputs, kinds: resolved(settings, encoder=chooses_precision(kinds["teacher"], inputs["teacher"])),
     run_label,
+    lambda settings, kinds: Kind.LOGITS,
+    ("teacher",),
 )
-DISTILL = Stage("distill", 2, DistillSettings, distill_sources, distill_identity, run_distill, check_distillation)
+DISTILL = Stage(
+    "distill",
+    2,
+    DistillSettings,
+    distill_sources,
+    distill_identity,
+    run_distill,
+    lambda settings, kinds: Kind.STUDENT,
+    ("teacher",),
+    check_distillation,
+)
 EVALUATE = Stage(
     "evaluate",
     1,
     EvaluateSettings,
     evaluate_sources,
-    lambda settings, inputs: resolved(settings, encoder=chooses_precision(inputs["model"])),
+    lambda settings, inputs, kinds: resolved(settings, encoder=chooses_precision(kinds["model"], inputs["model"])),
     run_evaluate,
+    lambda settings, kinds: Kind.RECORD,
+    ("model",),
     check_evaluation,
 )
 STAGES = {

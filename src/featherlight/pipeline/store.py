@@ -20,6 +20,7 @@ from typing import Any
 from featherlight.config import Settings, digest
 from featherlight.errors import UserError
 from featherlight.files import current_umask, hash_file, lock, read_json, reporting_full_disk, write_json
+from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.progress import say
 from featherlight.training import processes
 
@@ -36,38 +37,45 @@ class Stage:
 
     version: bumped by hand when the stage's meaning changes, so that old results are not taken for new.
     sources: settings -> content hashes of what the stage reads besides its inputs (data, weights).
-    identity: settings -> what of them can change the result, with every `auto` resolved.
+    identity: (settings, inputs, their kinds) -> what of them can change the result, with every `auto` resolved. The
+    inputs may still be to come; what they will hold is known by their kinds.
     run: (settings, inputs, out) -> the stage's part of the record; writes its files into out.
-    check: raises UserError for settings that cannot work, before anything is computed.
+    makes: (settings, kinds of the inputs) -> what the finished folder holds.
+    inputs: the roles of the model folders that a user names.
+    check: (settings, inputs, kinds) raises UserError for what cannot work, before anything is computed.
     """
 
     name: str
     version: int
     settings: type[Settings]
     sources: Callable[[Any], Mapping[str, str]]
-    identity: Callable[[Any, Inputs], Mapping[str, Any]]
+    identity: Callable[[Any, Inputs, Kinds], Mapping[str, Any]]
     run: Callable[[Any, Inputs, Path], dict[str, Any]]
-    check: Callable[[Any, Inputs], None] = lambda settings, inputs: None
+    makes: Callable[[Any, Kinds], Kind]
+    inputs: tuple[str, ...] = ()
+    check: Callable[[Any, Inputs, Kinds], None] = lambda settings, inputs, kinds: None
 
 
-def identify(stage: Stage, settings: Settings, inputs: Inputs) -> dict[str, Any]:
+def identify(stage: Stage, settings: Settings, inputs: Inputs, kinds: Kinds | None = None) -> dict[str, Any]:
     """All that decides a result, and its address, as a record states it.
 
-    The address is equal on every machine on which `auto` means the same precision.
+    kinds: of inputs that are to come; None: all are there. The address is equal on every machine on which `auto` means
+    the same precision, and before and after its inputs come to be.
     """
+    kinds = {role: kind_of(folder) for role, folder in inputs.items()} if kinds is None else kinds
     decides = {
         "stage": stage.name,
         "version": stage.version,
-        "identity": dict(stage.identity(settings, inputs)),
+        "identity": dict(stage.identity(settings, inputs, kinds)),
         "sources": dict(stage.sources(settings)),
         "inputs": {role: address_of(folder) for role, folder in inputs.items()},
     }
     return {"address": f"{stage.name}-{digest(decides)}", **decides}
 
 
-def address(stage: Stage, settings: Settings, inputs: Inputs) -> str:
-    """The name of the folder that holds stage(settings, inputs)."""
-    return str(identify(stage, settings, inputs)["address"])
+def address(stage: Stage, settings: Settings, inputs: Inputs, kinds: Kinds | None = None) -> str:
+    """The name of the folder that holds stage(settings, inputs); kinds as in `identify`."""
+    return str(identify(stage, settings, inputs, kinds)["address"])
 
 
 def address_of(folder: Path) -> str:
@@ -88,13 +96,13 @@ def address_of(folder: Path) -> str:
     return fingerprint(str(folder))
 
 
-def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path) -> Path:
-    """The folder that holds stage(settings, inputs); computed only if it is not there yet.
+def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, kinds: Kinds | None = None) -> Path:
+    """The folder that holds stage(settings, inputs); computed only if it is not there yet. kinds as in `identify`.
 
     If another process computes it now, this one waits for it. A UserError leaves the store as it was;
     after any other end (a kill, a crash, a full disk) the next call goes on from what the draft holds.
     """
-    head = identify(stage, settings, inputs)
+    head = identify(stage, settings, inputs, kinds)
     done = store / str(head["address"])
     draft = store / (DRAFT + done.name)
     on_processor = processes.count() > 1 and resolved_device(settings) == "cpu"

@@ -12,7 +12,7 @@ from typing import Any
 
 from featherlight.config import number, read_yaml
 from featherlight.errors import UserError, nearest
-from featherlight.pipeline.plan import ROLES, Job, once, plan_stage
+from featherlight.pipeline.plan import Job, once, plan_stage
 from featherlight.pipeline.stages import STAGES
 from featherlight.pipeline.store import Stage
 from featherlight.pipeline.trainer_names import DROPPED, FIXED, TIMED, TRANSLATED, translate
@@ -80,7 +80,7 @@ class Sweep:
 
     def fitting(self, common: Mapping[str, Any]) -> dict[str, Any]:
         """What of the command line's settings the stage has, or takes as inputs."""
-        fields = [*self.stage.settings.model_fields, *ROLES.get(self.stage.name, ())]
+        fields = [*self.stage.settings.model_fields, *self.stage.inputs]
         return {name: value for name, value in common.items() if name in fields}
 
 
@@ -179,7 +179,7 @@ def read_metrics(raw: Any, method: str, path: Path) -> tuple[Metric, ...]:
 
 def translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[str, Range]:
     """The same under our names; a line for each that is left out; UserError for what has no counterpart."""
-    known = [*stage.settings.model_fields, *ROLES.get(stage.name, ())]
+    known = [*stage.settings.model_fields, *stage.inputs]
     found: dict[str, Range] = {}
     for name, range in ranges.items():
         where = f"{path}: parameters.{name}"

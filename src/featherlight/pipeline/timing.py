@@ -23,6 +23,7 @@ from featherlight.data.task import TaskData
 from featherlight.data.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.files import read_json, write_json
+from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.energy import Meter, meter_for
 from featherlight.measurement.evaluate import model_precision
 from featherlight.measurement.latency import Sample, spread, summary, visit
@@ -293,7 +294,7 @@ def time_sources(settings: TimeSettings) -> Mapping[str, str]:
     return {**data_source(settings), "model": address_of(path) if made else fingerprint(settings.model, None)}
 
 
-def time_identity(settings: TimeSettings, inputs: Inputs) -> dict[str, Any]:
+def time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """The settings, and the machine, whose time it is."""
     told = {"task", "model", "text", "text_pair", "label", "kind"}
     known = {name: value for name, value in settings.identity().items() if name not in told}
@@ -302,4 +303,4 @@ def time_identity(settings: TimeSettings, inputs: Inputs) -> dict[str, Any]:
     return {**known, "device": device, "machine": gpu or processor()}
 
 
-TIME = Stage("time", 1, TimeSettings, time_sources, time_identity, run_time)
+TIME = Stage("time", 1, TimeSettings, time_sources, time_identity, run_time, lambda settings, kinds: Kind.RECORD)

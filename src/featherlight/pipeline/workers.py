@@ -16,6 +16,7 @@ from typing import Any
 
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
+from featherlight.kinds import Kinds
 from featherlight.pipeline.fit import FIT, REFIT
 from featherlight.pipeline.hiring import hire
 from featherlight.pipeline.plan import Job, needed
@@ -145,7 +146,7 @@ class Crew:
         """Give a job to somebody who has none."""
         worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
         try:
-            worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store))
+            worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store, dict(job.kinds)))
         except ConnectionError:  # killed while it had nothing to do, which costs no job a try
             worker.process.join()
             self.workers.remove(worker)
@@ -265,12 +266,14 @@ def ending(code: int | None) -> str:
     return f"exit code {code}"
 
 
-def attempt(name: str, settings: Any, inputs: Inputs, store: Path) -> tuple[str | None, bool]:
-    """Run one job here: None, or what went wrong and whether it is the user's to put right."""
+def attempt(
+    name: str, settings: Any, inputs: Inputs, store: Path, kinds: Kinds | None = None
+) -> tuple[str | None, bool]:
+    """Run one job here: None, or what went wrong and whether it is the user's to put right. kinds: as in `identify`."""
     from featherlight.pipeline.stages import STAGES
 
     try:
-        run_once(STAGES[name], settings, inputs, store=store)
+        run_once(STAGES[name], settings, inputs, store=store, kinds=kinds)
     except UserError as error:
         return str(error), True
     except Exception:  # whatever it is, it is this cell's alone; the report has it all

@@ -1,0 +1,47 @@
+"""What a folder holds: a model of some kind, a teacher's logits, or a record alone.
+
+Said by its files where it is there, and by the stage that will fill it where it is not; never by its name.
+"""
+
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+
+from featherlight.errors import UserError
+from featherlight.files import read_json
+from featherlight.runtime.packed import LIGHT
+
+MODEL = "model.onnx"
+LOGITS = "logits.safetensors"
+STUDENT_TYPE = "featherlight-"  # how the model types of our own students begin, in config.json
+
+
+class Kind(StrEnum):
+    """What a folder holds, or will hold."""
+
+    ENCODER = "encoder"
+    STUDENT = "student"
+    PACKED = "packed"
+    ONNX = "onnx"
+    LOGITS = "logits"
+    RECORD = "record"
+
+
+Kinds = Mapping[str, Kind]  # of a stage's inputs, by role
+
+
+def kind_of(folder: Path) -> Kind:
+    """What a folder that is there holds, or a packed file; UserError where there is none."""
+    if folder.is_file():
+        return Kind.PACKED
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
+    if (folder / MODEL).exists():
+        return Kind.ONNX
+    if (config := folder / "config.json").exists():
+        described = read_json(config)
+        model_type = described.get("model_type") if isinstance(described, dict) else None
+        return Kind.STUDENT if str(model_type).startswith(STUDENT_TYPE) else Kind.ENCODER
+    if (folder / LIGHT).exists():
+        return Kind.PACKED
+    return Kind.LOGITS if (folder / LOGITS).exists() else Kind.RECORD
