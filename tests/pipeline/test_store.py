@@ -55,9 +55,10 @@ def test_the_record_says_what_was_done(tmp_path):
 def test_version_data_and_inputs_are_part_of_the_address(tmp_path):
     given = {"teacher": tmp_path / "finetune-0123456789ab"}
     other = {"teacher": tmp_path / "finetune-0123456789ac"}
+    kinds = {"teacher": Kind.ENCODER}  # neither is there yet
     addresses = {
         address(stage(), Toy(), {}), address(stage(version=2), Toy(), {}), address(stage(source="other"), Toy(), {}),
-        address(stage(), Toy(), given), address(stage(), Toy(), other),
+        address(stage(), Toy(), given, kinds), address(stage(), Toy(), other, kinds),
     }  # fmt: skip
     assert len(addresses) == 5
 
