@@ -27,8 +27,8 @@ from featherlight.models.load import load_encoder
 from featherlight.pipeline.inputs import labelled
 from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 from featherlight.pipeline.trainee import Trainee, in_training
+from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import TrainingSet
-from featherlight.training.seeds import numpy_generator, seed_torch
 
 EVERY = ("query", "key", "value", "dense")
 METHODS = {

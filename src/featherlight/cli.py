@@ -6,11 +6,10 @@ import traceback
 
 from typer.exceptions import Abort, TyperException
 
-from featherlight import progress
+from featherlight import distributed, progress
 from featherlight.commands import app
 from featherlight.commands.options import drop_output
 from featherlight.errors import UserError, missing_extra
-from featherlight.training import processes
 
 INTERRUPTED = 130
 OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
@@ -29,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; without any, `--help`. The exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in arguments
-    if processes.place():  # of several processes that a launcher started, the first one speaks
+    if distributed.place():  # of several processes that a launcher started, the first one speaks
         drop_output()
     else:
         progress.show()

@@ -1,7 +1,7 @@
 import pytest
 
+from featherlight.data.readers import read_table
 from featherlight.data.registry import load_task
-from featherlight.data.tables import read_table
 from featherlight.errors import UserError
 
 SENTENCE = """<sentence id="{id}"><text>{text}</text><aspectTerms>{terms}</aspectTerms></sentence>"""

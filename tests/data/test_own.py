@@ -243,12 +243,12 @@ def test_commas_and_underscores_make_names_of_classes(tmp_path):
 
 
 def test_embeddings_beside_the_texts_are_not_made_python_objects(tmp_path, monkeypatch):
-    from featherlight.data import tables
+    from featherlight.data.readers import read_table
 
     path = tmp_path / "a.parquet"
     parquet.write_table(table({"text": ["a", "b"], "label": ["x", "y"], "vector": [[0.5] * 1000] * 2}), path)
     assert load(path).splits["train"].first == ["a", "b"]
-    assert len({id(row) for row in tables.read_table(path).columns["vector"]}) == 1
+    assert len({id(row) for row in read_table(path).columns["vector"]}) == 1
 
 
 @pytest.mark.parametrize("mark", [".tsv", ".jsonl", ".csv"])

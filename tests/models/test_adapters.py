@@ -15,7 +15,6 @@ from transformers import (
 
 from featherlight.errors import UserError
 from featherlight.models.adapters import (
-    ADAPTER,
     BOTTLENECKS,
     LORA,
     PROMPT,
@@ -30,6 +29,7 @@ from featherlight.models.adapters import (
     write_adapter,
 )
 from featherlight.models.load import load_adapted, load_encoder, origin_of
+from featherlight.models.source import ADAPTER
 from featherlight.models.switch import AdapterSet
 from featherlight.training.optimizers import OPTIMIZERS, parameter_groups
 from tiny_encoders import ENCODERS, save_encoder

@@ -13,8 +13,8 @@ from commands import call
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.measurement.evaluate import Predictor
-from featherlight.models.adapters import ADAPTER
 from featherlight.models.load import load_checkpoint
+from featherlight.models.source import ADAPTER
 from featherlight.models.switch import AdapterSet
 from featherlight.pipeline.compress_settings import PruneSettings
 from featherlight.pipeline.prune import Origin

@@ -8,11 +8,11 @@ from torch import nn
 from featherlight.data.batches import Tokens, shuffled_batches
 from featherlight.data.ragged import Ragged
 from featherlight.errors import UserError
+from featherlight.seeds import numpy_generator
 from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
 from featherlight.training.memory import halvings
-from featherlight.training.seeds import numpy_generator
 
 ROWS = 23
 LARGE = 80_000  # times 13 rows: a table that is trained lazily

@@ -23,8 +23,8 @@ from featherlight.compression.families import (
 )
 from featherlight.errors import UserError
 from featherlight.models.narrow import NARROW_MODELS, narrowed
+from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import Objective, TrainingSet
-from featherlight.training.seeds import numpy_generator, seed_torch
 
 SCORED, BATCH = 1024, 32  # examples that Taylor scores are taken from; a score sums the sizes of batches' means
 NUMBERS = {NEURONS: "classifier", "units": "hidden", COLUMNS: "dim"}  # what a student's config calls them

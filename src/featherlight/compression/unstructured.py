@@ -11,8 +11,8 @@ from torch import Tensor
 
 from featherlight.compression.parts import EMBEDDING, KINDS, Part, zeros
 from featherlight.errors import UserError
+from featherlight.seeds import derive
 from featherlight.training.lazy_rows import LazyRows
-from featherlight.training.seeds import derive
 
 RENEWALS = 100  # of the masks while the sparsity rises
 MAGNITUDE, TOPV, RANDOM, MOVEMENT, PATTERN = METHODS = ("magnitude", "topv", "random", "movement", "nm")

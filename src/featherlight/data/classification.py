@@ -13,7 +13,8 @@ import numpy as np
 
 from featherlight import hub
 from featherlight.data.aspects import CONFLICT_NOTE, LEFT_OUT, POLARITIES
-from featherlight.data.tables import Table, read_csv, read_table, read_tsv
+from featherlight.data.readers import read_table
+from featherlight.data.tables import Table, read_csv, read_tsv
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import hash_files, hash_text

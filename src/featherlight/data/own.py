@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from featherlight.data.readers import READERS, read_table
 from featherlight.data.splits import normalise
-from featherlight.data.tables import READERS, Table, is_torn, read_table
+from featherlight.data.tables import Table, is_torn
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError, listed, nearest, pick, shortened
 from featherlight.files import hash_file, hash_text

@@ -13,8 +13,8 @@ import numpy as np
 from featherlight.data.aspects import CONFLICT_NOTE
 from featherlight.data.classification import TASKS, load_published
 from featherlight.data.own import load_own
+from featherlight.data.readers import READERS
 from featherlight.data.splits import cut_dev, cut_select, row_keys
-from featherlight.data.tables import READERS
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, nearest
 

@@ -6,7 +6,7 @@ CSV is read with double quotes, TSV without any quoting, both with a header line
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,14 +39,6 @@ class Table:
     def complaint(self, row: int, what: str) -> UserError:
         """An error about one row, by file and place."""
         return UserError(f"{self.path}, {self.places[row]}: {what}")
-
-
-def read_table(path: Path) -> Table:
-    """A .csv, .tsv, .jsonl or .parquet file; UserError names file, place and remedy."""
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise UserError(f"{path}: unknown kind of file. Use one of {', '.join(READERS)}.")
-    return reader(path)
 
 
 def read_text(path: Path) -> str:
@@ -205,20 +197,3 @@ def python_values(column: Any) -> list[Any]:
     if types.is_nested(column.type):
         return list(column[:1].to_pylist()) * len(column)
     return list(column.to_pylist())
-
-
-def read_aspects(path: Path) -> Table:
-    """Aspect terms in their sentences, from SemEval-14's .xml or from .seg: see `data.aspects`."""
-    from featherlight.data import aspects  # which needs Table
-
-    return aspects.read_aspects(path)
-
-
-READERS: Mapping[str, Callable[[Path], Table]] = {
-    ".csv": read_csv,
-    ".tsv": read_tsv,
-    ".jsonl": read_jsonl,
-    ".parquet": read_parquet,
-    ".xml": read_aspects,
-    ".seg": read_aspects,
-}

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from featherlight.data.own import texts_of
-from featherlight.data.tables import READERS, read_table, read_text
+from featherlight.data.readers import READERS, read_table
+from featherlight.data.tables import read_text
 from featherlight.data.task import Examples, Task
 from featherlight.errors import UserError, listed
 

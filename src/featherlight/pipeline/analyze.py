@@ -9,7 +9,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from featherlight.config import Settings, setting
-from featherlight.data.tables import read_table
+from featherlight.data.readers import read_table
 from featherlight.errors import UserError, missing_extra
 
 if TYPE_CHECKING:

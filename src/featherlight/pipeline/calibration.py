@@ -31,8 +31,8 @@ from featherlight.models.recurrent import (
 from featherlight.pipeline.record import processor, version
 from featherlight.pipeline.trainee import in_training
 from featherlight.progress import say
+from featherlight.seeds import seed_torch
 from featherlight.training.loop import TrainingSet
-from featherlight.training.seeds import seed_torch
 
 VERSION = 2  # of what is measured
 WORDS = 30522

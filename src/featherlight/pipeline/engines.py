@@ -31,7 +31,7 @@ from featherlight.pipeline.inputs import task_data
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.students import new_student
 from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.training.seeds import seed_torch
+from featherlight.seeds import seed_torch
 
 SHAPED = ("onnx", "int8")
 STUDENTS = ("bilstm", "rnn", "bag")

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase
 
+from featherlight import distributed
 from featherlight.data.audit import MOST_ROWS, audit
 from featherlight.data.batches import Tokens
 from featherlight.data.splits import cut_stratified, row_keys
@@ -38,7 +39,6 @@ from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
 from featherlight.pipeline.store import DRAFT, PREDICTIONS
 from featherlight.progress import say
-from featherlight.training import processes
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
@@ -110,7 +110,7 @@ class Fit:
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, Any]:
         """Train, save and score; see `train`. A tracker, if there is one, sees losses and scores."""
-        if self.settings.track is None or processes.place():
+        if self.settings.track is None or distributed.place():
             return {**self.train(objective, rows, targets), **self.report()}
         tracking = Tracking(
             self.settings.track, self.out.name.removeprefix(DRAFT), self.settings.model_dump(mode="json")
@@ -156,8 +156,8 @@ class Fit:
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
-        if processes.place():
-            raise processes.TookPart
+        if distributed.place():
+            raise distributed.TookPart
         self.save()
         return record
 

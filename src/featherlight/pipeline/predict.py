@@ -8,7 +8,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from featherlight.data.tables import READERS, decoded, is_torn, read_table
+from featherlight.data.readers import READERS, read_table
+from featherlight.data.tables import decoded, is_torn
 from featherlight.errors import UserError, listed
 from featherlight.export.light import packed_file
 from featherlight.export.predictor import OnnxPredictor

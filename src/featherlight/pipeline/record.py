@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from featherlight.training import processes
+from featherlight import distributed
 
 LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
              "onnx", "onnxruntime",
@@ -37,7 +37,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "machine": f"{platform.system()} {platform.machine()}, {processor()}",
-        "processes": processes.count(),
+        "processes": distributed.count(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -74,8 +74,8 @@ from featherlight.pipeline.store import Inputs, Stage
 from featherlight.pipeline.students import new_student
 from featherlight.pipeline.timing import TIME
 from featherlight.progress import say
+from featherlight.seeds import seed_torch
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.seeds import seed_torch
 
 MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
 WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings

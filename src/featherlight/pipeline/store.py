@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featherlight import distributed
 from featherlight.config import Settings, digest
 from featherlight.errors import UserError
 from featherlight.files import current_umask, hash_file, lock, read_json, reporting_full_disk, write_json
 from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.progress import say
-from featherlight.training import processes
 
 ADDRESS = re.compile(r"[a-z]+-[0-9a-f]{12}")
 DRAFT, DOOMED, LOCKS, RECORD = ".draft-", ".doomed-", ".locks", "record.json"
@@ -105,12 +105,12 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, k
     head = identify(stage, settings, inputs, kinds)
     done = store / str(head["address"])
     draft = store / (DRAFT + done.name)
-    on_processor = processes.count() > 1 and resolved_device(settings) == "cpu"
-    meet = functools.partial(processes.wait_for_all, on_processor=on_processor)
+    on_processor = distributed.count() > 1 and resolved_device(settings) == "cpu"
+    meet = functools.partial(distributed.wait_for_all, on_processor=on_processor)
     meet()
     if done.exists():
         say(f"{done.name}: done before")
-    elif processes.place():
+    elif distributed.place():
         run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
     else:
         run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
@@ -153,7 +153,7 @@ def run_beside(
     meet()
     if done.exists():
         return
-    with tempfile.TemporaryDirectory() as scratch, suppress(processes.TookPart):
+    with tempfile.TemporaryDirectory() as scratch, suppress(distributed.TookPart):
         shutil.copytree(draft, scratch, dirs_exist_ok=True)
         meet()
         if getattr(settings, "epochs", 0):

@@ -18,7 +18,7 @@ from featherlight.models.recurrent import (
 )
 from featherlight.models.tokenizers import student_tokenizer
 from featherlight.pipeline.settings import DistillSettings
-from featherlight.training.seeds import seed_torch
+from featherlight.seeds import seed_torch
 
 HIDDEN = {"bilstm": 150, "rnn": 100}
 CLASSIFIER = {"bilstm": 200, "rnn": 100, "bag": 100}

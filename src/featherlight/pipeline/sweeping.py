@@ -8,6 +8,7 @@ from typing import Any
 
 from typer import Exit
 
+from featherlight import distributed
 from featherlight.errors import UserError, shortened
 from featherlight.measurement.energy import Factors
 from featherlight.pipeline import show
@@ -28,7 +29,6 @@ from featherlight.pipeline.workers import (
     remember,
     run_in_workers,
 )
-from featherlight.training import processes
 
 FAILED = 1  # exit code when a cell failed or was not run
 
@@ -39,7 +39,7 @@ def run_sweep(
     cell_cpus: float, cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
-    if processes.count() > 1:
+    if distributed.count() > 1:
         raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
     if isolate and (ray is not None or sweep.stage is TIME):
@@ -70,7 +70,7 @@ def run_sweep(
 
 def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:
     """A recipe's jobs in processes of their own: its results, or the three lists where something is missing."""
-    if processes.count() > 1:
+    if distributed.count() > 1:
         raise UserError("--workers and --isolate start processes of their own. Call without a launcher.")
     if any(job.stage is TIME for job in jobs):
         check_alone(workers)

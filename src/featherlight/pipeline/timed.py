@@ -6,6 +6,7 @@ from typing import Any
 
 from typer import Exit
 
+from featherlight import distributed
 from featherlight.analysis.tables import SECONDS, with_unit
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
@@ -15,7 +16,6 @@ from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.timing import TIME
-from featherlight.training import processes
 
 MANY = 1_000_000  # examples that energy is told for
 MOST_DIGITS = 100  # from here on without digits behind the point
@@ -24,7 +24,7 @@ MOST_DIGITS = 100  # from here on without digits behind the point
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
     """Measure every combination of the lists; exit code 2 if some could not be and all of those
     are the user's to put right, 1 if one crashed. stated: whether watts were."""
-    if processes.count() > 1:
+    if distributed.count() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where=COMMAND_LINE))
     failed = time_in_turns(jobs, store=store)

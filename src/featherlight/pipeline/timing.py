@@ -37,8 +37,8 @@ from featherlight.pipeline.store import Inputs, Stage, address_of
 from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.progress import say
+from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import TrainingSet
-from featherlight.training.seeds import numpy_generator, seed_torch
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out

@@ -20,11 +20,13 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
 from featherlight.data.batches import Tokens, shuffled_batches, within_budget
+from featherlight.distributed import agreed, sum_over_processes
 from featherlight.errors import UserError, pick
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import keep_few_kernels, keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
+from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training import schedules
 from featherlight.training.checkpoint import (
     Progress,
@@ -37,8 +39,6 @@ from featherlight.training.checkpoint import (
 from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
 from featherlight.training.memory import halve, halvings, is_memory_out
 from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
-from featherlight.training.processes import agreed, sum_over_processes
-from featherlight.training.seeds import numpy_generator, seed_torch
 
 STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
