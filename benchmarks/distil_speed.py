@@ -31,9 +31,9 @@ def prepare(student: str, data: str, rows: int) -> tuple[Any, Any, Any, Any]:
 
     from featherlight.data.registry import load_task
     from featherlight.data.splits import cut_stratified
-    from featherlight.data.tokenise import tokenise
+    from featherlight.data.tokens.tokenise import tokenise
     from featherlight.models.load import minilm_folder
-    from featherlight.models.tokenizers import cut_vocabulary
+    from featherlight.models.students.tokenizers import cut_vocabulary
     from featherlight.pipeline.settings import DistillSettings
     from featherlight.pipeline.students import student_body
 
@@ -106,8 +106,8 @@ def as_in_pytorch(model: Any) -> None:
     """Take our dropout and our recurrence out of the student that the peer trains."""
     from torch import nn
 
-    from featherlight.models import recurrent
     from featherlight.models.dropout import Dropout
+    from featherlight.models.students import recurrent
 
     recurrent.both_directions = None  # type: ignore[assignment]  # whoever calls it fails
     recurrent.fused = lambda vectors: False  # type: ignore[attr-defined]

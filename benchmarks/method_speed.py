@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from peft import LoraConfig, TaskType, get_peft_model
 
-from featherlight.data.batches import shuffled_batches
 from featherlight.data.registry import load_task
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import shuffled_batches
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.measurement.latency import summary, visit
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.load import load_encoder

@@ -38,7 +38,7 @@ from featherlight.export.predictor import CACHED_TOKENS, OnnxPredictor
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification
 from featherlight.models.load import head_options, load_encoder
-from featherlight.models.tokenizers import cut_vocabulary
+from featherlight.models.students.tokenizers import cut_vocabulary
 
 LABELS, TOKENS, LONG, ROWS, MOST_TEXTS = ("negative", "positive"), 16, 128, 32, 40
 FLOAT, INT8 = "onnxruntime, float32", "onnxruntime, int8"

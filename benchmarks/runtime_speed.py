@@ -32,7 +32,7 @@ def student(kind: str, folder: Path) -> Path:
         BiLSTMForSequenceClassification,
     )
     from featherlight.models.load import head_options, minilm_folder
-    from featherlight.models.tokenizers import cut_vocabulary
+    from featherlight.models.students.tokenizers import cut_vocabulary
 
     pieces = json.loads((minilm_folder() / "tokenizer.json").read_text())["model"]["vocab"]
     words = [piece for piece in list(pieces)[1000:] if piece.isascii() and piece.isalpha()][:6000]

@@ -26,7 +26,7 @@ def programs() -> dict[str, Callable[[list[str]], Any]]:
     """Each way from texts to ids."""
     from transformers import AutoTokenizer
 
-    from featherlight.data.tokenise import ids
+    from featherlight.data.tokens.tokenise import ids
     from featherlight.models.load import minilm_folder
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 
 from featherlight.models import STUDENTS
-from featherlight.models.embeddings import HashEmbedding
 from featherlight.models.load import head_options
-from featherlight.models.tokenizers import HashTokenizer, cut_vocabulary, letters, train_byte_pairs, utf8_bytes
+from featherlight.models.students.embeddings import HashEmbedding
+from featherlight.models.students.tokenizers import HashTokenizer, cut_vocabulary, letters, train_byte_pairs, utf8_bytes
 from tiny_encoders import SENTENCES, albert_tokenizer, wordpiece
 
 LABELS = ("negative", "positive")

@@ -15,7 +15,7 @@ from featherlight.models import (
     RNNForSequenceClassification,
 )
 from featherlight.models.load import head_options
-from featherlight.models.tokenizers import PAD, UNKNOWN, HashTokenizer, letters, train_byte_pairs, utf8_bytes
+from featherlight.models.students.tokenizers import PAD, UNKNOWN, HashTokenizer, letters, train_byte_pairs, utf8_bytes
 from toys import BAD, FILLERS, GOOD, sentences
 
 BODIES = {

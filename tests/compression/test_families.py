@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from featherlight.compression.families import CAN, METHODS, blocks, families_of, touched
-from featherlight.models.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
+from featherlight.models.students.recurrent import BiLSTMConfig, BiLSTMForSequenceClassification
 
 
 def test_positions_of_members_that_recur_in_blocks():

@@ -6,12 +6,12 @@ from torch import nn
 
 from featherlight.compression.families import families_of
 from featherlight.compression.structured import gradients_of, shrink
-from featherlight.data.batches import Tokens
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.load import load_checkpoint, load_encoder
-from featherlight.models.recurrent import (
+from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.students.recurrent import (
     BiLSTMConfig,
     BiLSTMForSequenceClassification,
     RNNConfig,

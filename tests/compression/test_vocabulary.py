@@ -4,9 +4,9 @@ from transformers import PreTrainedTokenizerFast
 
 from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.errors import UserError
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.load import load_checkpoint, load_encoder
-from featherlight.models.tokenizers import HashTokenizer, student_tokenizer, train_byte_pairs
+from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.students.tokenizers import HashTokenizer, student_tokenizer, train_byte_pairs
 from tiny_encoders import ENCODERS, SENTENCES, save_encoder
 
 TEXTS = [" ".join(sentence.split()[:4]) for sentence in SENTENCES[:4]]

@@ -14,7 +14,7 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 from featherlight.cli import main
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.measurement.evaluate import Predictor
 from featherlight.models.device import has_bf16

@@ -10,7 +10,7 @@ from featherlight.compression.quantize import WIDTHS, is_quantized, product, sch
 from featherlight.errors import UserError
 from featherlight.export.light import describe, pack_folder, write_packed
 from featherlight.measurement.evaluate import Predictor
-from featherlight.models.recurrent import POOLINGS
+from featherlight.models.students.recurrent import POOLINGS
 from featherlight.runtime import load
 from featherlight.runtime import model as runtime_model
 from featherlight.runtime.model import LightModel, answers

@@ -12,7 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from featherlight.errors import UserError
 from featherlight.export import light
 from featherlight.export.light import characters_of
-from featherlight.models.tokenizers import (
+from featherlight.models.students.tokenizers import (
     PAD,
     UNKNOWN,
     HashTokenizer,

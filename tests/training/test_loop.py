@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import nn
 
-from featherlight.data.batches import Tokens, shuffled_batches
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens, shuffled_batches
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.seeds import numpy_generator
 from featherlight.training.checkpoint import CHECKPOINT

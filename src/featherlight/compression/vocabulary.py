@@ -16,7 +16,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from featherlight.compression.structured import rebuilt
 from featherlight.errors import UserError
-from featherlight.models.tokenizers import count_pieces, with_letters
+from featherlight.models.students.tokenizers import count_pieces, with_letters
 
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
 Json = dict[str, Any]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featherlight.data.batches import Tokens, mask_of, within_budget
-from featherlight.data.ragged import Ragged
 from featherlight.data.task import Examples
+from featherlight.data.tokens.batches import Tokens, mask_of, within_budget
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from featherlight.data.beginnings import beginnings
+from featherlight.data.tokens.beginnings import beginnings
 from featherlight.errors import UserError, missing_extra
 from featherlight.export.light import tokenizer
 from featherlight.files import read_json

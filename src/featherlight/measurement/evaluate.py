@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from featherlight.data.batches import Tokens, within_budget
 from featherlight.data.task import Examples
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens, within_budget
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.measurement import footprint
 from featherlight.models.adapters import read_adapter

@@ -5,15 +5,15 @@ Importing this package makes the students known to `AutoModelForSequenceClassifi
 
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.narrow import NARROW_MODELS
-from featherlight.models.recurrent import (
+from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.students.recurrent import (
     BiLSTMConfig,
     BiLSTMForSequenceClassification,
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.models.tokenizers import HashTokenizer
+from featherlight.models.students.tokenizers import HashTokenizer
 
 __all__ = [
     "BagConfig",

@@ -19,7 +19,7 @@ from featherlight.files import TRUST, hash_files, read_json, trusts_code, versio
 from featherlight.models.adapters import Origin, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
-from featherlight.models.tokenizers import HashTokenizer
+from featherlight.models.students.tokenizers import HashTokenizer
 from featherlight.progress import say
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from featherlight.data.batches import Tokens
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.files import cache_folder, hash_text, read_json, write_json
 from featherlight.measurement.evaluate import is_encoder, logits_of
 from featherlight.measurement.work import Rates, Sizes, fit_rates
 from featherlight.models.attention import use_short_attention
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
-from featherlight.models.recurrent import (
+from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.students.recurrent import (
     BiLSTMConfig,
     BiLSTMForSequenceClassification,
     RNNConfig,

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherlight.data.batches import shuffled_batches, within_budget
 from featherlight.data.task import SELECT, TaskData
+from featherlight.data.tokens.batches import shuffled_batches, within_budget
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, shortened
 from featherlight.kinds import Kind, kind_of

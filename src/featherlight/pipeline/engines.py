@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from transformers import AutoConfig
 
-from featherlight.data.batches import Tokens
 from featherlight.data.task import Examples
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.export.light import is_packable, pack_folder, packed_file
 from featherlight.export.onnx import write_float, write_int8

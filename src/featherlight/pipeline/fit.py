@@ -16,10 +16,10 @@ from transformers import PreTrainedTokenizerBase
 
 from featherlight import distributed
 from featherlight.data.audit import MOST_ROWS, audit
-from featherlight.data.batches import Tokens
 from featherlight.data.splits import cut_stratified, row_keys
 from featherlight.data.task import SELECT, Examples, TaskData
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, pick
 from featherlight.measurement.evaluate import (

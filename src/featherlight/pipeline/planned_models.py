@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from featherlight.data.batches import Tokens
 from featherlight.data.task import Examples, TaskData
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.measurement.evaluate import is_encoder
 from featherlight.models.load import LONGEST, head_options
 from featherlight.models.source import offline_options, quiet_transformers, source_of
-from featherlight.models.tokenizers import student_tokenizer
+from featherlight.models.students.tokenizers import student_tokenizer
 from featherlight.pipeline.fit import train_rows
 from featherlight.pipeline.inputs import task_data
 from featherlight.pipeline.settings import DistillSettings

@@ -18,7 +18,7 @@ from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.config import build
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.kinds import LOGITS, Kind, Kinds, kind_of
 from featherlight.measurement.evaluate import is_encoder

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
-from featherlight.data.batches import Tokens
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.adapters import BOTTLENECKS, Method, adapt
 from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder

@@ -17,7 +17,6 @@ from featherlight.files import hash_file, hash_text
 from featherlight.kinds import LOGITS, Kind, Kinds
 from featherlight.models.adapters import PROMPT, WHOLE, adapt, work_of_a_step, write_adapter
 from featherlight.models.attention import choose_attention
-from featherlight.models.embeddings import check_width
 from featherlight.models.load import (
     check_length,
     checkpoint_layers,
@@ -26,6 +25,7 @@ from featherlight.models.load import (
     origin_of,
     read_json_object,
 )
+from featherlight.models.students.embeddings import check_width
 from featherlight.pipeline.export import EXPORT
 from featherlight.pipeline.fit import (
     Fit,

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from featherlight.data.task import TaskData
-from featherlight.models.bag import BagConfig, BagForSequenceClassification
-from featherlight.models.embeddings import vectors_from_file, vectors_from_teacher
 from featherlight.models.load import head_options, load_checkpoint
-from featherlight.models.recurrent import (
+from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
+from featherlight.models.students.embeddings import vectors_from_file, vectors_from_teacher
+from featherlight.models.students.recurrent import (
     BiLSTMConfig,
     BiLSTMForSequenceClassification,
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.models.tokenizers import student_tokenizer
+from featherlight.models.students.tokenizers import student_tokenizer
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.seeds import seed_torch
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherlight.data.batches import Tokens, shuffled_batches
 from featherlight.data.task import TaskData
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens, shuffled_batches
+from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.files import read_json, write_json
 from featherlight.kinds import Kind, Kinds

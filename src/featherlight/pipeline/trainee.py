@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.data.batches import Tokens
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.pipeline.phases import step_phases

@@ -184,7 +184,7 @@ class Table:
 
 
 class HashTable:
-    """Three shared vectors per word, each weighed by an importance of its own; see `models.embeddings`."""
+    """Three shared vectors per word, each weighed by an importance of its own; see `models.students.embeddings`."""
 
     def __init__(self, weights: Weights):
         self.importance, self.vectors = weights["embedding.importance.weight"], weights["embedding.vectors.weight"]

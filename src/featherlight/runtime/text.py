@@ -25,7 +25,7 @@ MOST_PIECES, LONGEST_PIECE = 2**19, 256  # of a file; more is refused before it 
 MOST_CHARACTERS = 2**24  # of all byte-pair pieces: each merge may double one
 SHARED, FIRST, SURROGATES = 65, 32, 0x800  # how a file writes counts and ids as characters
 MOST_REMEMBERED = 100_000  # words; then all are forgotten, so that endless input needs bounded memory
-CHARACTERS_PER_TOKEN, SHORT = 8, 1024  # as in `data.beginnings`
+CHARACTERS_PER_TOKEN, SHORT = 8, 1024  # as in `data.tokens.beginnings`
 LONGEST_WORD = 100  # characters; WordPiece takes a longer one as unknown
 WHITE = "\t\n\r"
 GONE = -1  # a letter that was merged into the one before it
@@ -255,7 +255,7 @@ class Bytes:
 
 
 class Hashed:
-    """Words and signs, lower-cased, as three buckets each, written as one number; see `models.tokenizers`."""
+    """Words and signs, lower-cased, as three buckets each, written as one number; see `models.students.tokenizers`."""
 
     def __init__(self, about: Json):
         self.buckets = field(about, "buckets", int)

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from featherlight.data.batches import Tokens, shuffled_batches, within_budget
+from featherlight.data.tokens.batches import Tokens, shuffled_batches, within_budget
 from featherlight.distributed import agreed, sum_over_processes
 from featherlight.errors import UserError, pick
 from featherlight.models.attention import short_attention_in

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featherlight.models.student import Student, StudentConfig
+from featherlight.models.students.student import Student, StudentConfig
 
 
 class BagConfig(StudentConfig):

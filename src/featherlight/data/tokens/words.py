@@ -15,7 +15,7 @@ import numpy as np
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from featherlight.data.ragged import Ragged, offsets_of, spans
+from featherlight.data.tokens.ragged import Ragged, offsets_of, spans
 
 SPACE = " "  # the one separator; Python and the tokenizers do not agree on what else is white space
 

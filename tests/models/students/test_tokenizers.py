@@ -6,7 +6,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from featherlight.errors import UserError
-from featherlight.models.tokenizers import (
+from featherlight.models.students.tokenizers import (
     HashTokenizer,
     cut_vocabulary,
     letters,

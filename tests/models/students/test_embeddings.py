@@ -3,8 +3,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from featherlight.errors import UserError
-from featherlight.models.embeddings import principal_components, vectors_from_file, vectors_from_teacher
-from featherlight.models.tokenizers import cut_vocabulary, train_byte_pairs
+from featherlight.models.students.embeddings import principal_components, vectors_from_file, vectors_from_teacher
+from featherlight.models.students.tokenizers import cut_vocabulary, train_byte_pairs
 
 TEXTS = ["the film was good", "the plot was awful"]
 

@@ -2,7 +2,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from featherlight.data.beginnings import beginnings
+from featherlight.data.tokens.beginnings import beginnings
 
 LENGTH = 21  # room for as many tokens of one text of a pair as of the other
 LONG = "a good film " * 150  # two much longer ones as a pair would fill the memory with what is cut off

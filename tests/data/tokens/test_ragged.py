@@ -1,6 +1,6 @@
 import numpy as np
 
-from featherlight.data.ragged import Ragged, spans
+from featherlight.data.tokens.ragged import Ragged, spans
 
 
 def rows(ragged: Ragged) -> list[list[int]]:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from featherlight.models.recurrence import both_directions
+from featherlight.models.students.recurrence import both_directions
 
 LENGTHS = torch.tensor([6, 3, 1, 5])
 MASK = (torch.arange(6) < LENGTHS[:, None]).unsqueeze(-1)
@@ -69,7 +69,7 @@ def test_a_single_token_is_enough(kind):
 
 @NETWORKS
 def test_under_bf16_the_states_stay_in_fp32(kind):
-    from featherlight.models.recurrent import Recurrent
+    from featherlight.models.students.recurrent import Recurrent
 
     network = kind(5, 7, batch_first=True, bidirectional=True)
     body = Recurrent(network, "last").train()

@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 from transformers import AutoTokenizer
 
-from featherlight.data.batches import Tokens, shuffled_batches, within_budget
-from featherlight.data.ragged import Ragged
 from featherlight.data.task import Examples
-from featherlight.data.tokenise import tokenise
+from featherlight.data.tokens.batches import Tokens, shuffled_batches, within_budget
+from featherlight.data.tokens.ragged import Ragged
+from featherlight.data.tokens.tokenise import tokenise
 
 LENGTHS = np.array([3, 9, 1, 4, 4, 2, 8, 5, 7, 6, 3])
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from featherlight.models.recurrence import both_directions
-from featherlight.models.student import Student, StudentConfig
+from featherlight.models.students.recurrence import both_directions
+from featherlight.models.students.student import Student, StudentConfig
 
 POOLINGS = ("last", "last_as_published", "max", "mean")
 
@@ -41,7 +41,7 @@ class RNNConfig(RecurrentConfig):
 
 
 def fused(vectors: Tensor) -> bool:
-    """Whether `models.recurrence` has a faster way: for gradients on a processor."""
+    """Whether `models.students.recurrence` has a faster way: for gradients on a processor."""
     return torch.is_grad_enabled() and vectors.device.type == "cpu"
 
 
@@ -52,7 +52,7 @@ class Recurrent(nn.Module):
     the first token). last_as_published: both states at the last token, where the backward direction
     has read that one token alone, as in the program behind the thesis on featherweight models.
     max, mean: over the states at all real tokens. Training on a processor takes the way of
-    `models.recurrence`, everything else PyTorch's own; both give the same numbers but for rounding.
+    `models.students.recurrence`, everything else PyTorch's own; both give the same numbers but for rounding.
     """
 
     def __init__(self, network: nn.LSTM | nn.RNN, pooling: str):

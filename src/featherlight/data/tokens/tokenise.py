@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from featherlight.data.batches import Tokens
-from featherlight.data.beginnings import beginnings
-from featherlight.data.ragged import Ragged
 from featherlight.data.task import Examples
-from featherlight.data.words import Words, is_word_by_word
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.beginnings import beginnings
+from featherlight.data.tokens.ragged import Ragged
+from featherlight.data.tokens.words import Words, is_word_by_word
 
 AT_ONCE = 4096  # texts that are read in one go; bounds memory
 FEW = 64  # texts for which remembering their words is not worth the preparation

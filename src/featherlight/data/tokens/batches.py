@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.ragged import Ragged
 
 if TYPE_CHECKING:
     from torch import Tensor

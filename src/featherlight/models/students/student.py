@@ -12,8 +12,8 @@ from transformers import PretrainedConfig, PreTrainedModel
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from featherlight.models.dropout import Dropout
-from featherlight.models.embeddings import HashEmbedding
-from featherlight.models.heads import Classifier, compare
+from featherlight.models.students.embeddings import HashEmbedding
+from featherlight.models.students.heads import Classifier, compare
 
 
 class StudentConfig(PretrainedConfig):

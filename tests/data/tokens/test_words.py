@@ -10,9 +10,9 @@ import pytest
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import AutoTokenizer, BertTokenizer, PreTrainedTokenizerFast
 
-from featherlight.data.tokenise import FEW, ids
-from featherlight.data.words import Words, is_word_by_word, kept_lengths
-from featherlight.models.tokenizers import cut_vocabulary, train_byte_pairs
+from featherlight.data.tokens.tokenise import FEW, ids
+from featherlight.data.tokens.words import Words, is_word_by_word, kept_lengths
+from featherlight.models.students.tokenizers import cut_vocabulary, train_byte_pairs
 
 AWKWARD = (
     "", " ", "  ", "a  b", " a", "a ", "\ta\nb\r", "a\u00a0b", "a\u2003b\u200bc", "\x00", "a\x00b", "\ufffd",

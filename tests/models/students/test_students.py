@@ -16,9 +16,9 @@ from featherlight.models import (
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.models.embeddings import HashEmbedding
-from featherlight.models.recurrent import POOLINGS, Recurrent
-from featherlight.models.tokenizers import student_tokenizer
+from featherlight.models.students.embeddings import HashEmbedding
+from featherlight.models.students.recurrent import POOLINGS, Recurrent
+from featherlight.models.students.tokenizers import student_tokenizer
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.students import student_body
 

@@ -1,0 +1,1 @@
+"""Texts in, padded batches of token ids out."""

@@ -1,0 +1,1 @@
+"""The small models: a body that reads embeddings, and the tokenizers of their own."""
