@@ -34,8 +34,8 @@ from featherlight.compression.structured import shrink
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
 from featherlight.export.onnx import agreement, write_float, write_int8
-from featherlight.export.predictor import CACHED_TOKENS, OnnxPredictor
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.onnx_predictor import CACHED_TOKENS, OnnxPredictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification
 from featherlight.models.load import head_options, load_encoder
 from featherlight.models.students.tokenizers import cut_vocabulary

@@ -63,8 +63,8 @@ def programs(kind: str, folder: Path) -> dict[str, Callable[[str], Any]]:
     import numpy as np
     import torch
 
-    from featherlight.export.light import pack_folder
-    from featherlight.measurement.evaluate import Predictor
+    from featherlight.inference.torch_predictor import Predictor
+    from featherlight.packing.folder import pack_folder
     from featherlight.runtime.model import LightModel
     from featherlight.runtime.packed import read_packed
 
@@ -102,8 +102,9 @@ def seconds(
 def unpacking(folder: Path, repeats: int) -> tuple[int, list[float]]:
     """(bytes of the BiLSTM at 8 bits, seconds of each reading)."""
     from featherlight.compression.quantize import is_quantized, scheme
-    from featherlight.export.light import describe, write_packed
     from featherlight.measurement.latency import time_calls
+    from featherlight.packing.folder import describe
+    from featherlight.packing.writer import write_packed
     from featherlight.runtime.model import LightModel
     from featherlight.runtime.packed import decoded, read_packed
 

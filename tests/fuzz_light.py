@@ -30,7 +30,8 @@ import numpy as np
 
 from featherlight.compression.quantize import is_quantized, product, scheme
 from featherlight.errors import UserError
-from featherlight.export.light import CODERS, describe, write_packed
+from featherlight.packing.folder import describe
+from featherlight.packing.writer import CODERS, write_packed
 from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import CODERS as STREAMS
 from featherlight.runtime.packed import MOST_HEADER, MOST_NUMBERS, Encoded, decoded, expanded, read_packed

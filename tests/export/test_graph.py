@@ -6,8 +6,8 @@ import torch
 
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.export.graph import Rounded, floats, rounded_weights, student_graph
-from featherlight.export.light import architecture
 from featherlight.models.students.recurrent import POOLINGS
+from featherlight.packing.folder import architecture
 from tiny_students import new_student
 
 BODIES = [*(("bilstm", pooling) for pooling in POOLINGS), *(("rnn", pooling) for pooling in POOLINGS), ("bag", None)]

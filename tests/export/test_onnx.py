@@ -14,9 +14,9 @@ from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export import onnx as export
 from featherlight.export.onnx import agreement, shaped, write_float, write_int8
-from featherlight.export.predictor import OnnxPredictor
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import MODEL
-from featherlight.measurement.evaluate import Predictor
 from featherlight.models.load import load_encoder
 from tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder
 from tiny_students import save_student

@@ -16,7 +16,7 @@ from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.device import has_bf16
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.training.finetune import LabelObjective

@@ -13,9 +13,10 @@ from onnx.numpy_helper import to_array
 from featherlight.cli import main
 from featherlight.compression.quantize import scheme
 from featherlight.export import graph, onnx
-from featherlight.export.light import describe, pack_folder, write_packed
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.load import load_encoder
+from featherlight.packing.folder import describe, pack_folder
+from featherlight.packing.writer import write_packed
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import decoded
 from tiny_encoders import save_encoder

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from featherlight.measurement import evaluate
+from featherlight.inference import torch_predictor
+from featherlight.inference.torch_predictor import logits_of
 from featherlight.pipeline import fit
 from featherlight.pipeline.fit import FIT
 from featherlight.pipeline.plan import jobs_of
@@ -18,14 +19,14 @@ def passes(monkeypatch):
     """(most tokens of a pass that fits; those of the passes that were tried)."""
     most, seen = [10**9], []
 
-    def cramped(*given, batch_tokens, logits_of=evaluate.logits_of, **more):
+    def cramped(*given, batch_tokens, logits_of=logits_of, **more):
         seen.append(batch_tokens)
         if batch_tokens > most[0]:
             raise MemoryError
         return logits_of(*given, batch_tokens=batch_tokens, **more)
 
     monkeypatch.setattr(fit, "logits_of", cramped)
-    monkeypatch.setattr(evaluate, "logits_of", cramped)
+    monkeypatch.setattr(torch_predictor, "logits_of", cramped)
     return most, seen
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from commands import call
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.load import load_checkpoint
 from featherlight.models.source import ADAPTER
 from featherlight.models.switch import AdapterSet

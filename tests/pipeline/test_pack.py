@@ -9,7 +9,7 @@ import pytest
 import featherlight
 from commands import call
 from featherlight.cli import main
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 
 TEXTS = ["a great film", "the plot was dull and sad", "", "lovely"]
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from featherlight.cli import main
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.load import load_checkpoint
 from featherlight.pipeline.plan import plan_recipe, run_jobs
 from featherlight.pipeline.prune import Origin

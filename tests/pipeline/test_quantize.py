@@ -7,8 +7,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from commands import call
-from featherlight.export.predictor import OnnxPredictor
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.runtime.packed import decoded, read_packed
 
 TEXTS = ["a great film", "the plot was dull", ""]

@@ -8,7 +8,7 @@ import pytest
 from commands import call
 from featherlight.cli import main
 from featherlight.errors import UserError
-from featherlight.export.light import pack_folder
+from featherlight.packing.folder import pack_folder
 from featherlight.pipeline.show import trained_task
 from toys import sentences
 

@@ -8,9 +8,10 @@ import pytest
 
 from featherlight.compression.quantize import WIDTHS, is_quantized, product, scheme
 from featherlight.errors import UserError
-from featherlight.export.light import describe, pack_folder, write_packed
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.students.recurrent import POOLINGS
+from featherlight.packing.folder import describe, pack_folder
+from featherlight.packing.writer import write_packed
 from featherlight.runtime import load
 from featherlight.runtime import model as runtime_model
 from featherlight.runtime.model import LightModel, answers

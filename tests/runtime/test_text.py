@@ -10,8 +10,6 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from featherlight.errors import UserError
-from featherlight.export import light
-from featherlight.export.light import characters_of
 from featherlight.models.students.tokenizers import (
     PAD,
     UNKNOWN,
@@ -21,6 +19,7 @@ from featherlight.models.students.tokenizers import (
     train_byte_pairs,
     utf8_bytes,
 )
+from featherlight.packing.tokenizers import characters_of, front_code, tokenizer
 from featherlight.runtime import text as runtime_text
 from featherlight.runtime.text import beginning, checked_texts, front_coded, ids_of, tokenizer_of
 from toys import sentences
@@ -57,7 +56,7 @@ def packed(peer, folder):
     """What the runtime makes of a tokenizer that was saved to a folder."""
     peer.save_pretrained(folder)
     settings = json.loads((folder / "tokenizer_config.json").read_text())
-    return tokenizer_of(json.loads(json.dumps(light.tokenizer(folder, settings))))
+    return tokenizer_of(json.loads(json.dumps(tokenizer(folder, settings))))
 
 
 def odd_texts(count, seed):
@@ -236,7 +235,7 @@ def test_words_are_remembered_without_end_in_sight_in_bounded_memory(tokenizers,
 
 def test_pieces_are_written_as_what_differs_from_the_one_before():
     assert front_coded("A[PAD] A##a Dble Eove Aof Cfice") == ["[PAD]", "##a", "##able", "##above", "of", "office"]
-    assert light.front_code(["[PAD]", "##a", "##able", "##above", "of", "office"]) == "A[PAD] A##a Dble Eove Aof Cfice"
+    assert front_code(["[PAD]", "##a", "##able", "##above", "of", "office"]) == "A[PAD] A##a Dble Eove Aof Cfice"
 
 
 def test_ids_are_written_as_characters_beyond_the_surrogates_too():

@@ -21,13 +21,15 @@ from torch import Tensor, nn
 
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
-from featherlight.export.light import BODIES, TABLE, architecture, arrays
-from featherlight.export.predictor import ABOUT, OnnxPredictor
-from featherlight.export.reader import TOKENIZER
 from featherlight.files import read_json, write_atomically
+from featherlight.inference.onnx_predictor import ABOUT, OnnxPredictor
+from featherlight.inference.onnx_reader import TOKENIZER
+from featherlight.inference.predictor import TextModel
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import MODEL
 from featherlight.measurement import footprint
-from featherlight.measurement.evaluate import Predictor, TextModel
+from featherlight.packing.folder import BODIES, architecture, arrays
+from featherlight.packing.writer import TABLE
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, Encoded, decoded
 from featherlight.runtime.text import front_coded
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 OPSET = 17
 BATCHES, BATCH = "calibration.npz", 16
 MOST_BYTES = 2_000_000_000  # of a file in this format
-QUANTIZER = (sys.executable, "-m", "featherlight.export.quantizer")
+QUANTIZER = (sys.executable, "-m", "featherlight.export.onnx_quantizer")
 SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
 
 

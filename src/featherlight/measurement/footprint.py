@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featherlight.errors import UserError
+from featherlight.measurement import footprint
+from featherlight.models.adapters import read_adapter
+from featherlight.models.source import ADAPTER
+
+FP32 = 4  # bytes of a weight
 
 SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx", "adapter.safetensors")
@@ -98,3 +103,12 @@ def resident_bytes() -> int:
     except OSError:
         return peak_memory_bytes()
     return pages * resource.getpagesize()
+
+
+def needed_bytes(folder: Path, parameters: int) -> int:
+    """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
+    own = footprint.folder_bytes(folder)
+    if not (folder / ADAPTER).exists():
+        return own
+    _, _, tensors = read_adapter(folder)
+    return own + FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))

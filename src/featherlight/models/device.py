@@ -5,6 +5,7 @@ import functools
 import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 
@@ -103,3 +104,13 @@ def set_allocator(**options: int) -> None:
     if mallopt is not None:
         for name, value in options.items():
             mallopt(MALLOPT[name], value)
+
+
+def is_encoder(model: Any) -> bool:
+    """Whether the model reads both texts of a pair as one sequence; students read them apart."""
+    return not getattr(model.config, "reads_pairs_apart", False)
+
+
+def model_precision(model: Any, name: str, device: str) -> str:
+    """The precision that a setting means for this model; UserError if the model or the device cannot do it."""
+    return resolve_precision(name, device, encoder=is_encoder(model), model_type=model.config.model_type)

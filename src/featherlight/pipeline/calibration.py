@@ -18,9 +18,10 @@ from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.files import cache_folder, hash_text, read_json, write_json
-from featherlight.measurement.evaluate import is_encoder, logits_of
+from featherlight.inference.torch_predictor import logits_of
 from featherlight.measurement.work import Rates, Sizes, fit_rates
 from featherlight.models.attention import use_short_attention
+from featherlight.models.device import is_encoder
 from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.students.recurrent import (
     BiLSTMConfig,

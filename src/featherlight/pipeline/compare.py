@@ -9,10 +9,10 @@ from safetensors.numpy import load_file
 
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
 from featherlight.data.task import TaskData
-from featherlight.export.light import is_packable, pack_folder
 from featherlight.kinds import MODEL
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.measurement.metrics import mean_scores, predictions, score
+from featherlight.packing.folder import is_packable, pack_folder
 from featherlight.pipeline.fit import score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import checked_predictor
 from featherlight.pipeline.record import Phases

@@ -19,7 +19,6 @@ from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, shortened
 from featherlight.kinds import Kind, kind_of
 from featherlight.measurement.architecture import architecture_of
-from featherlight.measurement.evaluate import is_encoder, model_precision
 from featherlight.measurement.footprint import resident_bytes
 from featherlight.measurement.kept import SMALL
 from featherlight.measurement.memory import predict_inference, predict_memory
@@ -27,7 +26,7 @@ from featherlight.measurement.optimizer_state import RULES
 from featherlight.measurement.work import Rates, Sizes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
 from featherlight.models.attention import LONGEST
-from featherlight.models.device import resolve_device
+from featherlight.models.device import is_encoder, model_precision, resolve_device
 from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
 from featherlight.pipeline.fit import TIMED_TEXTS, fitted_rows, select_rows, train_rows, train_rows_scored

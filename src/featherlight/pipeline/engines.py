@@ -19,13 +19,14 @@ from featherlight.data.task import Examples
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
-from featherlight.export.light import is_packable, pack_folder, packed_file
 from featherlight.export.onnx import write_float, write_int8
-from featherlight.export.predictor import OnnxPredictor
-from featherlight.measurement.evaluate import LightPredictor, Predictor, is_encoder
-from featherlight.models.device import autocast
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.packed_predictor import LightPredictor
+from featherlight.inference.torch_predictor import Predictor
+from featherlight.models.device import autocast, is_encoder
 from featherlight.models.load import check_length, load_encoder
 from featherlight.models.source import quiet_transformers
+from featherlight.packing.folder import is_packable, pack_folder, packed_file
 from featherlight.pipeline.fit import train_rows
 from featherlight.pipeline.inputs import task_data
 from featherlight.pipeline.settings import DistillSettings

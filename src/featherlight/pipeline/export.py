@@ -12,13 +12,15 @@ from safetensors.numpy import load_file
 
 from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError, pick
-from featherlight.export.light import packed_file
 from featherlight.export.onnx import agreement, check_installed, write_float, write_int8
-from featherlight.export.predictor import OnnxPredictor
-from featherlight.export.unpack import unpack
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.packed_predictor import LightPredictor
+from featherlight.inference.predictor import TextModel
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import Kind, Kinds
-from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel
 from featherlight.measurement.metrics import mean_scores, score
+from featherlight.packing.folder import packed_file
+from featherlight.packing.unpack import unpack
 from featherlight.pipeline.compare import paired
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import TOLD_BY_SOURCES, about_model, check_fits_task, data_source, name_of, task_data

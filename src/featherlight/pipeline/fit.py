@@ -22,18 +22,13 @@ from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, pick
-from featherlight.measurement.evaluate import (
-    Predictor,
-    TextModel,
-    is_encoder,
-    logits_of,
-    model_precision,
-    needed_bytes,
-)
+from featherlight.inference.predictor import TextModel
+from featherlight.inference.torch_predictor import Predictor, logits_of
+from featherlight.measurement.footprint import needed_bytes
 from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import METRICS, details, mean_scores, predictions, score, value
 from featherlight.models.compiled import compile_in_place
-from featherlight.models.device import resolve_device, wait_for
+from featherlight.models.device import is_encoder, model_precision, resolve_device, wait_for
 from featherlight.models.source import quiet_transformers
 from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings

@@ -16,11 +16,11 @@ from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError, listed
-from featherlight.export.light import packed_file
-from featherlight.export.predictor import OnnxPredictor
 from featherlight.files import hash_file
-from featherlight.kinds import LOGITS, MODEL, Kind
-from featherlight.measurement.evaluate import LightPredictor, Predictor, TextModel, needed_bytes
+from featherlight.inference.open import open_predictor
+from featherlight.inference.predictor import TextModel
+from featherlight.kinds import LOGITS, Kind
+from featherlight.measurement.footprint import needed_bytes
 from featherlight.models.adapters import LORA, Method, read_adapter
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import read_json_object
@@ -137,19 +137,12 @@ def numpy_tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
-def how(settings: RunSettings) -> dict[str, Any]:
-    """The settings as every kind of predictor takes them."""
-    same = {name: getattr(settings, name) for name in ("device", "precision", "batch_tokens")}
-    return {**same, "compiled": settings.compile}
-
-
 def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
-    """A model folder as a function, computing where and how the settings say; a packed file computes in one way."""
-    if (file := packed_file(folder)) is not None:
-        return LightPredictor(file)
-    if (folder / MODEL).exists():
-        return OnnxPredictor(folder, threads=torch.get_num_threads(), **how(settings))
-    return Predictor(folder, **how(settings))
+    """A model folder as a function, computing where and how the settings say."""
+    return open_predictor(
+        folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens,
+        compiled=settings.compile, threads=torch.get_num_threads(),
+    )  # fmt: skip
 
 
 def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> TextModel:

@@ -6,10 +6,10 @@ from typing import Any
 
 from featherlight.analysis import figures
 from featherlight.errors import UserError
-from featherlight.export.light import is_packable, pack_folder, packed_file
 from featherlight.files import read_bytes, read_json
 from featherlight.measurement.anatomy import HEADER, Tensor, by_part, histogram, summed, tensors_of, under
 from featherlight.measurement.footprint import folder_bytes
+from featherlight.packing.folder import is_packable, pack_folder, packed_file
 from featherlight.pipeline.show import print_json, print_rows
 from featherlight.pipeline.store import RECORD
 

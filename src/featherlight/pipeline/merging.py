@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from featherlight.errors import UserError
+from featherlight.inference.torch_predictor import Predictor, logits_of
 from featherlight.kinds import Kind
-from featherlight.measurement.evaluate import Predictor, logits_of
 from featherlight.models.adapters import LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
 from featherlight.models.source import ADAPTER, quiet_transformers

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.export.light import pack_folder
 from featherlight.files import write_atomically
+from featherlight.inference.packed_predictor import LightPredictor
 from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import HEADER, part_of
-from featherlight.measurement.evaluate import LightPredictor
+from featherlight.packing.folder import pack_folder
 from featherlight.pipeline.compress_settings import PackSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data

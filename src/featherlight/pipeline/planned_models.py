@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from featherlight.data.task import Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
-from featherlight.measurement.evaluate import is_encoder
+from featherlight.models.device import is_encoder
 from featherlight.models.load import LONGEST, head_options
 from featherlight.models.source import offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import student_tokenizer

@@ -6,58 +6,30 @@ import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from featherlight.data.readers import READERS, read_table
 from featherlight.data.tables import decoded, is_torn
 from featherlight.errors import UserError, listed
-from featherlight.export.light import packed_file
-from featherlight.export.predictor import OnnxPredictor
 from featherlight.files import read_json
-from featherlight.kinds import MODEL
+from featherlight.inference.open import open_predictor
+from featherlight.inference.predictor import TextModel
 from featherlight.pipeline.settings import RunSettings
 from featherlight.pipeline.store import RECORD
-from featherlight.runtime.model import answers, load
+from featherlight.runtime.model import answers
 
 AT_ONCE = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]
-
-
-class Predicts(Protocol):
-    """A model as a function of texts: a folder's, or a packed file's."""
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """Class names; none for a regression."""
-        ...
-
-    @property
-    def pair(self) -> bool:
-        """Whether it reads two texts per example."""
-        ...
-
-    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> Any:
-        """Logits [N, C], or values [N] for a regression."""
-        ...
-
-
-def open_model(path: Path, settings: RunSettings) -> Predicts:
-    """A model folder, or what was made of one; a packed file needs nothing but numpy, model.onnx no torch."""
-    if (file := packed_file(path)) is not None:
-        return load(file)
-    how: dict[str, Any] = {name: getattr(settings, name) for name in ("device", "precision", "batch_tokens")}
-    if (path / MODEL).exists():
-        return OnnxPredictor(path, compiled=settings.compile, **how)
-    from featherlight.measurement.evaluate import Predictor
-
-    return Predictor(path, compiled=settings.compile, **how)
 
 
 def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     """Predict each text of a file, of standard input ("-"), or of a person at a terminal."""
     if source != "-" and (Path(source).is_dir() or not Path(source).exists()):
         raise UserError(f"{source}: no such file. Give a text file, .jsonl or .csv, or - for standard input.")
-    predictor = open_model(folder, settings)
+    predictor = open_predictor(
+        folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens,
+        compiled=settings.compile,
+    )  # fmt: skip
     if source == "-" and sys.stdin.isatty():
         return ask(predictor)
     is_table = Path(source).suffix.lower() in READERS
@@ -68,7 +40,7 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     sys.stdout.flush()
 
 
-def ask(predictor: Predicts) -> None:
+def ask(predictor: TextModel) -> None:
     """Prompt for texts on a terminal until the person ends the input."""
     print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     while True:
@@ -117,7 +89,7 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
         yield text, pair
 
 
-def answered(predictor: Predicts, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def answered(predictor: TextModel, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
     return answers(predictor([first for first, _ in rows], seconds or None), predictor.labels)

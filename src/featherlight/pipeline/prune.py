@@ -21,8 +21,7 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.kinds import LOGITS, Kind, Kinds, kind_of
-from featherlight.measurement.evaluate import is_encoder
-from featherlight.models.device import resolve_device
+from featherlight.models.device import is_encoder, resolve_device
 from featherlight.models.load import load_checkpoint, read_json_object
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings

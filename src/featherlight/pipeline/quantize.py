@@ -14,13 +14,14 @@ from featherlight.compression.quantize import Scheme, is_quantized, product, sch
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError
-from featherlight.export.light import describe, write_packed
 from featherlight.files import write_atomically
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.measurement.anatomy import part_of
-from featherlight.measurement.evaluate import Predictor
 from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
+from featherlight.packing.folder import describe
+from featherlight.packing.writer import write_packed
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.compress_settings import QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows

@@ -25,9 +25,8 @@ from featherlight.errors import UserError
 from featherlight.files import read_json, write_json
 from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.energy import Meter, meter_for
-from featherlight.measurement.evaluate import model_precision
 from featherlight.measurement.latency import Sample, spread, summary, visit
-from featherlight.models.device import resolve_device, wait_for
+from featherlight.models.device import model_precision, resolve_device, wait_for
 from featherlight.models.load import check_length, fingerprint, load_encoder
 from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, model_folder
 from featherlight.pipeline.fit import describe_task, train_rows

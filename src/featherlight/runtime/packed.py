@@ -1,6 +1,6 @@
 """The .light format: one file that holds a model, its tokenizer and its labels. docs/light-format.md has every byte.
 
-Bytes in, a header and tensors out; `export.light` writes them. Knows no architecture. Reading is total: whatever the
+Bytes in, a header and tensors out; `packing.writer` writes them. Knows no architecture. Reading is total: whatever the
 bytes are, they are read or refused with one UserError, in bounded time and memory: a tensor's numbers are counted
 before anything is unpacked, and at most 16 bytes are taken for each of MOST_NUMBERS.
 """
@@ -340,5 +340,5 @@ def numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -
 
 
 def damaged(what: str) -> UserError:
-    """The error for bytes that are not what `export.light` writes. what: in our words, never the file's."""
+    """The error for bytes that are not what `packing.writer` writes. what: in our words, never the file's."""
     return UserError(f"it is damaged ({what}). Copy the file again, or make it again with `featherlight pack`.")

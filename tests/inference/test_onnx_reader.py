@@ -3,8 +3,8 @@ import pytest
 
 from featherlight.data.task import Examples
 from featherlight.export.onnx import write_float
-from featherlight.export.reader import FileReader, RuntimeReader, reader_of
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.onnx_reader import FileReader, RuntimeReader, reader_of
+from featherlight.inference.torch_predictor import Predictor
 from tiny_encoders import SENTENCES
 from tiny_students import MAX_LENGTH, TOKENIZERS, save_student
 from toys import GOOD

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from featherlight.data.tokens.beginnings import beginnings
 from featherlight.errors import UserError, missing_extra
-from featherlight.export.light import tokenizer
 from featherlight.files import read_json
+from featherlight.packing.tokenizers import tokenizer
 from featherlight.runtime.text import beginning, tokenizer_of
 
 Columns = Mapping[str, Sequence[Sequence[int]]]

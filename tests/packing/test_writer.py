@@ -10,9 +10,11 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from featherlight.errors import UserError
-from featherlight.export import light
-from featherlight.export.light import describe, pack_folder, packed_file, with_sorted_pieces, write_packed
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
+from featherlight.packing import folder as packing
+from featherlight.packing.folder import describe, pack_folder, packed_file
+from featherlight.packing.tokenizers import front_code
+from featherlight.packing.writer import with_sorted_pieces, write_packed
 from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import Encoded, Packed, decoded, read_packed
 from light_files import DEFLATE, LZMA2, planes
@@ -96,7 +98,7 @@ def test_a_tensor_is_sparse_where_that_is_smaller():
 @pytest.mark.parametrize("kind", ["float32", "uniform", "rows", "codebook", "product"])
 def test_pieces_are_sorted_and_each_keeps_its_vector(kind):
     pieces = ["[PAD]", "the", "##s", "[UNK]", "a", "##"]
-    about = {"tokenizer": {"kind": "wordpiece", "pieces": light.front_code(pieces), "unknown": 3}}
+    about = {"tokenizer": {"kind": "wordpiece", "pieces": front_code(pieces), "unknown": 3}}
     codes = np.arange(12, dtype=np.uint8)
     table = {
         "float32": Encoded("float32", (6, 2), {"values": codes.astype("<f4")}),
@@ -219,7 +221,7 @@ def test_weights_that_are_damaged_or_not_finite_are_refused(tmp_path):
 
 
 def test_a_student_that_no_file_can_hold_is_refused_with_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setattr(light, "MOST_NUMBERS", 100)
+    monkeypatch.setattr(packing, "MOST_NUMBERS", 100)
     with pytest.raises(UserError, match=r"a .light file holds at most 100. Distil into .* smaller --vocabulary"):
         pack_folder(tiny_student(tmp_path))
 

@@ -8,11 +8,11 @@ from typing import Any
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
-from featherlight.export.light import BODIES
 from featherlight.models import STUDENTS
 from featherlight.models.load import head_options
 from featherlight.models.source import quiet_transformers
 from featherlight.models.students.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
+from featherlight.packing.folder import BODIES
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, Packed
 from featherlight.runtime.text import BytePairs, WordPiece

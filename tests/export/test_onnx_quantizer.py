@@ -2,7 +2,7 @@ import onnx
 import pytest
 from onnx import helper
 
-from featherlight.export.quantizer import quantize
+from featherlight.export.onnx_quantizer import quantize
 
 
 def test_a_model_of_which_nothing_becomes_int8_is_an_error_and_no_success(tmp_path):

@@ -15,7 +15,7 @@ from featherlight.data.task import Examples
 from featherlight.data.tokens.batches import Tokens, mask_of, within_budget
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError, missing_extra
-from featherlight.export.reader import IDS, Columns, reader_of
+from featherlight.inference.onnx_reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL
 from featherlight.progress import track
 from featherlight.runtime.text import checked_texts

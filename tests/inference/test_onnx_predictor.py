@@ -8,9 +8,9 @@ import pytest
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export.onnx import write_float
-from featherlight.export.predictor import OnnxPredictor
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import MODEL
-from featherlight.measurement.evaluate import Predictor
 from tiny_encoders import SENTENCES
 from tiny_students import save_student
 

@@ -3,9 +3,10 @@ import pytest
 
 from featherlight.compression.quantize import scheme
 from featherlight.errors import UserError
-from featherlight.export.light import about, config_of, describe, pack_folder, write_packed
-from featherlight.export.unpack import unpack
-from featherlight.measurement.evaluate import Predictor
+from featherlight.inference.torch_predictor import Predictor
+from featherlight.packing.folder import about, config_of, describe, pack_folder
+from featherlight.packing.unpack import unpack
+from featherlight.packing.writer import write_packed
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import decoded
 from tiny_encoders import SENTENCES

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherlight.export.predictor import ABOUT, open_session
+from featherlight.inference.onnx_predictor import ABOUT, open_session
 
 WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
 

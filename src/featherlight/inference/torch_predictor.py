@@ -5,7 +5,7 @@ Knows no task: what the logits are worth is `metrics`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,26 +15,17 @@ from featherlight.data.tokens.batches import Tokens, within_budget
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.measurement import footprint
-from featherlight.models.adapters import read_adapter
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
-from featherlight.models.device import autocast, keep_freed_memory, resolve_device, resolve_precision
+from featherlight.models.device import (
+    autocast,
+    is_encoder,
+    keep_freed_memory,
+    model_precision,
+    resolve_device,
+)
 from featherlight.models.load import load_checkpoint
-from featherlight.models.source import ADAPTER
 from featherlight.progress import track
-from featherlight.runtime.model import load
-
-FP32 = 4  # bytes of a weight
-
-
-def is_encoder(model: Any) -> bool:
-    """Whether the model reads both texts of a pair as one sequence; students read them apart."""
-    return not getattr(model.config, "reads_pairs_apart", False)
-
-
-def model_precision(model: Any, name: str, device: str) -> str:
-    """The precision that a setting means for this model; UserError if the model or the device cannot do it."""
-    return resolve_precision(name, device, encoder=is_encoder(model), model_type=model.config.model_type)
 
 
 @torch.inference_mode()
@@ -57,48 +48,6 @@ def logits_of(
             out[part] = model(**inputs).logits.float().cpu().numpy()
             advance(len(part))
     return out[:, 0] if regression else out
-
-
-def needed_bytes(folder: Path, parameters: int) -> int:
-    """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
-    own = footprint.folder_bytes(folder)
-    if not (folder / ADAPTER).exists():
-        return own
-    _, _, tensors = read_adapter(folder)
-    return own + FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))
-
-
-class TextModel(Protocol):
-    """A model as a function of texts, however it computes: what stages score, time and compare."""
-
-    device: str
-    precision: str
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits; empty for a regression."""
-        ...
-
-    @property
-    def parameters(self) -> int:
-        """The number of its trained numbers."""
-        ...
-
-    def tokens(self, examples: Examples) -> Any:
-        """The texts as `logits` wants them."""
-        ...
-
-    def check_pair(self, given: bool) -> None:
-        """UserError if the model reads two texts and was given one, or the other way round."""
-        ...
-
-    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
-        """Logits float32 [N, C], or values [N] for a regression."""
-        ...
-
-    def logits(self, tokens: Any, *, label: str = "predict") -> np.ndarray:
-        """The same of what `tokens` gave."""
-        ...
 
 
 class Predictor:
@@ -169,29 +118,3 @@ class Predictor:
             batch_tokens=self.batch_tokens,
             label=label,
         )
-
-
-class LightPredictor:
-    """A packed file behind the interface of `Predictor`; it computes in numpy, on the processor, in float32."""
-
-    device, precision = "cpu", "fp32"
-
-    def __init__(self, file: Path):
-        self.model = load(file)
-        self.labels, self.parameters = self.model.labels, self.model.parameters
-
-    def tokens(self, examples: Examples) -> Examples:
-        """The texts themselves: the packed model brings its tokenizer."""
-        return examples
-
-    def check_pair(self, given: bool) -> None:
-        """UserError if the model reads two texts and was given one, or the other way round."""
-        self.model.check_pair(given)
-
-    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
-        """Logits float32 [N, C], or values [N] for a regression."""
-        return self.model(first, second)
-
-    def logits(self, examples: Examples, *, label: str = "predict") -> np.ndarray:
-        """The same of a split."""
-        return self(examples.first, examples.second)

@@ -1,0 +1,35 @@
+"""A packed model as a function of texts, in numpy alone."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from featherlight.data.task import Examples
+from featherlight.runtime.model import load
+
+
+class LightPredictor:
+    """A packed file behind the interface of `Predictor`; it computes in numpy, on the processor, in float32."""
+
+    device, precision = "cpu", "fp32"
+
+    def __init__(self, file: Path):
+        self.model = load(file)
+        self.labels, self.parameters, self.pair = self.model.labels, self.model.parameters, self.model.pair
+
+    def tokens(self, examples: Examples) -> Examples:
+        """The texts themselves: the packed model brings its tokenizer."""
+        return examples
+
+    def check_pair(self, given: bool) -> None:
+        """UserError if the model reads two texts and was given one, or the other way round."""
+        self.model.check_pair(given)
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        return self.model(first, second)
+
+    def logits(self, examples: Examples, *, label: str = "predict") -> np.ndarray:
+        """The same of a split."""
+        return self(examples.first, examples.second)

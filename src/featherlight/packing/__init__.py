@@ -1,0 +1,1 @@
+"""A student's folder in, one .light file out, and back."""

@@ -1,0 +1,127 @@
+"""A Hugging Face tokenizer in; the description from which the runtime tokenises alike out."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError
+from featherlight.files import read_json
+from featherlight.runtime.packed import (
+    Json,
+)
+from featherlight.runtime.text import FIRST, LETTERS, SHARED, SURROGATES
+
+# --- tokenizers
+
+
+def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
+    """A student's tokenizer as the runtime reads it; UserError for one that it could not follow to the letter."""
+    if settings.get("tokenizer_class") == "HashTokenizer":
+        return {"kind": "hash", "buckets": settings["buckets"]}
+    described: Json = read_json(folder / "tokenizer.json")
+    kind = next((kind for kind, known in KINDS.items() if agrees(known, described)), None)
+    ids: Json = described["model"]["vocab"]
+    if kind is None or not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
+        parts = [(described[part] or {}).get("type", "none") for part in ("model", "pre_tokenizer", "normalizer")]
+        raise UserError(
+            f"{folder}: its tokenizer ({' over '.join(parts)}) cannot be packed: the runtime does not know it. Distil "
+            "with --embedding bpe, char, byte or hash, or export the model with --format onnx."
+        )
+    return {"kind": kind, **DESCRIBERS[kind](described)}
+
+
+def agrees(known: Any, found: Any) -> bool:
+    """Whether a description has what is known of a kind; what is not named there may be anything."""
+    if isinstance(known, dict):
+        return isinstance(found, dict) and all(agrees(part, found.get(name)) for name, part in known.items())
+    return bool(known == found)
+
+
+PLAIN = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "dropout": None, "byte_fallback": False}
+NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
+# What `tokenizers` says of those that `runtime.text` has: all that changes an id, but for what DESCRIBERS write down.
+KINDS: Mapping[str, Json] = {
+    "wordpiece": {
+        "normalizer": {"type": "BertNormalizer", "clean_text": True},
+        "pre_tokenizer": {"type": "BertPreTokenizer"},
+        "model": {"type": "WordPiece", "max_input_chars_per_word": 100},
+    },
+    "bpe": {
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
+        "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "always", "split": True},
+        "model": {"type": "BPE", "fuse_unk": False, "ignore_merges": False, **PLAIN},
+    },
+    "byte": {
+        "normalizer": None,
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
+        "model": {"type": "BPE", "merges": [], **PLAIN},
+    },
+    "char": {
+        "normalizer": {
+            "type": "Sequence",
+            "normalizers": [{"type": "Lowercase"}, {"type": "Replace", "pattern": NOT_LETTERS, "content": ""}],
+        },
+        "pre_tokenizer": {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False},
+        "model": {"type": "WordLevel", "vocab": {sign: row for row, sign in enumerate(LETTERS, start=1)}},
+    },
+}
+
+
+def word_pieces(described: Json) -> Json:
+    """What `runtime.text.WordPiece` needs."""
+    model, normalizer = described["model"], described["normalizer"]
+    accents = normalizer["strip_accents"]
+    return {
+        "pieces": front_code(by_id(model["vocab"])),
+        "unknown": model["vocab"][model["unk_token"]],
+        "prefix": model["continuing_subword_prefix"],
+        "lower": normalizer["lowercase"],
+        "strip_accents": normalizer["lowercase"] if accents is None else accents,
+        "chinese": normalizer["handle_chinese_chars"],
+    }
+
+
+def front_code(pieces: Iterable[str]) -> str:
+    """Each piece as the number of characters that it shares with the one before, and the others; see `front_coded`."""
+    words, before = [], ""
+    for piece in pieces:
+        shared = next(
+            (i for i, (a, b) in enumerate(zip(piece, before, strict=False)) if a != b), min(len(piece), len(before))
+        )
+        words.append(chr(SHARED + shared) + piece[shared:])
+        before = piece
+    if any(" " in word for word in words):
+        raise UserError("a piece with a space in it cannot be packed. Distil with --embedding bpe, char, byte or hash.")
+    return " ".join(words)
+
+
+def characters_of(ids: Iterable[int]) -> str:
+    """Ids as characters: the number of each plus 32, with the surrogates skipped. They compress better than digits."""
+    return "".join(chr(i + FIRST + SURROGATES * (i + FIRST >= 0xD800)) for i in ids)
+
+
+def byte_pairs(described: Json) -> Json:
+    """What `runtime.text.BytePairs` needs: what the merges make is left out."""
+    model = described["model"]
+    ids, merges = model["vocab"], [tuple(merge) for merge in model["merges"]]
+    made = {left + right for left, right in merges}
+    return {
+        "letters": [piece for piece in by_id(ids) if piece not in made],
+        "left": characters_of(ids[left] for left, _ in merges),
+        "right": characters_of(ids[right] for _, right in merges),
+        "unknown": ids[model["unk_token"]],
+        "mark": described["pre_tokenizer"]["replacement"],
+    }
+
+
+DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
+    "wordpiece": word_pieces,
+    "bpe": byte_pairs,
+    "byte": lambda described: {},
+    "char": lambda described: {},
+}
+
+
+def by_id(vocabulary: Mapping[str, int]) -> list[str]:
+    """Pieces in the order of their ids."""
+    return sorted(vocabulary, key=vocabulary.__getitem__)

@@ -1,0 +1,130 @@
+"""A student's folder in, a .light file out: tokenizer, architecture, tensors, in as few bytes as they need.
+
+Needs no torch. `runtime.packed` reads the file; here is what Hugging Face's folders call things, and the writing.
+"""
+
+import json
+import lzma
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from featherlight.errors import UserError
+from featherlight.packing.tokenizers import front_code
+from featherlight.runtime.packed import (
+    CHECKSUM,
+    LZMA,
+    MAGIC,
+    SPARSE,
+    START,
+    VERSION,
+    Encoded,
+    Json,
+    code_bits,
+    zero_code,
+)
+from featherlight.runtime.text import front_coded
+
+TABLE = "embedding.weight"
+
+
+def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = VERSION) -> bytes:
+    """The smallest file: pieces sorted, each tensor dense or sparse, each of its parts by the coder that does best."""
+    about, tensors = with_sorted_pieces(about, tensors)
+    listed: Json = {}
+    blobs: list[bytes] = []
+    for name, encoded in tensors.items():
+        described, stored = min(layouts(encoded), key=lambda found: sum(map(len, found[1])) + len(str(found[0])))
+        listed[name] = described
+        blobs += stored
+    text = json.dumps({**about, "tensors": listed}, ensure_ascii=False, separators=(",", ":")).encode()
+    coder, header = squeezed(text)
+    start = START.pack(MAGIC, version, coder, len(header), len(text))
+    body = b"".join([start, header, *blobs])
+    return body + CHECKSUM.pack(zlib.crc32(body))
+
+
+def with_sorted_pieces(about: Json, tensors: Mapping[str, Encoded]) -> tuple[Json, Mapping[str, Encoded]]:
+    """The same model with its word pieces in the order in which front coding is shortest, padding first as ever."""
+    if about["tokenizer"]["kind"] != "wordpiece":
+        return about, tensors
+    pieces = front_coded(about["tokenizer"]["pieces"])
+    order = [0, *sorted(range(1, len(pieces)), key=pieces.__getitem__)]
+    if len(order) != tensors[TABLE].shape[0]:
+        raise UserError(f"{len(order)} pieces and {tensors[TABLE].shape[0]} vectors: the model is damaged.")
+    unknown = order.index(about["tokenizer"]["unknown"])
+    tokenizer = {**about["tokenizer"], "pieces": front_code(pieces[i] for i in order), "unknown": unknown}
+    parts = {
+        name: part if name == "book" or len(part) == 1 else part.reshape(len(order), -1)[order].ravel()
+        for name, part in tensors[TABLE].parts.items()
+    }
+    return {**about, "tokenizer": tokenizer}, {**tensors, TABLE: replace(tensors[TABLE], parts=parts)}
+
+
+def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
+    """The ways to store a tensor, each as its entry in the header and its bytes."""
+    about: Json = {"kind": encoded.kind, "shape": list(encoded.shape)}
+    if encoded.levels:
+        about["levels"] = encoded.levels
+    if encoded.kind == "uniform":
+        about["scales"] = [len(encoded.parts["scales"]), encoded.parts["scales"].itemsize]
+    if encoded.kind == "product":
+        about["groups"] = len(encoded.parts["codes"]) // encoded.shape[0]
+    yield coded(about, {name: part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items()})
+    zero = zero_code(encoded)
+    if encoded.kind not in SPARSE or zero is None:
+        return
+    name = SPARSE[encoded.kind]
+    kept = encoded.parts[name] != zero
+    if kept.all():
+        return
+    parts = {**encoded.parts, name: encoded.parts[name][kept]}
+    stored = {name: part_bytes(name, part, encoded.levels) for name, part in parts.items()}
+    mask = np.packbits(kept, bitorder="little").tobytes()
+    yield coded({**about, "kept": int(kept.sum())}, {"mask": mask, **stored})
+
+
+def coded(about: Json, parts: Mapping[str, bytes]) -> tuple[Json, list[bytes]]:
+    """A tensor's entry with coder and length of each part, and the parts."""
+    found = [squeezed(part) for part in parts.values()]
+    return {**about, "parts": [[coder, len(data)] for coder, data in found]}, [data for _, data in found]
+
+
+def part_bytes(name: str, part: np.ndarray, levels: int) -> bytes:
+    """A part as bytes: codes packed; floats as planes (all first bytes, then all second ...), which compress better."""
+    if name == "codes":
+        return pack_codes(part, levels)
+    return part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes()
+
+
+def pack_codes(codes: np.ndarray, levels: int) -> bytes:
+    """Codes below `levels` as bits, the lowest first; three levels as digits to the base 3, five in a byte."""
+    if levels == 3:
+        digits = np.zeros(math.ceil(len(codes) / 5) * 5, dtype=np.uint8)
+        digits[: len(codes)] = codes
+        return bytes(digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81], dtype=np.uint8))
+    bits = np.unpackbits(codes[:, None], axis=1, count=code_bits(levels), bitorder="little")
+    return np.packbits(bits, bitorder="little").tobytes()
+
+
+def zlib_bytes(data: bytes) -> bytes:
+    """Deflate without the header and checksum of zlib: the file has its own."""
+    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
+    return squeezer.compress(data) + squeezer.flush()
+
+
+def lzma_bytes(data: bytes) -> bytes:
+    """LZMA2 without a container."""
+    return lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA)
+
+
+CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: zlib_bytes, 2: lzma_bytes}
+
+
+def squeezed(data: bytes) -> tuple[int, bytes]:
+    """(coder, bytes) of the coder that makes the least of them."""
+    tries = ((number, write(data)) for number, write in CODERS.items())
+    return min(tries, key=lambda found: (len(found[1]), found[0]))
