@@ -14,8 +14,8 @@ RUN = """
 import sys, tempfile
 from pathlib import Path
 import numpy as np
-from featherlight.data.batches import Tokens
-from featherlight.data.ragged import Ragged
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.load import load_encoder
 from featherlight.training import loop
 from featherlight.training.finetune import LabelObjective

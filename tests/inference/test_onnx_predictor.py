@@ -87,7 +87,7 @@ def test_without_onnxruntime_the_extra_is_named(exported, monkeypatch):
 def test_prediction_needs_neither_torch_nor_transformers(exported):
     program = (
         "import sys; sys.modules['torch'] = sys.modules['transformers'] = None\n"
-        "from pathlib import Path; from featherlight.export.predictor import OnnxPredictor\n"
+        "from pathlib import Path; from featherlight.inference.onnx_predictor import OnnxPredictor\n"
         f"print(OnnxPredictor(Path({str(exported[1])!r}))([{SENTENCES[0]!r}]).tolist()[0][0])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

@@ -250,7 +250,7 @@ def pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
 
 
 def compared(graph: Graph, first: str, second: str) -> str:
-    """[u; v; |u - v|; u * v] of two text vectors; see `models.heads.compare`."""
+    """[u; v; |u - v|; u * v] of two text vectors; see `models.students.heads.compare`."""
     apart = graph.add("Abs", graph.add("Sub", first, second))
     return graph.add("Concat", first, second, apart, graph.add("Mul", first, second), axis=-1)
 

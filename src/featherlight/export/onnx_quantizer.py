@@ -1,6 +1,6 @@
 """A program of its own: put an ONNX model into int8, open it and run it once, in a process that may die of it.
 
-    python -m featherlight.export.quantizer TARGET [SOURCE channel|tensor [CALIBRATION]]
+    python -m featherlight.export.onnx_quantizer TARGET [SOURCE channel|tensor [CALIBRATION]]
 
 With SOURCE the target is made of it; without, it is there already and only tried. CALIBRATION: an .npz of batches,
 named INPUT.0, INPUT.1 ...; with it the ranges of what weights are multiplied with are fixed, else found call by call.

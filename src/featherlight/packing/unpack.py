@@ -52,7 +52,7 @@ def student_config(packed: Packed) -> Any:
 
 
 def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
-    """As `models.tokenizers.cut_vocabulary` makes them of BERT's."""
+    """As `models.students.tokenizers.cut_vocabulary` makes them of BERT's."""
     unknown = next(piece for piece, row in known.ids.items() if row == known.unknown)
     tokenizer = Tokenizer(
         models.WordPiece(known.ids, unk_token=unknown, continuing_subword_prefix=known.prefix)  # type: ignore[arg-type]
@@ -68,7 +68,7 @@ def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
 
 
 def byte_pairs(known: BytePairs, about: Json) -> PreTrainedTokenizerBase:
-    """As `models.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
+    """As `models.students.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
     pieces = dict(enumerate(about["letters"]))
     merges = []
     for (left, right), (_, made) in known.ranks.items():
