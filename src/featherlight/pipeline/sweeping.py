@@ -51,7 +51,7 @@ def run_sweep(
             raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
         outcome = search(sweep, store=store, common=common, workers=workers, isolate=isolate, cells=cells,
                          storage=storage, retry=retry)  # fmt: skip
-        return finished(outcome, as_json=as_json)
+        return show_outcome(outcome, as_json=as_json)
     if cells is not None or storage is not None:
         raise UserError(f"{file}: --cells and --storage are for method random and bayes; a grid runs all its cells.")
     jobs = plan_grid(sweep, store=store, common=common, yes=yes)
@@ -60,12 +60,12 @@ def run_sweep(
     if sweep.stage is TIME:
         return timed(jobs, workers=workers, store=store, retry=retry, as_json=as_json)
     if ray is None:
-        return finished(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
+        return show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
         crew = RayCrew(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
         crew.take(jobs)
         crew.work()
-    finished(crew.outcome, as_json=as_json)
+    show_outcome(crew.outcome, as_json=as_json)
 
 
 def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:
@@ -76,7 +76,7 @@ def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool
         check_alone(workers)
     outcome = run_in_workers(jobs, workers=workers, isolate=isolate)
     if outcome.failed or outcome.not_run:
-        return finished(outcome, as_json=as_json)
+        return show_outcome(outcome, as_json=as_json)
     show.finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
 
 
@@ -100,10 +100,10 @@ def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_jso
         failure_file(job).unlink(missing_ok=True)
     if not as_json:
         show_cells([job.folder for job in outcome.done])
-    finished(outcome, as_json=as_json)
+    show_outcome(outcome, as_json=as_json)
 
 
-def finished(outcome: Outcome, *, as_json: bool) -> None:
+def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     """Three lists; the records of what is done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
     if as_json:
