@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from featherlight.pipeline.store import DRAFT
+from featherlight.store.layout import DRAFT
 
 SWEEP = """
 program: finetune

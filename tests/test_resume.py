@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from featherlight.pipeline.store import DRAFT
+from featherlight.store.layout import DRAFT
 
 
 def command(tiny_encoder: Path, sentiment: Path, store: Path) -> list[str]:

@@ -8,7 +8,6 @@ from rich.console import Console
 
 from featherlight.analysis import report
 from featherlight.analysis.report import (
-    collect,
     point_of,
     print_table,
     print_tables,
@@ -19,6 +18,7 @@ from featherlight.analysis.report import (
 )
 from featherlight.analysis.tables import Table, collect_rows, headline_table
 from featherlight.errors import UserError
+from featherlight.store.records import collect
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
 

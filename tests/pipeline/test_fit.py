@@ -10,7 +10,7 @@ from featherlight.pipeline import fit
 from featherlight.pipeline.fit import FIT
 from featherlight.pipeline.plan import jobs_of
 from featherlight.pipeline.stages import FINETUNE
-from featherlight.pipeline.store import DRAFT
+from featherlight.store.layout import DRAFT
 from featherlight.training.memory import write_halvings
 
 

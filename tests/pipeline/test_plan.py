@@ -8,7 +8,8 @@ from featherlight.errors import UserError
 from featherlight.kinds import kind_of
 from featherlight.pipeline.plan import plan_recipe, run_jobs
 from featherlight.pipeline.stages import STAGES
-from featherlight.pipeline.store import ADDRESS, address
+from featherlight.store.address import address
+from featherlight.store.layout import ADDRESS
 
 
 @pytest.fixture

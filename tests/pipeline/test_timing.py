@@ -15,11 +15,11 @@ from featherlight.pipeline import interleave, timing
 from featherlight.pipeline.engines import engine_of, model_folder
 from featherlight.pipeline.interleave import time_in_turns, visit_all
 from featherlight.pipeline.plan import jobs_of
-from featherlight.pipeline.store import DRAFT
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.pipeline.timed import best_throughputs
 from featherlight.pipeline.timing import SAMPLES, TIME, enough, is_noisy, new_cell, read_samples
+from featherlight.store.layout import DRAFT
 
 
 def settings(task, model, **more) -> TimeSettings:

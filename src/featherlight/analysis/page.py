@@ -14,7 +14,6 @@ from featherlight.analysis.tables import (
     COUNTS,
     NAMES,
     SECONDS,
-    Record,
     Row,
     Table,
     percent,
@@ -23,6 +22,7 @@ from featherlight.analysis.tables import (
     task_of,
     with_unit,
 )
+from featherlight.store.records import Record
 
 MOST_CLASSES = 20  # beyond, a confusion matrix is too large to read and its largest errors are listed
 

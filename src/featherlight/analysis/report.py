@@ -6,14 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featherlight.analysis.figures import Point, learning_curves, score_against_size, to_svg
 from featherlight.analysis.page import page
 from featherlight.analysis.tables import (
     NAMES,
     WIDTH_OF_PLAIN_OUTPUT,
-    Record,
     Row,
     Table,
     collect_rows,
@@ -23,8 +22,8 @@ from featherlight.analysis.tables import (
     table,
     task_of,
 )
-from featherlight.errors import UserError
-from featherlight.files import read_json, write_atomically
+from featherlight.files import write_atomically
+from featherlight.store.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,27 +32,6 @@ if TYPE_CHECKING:
 
 MANY = 500  # rows
 MOST_LETTERS = 30  # of a name inside a figure
-NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
-
-
-def collect(store: Path) -> list[Record]:
-    """The records of all finished folders directly in a store, by folder name; drafts are passed over."""
-    if not store.is_dir():
-        raise UserError(f"{store}: no such store. Give the folder that --store named when the runs were made.")
-    files = sorted(path for path in store.glob("*/record.json") if not path.parent.name.startswith("."))
-    if not files:
-        raise UserError(f"{store}: no record in it. Run `featherlight finetune` or `distill` with --store {store}.")
-    return [read_record(path) for path in files]
-
-
-def read_record(path: Path) -> Record:
-    """One record, or a UserError that names the file and what it lacks."""
-    record: Any = read_json(path)
-    absent = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
-    if absent:
-        raise UserError(f"{path}: not a record of featherlight: it lacks {', '.join(absent)}. Make it again.")
-    found: Record = record
-    return found
 
 
 def print_tables(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 from featherlight.data.task import SELECT
 from featherlight.errors import pick
 from featherlight.measurement.metrics import METRICS, Score, mean_scores, summary
-
-Record = Mapping[str, Any]
+from featherlight.store.records import Record
 
 WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
 NOTHING = "–"  # what stands where a number is not known

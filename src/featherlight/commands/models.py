@@ -26,22 +26,23 @@ def tasks(
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks; or show one: its splits, rows, labels and examples."""
-    from featherlight.pipeline import show
+    from featherlight.pipeline.show import task, task_list
 
     if not name:
-        return show.task_list(as_json=as_json)
+        return task_list(as_json=as_json)
     columns = {"text": text, "text_pair": text_pair, "label": label}
-    show.task(name, data=data, kind=kind, dev=dev, drop_leaks=drop_leaks, **columns, as_json=as_json)
+    task(name, data=data, kind=kind, dev=dev, drop_leaks=drop_leaks, **columns, as_json=as_json)
 
 
 @app.command()
 @options(stage_settings.FinetuneSettings)
 def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Fine-tune a pre-trained encoder on a task."""
-    from featherlight.pipeline import plan, show, stages
+    from featherlight.pipeline import plan, stages
+    from featherlight.pipeline.show import trained
 
     jobs = plan.jobs_of(stages.FINETUNE, values, {}, store=store, where=COMMAND_LINE)
-    show.trained(plan.run_jobs(jobs), as_json=as_json)
+    trained(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -53,10 +54,11 @@ def distill(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small model to imitate a teacher."""
-    from featherlight.pipeline import plan, show, stages
+    from featherlight.pipeline import plan, stages
+    from featherlight.pipeline.show import trained
 
     jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
-    show.trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
+    trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
 
 
 @app.command()
@@ -68,12 +70,13 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
     from featherlight.pipeline.prune import PRUNE
+    from featherlight.pipeline.show import stepped, trained_task
 
-    values = {**show.trained_task(folder, values), **values}
+    values = {**trained_task(folder, values), **values}
     inputs = {"model": folder, **plan.own_labels(folder)}
-    show.stepped(plan.run_jobs(plan.jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
+    stepped(plan.run_jobs(plan.jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
 
 
 @app.command()
@@ -85,13 +88,14 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
     from featherlight.pipeline.quantize import QUANTIZE
+    from featherlight.pipeline.show import stepped, trained_task
 
-    values = {**show.trained_task(folder, values), **values}
+    values = {**trained_task(folder, values), **values}
     inputs = {"model": folder, **plan.own_labels(folder)}
     jobs = plan.jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
-    show.stepped(plan.run_jobs(jobs), as_json=as_json)
+    stepped(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -103,12 +107,13 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
     from featherlight.pipeline.merging import MERGE, check_mergeable
+    from featherlight.pipeline.show import finished, trained_task
 
     check_mergeable(folder)
-    values = {**show.trained_task(folder, values), **values}
-    show.finished(plan.run_jobs(plan.jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
+    values = {**trained_task(folder, values), **values}
+    finished(plan.run_jobs(plan.jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
                   as_json=as_json)  # fmt: skip
 
 
@@ -123,16 +128,17 @@ def pack(
 ) -> None:
     """Make one small file of a student: tokenizer and labels included, it runs without torch."""
     from featherlight.files import copy_atomically
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
     from featherlight.pipeline.pack import PACK
+    from featherlight.pipeline.show import packed, trained_task
     from featherlight.runtime.packed import LIGHT
 
-    values = {**show.trained_task(folder, values), **values}
+    values = {**trained_task(folder, values), **values}
     jobs = plan.jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
     done = plan.run_jobs(jobs)[0]
     if out is not None:
         copy_atomically(done / LIGHT, out)
-    show.packed(done, out, as_json=as_json)
+    packed(done, out, as_json=as_json)
 
 
 @app.command()
@@ -146,17 +152,18 @@ def export(
 ) -> None:
     """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
     from featherlight.files import check_free, copy_folder
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
     from featherlight.pipeline.export import EXPORT
+    from featherlight.pipeline.show import exported, trained_task
 
     if out is not None:
         check_free(out)
-    values = {**show.trained_task(folder, values), **values}
+    values = {**trained_task(folder, values), **values}
     jobs = plan.jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
     done = plan.run_jobs(jobs)[0]
     if out is not None:
         copy_folder(done, out)
-    show.exported(out or done, as_json=as_json)
+    exported(out or done, as_json=as_json)
 
 
 @app.command()
@@ -168,11 +175,12 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model; without --task, on the task that it was trained on."""
-    from featherlight.pipeline import plan, show, stages
+    from featherlight.pipeline import plan, stages
+    from featherlight.pipeline.show import evaluated, trained_task
 
-    values = {**show.trained_task(folder, values, scores=True), **values}
+    values = {**trained_task(folder, values, scores=True), **values}
     jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    show.evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
+    evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 
 
 @app.command("inspect")

@@ -11,9 +11,9 @@ from featherlight.commands.options import JsonOption, StoreOption, store_app
 @store_app.command("list")
 def store_list(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """What a store holds."""
-    from featherlight.pipeline import show
+    from featherlight.pipeline.show import store_entries
 
-    show.store_entries(store, as_json=as_json)
+    store_entries(store, as_json=as_json)
 
 
 @store_app.command("remove")
@@ -23,16 +23,16 @@ def store_remove(
     as_json: JsonOption = False,
 ) -> None:
     """Delete results by name."""
-    from featherlight.pipeline import show
-    from featherlight.pipeline.store import remove
+    from featherlight.pipeline.show import removed
+    from featherlight.store.entries import remove
 
-    show.removed(remove(store, names), as_json=as_json)
+    removed(remove(store, names), as_json=as_json)
 
 
 @store_app.command("gc")
 def store_gc(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Delete unfinished work that nobody is at, and teacher logits that nothing here uses any more."""
-    from featherlight.pipeline import show
-    from featherlight.pipeline.store import collect_garbage
+    from featherlight.pipeline.show import removed
+    from featherlight.store.entries import collect_garbage
 
-    show.removed(collect_garbage(store), as_json=as_json)
+    removed(collect_garbage(store), as_json=as_json)

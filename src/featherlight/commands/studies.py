@@ -48,7 +48,8 @@ def run(
         from featherlight.pipeline.hiring import prepare
 
         prepare(workers)  # they load torch while this process does
-    from featherlight.pipeline import plan, show
+    from featherlight.pipeline import plan
+    from featherlight.pipeline.show import finished
 
     jobs = plan.plan_recipe(recipe, store=store, common=values)
     if dry_run:
@@ -59,7 +60,7 @@ def run(
         from featherlight.pipeline.sweeping import run_apart
 
         return run_apart(jobs, workers=workers, isolate=isolate, as_json=as_json)
-    show.finished(plan.run_jobs(jobs), as_json=as_json)
+    finished(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -166,9 +167,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Every record under a store as one table; with --html, a page with figures."""
-    from featherlight.pipeline import show
+    from featherlight.pipeline.show import report
 
-    show.report(store, html=html, markdown=markdown, as_json=as_json)
+    report(store, html=html, markdown=markdown, as_json=as_json)
 
 
 @app.command()

@@ -194,7 +194,7 @@ def frame_of_store(store: Path) -> "pd.DataFrame":
     """The records of a store, a row per record, or per cell of a record that has cells (`time`)."""
     import pandas as pd
 
-    from featherlight.analysis.report import collect
+    from featherlight.store.records import collect
 
     rows = [row for record in collect(store) for row in rows_of(record)]
     names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))

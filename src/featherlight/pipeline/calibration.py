@@ -19,6 +19,7 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.files import cache_folder, hash_text, read_json, write_json
 from featherlight.inference.torch_predictor import logits_of
+from featherlight.measurement.environment import processor, version
 from featherlight.measurement.work import Rates, Sizes, fit_rates
 from featherlight.models.attention import use_short_attention
 from featherlight.models.device import is_encoder
@@ -29,7 +30,6 @@ from featherlight.models.students.recurrent import (
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.pipeline.record import processor, version
 from featherlight.pipeline.trainee import in_training
 from featherlight.progress import say
 from featherlight.seeds import seed_torch

@@ -15,9 +15,9 @@ from featherlight.measurement.metrics import mean_scores, predictions, score
 from featherlight.packing.folder import is_packable, pack_folder
 from featherlight.pipeline.fit import score_splits, select_rows, time_predictor
 from featherlight.pipeline.inputs import checked_predictor
-from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import RunSettings
-from featherlight.pipeline.store import PREDICTIONS
+from featherlight.store.layout import PREDICTIONS
+from featherlight.store.phases import Phases
 
 Json = dict[str, Any]
 

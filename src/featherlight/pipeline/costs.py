@@ -42,9 +42,9 @@ from featherlight.pipeline.planned_models import (
 )
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings
 from featherlight.pipeline.stages import splits_named
-from featherlight.pipeline.store import Inputs
 from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, FEWEST_SLOW, LEAST, SLOW, TEXTS, VISITS, WARM
+from featherlight.store.stage import Inputs
 from featherlight.training.lazy_rows import lazy_table
 
 FP32, MOMENTS = 4, 2

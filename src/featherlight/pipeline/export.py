@@ -23,10 +23,12 @@ from featherlight.packing.folder import packed_file
 from featherlight.packing.unpack import unpack
 from featherlight.pipeline.compare import paired
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
-from featherlight.pipeline.inputs import TOLD_BY_SOURCES, about_model, check_fits_task, data_source, name_of, task_data
-from featherlight.pipeline.record import Phases
+from featherlight.pipeline.inputs import TOLD_BY_SOURCES, about_model, check_fits_task, data_source, task_data
 from featherlight.pipeline.settings import ExportSettings
-from featherlight.pipeline.store import PREDICTIONS, Inputs, Stage
+from featherlight.store.layout import PREDICTIONS
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 
 Json = dict[str, Any]
 Logits = Mapping[str, np.ndarray]

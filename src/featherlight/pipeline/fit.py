@@ -30,10 +30,10 @@ from featherlight.measurement.metrics import METRICS, details, mean_scores, pred
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import is_encoder, model_precision, resolve_device, wait_for
 from featherlight.models.source import quiet_transformers
-from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, TrainSettings
-from featherlight.pipeline.store import DRAFT, PREDICTIONS
 from featherlight.progress import say
+from featherlight.store.layout import DRAFT, PREDICTIONS
+from featherlight.store.phases import Phases
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import NO_CLASS, NO_SCORE, label_loss
 from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train

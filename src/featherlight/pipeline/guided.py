@@ -19,10 +19,10 @@ from featherlight.config import digest
 from featherlight.errors import UserError, pick
 from featherlight.files import read_json
 from featherlight.pipeline.plan import Job, plan_stage
-from featherlight.pipeline.store import RECORD
 from featherlight.pipeline.sweep import Metric, Range, Sweep
 from featherlight.pipeline.workers import Crew, Outcome
 from featherlight.progress import say
+from featherlight.store.layout import RECORD
 
 SECOND_TRY = 2.0  # seconds
 CELLS, OWNER, SEED = 20, "owner", 1  # how many cells, if nobody says

@@ -23,11 +23,9 @@ from featherlight.kinds import LOGITS, Kind
 from featherlight.measurement.footprint import needed_bytes
 from featherlight.models.adapters import LORA, Method, read_adapter
 from featherlight.models.device import resolve_device, resolve_precision
-from featherlight.models.load import read_json_object
 from featherlight.models.source import ADAPTER
 from featherlight.pipeline.fit import select_rows, train_rows
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, RunSettings, TaskSettings, TrainSettings
-from featherlight.pipeline.store import RECORD
 from featherlight.training.finetune import LabelObjective, balanced_weights
 from featherlight.training.loop import Objective
 
@@ -185,12 +183,6 @@ def about_model(predictor: TextModel, folder: Path) -> dict[str, Any]:
         "precision": predictor.precision,
         "device": predictor.device,
     }
-
-
-def name_of(folder: Path) -> str:
-    """What a model's own record calls it; a folder without one by its name."""
-    record = folder / RECORD
-    return str(read_json_object(record).get("name", folder.name)) if record.exists() else folder.name
 
 
 def method_of(settings: FinetuneSettings) -> Method:

@@ -11,7 +11,7 @@ from featherlight.measurement.anatomy import HEADER, Tensor, by_part, histogram,
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.packing.folder import is_packable, pack_folder, packed_file
 from featherlight.pipeline.show import print_json, print_rows
-from featherlight.pipeline.store import RECORD
+from featherlight.store.layout import RECORD
 
 # Table 7.5 of the thesis on featherweight models: SST-2, and megabytes zipped. Not packed files: other bytes than ours.
 BASELINES = {

@@ -19,9 +19,10 @@ import numpy as np
 from featherlight.errors import UserError
 from featherlight.files import NO_ROOM, lock
 from featherlight.pipeline.plan import Job
-from featherlight.pipeline.store import DRAFT, LOCKS, writable
 from featherlight.pipeline.timing import Cell, begun, is_measured, read_samples, take_sample
 from featherlight.progress import say, track
+from featherlight.store.layout import DRAFT, LOCKS
+from featherlight.store.runs import writable
 from featherlight.training.memory import is_memory_out
 
 

@@ -15,10 +15,11 @@ from featherlight.models.load import load_checkpoint
 from featherlight.models.source import ADAPTER, quiet_transformers
 from featherlight.pipeline.compress_settings import MergeSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
-from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
+from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, resolved, task_data
 from featherlight.pipeline.prune import Origin
-from featherlight.pipeline.record import Phases
-from featherlight.pipeline.store import Inputs, Stage
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 
 MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone
 COMPARED = 200  # texts of select

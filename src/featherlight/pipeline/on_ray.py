@@ -17,9 +17,11 @@ from typing import Any
 
 from featherlight.errors import UserError
 from featherlight.pipeline.plan import Job
-from featherlight.pipeline.store import DRAFT, RECORD, Inputs, adopt
 from featherlight.pipeline.workers import Crew, attempt
 from featherlight.progress import say
+from featherlight.store.layout import DRAFT, RECORD
+from featherlight.store.runs import adopt
+from featherlight.store.stage import Inputs
 
 SECONDS = 5.0  # that an address has to answer in
 Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder

@@ -12,10 +12,11 @@ from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.packing.folder import pack_folder
 from featherlight.pipeline.compress_settings import PackSettings
 from featherlight.pipeline.fit import describe_task, score_splits, select_rows, time_predictor
-from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, name_of, resolved, task_data
-from featherlight.pipeline.record import Phases
-from featherlight.pipeline.store import Inputs, Stage
+from featherlight.pipeline.inputs import about_model, checked_predictor, data_source, resolved, task_data
 from featherlight.runtime.packed import LIGHT, Packed
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 
 MOST_DIFFERENCE = 1e-3  # between logits in torch and in numpy, of rounding alone
 COMPARED = 500  # texts of select

@@ -19,8 +19,11 @@ from featherlight.pipeline.prune import PRUNE, Origin
 from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.settings import DistillSettings
 from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
-from featherlight.pipeline.store import DRAFT, Inputs, Stage, address, run_once
 from featherlight.progress import say
+from featherlight.store.address import address
+from featherlight.store.layout import DRAFT
+from featherlight.store.runs import run_once
+from featherlight.store.stage import Inputs, Stage
 
 
 @dataclass(frozen=True, eq=False)

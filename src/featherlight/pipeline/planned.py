@@ -7,11 +7,12 @@ import numpy as np
 
 from featherlight.analysis.tables import BYTES, NOTHING, with_unit
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline import show
 from featherlight.pipeline.costs import Estimate, Estimator
 from featherlight.pipeline.plan import Job, needed
+from featherlight.pipeline.show import print_json, print_rows
 from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.timing import TIME
+from featherlight.store.records import read_records
 
 MINUTE, HOUR = 60, 3600
 
@@ -27,8 +28,8 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
         rows = [{"stage": job.name, "address": job.folder.name, "state": job.state, **about(known[job], factors),
                  "took_seconds": took[job].seconds, "took_memory_bytes": took[job].memory} for job in jobs]  # fmt: skip
         stated = {"watts": factors.watts, "price": factors.price, "grid": factors.grid}
-        return show.print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
-    show.print_rows([line(job, known[job], took[job], factors) for job in jobs])
+        return print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
+    print_rows([line(job, known[job], took[job], factors) for job in jobs])
     if any(known[job].seconds is not None and took[job].seconds for job in jobs):
         print("time, memory: predicted, and in brackets measured where a job is done.")
     for reason in dict.fromkeys(found.why for found in known.values() if found.why):
@@ -60,7 +61,7 @@ def taken_by(job: Job) -> Estimate:
     """
     if job.state != "done" or job.stage is TIME:
         return Estimate()
-    record = show.read_records([job.folder])[0]
+    record = read_records([job.folder])[0]
     seconds = record.get("seconds")
     took = float(sum(seconds.values())) if isinstance(seconds, dict) else None
     return Estimate(took, record.get("peak_memory_bytes"))

@@ -15,8 +15,8 @@ from featherlight.files import read_json
 from featherlight.inference.open import open_predictor
 from featherlight.inference.predictor import TextModel
 from featherlight.pipeline.settings import RunSettings
-from featherlight.pipeline.store import RECORD
 from featherlight.runtime.model import answers
+from featherlight.store.layout import RECORD
 
 AT_ONCE = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]

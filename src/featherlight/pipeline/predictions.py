@@ -14,12 +14,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from featherlight.analysis.comparison import DataSet, Model
-from featherlight.analysis.report import read_record
-from featherlight.analysis.tables import TRAINING, VERSION, Record, Row, collect_rows, group_seeds, seed_of, task_of
+from featherlight.analysis.tables import TRAINING, VERSION, Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
-from featherlight.pipeline.store import PREDICTIONS, RECORD
+from featherlight.store.layout import PREDICTIONS, RECORD
+from featherlight.store.records import Record, read_record
 
 LOGITS, LABELS = ".logits", ".labels"
 MOST_RESULTS = 1000

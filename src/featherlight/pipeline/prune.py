@@ -33,16 +33,18 @@ from featherlight.pipeline.inputs import (
     data_source,
     imitation,
     label_targets,
-    name_of,
     resolved,
     task_data,
 )
-from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import DistillSettings, FinetuneSettings, TaskSettings, TrainSettings
 from featherlight.pipeline.sparsity import UNSTRUCTURED
-from featherlight.pipeline.store import RECORD, Inputs, Stage, address_of
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
+from featherlight.store.address import address_of
+from featherlight.store.layout import RECORD
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Objective, TrainingSet
 

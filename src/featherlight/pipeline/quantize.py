@@ -25,13 +25,14 @@ from featherlight.packing.writer import write_packed
 from featherlight.pipeline.compare import compared
 from featherlight.pipeline.compress_settings import QuantizeSettings
 from featherlight.pipeline.fit import Fit, describe_task, train_rows
-from featherlight.pipeline.inputs import check_plain, data_source, name_of, resolved, task_data
+from featherlight.pipeline.inputs import check_plain, data_source, resolved, task_data
 from featherlight.pipeline.prune import Origin, lesson_of
-from featherlight.pipeline.record import Phases
-from featherlight.pipeline.store import Inputs, Stage
 from featherlight.progress import say, track
 from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 
 COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 COMPUTED = ("dynamic", "static")  # modes in which onnxruntime computes in int8

@@ -14,9 +14,9 @@ from featherlight.pipeline.quantize import QUANTIZE
 from featherlight.pipeline.settings import QuickstartSettings
 from featherlight.pipeline.show import print_json
 from featherlight.pipeline.stages import DISTILL, FINETUNE
-from featherlight.pipeline.store import RECORD
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
+from featherlight.store.layout import RECORD
 
 WHERE = "quickstart"
 TITLE = "Featherlight quickstart: which package does a docstring come from?"

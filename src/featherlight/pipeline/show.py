@@ -15,9 +15,11 @@ from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
 from featherlight.pipeline.settings import TaskSettings
-from featherlight.pipeline.store import RECORD, entries
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
+from featherlight.store.entries import entries
+from featherlight.store.layout import RECORD
+from featherlight.store.records import read_records, reported_scores
 
 EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
 FEW_ROWS = 100  # of a split that scores or choices come from
@@ -165,18 +167,6 @@ def said_label(labels: Sequence[str], value: Any) -> str:
     return labels[int(value)] if labels else f"{float(value):g}"
 
 
-def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
-    """record.json of each folder."""
-    return [read_json(folder / RECORD) for folder in folders]
-
-
-def reported_scores(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
-    """The scores of a record's first reported split."""
-    first = next(iter(record["metrics"].values()))
-    scores: Mapping[str, Mapping[str, float]] = first["scores"]
-    return scores
-
-
 def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = None) -> None:
     """What a training command made: folders, records, a summary over seeds; people see the teacher beside it."""
     from featherlight.measurement.metrics import summary
@@ -317,7 +307,8 @@ def finished(folders: Sequence[Path], *, as_json: bool) -> None:
 
 def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Every record under a store; as a page and as Markdown where they are asked for."""
-    from featherlight.analysis.report import collect, write_report
+    from featherlight.analysis.report import write_report
+    from featherlight.store.records import collect
 
     records = collect(store)
     pages = {kind: str(path) for kind, path in (("html", html), ("markdown", markdown)) if path is not None}

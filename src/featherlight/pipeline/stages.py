@@ -50,7 +50,6 @@ from featherlight.pipeline.inputs import (
     label_targets,
     loss_of,
     method_of,
-    name_of,
     numpy_tensor,
     predictor_of,
     resolved,
@@ -60,7 +59,6 @@ from featherlight.pipeline.merging import MERGE
 from featherlight.pipeline.pack import PACK
 from featherlight.pipeline.prune import PRUNE, Pruning
 from featherlight.pipeline.quantize import QUANTIZE
-from featherlight.pipeline.record import Phases
 from featherlight.pipeline.settings import (
     DistillSettings,
     EvaluateSettings,
@@ -70,11 +68,13 @@ from featherlight.pipeline.settings import (
     TrainSettings,
 )
 from featherlight.pipeline.sparsity import SparsitySettings
-from featherlight.pipeline.store import Inputs, Stage
 from featherlight.pipeline.students import new_student
 from featherlight.pipeline.timing import TIME
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
+from featherlight.store.phases import Phases
+from featherlight.store.records import name_of
+from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import LabelObjective
 
 MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much

@@ -14,9 +14,9 @@ from featherlight.config import number, read_yaml
 from featherlight.errors import UserError, nearest
 from featherlight.pipeline.plan import Job, once, plan_stage
 from featherlight.pipeline.stages import STAGES
-from featherlight.pipeline.store import Stage
 from featherlight.pipeline.trainer_names import DROPPED, FIXED, TIMED, TRANSLATED, translate
 from featherlight.progress import say
+from featherlight.store.stage import Stage
 
 MANY = 1000  # cells; more than these are planned only when the user says so
 METHODS, GOALS = ("grid", "random", "bayes"), ("minimize", "maximize")

@@ -11,12 +11,12 @@ from typer import Exit
 from featherlight import distributed
 from featherlight.errors import UserError, shortened
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline import show
 from featherlight.pipeline.guided import search
 from featherlight.pipeline.interleave import time_in_turns
 from featherlight.pipeline.on_ray import RayCrew
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned import show_plan
+from featherlight.pipeline.show import finished, print_json, show_records
 from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
@@ -29,6 +29,7 @@ from featherlight.pipeline.workers import (
     remember,
     run_in_workers,
 )
+from featherlight.store.records import read_records
 
 FAILED = 1  # exit code when a cell failed or was not run
 
@@ -77,7 +78,7 @@ def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool
     outcome = run_in_workers(jobs, workers=workers, isolate=isolate)
     if outcome.failed or outcome.not_run:
         return show_outcome(outcome, as_json=as_json)
-    show.finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
+    finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
 
 
 def check_alone(workers: int) -> None:
@@ -107,14 +108,14 @@ def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
     """Three lists; the records of what is done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
     if as_json:
-        show.print_json({
+        print_json({
             "done": [job.folder.name for job in done],
             "failed": [about(job, error) for job, error in outcome.failed.items()],
             "not_run": [about(job, why) for job, why in outcome.not_run.items()],
         })  # fmt: skip
     else:
         if done and done[0].stage is not TIME:
-            show.show_records(show.read_records([job.folder for job in done]))
+            show_records(read_records([job.folder for job in done]))
         print(f"done: {len(done)}")
         for title, lost in (("failed", outcome.failed), ("not run", outcome.not_run)):
             print(f"{title}: {len(lost)}")

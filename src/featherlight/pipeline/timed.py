@@ -11,11 +11,12 @@ from featherlight.analysis.tables import SECONDS, with_unit
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline import show
 from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
+from featherlight.pipeline.show import print_json, print_rows
 from featherlight.pipeline.timing import TIME
+from featherlight.store.records import read_records
 
 MANY = 1_000_000  # examples that energy is told for
 MOST_DIGITS = 100  # from here on without digits behind the point
@@ -31,8 +32,8 @@ def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: boo
     done = [job.folder for job in jobs if job not in failed]
     lost = [{"error": why.error, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
     if as_json:
-        rows = [row_of(record) for record in show.read_records(done)]
-        show.print_json({"cells": rows, "failed": lost})
+        rows = [row_of(record) for record in read_records(done)]
+        print_json({"cells": rows, "failed": lost})
     else:
         show_cells(done)
         show_energy(done, factors, stated=stated)
@@ -46,8 +47,8 @@ def show_cells(folders: Sequence[Path]) -> None:
     """The cells as a table."""
     if not folders:
         return
-    rows = [row_of(record) for record in show.read_records(folders)]
-    show.print_rows([about(row) for row in rows])
+    rows = [row_of(record) for record in read_records(folders)]
+    print_rows([about(row) for row in rows])
     show_parts(rows)
     for line in best_throughputs(rows):
         print(line)
@@ -60,7 +61,7 @@ def show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
     """Where the time of a training step goes."""
     trained = [row for row in rows if "phases" in row]
     if trained:
-        show.print_rows([
+        print_rows([
             {"model": row["model"], "task": row["task"], "shape": shape(row), "a step": with_unit(row["step"], SECONDS),
              **{part: f"{seconds / sum(row['phases'].values()):.0%}" for part, seconds in row["phases"].items()}}
             for row in trained
@@ -106,7 +107,7 @@ def about(row: Mapping[str, Any]) -> dict[str, Any]:
 def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
     """What a million examples take, where the machine counts joules or its watts were stated."""
     rows = []
-    for record in show.read_records(folders):
+    for record in read_records(folders):
         cell = row_of(record)
         joules = cell.get("joules")
         if joules is None and not stated:
@@ -121,5 +122,5 @@ def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> N
             "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
         })  # fmt: skip
     if rows:
-        show.print_rows(rows)
+        print_rows(rows)
         print(f"Of a million examples; {factors}. Joules are those of the whole processor and GPU.")

@@ -25,18 +25,20 @@ from featherlight.errors import UserError
 from featherlight.files import read_json, write_json
 from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.energy import Meter, meter_for
+from featherlight.measurement.environment import processor
 from featherlight.measurement.latency import Sample, spread, summary, visit
 from featherlight.models.device import model_precision, resolve_device, wait_for
 from featherlight.models.load import check_length, fingerprint, load_encoder
 from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, model_folder
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
-from featherlight.pipeline.record import Phases, processor
-from featherlight.pipeline.store import Inputs, Stage, address_of
 from featherlight.pipeline.time_settings import TimeSettings
 from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.progress import say
 from featherlight.seeds import numpy_generator, seed_torch
+from featherlight.store.address import address_of
+from featherlight.store.phases import Phases
+from featherlight.store.stage import Inputs, Stage
 from featherlight.training.loop import TrainingSet
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft

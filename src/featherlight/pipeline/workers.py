@@ -20,8 +20,10 @@ from featherlight.kinds import Kinds
 from featherlight.pipeline.fit import FIT, REFIT
 from featherlight.pipeline.hiring import hire
 from featherlight.pipeline.plan import Job, needed
-from featherlight.pipeline.store import DRAFT, Inputs, run_once
 from featherlight.progress import say
+from featherlight.store.layout import DRAFT
+from featherlight.store.runs import run_once
+from featherlight.store.stage import Inputs
 from featherlight.training.memory import MOST_HALVINGS, halve, halvings, killed_by_the_system
 
 TRIES, FAILURES = 3, ".failures"

@@ -3,9 +3,6 @@
 import os
 import platform
 import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,20 +12,6 @@ from featherlight import distributed
 LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
              "onnx", "onnxruntime",
              )  # fmt: skip
-
-
-class Phases:
-    """Seconds per named phase of a stage; the clock runs inside `with phases("load"):`."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Add the time inside the block to a phase."""
-        start = time.monotonic()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - start
 
 
 def environment() -> dict[str, Any]:

@@ -11,7 +11,11 @@ from featherlight.config import RESULT, Settings
 from featherlight.errors import UserError
 from featherlight.files import lock, read_json
 from featherlight.kinds import Kind
-from featherlight.pipeline.store import DRAFT, Stage, address, collect_garbage, entries, remove, run_once
+from featherlight.store.address import address
+from featherlight.store.entries import collect_garbage, entries, remove
+from featherlight.store.layout import DRAFT
+from featherlight.store.runs import run_once
+from featherlight.store.stage import Stage
 
 
 class Toy(Settings):

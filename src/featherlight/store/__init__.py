@@ -1,0 +1,1 @@
+"""Content-addressed folders: what was computed is found by its address and never computed twice."""

@@ -1,0 +1,51 @@
+"""The records of finished folders: read, collected, named."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError
+from featherlight.files import read_json
+from featherlight.models.load import read_json_object
+from featherlight.store.layout import RECORD
+
+NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
+Record = Mapping[str, Any]
+
+
+def collect(store: Path) -> list[Record]:
+    """The records of all finished folders directly in a store, by folder name; drafts are passed over."""
+    if not store.is_dir():
+        raise UserError(f"{store}: no such store. Give the folder that --store named when the runs were made.")
+    files = sorted(path for path in store.glob("*/record.json") if not path.parent.name.startswith("."))
+    if not files:
+        raise UserError(f"{store}: no record in it. Run `featherlight finetune` or `distill` with --store {store}.")
+    return [read_record(path) for path in files]
+
+
+def read_record(path: Path) -> Record:
+    """One record, or a UserError that names the file and what it lacks."""
+    record: Any = read_json(path)
+    absent = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
+    if absent:
+        raise UserError(f"{path}: not a record of featherlight: it lacks {', '.join(absent)}. Make it again.")
+    found: Record = record
+    return found
+
+
+def name_of(folder: Path) -> str:
+    """What a model's own record calls it; a folder without one by its name."""
+    record = folder / RECORD
+    return str(read_json_object(record).get("name", folder.name)) if record.exists() else folder.name
+
+
+def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """record.json of each folder."""
+    return [read_json(folder / RECORD) for folder in folders]
+
+
+def reported_scores(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
+    """The scores of a record's first reported split."""
+    first = next(iter(record["metrics"].values()))
+    scores: Mapping[str, Mapping[str, float]] = first["scores"]
+    return scores

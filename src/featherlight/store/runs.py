@@ -1,0 +1,154 @@
+"""Content-addressed folders: work already done is found by its address, never done twice.
+
+A stage, its settings and its inputs in; the finished folder out. A folder that bears a final name
+is complete and holds `record.json`; unfinished work stands in a draft that a later run goes on with.
+"""
+
+import functools
+import itertools
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from featherlight import distributed
+from featherlight.config import Settings
+from featherlight.errors import UserError
+from featherlight.files import current_umask, lock, reporting_full_disk, write_json
+from featherlight.kinds import Kinds
+from featherlight.progress import say
+from featherlight.store.address import identify
+from featherlight.store.layout import DRAFT, LOCKS, RECORD
+from featherlight.store.stage import Inputs, Stage
+
+RUNS = itertools.count()  # of stages in this process: what earlier ones leave in the heap is in a later one's peak
+
+
+def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, kinds: Kinds | None = None) -> Path:
+    """The folder that holds stage(settings, inputs); computed only if it is not there yet. kinds as in `identify`.
+
+    If another process computes it now, this one waits for it. A UserError leaves the store as it was;
+    after any other end (a kill, a crash, a full disk) the next call goes on from what the draft holds.
+    """
+    head = identify(stage, settings, inputs, kinds)
+    done = store / str(head["address"])
+    draft = store / (DRAFT + done.name)
+    on_processor = distributed.count() > 1 and resolved_device(settings) == "cpu"
+    meet = functools.partial(distributed.wait_for_all, on_processor=on_processor)
+    meet()
+    if done.exists():
+        say(f"{done.name}: done before")
+    elif distributed.place():
+        run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
+    else:
+        run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
+    return done
+
+
+def run_first(
+    stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], done: Path, draft: Path,
+    meet: Callable[[], None],
+) -> None:  # fmt: skip
+    """Compute a result and write it, unless another command has done so meanwhile. meet: wait for other processes."""
+    waiting = functools.partial(say, f"{done.name}: waiting for another process")
+    store = done.parent
+    with reporting_full_disk(store), writable(store), lock(store / LOCKS / done.name, waiting=waiting):
+        if done.exists():
+            return meet()
+        new = not draft.exists()
+        say(f"{done.name}: {'starting' if new else 'going on'}")
+        draft.mkdir(exist_ok=True)
+        meet()
+        meet()
+        try:
+            write_record(stage, settings, inputs, head=head, out=draft)
+        except UserError:
+            if new:
+                shutil.rmtree(draft)
+            raise
+        meet()
+        adopt(draft, done)
+    meet()
+
+
+def run_beside(
+    stage: Stage, settings: Settings, inputs: Inputs, *, done: Path, draft: Path, meet: Callable[[], None]
+) -> None:
+    """Help a stage that trains, in a further process that a launcher started; its own copy of the draft is thrown away.
+
+    Others are left to the first process.
+    """
+    meet()
+    if done.exists():
+        return
+    with tempfile.TemporaryDirectory() as scratch, suppress(distributed.TookPart):
+        shutil.copytree(draft, scratch, dirs_exist_ok=True)
+        meet()
+        if getattr(settings, "epochs", 0):
+            stage.run(settings, inputs, Path(scratch))
+    meet()
+    meet()
+
+
+def resolved_device(settings: Settings) -> str:
+    """Where a stage with these settings computes."""
+    from featherlight.models.device import resolve_device
+
+    return resolve_device(getattr(settings, "device", "auto"))
+
+
+def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
+    """Run the stage and write record.json. head: what `identify` said before the run."""
+    from featherlight.measurement.environment import environment
+    from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes, resident_bytes
+
+    forget_peak_memory()
+    before, earlier = resident_bytes(), next(RUNS)
+    found = stage.run(settings, inputs, out)
+    record = {
+        **head,
+        "settings": settings.model_dump(mode="json"),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        **found,
+        "peak_memory_bytes": peak_memory_bytes(),
+        "memory_before_bytes": before,
+        "earlier_runs": earlier,
+        "environment": environment(),
+    }
+    write_json(out / RECORD, record)
+
+
+def adopt(draft: Path, done: Path) -> None:
+    """Give a draft its final name: hidden files (checkpoints) go, and the rest has reached the disk."""
+    for scratch in draft.glob(".*"):
+        shutil.rmtree(scratch) if scratch.is_dir() else scratch.unlink()
+    for path in [*draft.rglob("*"), draft]:
+        if path.is_file():
+            path.chmod(0o666 & ~current_umask())  # safetensors makes its files private to their owner
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    draft.rename(done)
+
+
+@contextmanager
+def writable(store: Path) -> Iterator[None]:
+    """Make the store for the time of a run; one that was not there before and stays empty goes again."""
+    new = not store.exists()
+    try:
+        (store / LOCKS).mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=store / LOCKS).close()
+    except OSError as error:
+        raise UserError(f"the store {store} cannot be written: {error.strerror}. Name another with --store.") from None
+    try:
+        yield
+    except UserError:
+        if new and not [path for path in store.iterdir() if path.name != LOCKS]:
+            shutil.rmtree(store)
+        raise
