@@ -22,12 +22,12 @@ from transformers import (
     XLNetConfig,
 )
 
+from featherlight.costs.activations import SMALL
+from featherlight.costs.architecture import architecture_of
+from featherlight.costs.memory import predict_memory
+from featherlight.costs.memory_probe import Rehearsal, rehearse
 from featherlight.files import read_json, write_json
-from featherlight.measurement.architecture import architecture_of
-from featherlight.measurement.kept import SMALL
-from featherlight.measurement.memory import predict_memory
 from featherlight.models.source import find_model
-from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 
 MINILM = AutoConfig.from_pretrained(find_model("minilm"))
 BASE: dict[str, Any] = {

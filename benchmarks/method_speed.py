@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from peft import LoraConfig, TaskType, get_peft_model
 
+from featherlight.costs.memory_probe import Rehearsal, rehearse
 from featherlight.data.registry import load_task
 from featherlight.data.tokens.batches import shuffled_batches
 from featherlight.data.tokens.tokenise import tokenise
@@ -25,10 +26,9 @@ from featherlight.measurement.latency import summary, visit
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.load import load_encoder
 from featherlight.pipeline.inputs import labelled
-from featherlight.pipeline.rehearsal import Rehearsal, rehearse
-from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import TrainingSet
+from featherlight.training.stepper import Trainee, in_training
 
 EVERY = ("query", "key", "value", "dense")
 METHODS = {

@@ -65,7 +65,7 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
 @pytest.fixture
 def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that needs no half minute to be known: every count takes a nanosecond."""
-    from featherlight.measurement.work import COUNTED, Rates
+    from featherlight.costs.seconds import COUNTED, Rates
     from featherlight.pipeline import costs
 
     same = {kind: [1e-9] * len(names) for kind, names in COUNTED.items()}

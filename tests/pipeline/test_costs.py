@@ -5,10 +5,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from featherlight.measurement.architecture import architecture_of
+from featherlight.costs import calibration
+from featherlight.costs.architecture import architecture_of
+from featherlight.costs.memory import predict_memory
 from featherlight.measurement.energy import Factors
-from featherlight.measurement.memory import predict_memory
-from featherlight.pipeline import calibration, costs, planned
+from featherlight.pipeline import costs, planned
 from featherlight.pipeline.costs import Estimator
 from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
 from featherlight.pipeline.planned_models import Lengths
@@ -216,7 +217,7 @@ def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch
 
 
 def test_less_that_is_trained_takes_less_time(tiny_encoder, sentiment, tmp_path, monkeypatch):
-    from featherlight.measurement.work import COUNTED, Rates
+    from featherlight.costs.seconds import COUNTED, Rates
 
     forward, train = ({kind: [rate] * len(names) for kind, names in COUNTED.items()} for rate in (1e-6, 3e-6))
     monkeypatch.setattr(costs, "rates_of", lambda *machine: Rates(forward, train, {}))

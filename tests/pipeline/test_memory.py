@@ -5,8 +5,8 @@ import pytest
 
 from commands import call
 from featherlight.cli import main
+from featherlight.costs.memory_probe import Rehearsal, rehearse
 from featherlight.errors import UserError
-from featherlight.pipeline.rehearsal import Rehearsal, rehearse
 
 SIZES = ("--layers", 2, "--hidden", 64, "--heads", 2, "--ffn", 96, "--vocab", 700)
 

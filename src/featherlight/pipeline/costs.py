@@ -1,7 +1,7 @@
 """Planned jobs in; what each will take, before it runs, out: seconds, memory and bytes on disk.
 
 Seconds come from the shapes of the very batches that a stage will make of the task's texts (their lengths are seen on a
-sample), from the model's sizes, and from this machine's rates (`measurement.work`, `pipeline.calibration`).
+sample), from the model's sizes, and from this machine's rates (`costs.seconds`, `costs.calibration`).
 """
 
 import copy
@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
+from featherlight.costs.activations import SMALL
+from featherlight.costs.architecture import architecture_of
+from featherlight.costs.calibration import rates_of, sizes_of
+from featherlight.costs.memory import predict_inference, predict_memory
+from featherlight.costs.optimizer_state import RULES
+from featherlight.costs.seconds import Rates, Sizes
 from featherlight.data.task import SELECT, TaskData
 from featherlight.data.tokens.batches import shuffled_batches, within_budget
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.errors import UserError, shortened
 from featherlight.kinds import Kind, kind_of
-from featherlight.measurement.architecture import architecture_of
 from featherlight.measurement.footprint import resident_bytes
-from featherlight.measurement.kept import SMALL
-from featherlight.measurement.memory import predict_inference, predict_memory
-from featherlight.measurement.optimizer_state import RULES
-from featherlight.measurement.work import Rates, Sizes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
 from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
-from featherlight.pipeline.calibration import rates_of, sizes_of
 from featherlight.pipeline.engines import STUDENTS
 from featherlight.pipeline.fit import TIMED_TEXTS, fitted_rows, select_rows, train_rows, train_rows_scored
 from featherlight.pipeline.inputs import method_of, task_data

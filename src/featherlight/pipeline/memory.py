@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
+from featherlight.costs.architecture import Architecture, architecture_of, config_of_sizes
+from featherlight.costs.memory import Memory, largest_batch, predict_memory
+from featherlight.costs.memory_probe import Measured, Rehearsal, rehearse
+from featherlight.costs.published_memory import published, published_adapters
 from featherlight.errors import UserError
-from featherlight.measurement.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.measurement.footprint import bytes_of
-from featherlight.measurement.memory import Memory, largest_batch, predict_memory
-from featherlight.measurement.published_memory import published, published_adapters
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.pipeline.memory_settings import MemorySettings
-from featherlight.pipeline.rehearsal import Measured, Rehearsal, rehearse
 from featherlight.pipeline.show import print_json, print_rows
 from featherlight.progress import say
 

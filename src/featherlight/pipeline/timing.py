@@ -33,13 +33,13 @@ from featherlight.pipeline.engines import KEPT, SHAPED, STUDENTS, engine_of, mod
 from featherlight.pipeline.fit import describe_task, train_rows
 from featherlight.pipeline.inputs import data_source, labelled, task_data
 from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.pipeline.trainee import Trainee, in_training
 from featherlight.progress import say
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.store.address import address_of
 from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs, Stage
 from featherlight.training.loop import TrainingSet
+from featherlight.training.stepper import Trainee, in_training
 
 SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out

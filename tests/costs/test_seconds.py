@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-from featherlight.measurement.work import COUNTED, WIDTHS, Rates, Sizes, fit_rates, hats
+from featherlight.costs.seconds import COUNTED, WIDTHS, Rates, Sizes, fit_rates, hats
 
 
 @pytest.mark.parametrize(("rows", "length"), [(2, 16), (3, 40)])

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
+from featherlight.costs.activations import SMALL, Kept, Shape
+from featherlight.costs.architecture import Architecture
+from featherlight.costs.optimizer_state import FP32, RULES
 from featherlight.errors import UserError, pick
-from featherlight.measurement.architecture import Architecture
-from featherlight.measurement.kept import SMALL, Kept, Shape
-from featherlight.measurement.optimizer_state import FP32, RULES
 
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.

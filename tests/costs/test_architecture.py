@@ -14,8 +14,8 @@ from transformers import (
     XLNetConfig,
 )
 
+from featherlight.costs.architecture import architecture_of, config_of_sizes
 from featherlight.errors import UserError
-from featherlight.measurement.architecture import architecture_of, config_of_sizes
 
 ALBERT_BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072}
 ROBERTA_BASE = {"vocab_size": 50265, "max_position_embeddings": 514, "type_vocab_size": 1}

@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from featherlight.costs.seconds import Rates, Sizes, fit_rates
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
 from featherlight.files import cache_folder, hash_text, read_json, write_json
 from featherlight.inference.torch_predictor import logits_of
 from featherlight.measurement.environment import processor, version
-from featherlight.measurement.work import Rates, Sizes, fit_rates
 from featherlight.models.attention import use_short_attention
 from featherlight.models.device import is_encoder
 from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
@@ -30,10 +30,10 @@ from featherlight.models.students.recurrent import (
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.pipeline.trainee import in_training
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.training.loop import TrainingSet
+from featherlight.training.stepper import in_training
 
 VERSION = 2  # of what is measured
 WORDS = 30522

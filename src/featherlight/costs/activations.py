@@ -5,8 +5,8 @@ Counted from what autograd keeps, tensor by tensor (tests/measurement/test_memor
 
 from dataclasses import dataclass
 
-from featherlight.measurement.architecture import Architecture, Family
-from featherlight.measurement.optimizer_state import FP32
+from featherlight.costs.architecture import Architecture, Family
+from featherlight.costs.optimizer_state import FP32
 
 INDEX = 8  # bytes of a place that is gathered
 

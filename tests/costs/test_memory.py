@@ -14,12 +14,12 @@ from transformers import (
     XLNetConfig,
 )
 
+from featherlight.costs.activations import Shape
+from featherlight.costs.architecture import architecture_of, config_of_sizes
+from featherlight.costs.memory import LAZY_FROM, TERMS, Prediction, largest_batch, predict_memory
+from featherlight.costs.optimizer_state import RULES
+from featherlight.costs.published_memory import published, published_adapters
 from featherlight.errors import UserError
-from featherlight.measurement.architecture import architecture_of, config_of_sizes
-from featherlight.measurement.kept import Shape
-from featherlight.measurement.memory import LAZY_FROM, TERMS, Prediction, largest_batch, predict_memory
-from featherlight.measurement.optimizer_state import RULES
-from featherlight.measurement.published_memory import published, published_adapters
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
 from featherlight.models.device import NO_BF16

@@ -1,6 +1,6 @@
 """A few steps of our training on made-up texts, in a process of its own, watched from outside.
 
-The process is `python -m featherlight.pipeline.rehearsed`, with its task as JSON.
+The process is `python -m featherlight.costs.memory_probe_process`, with its task as JSON.
 """
 
 import json
@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from featherlight.costs.activations import Shape
 from featherlight.errors import UserError
-from featherlight.measurement.kept import Shape
 from featherlight.measurement.resident import Watch
 
 READY = "ready"
@@ -47,7 +47,7 @@ class Measured:
 
 def rehearse(what: Rehearsal) -> Measured:
     """Train for a few steps in another process and say what memory that took; UserError where it dies."""
-    command = [sys.executable, "-m", "featherlight.pipeline.rehearsed", json.dumps(asdict(what))]
+    command = [sys.executable, "-m", "featherlight.costs.memory_probe_process", json.dumps(asdict(what))]
     with (
         tempfile.TemporaryFile("w+") as complaints,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=complaints, text=True) as child,

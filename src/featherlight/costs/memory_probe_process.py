@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
+from featherlight.costs.memory_probe import READY, Rehearsal
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.adapters import BOTTLENECKS, Method, adapt
 from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
 from featherlight.models.source import source_of
-from featherlight.pipeline.rehearsal import READY, Rehearsal
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
 from featherlight.training.optimizers import OPTIMIZERS

@@ -1,10 +1,10 @@
 """The memory of a training as X. Wang's report on BERT-like models and adapters has it, to the byte.
 
-Symbols as in `measurement.memory`. In fp32 with AdamW; positions, biases, head and workspace are left out.
+Symbols as in `costs.memory`. In fp32 with AdamW; positions, biases, head and workspace are left out.
 """
 
-from featherlight.measurement.architecture import Architecture
-from featherlight.measurement.memory import Memory, Term
+from featherlight.costs.architecture import Architecture
+from featherlight.costs.memory import Memory, Term
 
 
 def published(architecture: Architecture, *, batch: int, length: int) -> Memory:

@@ -1,0 +1,1 @@
+"""What work will take, before it is done: seconds and memory."""
