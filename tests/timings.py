@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featherlight.analysis.timing import Study, study_of
+from featherlight.analysis.study import Study, study_of
 
 EFFECTS = {"slow": 3.0, "middle": 1.0, "fast": 0.25}  # times as long as "middle"
 

@@ -6,7 +6,7 @@ import pytest
 import statsmodels.api as sm
 
 from featherlight.analysis import loglinear
-from featherlight.analysis.timing import study_of
+from featherlight.analysis.study import study_of
 from featherlight.errors import UserError
 from timings import EFFECTS, made_up, made_up_study
 

@@ -3,7 +3,8 @@ import pytest
 import scipy.stats
 
 from featherlight.analysis.comparison import DataSet, Model
-from featherlight.analysis.ranks import cliques, critical_difference, rank, rank_figure, ranking_of, verdict_on_ranks
+from featherlight.analysis.ranks import cliques, critical_difference, rank, ranking_of, verdict_on_ranks
+from featherlight.reports.comparison import rank_figure
 from results import guesses
 
 NAMES = ("worst", "middle", "best")

@@ -8,7 +8,7 @@ import pytest
 
 from featherlight.analysis import importance, loglinear
 from featherlight.analysis.anova import one_way
-from featherlight.analysis.timing import (
+from featherlight.analysis.study import (
     balanced,
     correlations,
     describe,

@@ -4,8 +4,9 @@ import time
 import pytest
 
 from commands import call
+from featherlight.analysis.frames import frame_of, rows_of, typed
 from featherlight.cli import main
-from featherlight.pipeline.analyze import AnalyzeSettings, command_of, frame_of, rows_of, typed
+from featherlight.pipeline.analyze import AnalyzeSettings, command_of
 from timings import made_up
 
 RECORD = {

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from featherlight.analysis.sections import probability
-from featherlight.analysis.timing import Json, finite
+from featherlight.analysis.statistics import probability
+from featherlight.analysis.study import Json, finite
 
 SIGNIFICANT = 0.05
 MOST_TESTED = 5000  # rows of a Shapiro-Wilk test, whose p-value is not known for more (Royston 1995)

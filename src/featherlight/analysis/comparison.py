@@ -28,8 +28,7 @@ from featherlight.analysis.statistics import (
     permuted,
     size_of,
 )
-from featherlight.analysis.tables import NAMES
-from featherlight.measurement.metrics import METRICS, value
+from featherlight.measurement.metrics import METRICS, NAMES, value
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from featherlight.analysis.timing import Json, Study, word
+from featherlight.analysis.study import Json, Study, word
 
 # For regression: a third of the columns at each split, at least five rows in a leaf (Hastie, Tibshirani and Friedman
 # 2009, The Elements of Statistical Learning, section 15.3). The thesis does not give its settings; with these, its

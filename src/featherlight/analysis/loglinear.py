@@ -14,8 +14,8 @@ import pandas as pd
 from scipy import stats
 
 from featherlight.analysis.anova import SIGNIFICANT, Array, below, degenerate, sample_rows, shapiro
-from featherlight.analysis.sections import probability
-from featherlight.analysis.timing import Factor, Json, Study, finite, word
+from featherlight.analysis.statistics import probability
+from featherlight.analysis.study import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
 INTERCEPT = "Intercept"

@@ -14,6 +14,8 @@ import numpy as np
 
 from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Floats, Tally, class_count, sum_groups, value
 
+SMALLEST_P = 1e-300  # below, a double runs out of digits and then of numbers
+
 COUNTS_PER_CHUNK = 2**21  # resampled counts at once, 16 MiB
 ROUNDING = 1e-12  # two differences closer than this are equal
 COHEN_G = (0.05, 0.15, 0.25)  # from where an effect is small, medium, large (Cohen 1988, sections 5.2 and 4.2)
@@ -224,3 +226,8 @@ def cohens_q(first: float, second: float) -> float | None:
 def size_of(effect: float, limits: Sequence[float]) -> str:
     """ "negligible", "small", "medium" or "large"."""
     return SIZES[sum(abs(effect) >= limit for limit in limits)]
+
+
+def probability(p: float) -> str:
+    """A p-value in a sentence, behind "p": "= 0.012"; one that is too small for a double: "< 1e-300"."""
+    return f"< {SMALLEST_P:.0e}" if p < SMALLEST_P else f"= {p:.2g}"

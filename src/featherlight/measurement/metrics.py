@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from featherlight.errors import UserError, pick
 
+NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
+
 Score = dict[str, float]  # {"value", "low", "high"}
 Floats = NDArray[np.float64]
 

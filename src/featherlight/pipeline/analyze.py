@@ -1,25 +1,21 @@
 """What `featherlight analyze` does: a file or a store to a table of rows, its statistics to a terminal and a folder."""
 
 import importlib.util
-import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from featherlight.config import Settings, setting
-from featherlight.data.readers import read_table
 from featherlight.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from featherlight.analysis.timing import Study
+    from featherlight.analysis.study import Study
+from featherlight.analysis.frames import frame_of
 
-RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
 TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
-MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
 class AnalyzeSettings(Settings):
@@ -46,9 +42,10 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
-    from featherlight.analysis.section_report import NUMBERS, PAGE, REPORT, print_report, write_report
-    from featherlight.analysis.timing_sections import analyse, sections_of
     from featherlight.pipeline.show import print_json
+    from featherlight.reports.terminal import print_report
+    from featherlight.reports.timing import analyse, sections_of
+    from featherlight.reports.writer import NUMBERS, PAGE, REPORT, write_report
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
@@ -65,7 +62,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
 
 def chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
     """The rows and columns to study."""
-    from featherlight.analysis.timing import study_of
+    from featherlight.analysis.study import study_of
 
     names = listed_in(settings.factors)
     frame = chosen(frame_of(source), settings.where)
@@ -129,7 +126,7 @@ def pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
 
 def chosen(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
     """The rows that all conditions allow: "task=RTE,CoLA" keeps these levels, "task!=SST-2" all others."""
-    from featherlight.analysis.timing import restrict
+    from featherlight.analysis.study import restrict
 
     for text in where:
         name, equals, levels = text.partition("=")
@@ -153,77 +150,3 @@ def without_gaps(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
     if len(kept) < len(frame):
         progress.say(f"{len(frame) - len(kept):,} of {len(frame):,} rows left out: something is missing in them")
     return kept
-
-
-def frame_of(source: Path) -> "pd.DataFrame":
-    """A table file (.csv, .tsv, .jsonl, .parquet) or a store as a data frame, each row under its place."""
-    return frame_of_store(source) if source.is_dir() else frame_of_file(source)
-
-
-def frame_of_file(path: Path) -> "pd.DataFrame":
-    """A file's rows; a column is numeric if all of its cells are numbers or missing."""
-    import pandas as pd
-
-    table = read_table(path)
-    columns = {name: typed(cells) for name, cells in table.columns.items()}
-    return pd.DataFrame(columns, index=pd.Index([f"{path.name}, {place}" for place in table.places]))
-
-
-def typed(cells: Sequence[Any]) -> list[Any]:
-    """Cells as floats if all of them are numbers or missing, else as words; missing ones as NaN or None."""
-    plain = [None if is_missing(cell) else cell for cell in cells]
-    try:
-        return [math.nan if cell is None else number(cell) for cell in plain]
-    except (TypeError, ValueError):
-        return [None if cell is None else str(cell).strip() for cell in plain]
-
-
-def is_missing(cell: Any) -> bool:
-    """Whether a cell says that there is nothing."""
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING) or cell != cell
-
-
-def number(cell: Any) -> float:
-    """A cell as a number; truth values are words."""
-    if isinstance(cell, bool):
-        raise TypeError
-    return float(cell)
-
-
-def frame_of_store(store: Path) -> "pd.DataFrame":
-    """The records of a store, a row per record, or per cell of a record that has cells (`time`)."""
-    import pandas as pd
-
-    from featherlight.store.records import collect
-
-    rows = [row for record in collect(store) for row in rows_of(record)]
-    names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))
-    columns = {name: typed([row.get(name) for row in rows]) for name in names}
-    return pd.DataFrame(columns, index=pd.Index([str(row["address"]) for row in rows]))
-
-
-def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
-
-    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`:
-    "min", "median" and so on, and their "unit"; "dev_accuracy" and so on: scores; "parameters", "bytes",
-    "peak_memory_bytes".
-    """
-    scalars = (str, int, float, bool)
-    row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
-    row |= {key: record[key] for key in RECORDED if key in record}
-    task = record["task"]
-    row["task"] = task["name"] if isinstance(task, Mapping) else task
-    row |= {f"seconds_{phase.replace(' ', '_')}": value for phase, value in record.get("seconds", {}).items()}
-    row |= record.get("summary", {})  # of `time`: min, median ... of the samples
-    if values := (record.get("latency") or {}).get("values"):
-        row["latency"] = median(values)
-    for split, part in record.get("metrics", {}).items():
-        row |= {f"{split}_{name}": score["value"] for name, score in part.get("scores", {}).items()}
-    cells = record.get("cells") or [{}]
-    several = len(cells) > 1
-    return [
-        {**row, **{key: value for key, value in cell.items() if isinstance(value, scalars)},
-         "address": f"{record['address']}, cell {place + 1}" if several else record["address"]}
-        for place, cell in enumerate(cells)
-    ]  # fmt: skip

@@ -11,8 +11,8 @@ from featherlight.errors import UserError, pick
 
 if TYPE_CHECKING:
     from featherlight.analysis.comparison import DataSet, Terms
-    from featherlight.analysis.comparison_report import Compared
     from featherlight.analysis.ranks import Ranking
+    from featherlight.reports.comparison import Compared
 
 
 class CompareSettings(Settings):
@@ -67,9 +67,9 @@ def compare(
 def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple["Compared", list[str]]:
     """All that is found, and why there are no ranks, if there are none that were asked for."""
     from featherlight.analysis.comparison import Terms, compare_all, doubts
-    from featherlight.analysis.comparison_report import Compared
+    from featherlight.analysis.predictions import gather, levels_of
     from featherlight.analysis.ranks import ranking_of
-    from featherlight.pipeline.predictions import gather, levels_of
+    from featherlight.reports.comparison import Compared
 
     factors, within = names_in(settings.factors), names_in(settings.within)
     check_names(factors, within)
@@ -111,8 +111,8 @@ def names_in(text: str | None) -> tuple[str, ...]:
 
 def write(found: "Compared", out: Path, folders: Sequence[Path], settings: CompareSettings) -> None:
     """The report with its tables and figures."""
-    from featherlight.analysis.comparison_report import sections_of
-    from featherlight.analysis.section_report import write_report
+    from featherlight.reports.comparison import sections_of
+    from featherlight.reports.writer import write_report
 
     given = settings.model_dump(exclude_defaults=True)
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
@@ -124,8 +124,8 @@ def write(found: "Compared", out: Path, folders: Sequence[Path], settings: Compa
 
 def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
     """Write the critical-difference diagram; UserError where there is nothing to draw."""
-    from featherlight.analysis.figures import save
-    from featherlight.analysis.ranks import rank_figure
+    from featherlight.reports.comparison import rank_figure
+    from featherlight.reports.figures import save
 
     if ranking is None:
         raise UserError(f"--figure {path}: {reasons[0]} Name more results, or leave --figure out.")
@@ -145,8 +145,8 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
     """Lines with equal keys as a table. words: how many columns from the left hold words."""
     from rich.console import Console
 
-    from featherlight.analysis.report import print_table
-    from featherlight.analysis.tables import WIDTH_OF_PLAIN_OUTPUT, Table
+    from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT, Table
+    from featherlight.reports.terminal import print_table
 
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
     print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)
@@ -166,7 +166,8 @@ def model_rows(data: "DataSet") -> list[dict[str, Any]]:
 
 def score_row(row: Mapping[str, Any]) -> dict[str, str]:
     """A model as a line: its score times 100."""
-    from featherlight.analysis.tables import NAMES, NOTHING
+    from featherlight.measurement.metrics import NAMES
+    from featherlight.reports.tables import NOTHING
 
     seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
     return {
@@ -180,7 +181,7 @@ def score_row(row: Mapping[str, Any]) -> dict[str, str]:
 def pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     """A pair as a line: differences in points."""
     from featherlight.analysis.comparison import level
-    from featherlight.analysis.tables import NOTHING
+    from featherlight.reports.tables import NOTHING
 
     effect = pair["effect"]
     flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featherlight.analysis.report import print_tables, write_report
 from featherlight.config import build
 from featherlight.files import read_json
 from featherlight.pipeline.pack import PACK
@@ -15,6 +14,8 @@ from featherlight.pipeline.settings import QuickstartSettings
 from featherlight.pipeline.show import print_json
 from featherlight.pipeline.stages import DISTILL, FINETUNE
 from featherlight.progress import say
+from featherlight.reports.results import write_report
+from featherlight.reports.terminal import print_tables
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.layout import RECORD
 

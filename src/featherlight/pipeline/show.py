@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featherlight.analysis.tables import WIDTH_OF_PLAIN_OUTPUT
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
@@ -15,6 +14,7 @@ from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
 from featherlight.pipeline.settings import TaskSettings
+from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.entries import entries
@@ -184,7 +184,7 @@ def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = No
 
 def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     """The table of records, and the summary over seeds where there are several."""
-    from featherlight.analysis.report import print_tables
+    from featherlight.reports.terminal import print_tables
 
     print_tables(records)
 
@@ -307,7 +307,7 @@ def finished(folders: Sequence[Path], *, as_json: bool) -> None:
 
 def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bool) -> None:
     """Every record under a store; as a page and as Markdown where they are asked for."""
-    from featherlight.analysis.report import write_report
+    from featherlight.reports.results import write_report
     from featherlight.store.records import collect
 
     records = collect(store)

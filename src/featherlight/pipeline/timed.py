@@ -7,7 +7,6 @@ from typing import Any
 from typer import Exit
 
 from featherlight import distributed
-from featherlight.analysis.tables import SECONDS, with_unit
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
 from featherlight.measurement.energy import Factors
@@ -16,6 +15,7 @@ from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.show import print_json, print_rows
 from featherlight.pipeline.timing import TIME
+from featherlight.reports.tables import SECONDS, with_unit
 from featherlight.store.records import read_records
 
 MANY = 1_000_000  # examples that energy is told for

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featherlight.analysis.timing import (
+from featherlight.analysis.study import (
     balanced,
     correlations,
     describe,

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from featherlight.analysis import timing_figures as figures
-from featherlight.analysis.figures import to_svg
+from featherlight.reports import timing_figures as figures
+from featherlight.reports.figures import to_svg
 
 
 def times(n=50, seed=0):

@@ -2,7 +2,8 @@ import math
 
 import pytest
 
-from featherlight.analysis.tables import (
+from featherlight.errors import UserError
+from featherlight.reports.tables import (
     BYTES,
     COUNTS,
     NOTHING,
@@ -13,7 +14,6 @@ from featherlight.analysis.tables import (
     times,
     with_unit,
 )
-from featherlight.errors import UserError
 
 
 def column(shown, heading):

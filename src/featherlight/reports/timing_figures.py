@@ -11,7 +11,7 @@ import pandas as pd
 from scipy import stats
 
 from featherlight.analysis.anova import Array
-from featherlight.analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, draw, entitle
+from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, draw, entitle
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,19 +6,16 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from featherlight.analysis.figures import inlined, to_svg
-from featherlight.analysis.page import begun, draw_figure, draw_table
-from featherlight.analysis.report import print_table, quote, to_markdown
-from featherlight.analysis.sections import SMALLEST_P, VALUE, Cell, Section, Sheet, probability
-from featherlight.analysis.tables import NOTHING, WIDTH_OF_PLAIN_OUTPUT, Table
-from featherlight.analysis.timing import Json
+from featherlight.analysis.statistics import SMALLEST_P, probability
+from featherlight.analysis.study import Json
 from featherlight.errors import UserError
 from featherlight.files import write_atomically, write_json
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from featherlight.reports.figures import inlined, to_svg
+from featherlight.reports.html import begun, draw_figure, draw_table
+from featherlight.reports.markdown import quote, to_markdown
+from featherlight.reports.sections import VALUE, Cell, Section, Sheet
+from featherlight.reports.tables import NOTHING, Table
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
 BRIEF = ("Findings", "What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
@@ -145,23 +142,3 @@ def page(
             parts += [f"<h3>{escape(says)}</h3>", draw_table(shown(sheet))]
         parts += [draw_figure(inlined(drawn[says], name=names[says]), says) for says in section.figures]
     return "\n".join([*parts, "</body></html>"]) + "\n"
-
-
-def print_report(sections: Sequence[Section]) -> None:
-    """The tables that answer first, with their doubts, on standard output."""
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    for section in sections:
-        if section.heading in BRIEF:
-            print_section(section, console)
-
-
-def print_section(section: Section, console: "Console") -> None:
-    """A section without its explanation and comparisons of pairs."""
-    for says, sheet in section.tables.items():
-        if not says.startswith("Each level of"):
-            console.print(f"\n{section.heading}: {says}", style="bold", markup=False, highlight=False)
-            print_table(shown(sheet), console)
-    for doubt in section.doubts:
-        console.print(f"! {doubt}", markup=False, highlight=False)

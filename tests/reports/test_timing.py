@@ -3,8 +3,8 @@ import json
 import numpy as np
 import pytest
 
-from featherlight.analysis.timing import study_of
-from featherlight.analysis.timing_sections import analyse, sections_of
+from featherlight.analysis.study import study_of
+from featherlight.reports.timing import analyse, sections_of
 from timings import made_up, made_up_study
 
 

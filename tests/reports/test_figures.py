@@ -4,16 +4,8 @@ import xml.etree.ElementTree as ElementTree
 
 import pytest
 
-from featherlight.analysis.figures import (
-    Point,
-    learning_curves,
-    mark,
-    score_against_size,
-    skyline,
-    smooth,
-    to_svg,
-)
 from featherlight.errors import UserError
+from featherlight.reports.figures import Point, learning_curves, mark, score_against_size, skyline, smooth, to_svg
 
 
 def point(name, size, value):

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from featherlight.analysis.comparison import DataSet, Model
-from featherlight.analysis.tables import TRAINING, VERSION, Row, collect_rows, group_seeds, seed_of, task_of
+from featherlight.analysis.runs import TRAINING, VERSION, Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions

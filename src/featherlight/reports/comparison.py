@@ -12,13 +12,13 @@ import numpy as np
 
 from featherlight.analysis import variance
 from featherlight.analysis.comparison import DataSet, Terms, level, verdict
-from featherlight.analysis.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
-from featherlight.analysis.ranks import Ranking, rank_figure, verdict_on_ranks
-from featherlight.analysis.sections import Cell, Section, Sheet
-from featherlight.analysis.tables import NAMES, TRAINING, Row, metrics_of
+from featherlight.analysis.ranks import Ranking, verdict_on_ranks
+from featherlight.analysis.runs import TRAINING, Row, metrics_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError
-from featherlight.measurement.metrics import summary
+from featherlight.measurement.metrics import NAMES, summary
+from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
+from featherlight.reports.sections import Cell, Section, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,6 +35,7 @@ NO_MEMORY = (
     "Memory is told of runs that had a process of their own (`--isolate`), for what earlier runs leave in a heap is in "
     "the peak of later ones. No run here had one."
 )
+AXIS_INCHES, INCHES_PER_LETTER = 4.5, 0.08
 
 
 @dataclass(frozen=True)
@@ -244,3 +245,37 @@ def scattered(found: Compared) -> Section:
         "runs below 2.8 times that needs more seeds before anybody should act on it."
     )
     return Section("Where the scatter comes from", about, doubts, tables)
+
+
+def rank_figure(ranking: Ranking) -> Any:
+    """The critical-difference diagram: models at their average ranks, bars join those that are not told apart."""
+    count, bars = len(ranking.models), len(ranking.groups)
+    left = (count + 1) // 2  # the better half is named on the left
+    deepest = 0.5 + 0.3 * bars
+    longest = [max(map(len, names)) for names in (ranking.models[:left], ranking.models[left:])]
+    width = AXIS_INCHES + INCHES_PER_LETTER * (sum(longest) + 16)  # the names stand on both sides of the axis
+    figure, (axes,) = draw(width, 1.2 + 0.25 * left + 0.16 * bars)
+    axes.set_axis_off()
+    margin = 0.08 * (count - 1)
+    axes.set_xlim(1 - margin, count + margin)
+    axes.set_ylim(-(deepest + 0.7 * left + 0.3), 2.1)
+    axes.hlines(0, 1, count, color=INK, linewidth=1)
+    for tick in range(1, count + 1):
+        axes.vlines(tick, 0, 0.2, color=INK, linewidth=1)
+        axes.text(tick, 0.35, str(tick), ha="center", va="bottom", color=INK)
+    reach = min(ranking.critical_difference, count - 1)
+    axes.plot([1, 1 + reach], [1.4, 1.4], color=GREY, linewidth=1, marker="|", markersize=6)
+    more = " (more than the axis is long)" if ranking.critical_difference > count - 1 else ""
+    text = f"critical difference {ranking.critical_difference:.2f}{more}, {len(ranking.tasks)} data sets"
+    axes.text(1, 1.6, text, ha="left", va="bottom", color=INK)
+    for place, (name, mean) in enumerate(zip(ranking.models, ranking.ranks, strict=True)):
+        first = place < left
+        depth = deepest + 0.7 * (place if first else count - 1 - place) + 0.4
+        side = 1 - margin / 2 if first else count + margin / 2
+        axes.plot([mean, mean, side], [0, -depth, -depth], color=GREY, linewidth=0.8)
+        label = f"{name}  {mean:.2f}" if first else f"{mean:.2f}  {name}"
+        axes.text(side, -depth, f" {label} ", ha="right" if first else "left", va="center", color=INK, parse_math=False)
+    for place, group in enumerate(ranking.groups):
+        ends = [ranking.ranks[ranking.models.index(name)] for name in (group[0], group[-1])]
+        axes.plot([ends[0] - 0.02, ends[1] + 0.02], [-0.3 - 0.3 * place] * 2, color=INK, linewidth=3)
+    return figure

@@ -8,20 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from featherlight.analysis.figures import learning_curves, to_svg
-from featherlight.analysis.tables import (
-    BYTES,
-    COUNTS,
-    NAMES,
-    SECONDS,
-    Row,
-    Table,
-    percent,
-    seed_of,
-    show_score,
-    task_of,
-    with_unit,
-)
+from featherlight.analysis.runs import Row, seed_of, task_of
+from featherlight.measurement.metrics import NAMES
+from featherlight.reports.figures import learning_curves, to_svg
+from featherlight.reports.tables import BYTES, COUNTS, SECONDS, Table, percent, show_score, with_unit
 from featherlight.store.records import Record
 
 MOST_CLASSES = 20  # beyond, a confusion matrix is too large to read and its largest errors are listed

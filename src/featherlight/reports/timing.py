@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy import stats
 
-from featherlight.analysis import anova, importance, loglinear, timing
-from featherlight.analysis import timing_figures as figures
+from featherlight.analysis import anova, importance, loglinear
+from featherlight.analysis import study as times
 from featherlight.analysis.anova import Array, degenerate
-from featherlight.analysis.sections import VALUE, Cell, Section, Sheet
-from featherlight.analysis.timing import SHOWN, Factor, Json, Study
+from featherlight.analysis.study import SHOWN, Factor, Json, Study
+from featherlight.reports import timing_figures as figures
+from featherlight.reports.sections import VALUE, Cell, Section, Sheet
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,19 +44,19 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
         "n": n,
         "response": study.response,
         "factors": {factor.name: kind_of(factor) for factor in study.factors},
-        "all": timing.describe(study.times),
-        "all_log": timing.describe(study.times.map(np.log)),
-        "descriptives": timing.descriptives(study),
-        "pairs": timing.pair_descriptives(study),
-        "balanced": timing.balanced(study),
-        "correlations": timing.correlations(study),
+        "all": times.describe(study.times),
+        "all_log": times.describe(study.times.map(np.log)),
+        "descriptives": times.descriptives(study),
+        "pairs": times.pair_descriptives(study),
+        "balanced": times.balanced(study),
+        "correlations": times.correlations(study),
         "anova": tests,
         "loglinear": fit.numbers,
         "importance": found,
-        **timing.extremes(study),
+        **times.extremes(study),
         "accuracy": against_accuracy(study),
         "doubts": {
-            "rows": timing.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
+            "rows": times.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
             "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
             "loglinear": loglinear.doubts(fit.numbers, n),
             "importance": importance.doubts(found) if found else [],
@@ -84,7 +85,7 @@ def against_accuracy(study: Study) -> Json | None:
         straight, ranks = stats.pearsonr(*both.to_numpy().T), stats.spearmanr(both)
     names = ("pearson", "pearson_p", "spearman", "spearman_p")
     values = (straight.statistic, straight.pvalue, ranks.statistic, ranks.pvalue)
-    return {"n": len(both), **{name: timing.finite(value) for name, value in zip(names, values, strict=True)}}
+    return {"n": len(both), **{name: times.finite(value) for name, value in zip(names, values, strict=True)}}
 
 
 def sections_of(analysis: Analysis) -> list[Section]:
@@ -147,7 +148,7 @@ def about_times(analysis: Analysis) -> Section:
 
 def level(value: Cell) -> Cell:
     """A cell that is no measured number, as words."""
-    return value if value is None or isinstance(value, str) else timing.word(value)
+    return value if value is None or isinstance(value, str) else times.word(value)
 
 
 def described(name: str, found: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -181,13 +182,13 @@ def about_pairs(analysis: Analysis) -> Section | None:
     for pair, (first, second) in zip(analysis.numbers["pairs"], combinations(study.grouping, 2), strict=True):
         title = f"{first.name} and {second.name}"
         rows = [(*cell["levels"], *(cell[key] for key in SHOWN)) for cell in pair["cells"]]
-        few += sum(cell["count"] < timing.FEW_ROWS for cell in pair["cells"])
+        few += sum(cell["count"] < times.FEW_ROWS for cell in pair["cells"])
         tables[f"By {title}"] = Sheet((first.name, second.name, *SHOWN), rows, words=2)
         if len(first.levels) * len(second.levels) <= MOST_BOXES:
             drawn[f"Boxes by {title}"] = lambda first=first, second=second: paired_boxes(study, first, second)
     if not tables:
         return None
-    doubt = f"{few:,} cells of these tables have fewer than {timing.FEW_ROWS} rows; their figures say little."
+    doubt = f"{few:,} cells of these tables have fewer than {times.FEW_ROWS} rows; their figures say little."
     about = "Cells that do not occur are left out."
     return Section("By pair of factors", about, [doubt] if few else [], tables, drawn)
 
@@ -299,7 +300,7 @@ def about_model(analysis: Analysis) -> Section:
     keys = ("value", "se", "p", "robust_se", "robust_p", "times_as_long", "low", "high")
     rows = [(name, *(one[key] for key in keys)) for name, one in numbers["coefficients"].items()]
     spans = {
-        f"{name}, {timing.word(one['from'])} to {timing.word(one['to'])}": one for name, one in numbers["spans"].items()
+        f"{name}, {times.word(one['from'])} to {times.word(one['to'])}": one for name, one in numbers["spans"].items()
     }
     diagnostics = ("r_squared", "r_squared_of_times", "condition_number", "condition_number_scaled", "durbin_watson",
                    "breusch_pagan_p", "shapiro_p", "df_residual")  # fmt: skip

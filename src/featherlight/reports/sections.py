@@ -9,12 +9,6 @@ if TYPE_CHECKING:
 
 Cell = str | int | float | None
 VALUE = "value"  # the column of a table whose lines have names
-SMALLEST_P = 1e-300  # below, a double runs out of digits and then of numbers
-
-
-def probability(p: float) -> str:
-    """A p-value in a sentence, behind "p": "= 0.012"; one that is too small for a double: "< 1e-300"."""
-    return f"< {SMALLEST_P:.0e}" if p < SMALLEST_P else f"= {p:.2g}"
 
 
 @dataclass(frozen=True)

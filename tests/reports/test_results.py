@@ -6,18 +6,13 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from featherlight.analysis import report
-from featherlight.analysis.report import (
-    point_of,
-    print_table,
-    print_tables,
-    size_figures,
-    tables_of,
-    to_markdown,
-    write_report,
-)
-from featherlight.analysis.tables import Table, collect_rows, headline_table
+from featherlight.analysis.runs import collect_rows
 from featherlight.errors import UserError
+from featherlight.reports import terminal
+from featherlight.reports.markdown import to_markdown
+from featherlight.reports.results import point_of, size_figures, tables_of, write_report
+from featherlight.reports.tables import Table, headline_table
+from featherlight.reports.terminal import print_table, print_tables
 from featherlight.store.records import collect
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -199,7 +194,7 @@ def test_a_long_table_is_aligned_as_a_short_one_is(make_record, capsys, monkeypa
     records = [make_record("bag", seed=seed, accuracy=0.8 + seed / 1000) for seed in range(1, 4)]
     print_tables(records)
     short = capsys.readouterr().out
-    monkeypatch.setattr(report, "MANY", 2)
+    monkeypatch.setattr(terminal, "MANY", 2)
     print_tables(records)
     long = capsys.readouterr().out
     assert [line.split() for line in long.splitlines() if "─" not in line] == [

@@ -14,9 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherlight.analysis.tables import BYTES, NAMES
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import write_atomically
+from featherlight.measurement.metrics import NAMES
+from featherlight.reports.tables import BYTES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,6 +1,5 @@
 """A store in, a report out: records to tables to the terminal, Markdown and HTML, with figures."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,105 +7,19 @@ from statistics import mean
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
-from featherlight.analysis.figures import Point, learning_curves, score_against_size, to_svg
-from featherlight.analysis.page import page
-from featherlight.analysis.tables import (
-    NAMES,
-    WIDTH_OF_PLAIN_OUTPUT,
-    Row,
-    Table,
-    collect_rows,
-    group_seeds,
-    headline_table,
-    seeds_table,
-    table,
-    task_of,
-)
+from featherlight.analysis.runs import Row, collect_rows, group_seeds, task_of
 from featherlight.files import write_atomically
+from featherlight.measurement.metrics import NAMES
+from featherlight.reports.figures import Point, learning_curves, score_against_size, to_svg
+from featherlight.reports.html import page
+from featherlight.reports.tables import Table, headline_table, seeds_table, table
 from featherlight.store.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from rich.console import Console, JustifyMethod
-    from rich.table import Table as RichTable
+from featherlight.reports.markdown import quote, to_markdown
 
-MANY = 500  # rows
 MOST_LETTERS = 30  # of a name inside a figure
-
-
-def print_tables(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> None:
-    """All runs, and the summary over seeds where there are several, on standard output.
-
-    headline: the short table of the quickstart in place of the one of all runs.
-    """
-    from rich.console import Console
-
-    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    tables = tables_of(records, reference=reference, headline=headline)
-    for heading, shown in tables.items():
-        if len(tables) > 2:  # several tasks
-            console.print(f"\n{heading}", style="bold", markup=False, highlight=False)
-        print_table(shown, console)
-
-
-def print_table(shown: Table, console: "Console") -> None:
-    """A table and its notes on a terminal; too narrow a terminal breaks lines but loses no column."""
-    if len(shown.rows) > MANY:  # rich would take seconds over them
-        print(to_plain(shown))
-    else:
-        drawn = to_terminal(shown, width=console.width)
-        console.print(drawn, width=max(console.width, console.measure(drawn).minimum), crop=False, no_wrap=True)
-    for note in shown.notes:
-        console.print(note, style="dim", markup=False, highlight=False)
-
-
-def to_plain(shown: Table) -> str:
-    """A table as aligned lines, however wide."""
-    lines = [shown.columns, *shown.rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, tuple("─" * width for width in widths))
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if place < shown.words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
-
-
-def to_terminal(shown: Table, *, width: int) -> "RichTable":
-    """A table for rich; where all would be wider than width, intervals go below their values.
-
-    Cells are plain text: in "89.9 [87.8, 91.7]" rich would look for a style.
-    """
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    folded = sum(max(map(len, column)) + 2 for column in zip(*shown.rows, strict=True)) > width
-    lines = [[cell.replace(" [", "\n[") if folded else cell for cell in line] for line in shown.rows]
-    drawn = RichTable(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for place, heading in enumerate(shown.columns):
-        justify: JustifyMethod = "left" if place < shown.words else "right"
-        # Headings and names may break between words, other cells only where they are folded.
-        parts = [part for line in lines for part in (line[place].split() if place == 0 else line[place].splitlines())]
-        drawn.add_column(Text(heading), justify=justify, min_width=max(map(len, [*heading.split(), *parts])))
-    for line in lines:
-        drawn.add_row(*(Text(cell) for cell in line))
-    return drawn
-
-
-def to_markdown(shown: Table) -> str:
-    """A table and its notes in Markdown; whatever Markdown would read as its own is escaped."""
-    rule = [":--" if place < shown.words else "--:" for place in range(len(shown.columns))]
-    lines = [shown.columns, rule, *shown.rows]
-    text = "\n".join("| " + " | ".join(quote(cell) for cell in line) + " |" for line in lines)
-    return "\n\n".join([text, *(quote(note) for note in shown.notes)]) + "\n"
-
-
-def quote(cell: str) -> str:
-    """Text that means nothing in Markdown but itself."""
-    return re.sub(r"([\\|<>`*_])", r"\\\1", " ".join(cell.split()))
 
 
 def tables_of(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> dict[str, Table]:

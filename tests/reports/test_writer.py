@@ -6,12 +6,14 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from featherlight.analysis.figures import to_svg
-from featherlight.analysis.section_report import file_names, print_report, show, shown, to_csv, write_report
-from featherlight.analysis.sections import Section, Sheet, probability
-from featherlight.analysis.timing_figures import boxplot
+from featherlight.analysis.statistics import probability
 from featherlight.errors import UserError
 from featherlight.files import read_json
+from featherlight.reports.figures import to_svg
+from featherlight.reports.sections import Section, Sheet
+from featherlight.reports.terminal import print_report
+from featherlight.reports.timing_figures import boxplot
+from featherlight.reports.writer import file_names, show, shown, to_csv, write_report
 
 NUMBERS = {"n": 2, "F": None}
 

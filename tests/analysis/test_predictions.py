@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from featherlight.analysis.predictions import gather
 from featherlight.errors import UserError
-from featherlight.pipeline.predictions import gather
 from results import guesses, write_result
 
 LABELS = np.random.default_rng(0).integers(2, size=80)

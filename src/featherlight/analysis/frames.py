@@ -1,0 +1,90 @@
+"""A table of times as pandas takes it: from a file of the user's, or from the records of a store."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from featherlight.data.readers import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
+MISSING = ("", "nan", "na", "n/a", "null", "none")
+
+
+def frame_of(source: Path) -> "pd.DataFrame":
+    """A table file (.csv, .tsv, .jsonl, .parquet) or a store as a data frame, each row under its place."""
+    return frame_of_store(source) if source.is_dir() else frame_of_file(source)
+
+
+def frame_of_file(path: Path) -> "pd.DataFrame":
+    """A file's rows; a column is numeric if all of its cells are numbers or missing."""
+    import pandas as pd
+
+    table = read_table(path)
+    columns = {name: typed(cells) for name, cells in table.columns.items()}
+    return pd.DataFrame(columns, index=pd.Index([f"{path.name}, {place}" for place in table.places]))
+
+
+def typed(cells: Sequence[Any]) -> list[Any]:
+    """Cells as floats if all of them are numbers or missing, else as words; missing ones as NaN or None."""
+    plain = [None if is_missing(cell) else cell for cell in cells]
+    try:
+        return [math.nan if cell is None else number(cell) for cell in plain]
+    except (TypeError, ValueError):
+        return [None if cell is None else str(cell).strip() for cell in plain]
+
+
+def is_missing(cell: Any) -> bool:
+    """Whether a cell says that there is nothing."""
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING) or cell != cell
+
+
+def number(cell: Any) -> float:
+    """A cell as a number; truth values are words."""
+    if isinstance(cell, bool):
+        raise TypeError
+    return float(cell)
+
+
+def frame_of_store(store: Path) -> "pd.DataFrame":
+    """The records of a store, a row per record, or per cell of a record that has cells (`time`)."""
+    import pandas as pd
+
+    from featherlight.store.records import collect
+
+    rows = [row for record in collect(store) for row in rows_of(record)]
+    names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))
+    columns = {name: typed([row.get(name) for row in rows]) for name in names}
+    return pd.DataFrame(columns, index=pd.Index([str(row["address"]) for row in rows]))
+
+
+def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
+
+    "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`:
+    "min", "median" and so on, and their "unit"; "dev_accuracy" and so on: scores; "parameters", "bytes",
+    "peak_memory_bytes".
+    """
+    scalars = (str, int, float, bool)
+    row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
+    row |= {key: record[key] for key in RECORDED if key in record}
+    task = record["task"]
+    row["task"] = task["name"] if isinstance(task, Mapping) else task
+    row |= {f"seconds_{phase.replace(' ', '_')}": value for phase, value in record.get("seconds", {}).items()}
+    row |= record.get("summary", {})  # of `time`: min, median ... of the samples
+    if values := (record.get("latency") or {}).get("values"):
+        row["latency"] = median(values)
+    for split, part in record.get("metrics", {}).items():
+        row |= {f"{split}_{name}": score["value"] for name, score in part.get("scores", {}).items()}
+    cells = record.get("cells") or [{}]
+    several = len(cells) > 1
+    return [
+        {**row, **{key: value for key, value in cell.items() if isinstance(value, scalars)},
+         "address": f"{record['address']}, cell {place + 1}" if several else record["address"]}
+        for place, cell in enumerate(cells)
+    ]  # fmt: skip

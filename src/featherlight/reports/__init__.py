@@ -1,0 +1,1 @@
+"""Sections of findings in; Markdown, HTML, a terminal's text, figures and tables out."""
