@@ -34,8 +34,8 @@ def prepare(student: str, data: str, rows: int) -> tuple[Any, Any, Any, Any]:
     from featherlight.data.tokens.tokenise import tokenise
     from featherlight.models.load import minilm_folder
     from featherlight.models.students.tokenizers import cut_vocabulary
-    from featherlight.pipeline.settings import DistillSettings
-    from featherlight.pipeline.students import student_body
+    from featherlight.stages.distill.settings import DistillSettings
+    from featherlight.stages.distill.student import student_body
 
     torch.set_num_threads(1)
     task = load_task("sst2", data=Path(data))

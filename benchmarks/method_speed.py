@@ -25,8 +25,8 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.measurement.latency import summary, visit
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.load import load_encoder
-from featherlight.pipeline.inputs import labelled
 from featherlight.seeds import numpy_generator, seed_torch
+from featherlight.stages.rows import labelled
 from featherlight.training.loop import TrainingSet
 from featherlight.training.stepper import Trainee, in_training
 

@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 
 from featherlight.config import build
 from featherlight.pipeline.costs import Estimator
-from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.pipeline.timing import TIME
+from featherlight.stages.time.settings import TimeSettings
+from featherlight.stages.time.stage import TIME
 
 NEAR = 0.15
 NAMES = {"inference": "a batch of inference", "finetune": "an epoch of fine-tuning"}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.pipeline.timing import Cell, new_cell
+from featherlight.stages.time.cells import Cell, new_cell
+from featherlight.stages.time.settings import TimeSettings
 
 NEAR = 0.03
 

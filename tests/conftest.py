@@ -46,7 +46,8 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, sentiment: Path) -> dict[str, Path]:
     """Folders of a teacher and one student of each kind that have learned the sentiment file, in one store."""
     from featherlight.pipeline.plan import jobs_of, run_jobs
-    from featherlight.pipeline.stages import DISTILL, FINETUNE
+    from featherlight.stages.distill.stage import DISTILL
+    from featherlight.stages.finetune.stage import FINETUNE
 
     store = tmp_path_factory.mktemp("students")
     common = {"task": str(sentiment), "max_length": 20, "device": "cpu", "batch_size": 25}

@@ -91,9 +91,9 @@ def test_a_student_learns_and_its_folder_loads_with_the_plain_auto_class(distill
 
 
 def test_the_second_student_spends_no_time_in_the_teacher(capsys, store, trained, distilled, sentiment, monkeypatch):
-    from featherlight.pipeline import stages
+    from featherlight.stages.label import stage
 
-    monkeypatch.setattr(stages, "checked_predictor", lambda *_: pytest.fail("the teacher was asked again"))
+    monkeypatch.setattr(stage, "checked_predictor", lambda *_: pytest.fail("the teacher was asked again"))
     command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bilstm", "--dim", 8,
                "--vocabulary", 60, "--hidden", 9, "--seeds", "3,4", "--store", store, *SMALL)  # fmt: skip
     code, found = call(capsys, *command)

@@ -1,6 +1,6 @@
 """YAML and `key=value` in, frozen settings out; and a digest of whatever decides a result.
 
-Knows no stage: the settings classes are `pipeline.settings`.
+Knows no stage: the settings classes are `stages.settings`.
 """
 
 import hashlib

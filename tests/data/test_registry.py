@@ -10,7 +10,7 @@ import pytest
 from featherlight.data.registry import load_task, task_names
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError
-from featherlight.pipeline.fit import select_split
+from featherlight.stages.rows import select_split
 
 
 def sst2(folder, count=40):

@@ -13,8 +13,8 @@ from featherlight.pipeline import costs, planned
 from featherlight.pipeline.costs import Estimator
 from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
 from featherlight.pipeline.planned_models import Lengths
-from featherlight.pipeline.stages import FINETUNE
-from featherlight.pipeline.timing import TIME
+from featherlight.stages.finetune.stage import FINETUNE
+from featherlight.stages.time.stage import TIME
 
 pytestmark = pytest.mark.usefixtures("known_rates")
 

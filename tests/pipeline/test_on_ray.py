@@ -16,7 +16,8 @@ import pytest
 from commands import call
 from featherlight.pipeline.on_ray import RayCrew, packed, unpacked
 from featherlight.pipeline.plan import Job, jobs_of
-from featherlight.pipeline.stages import DISTILL, LABEL
+from featherlight.stages.distill.stage import DISTILL
+from featherlight.stages.label.stage import LABEL
 from small_sweep import sweep, wait_for_a_checkpoint
 
 

@@ -7,7 +7,7 @@ from commands import call
 from featherlight.errors import UserError
 from featherlight.kinds import kind_of
 from featherlight.pipeline.plan import plan_recipe, run_jobs
-from featherlight.pipeline.stages import STAGES
+from featherlight.stages.table import STAGES
 from featherlight.store.address import address
 from featherlight.store.layout import ADDRESS
 

@@ -9,7 +9,7 @@ from commands import call
 from featherlight.cli import main
 from featherlight.errors import UserError
 from featherlight.packing.folder import pack_folder
-from featherlight.pipeline.show import trained_task
+from featherlight.stages.model_folders import trained_task
 from toys import sentences
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")

@@ -12,10 +12,10 @@ import psutil
 import pytest
 
 from featherlight.pipeline import hiring, workers
-from featherlight.pipeline.fit import FIT
 from featherlight.pipeline.plan import jobs_of
-from featherlight.pipeline.stages import FINETUNE
 from featherlight.pipeline.workers import TRIES, Crew, earlier_failures, failure_file, remember, run_in_workers
+from featherlight.stages.finetune.stage import FINETUNE
+from featherlight.stages.task_training import FIT
 from featherlight.store.layout import DRAFT
 from featherlight.training.memory import MOST_HALVINGS, halvings
 from small_sweep import sweep, wait_for_a_checkpoint

@@ -8,9 +8,16 @@ import typer
 
 from featherlight.commands.options import DataOption, JsonOption, StoreOption, app, drop_output
 from featherlight.config import COMMAND_LINE
-from featherlight.pipeline import compress_settings
-from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.options import options
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.evaluate.settings import EvaluateSettings
+from featherlight.stages.export.settings import ExportSettings
+from featherlight.stages.finetune.settings import FinetuneSettings
+from featherlight.stages.merge.settings import MergeSettings
+from featherlight.stages.pack.settings import PackSettings
+from featherlight.stages.prune.settings import PruneSettings
+from featherlight.stages.quantize.settings import QuantizeSettings
+from featherlight.stages.settings import RunSettings
 
 
 @app.command()
@@ -35,18 +42,19 @@ def tasks(
 
 
 @app.command()
-@options(stage_settings.FinetuneSettings)
+@options(FinetuneSettings)
 def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Fine-tune a pre-trained encoder on a task."""
-    from featherlight.pipeline import plan, stages
+    from featherlight.pipeline import plan
     from featherlight.pipeline.show import trained
+    from featherlight.stages.finetune.stage import FINETUNE
 
-    jobs = plan.jobs_of(stages.FINETUNE, values, {}, store=store, where=COMMAND_LINE)
+    jobs = plan.jobs_of(FINETUNE, values, {}, store=store, where=COMMAND_LINE)
     trained(plan.run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
-@options(stage_settings.DistillSettings)
+@options(DistillSettings)
 def distill(
     values: Mapping[str, Any],
     teacher: Annotated[Path, typer.Option(help="Folder of a model that was fine-tuned on the task.")],
@@ -54,15 +62,16 @@ def distill(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small model to imitate a teacher."""
-    from featherlight.pipeline import plan, stages
+    from featherlight.pipeline import plan
     from featherlight.pipeline.show import trained
+    from featherlight.stages.distill.stage import DISTILL
 
-    jobs = plan.jobs_of(stages.DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
+    jobs = plan.jobs_of(DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
     trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
 
 
 @app.command()
-@options(compress_settings.PruneSettings)
+@options(PruneSettings)
 def prune(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder.")],
@@ -71,8 +80,9 @@ def prune(
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
     from featherlight.pipeline import plan
-    from featherlight.pipeline.prune import PRUNE
-    from featherlight.pipeline.show import stepped, trained_task
+    from featherlight.pipeline.show import stepped
+    from featherlight.stages.model_folders import trained_task
+    from featherlight.stages.prune.stage import PRUNE
 
     values = {**trained_task(folder, values), **values}
     inputs = {"model": folder, **plan.own_labels(folder)}
@@ -80,7 +90,7 @@ def prune(
 
 
 @app.command()
-@options(compress_settings.QuantizeSettings)
+@options(QuantizeSettings)
 def quantize(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
@@ -89,8 +99,9 @@ def quantize(
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
     from featherlight.pipeline import plan
-    from featherlight.pipeline.quantize import QUANTIZE
-    from featherlight.pipeline.show import stepped, trained_task
+    from featherlight.pipeline.show import stepped
+    from featherlight.stages.model_folders import trained_task
+    from featherlight.stages.quantize.stage import QUANTIZE
 
     values = {**trained_task(folder, values), **values}
     inputs = {"model": folder, **plan.own_labels(folder)}
@@ -99,7 +110,7 @@ def quantize(
 
 
 @app.command()
-@options(compress_settings.MergeSettings)
+@options(MergeSettings)
 def merge(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder that was fine-tuned with lora, dora or ia3.")],
@@ -108,8 +119,9 @@ def merge(
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
     from featherlight.pipeline import plan
-    from featherlight.pipeline.merging import MERGE, check_mergeable
-    from featherlight.pipeline.show import finished, trained_task
+    from featherlight.pipeline.show import finished
+    from featherlight.stages.merge.stage import MERGE, check_mergeable
+    from featherlight.stages.model_folders import trained_task
 
     check_mergeable(folder)
     values = {**trained_task(folder, values), **values}
@@ -118,7 +130,7 @@ def merge(
 
 
 @app.command()
-@options(compress_settings.PackSettings)
+@options(PackSettings)
 def pack(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Folder of a student.")],
@@ -129,9 +141,10 @@ def pack(
     """Make one small file of a student: tokenizer and labels included, it runs without torch."""
     from featherlight.files import copy_atomically
     from featherlight.pipeline import plan
-    from featherlight.pipeline.pack import PACK
-    from featherlight.pipeline.show import packed, trained_task
+    from featherlight.pipeline.show import packed
     from featherlight.runtime.packed import LIGHT
+    from featherlight.stages.model_folders import trained_task
+    from featherlight.stages.pack.stage import PACK
 
     values = {**trained_task(folder, values), **values}
     jobs = plan.jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
@@ -142,7 +155,7 @@ def pack(
 
 
 @app.command()
-@options(stage_settings.ExportSettings)
+@options(ExportSettings)
 def export(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder, or a packed file.")],
@@ -153,8 +166,9 @@ def export(
     """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
     from featherlight.files import check_free, copy_folder
     from featherlight.pipeline import plan
-    from featherlight.pipeline.export import EXPORT
-    from featherlight.pipeline.show import exported, trained_task
+    from featherlight.pipeline.show import exported
+    from featherlight.stages.export.stage import EXPORT
+    from featherlight.stages.model_folders import trained_task
 
     if out is not None:
         check_free(out)
@@ -167,7 +181,7 @@ def export(
 
 
 @app.command()
-@options(stage_settings.EvaluateSettings)
+@options(EvaluateSettings)
 def evaluate(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder.")],
@@ -175,11 +189,13 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model; without --task, on the task that it was trained on."""
-    from featherlight.pipeline import plan, stages
-    from featherlight.pipeline.show import evaluated, trained_task
+    from featherlight.pipeline import plan
+    from featherlight.pipeline.show import evaluated
+    from featherlight.stages.evaluate.stage import EVALUATE
+    from featherlight.stages.model_folders import trained_task
 
     values = {**trained_task(folder, values, scores=True), **values}
-    jobs = plan.jobs_of(stages.EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    jobs = plan.jobs_of(EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
     evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
 
 
@@ -199,7 +215,7 @@ def inspect_command(
 
 
 @app.command()
-@options(stage_settings.RunSettings)
+@options(RunSettings)
 def predict(
     values: Mapping[str, Any],
     folder: Annotated[Path, typer.Argument(help="Model folder.")],
@@ -212,7 +228,7 @@ def predict(
     from featherlight.config import build
     from featherlight.pipeline.predict import predict_source
 
-    chosen = build(stage_settings.RunSettings, values, where=COMMAND_LINE)
+    chosen = build(RunSettings, values, where=COMMAND_LINE)
     try:
         predict_source(folder, source, chosen)
     except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault; typer would end with exit code 1

@@ -17,13 +17,13 @@ from featherlight.commands.options import (
     app,
 )
 from featherlight.config import COMMAND_LINE
-from featherlight.pipeline import settings as stage_settings
 from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.comparing import CompareSettings
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
 from featherlight.pipeline.recipe_settings import RecipeSettings
-from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.stages.settings import QuickstartSettings
+from featherlight.stages.time.settings import TimeSettings
 
 if TYPE_CHECKING:
     from featherlight.measurement.energy import Factors
@@ -173,7 +173,7 @@ def report(
 
 
 @app.command()
-@options(stage_settings.QuickstartSettings)
+@options(QuickstartSettings)
 def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """The main job in one go, without network or data: fine-tune, distil, measure, compare."""
     from featherlight.pipeline.quickstart import run_quickstart

@@ -28,9 +28,6 @@ from featherlight.measurement.footprint import resident_bytes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
 from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
-from featherlight.pipeline.engines import STUDENTS
-from featherlight.pipeline.fit import TIMED_TEXTS, fitted_rows, select_rows, train_rows, train_rows_scored
-from featherlight.pipeline.inputs import method_of, task_data
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned_models import (
     Plan,
@@ -40,10 +37,17 @@ from featherlight.pipeline.planned_models import (
     plan_of_student,
     tokenizer_bytes,
 )
-from featherlight.pipeline.settings import DistillSettings, FinetuneSettings
-from featherlight.pipeline.stages import splits_named
-from featherlight.pipeline.time_settings import TimeSettings
-from featherlight.pipeline.timing import BATCHES, EPOCHS, FEWEST, FEWEST_SLOW, LEAST, SLOW, TEXTS, VISITS, WARM
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.distill.stage import fitted_rows
+from featherlight.stages.evaluate.stage import splits_named
+from featherlight.stages.finetune.settings import FinetuneSettings
+from featherlight.stages.finetune.stage import method_of
+from featherlight.stages.rows import select_rows, task_data, train_rows
+from featherlight.stages.scoring import TIMED_TEXTS
+from featherlight.stages.task_training import train_rows_scored
+from featherlight.stages.time.backends import STUDENTS
+from featherlight.stages.time.cells import BATCHES, EPOCHS, FEWEST, FEWEST_SLOW, LEAST, SLOW, TEXTS, VISITS, WARM
+from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.stage import Inputs
 from featherlight.training.lazy_rows import lazy_table
 

@@ -15,7 +15,7 @@ from typing import Any
 
 THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-LOADED = ["featherlight.pipeline.stages", "featherlight.pipeline.workers"]
+LOADED = ["featherlight.stages.table", "featherlight.pipeline.workers"]
 Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 

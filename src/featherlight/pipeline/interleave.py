@@ -19,8 +19,9 @@ import numpy as np
 from featherlight.errors import UserError
 from featherlight.files import NO_ROOM, lock
 from featherlight.pipeline.plan import Job
-from featherlight.pipeline.timing import Cell, begun, is_measured, read_samples, take_sample
 from featherlight.progress import say, track
+from featherlight.stages.time.cells import Cell
+from featherlight.stages.time.stage import begun, is_measured, read_samples, take_sample
 from featherlight.store.layout import DRAFT, LOCKS
 from featherlight.store.runs import writable
 from featherlight.training.memory import is_memory_out

@@ -5,7 +5,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from featherlight.config import Settings, free, setting
-from featherlight.pipeline.settings import Device, Optimizer, Precision
+from featherlight.stages.settings import Device, Optimizer, Precision
 
 
 class MemorySettings(Settings):

@@ -14,12 +14,16 @@ from typing import Any
 from featherlight.config import Settings, build, mistakes_in, number, read_yaml
 from featherlight.errors import UserError, nearest, pick
 from featherlight.kinds import Kind, Kinds, kind_of
-from featherlight.pipeline.compress_settings import PruneSettings, QuantizeSettings
-from featherlight.pipeline.prune import PRUNE, Origin
-from featherlight.pipeline.quantize import QUANTIZE
-from featherlight.pipeline.settings import DistillSettings
-from featherlight.pipeline.stages import DISTILL, LABEL, STAGES, label_settings
 from featherlight.progress import say
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.distill.stage import DISTILL, label_settings
+from featherlight.stages.label.stage import LABEL
+from featherlight.stages.prune.settings import PruneSettings
+from featherlight.stages.prune.stage import PRUNE
+from featherlight.stages.quantize.settings import QuantizeSettings
+from featherlight.stages.quantize.stage import QUANTIZE
+from featherlight.stages.recovery import Origin
+from featherlight.stages.table import STAGES
 from featherlight.store.address import address
 from featherlight.store.layout import DRAFT
 from featherlight.store.runs import run_once

@@ -9,9 +9,9 @@ from featherlight.measurement.energy import Factors
 from featherlight.pipeline.costs import Estimate, Estimator
 from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.show import print_json, print_rows
-from featherlight.pipeline.stages import LABEL
-from featherlight.pipeline.timing import TIME
 from featherlight.reports.tables import BYTES, NOTHING, with_unit
+from featherlight.stages.label.stage import LABEL
+from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
 MINUTE, HOUR = 60, 3600

@@ -19,10 +19,9 @@ from featherlight.models.device import is_encoder
 from featherlight.models.load import LONGEST, head_options
 from featherlight.models.source import offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import student_tokenizer
-from featherlight.pipeline.fit import train_rows
-from featherlight.pipeline.inputs import task_data
-from featherlight.pipeline.settings import DistillSettings
-from featherlight.pipeline.students import student_body
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.distill.student import student_body
+from featherlight.stages.rows import task_data, train_rows
 
 SAMPLE, PIECES = 2000, 5000  # texts whose lengths are seen; that the pieces of a student to come are chosen for
 KEPT = 256

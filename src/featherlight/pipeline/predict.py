@@ -14,8 +14,8 @@ from featherlight.errors import UserError, listed
 from featherlight.files import read_json
 from featherlight.inference.open import open_predictor
 from featherlight.inference.predictor import TextModel
-from featherlight.pipeline.settings import RunSettings
 from featherlight.runtime.model import answers
+from featherlight.stages.settings import RunSettings
 from featherlight.store.layout import RECORD
 
 AT_ONCE = 1024  # texts per call; bounds memory on endless input

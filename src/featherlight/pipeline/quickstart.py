@@ -7,16 +7,17 @@ from typing import Any
 
 from featherlight.config import build
 from featherlight.files import read_json
-from featherlight.pipeline.pack import PACK
 from featherlight.pipeline.plan import Job, jobs_of, run_jobs
-from featherlight.pipeline.quantize import QUANTIZE
-from featherlight.pipeline.settings import QuickstartSettings
 from featherlight.pipeline.show import print_json
-from featherlight.pipeline.stages import DISTILL, FINETUNE
 from featherlight.progress import say
 from featherlight.reports.results import write_report
 from featherlight.reports.terminal import print_tables
 from featherlight.runtime.packed import LIGHT
+from featherlight.stages.distill.stage import DISTILL
+from featherlight.stages.finetune.stage import FINETUNE
+from featherlight.stages.pack.stage import PACK
+from featherlight.stages.quantize.stage import QUANTIZE
+from featherlight.stages.settings import QuickstartSettings
 from featherlight.store.layout import RECORD
 
 WHERE = "quickstart"

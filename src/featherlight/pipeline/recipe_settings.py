@@ -4,17 +4,17 @@ from pathlib import Path
 from typing import ClassVar
 
 from featherlight.config import Settings, free, setting
-from featherlight.pipeline.compress_settings import MergeSettings, PackSettings, PruneSettings, QuantizeSettings
-from featherlight.pipeline.settings import (
-    Device,
-    DistillSettings,
-    EvaluateSettings,
-    ExportSettings,
-    FinetuneSettings,
-    LabelSettings,
-    Precision,
-)
-from featherlight.pipeline.time_settings import TimeSettings
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.evaluate.settings import EvaluateSettings
+from featherlight.stages.export.settings import ExportSettings
+from featherlight.stages.finetune.settings import FinetuneSettings
+from featherlight.stages.label.settings import LabelSettings
+from featherlight.stages.merge.settings import MergeSettings
+from featherlight.stages.pack.settings import PackSettings
+from featherlight.stages.prune.settings import PruneSettings
+from featherlight.stages.quantize.settings import QuantizeSettings
+from featherlight.stages.settings import Device, Precision
+from featherlight.stages.time.settings import TimeSettings
 
 INPUTS = ("teacher",)  # folders; `model` is a setting of some stages and an input of others
 STAGES = (

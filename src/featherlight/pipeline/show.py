@@ -13,9 +13,7 @@ from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, listed, shortened
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
-from featherlight.pipeline.settings import TaskSettings
 from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT
-from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.entries import entries
 from featherlight.store.layout import RECORD
@@ -187,35 +185,6 @@ def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     from featherlight.reports.terminal import print_tables
 
     print_tables(records)
-
-
-def trained_task(folder: Path, values: Mapping[str, Any], *, scores: bool = False) -> dict[str, Any]:
-    """The task settings of a folder's own training, for a command that names no task.
-
-    scores: of a command that does nothing but score: another file of the user's is scored whole then.
-    """
-    if "task" in values and not Path(values["task"]).is_file():
-        return {}
-    if not folder.exists():
-        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
-    if folder.is_dir() and not any((folder / name).exists() for name in (RECORD, "config.json")):
-        raise UserError(f"{folder}: no model in it. Give a folder that `featherlight finetune` or `distill` made.")
-    record = read_json(folder / RECORD) if (folder / RECORD).exists() else {}
-    settings = record.get("settings", {})
-    if "task" in values:
-        same = Path(values["task"]).resolve() == Path(settings.get("task", "")).resolve()
-        return {"whole": True} if scores and not same else {}
-    if folder.is_file() and (named := load(folder).packed.about.get("task")) in task_names():
-        return {"task": named}
-    if "task" not in settings:
-        raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
-    own_file = settings["task"] not in task_names() and not Path(settings["task"]).exists()
-    if own_file:
-        raise UserError(
-            f"{folder}: it was trained on {settings['task']!r}, which is not there from here. "
-            "Change to the folder where it was trained, or name the file with --task."
-        )
-    return {name: settings[name] for name in TaskSettings.model_fields if settings.get(name) is not None}
 
 
 def stepped(folders: Sequence[Path], *, as_json: bool) -> None:

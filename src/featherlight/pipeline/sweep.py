@@ -13,9 +13,9 @@ from typing import Any
 from featherlight.config import number, read_yaml
 from featherlight.errors import UserError, nearest
 from featherlight.pipeline.plan import Job, once, plan_stage
-from featherlight.pipeline.stages import STAGES
 from featherlight.pipeline.trainer_names import DROPPED, FIXED, TIMED, TRANSLATED, translate
 from featherlight.progress import say
+from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
 
 MANY = 1000  # cells; more than these are planned only when the user says so

@@ -17,10 +17,8 @@ from featherlight.pipeline.on_ray import RayCrew
 from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned import show_plan
 from featherlight.pipeline.show import finished, print_json, show_records
-from featherlight.pipeline.stages import LABEL
 from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
-from featherlight.pipeline.timing import TIME
 from featherlight.pipeline.workers import (
     Outcome,
     earlier_failures,
@@ -29,6 +27,8 @@ from featherlight.pipeline.workers import (
     remember,
     run_in_workers,
 )
+from featherlight.stages.label.stage import LABEL
+from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
 FAILED = 1  # exit code when a cell failed or was not run

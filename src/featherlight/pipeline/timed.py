@@ -14,8 +14,8 @@ from featherlight.pipeline.interleave import row_of, time_in_turns
 from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.show import print_json, print_rows
-from featherlight.pipeline.timing import TIME
 from featherlight.reports.tables import SECONDS, with_unit
+from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
 MANY = 1_000_000  # examples that energy is told for

@@ -17,10 +17,10 @@ from typing import Any
 from featherlight.errors import UserError, shortened
 from featherlight.files import read_json, write_json
 from featherlight.kinds import Kinds
-from featherlight.pipeline.fit import FIT, REFIT
 from featherlight.pipeline.hiring import hire
 from featherlight.pipeline.plan import Job, needed
 from featherlight.progress import say
+from featherlight.stages.task_training import FIT, REFIT
 from featherlight.store.layout import DRAFT
 from featherlight.store.runs import run_once
 from featherlight.store.stage import Inputs
@@ -272,7 +272,7 @@ def attempt(
     name: str, settings: Any, inputs: Inputs, store: Path, kinds: Kinds | None = None
 ) -> tuple[str | None, bool]:
     """Run one job here: None, or what went wrong and whether it is the user's to put right. kinds: as in `identify`."""
-    from featherlight.pipeline.stages import STAGES
+    from featherlight.stages.table import STAGES
 
     try:
         run_once(STAGES[name], settings, inputs, store=store, kinds=kinds)

@@ -19,8 +19,8 @@ from featherlight.models import (
 from featherlight.models.students.embeddings import HashEmbedding
 from featherlight.models.students.recurrent import POOLINGS, Recurrent
 from featherlight.models.students.tokenizers import student_tokenizer
-from featherlight.pipeline.settings import DistillSettings
-from featherlight.pipeline.students import student_body
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.distill.student import student_body
 
 TEXTS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])

@@ -1,0 +1,1 @@
+"""A folder for each stage: its settings, and what it checks and does."""

@@ -1,0 +1,1 @@
+"""A student that imitates a teacher on a task."""

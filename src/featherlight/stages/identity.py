@@ -1,0 +1,39 @@
+"""What of a stage's settings and files can change its result, as its address states it."""
+
+from pathlib import Path
+from typing import Any
+
+from featherlight.errors import UserError
+from featherlight.files import hash_file
+from featherlight.kinds import Kind
+from featherlight.models.device import resolve_device, resolve_precision
+from featherlight.stages.settings import RunSettings
+
+TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
+
+
+def files_named(**paths: Path | None) -> dict[str, str]:
+    """A hash of each file that is given; UserError for one that is not there."""
+    for name, path in paths.items():
+        if path is not None and not path.is_file():
+            raise UserError(f"--{name} {path}: no such file.")
+    return {name: hash_file(path) for name, path in paths.items() if path is not None}
+
+
+def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
+    """What can change the result; what the sources say by content (rows, columns, weights) is left to them."""
+    identity = {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
+    return {**identity, "precision": precision_of(settings, encoder=encoder)}
+
+
+def precision_of(settings: RunSettings, *, encoder: bool) -> str:
+    """The precision that `auto` means here."""
+    return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
+
+
+def chooses_precision(kind: Kind, folder: Path) -> bool:
+    """Whether `auto` may mean bf16 for a model in an address: for encoders in torch.
+
+    A folder that `pack` made computes in one way, but its addresses have always been those of an encoder.
+    """
+    return kind is Kind.ENCODER or (kind is Kind.PACKED and not folder.is_file())

@@ -1,0 +1,1 @@
+"""Small layers folded into their encoder."""

@@ -1,0 +1,1 @@
+"""One small file of a student."""

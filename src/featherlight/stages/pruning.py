@@ -1,0 +1,66 @@
+"""Weights that are set to zero while a model is trained, or at once; for `prune` and `distill`."""
+
+from typing import Any
+
+from featherlight.compression import unstructured
+from featherlight.compression.movement import Movement
+from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros
+from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.prune.settings import PruneSettings
+from featherlight.stages.settings import UNSTRUCTURED
+
+
+class Pruning:
+    """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing."""
+
+    def __init__(self, model: Any, settings: PruneSettings | DistillSettings):
+        self.model, self.how = model, sparsity_of(settings)
+        self.parts: list[Part] = []
+        if self.how is not None:
+            names = tuple(name.strip() for name in settings.parts.split(",")) if settings.parts else ()
+            self.parts = prunable(parts_of(model, names), self.how)
+        self.before = counted(self.parts)
+
+    def shaper(self) -> Masks | None:
+        """What goes along with a training."""
+        if self.how is None:
+            return None
+        kind = Movement if self.how.method == unstructured.MOVEMENT else Masks
+        return kind(self.parts, self.how)
+
+    def at_once(self) -> None:
+        """Prune without training."""
+        assert self.how is not None
+        unstructured.prune(self.parts, self.how)
+
+    @property
+    def title(self) -> str:
+        """What a table adds to the model's name."""
+        if self.how is None:
+            return ""
+        share = asked(self.parts, self.how)
+        return f", {self.how.method} " + (f"{share:.0%}" if share is not None else f"under {self.how.threshold:g}")
+
+    def found(self) -> dict[str, Any]:
+        """The record's part: zeros reached and asked for over the matrices that may be pruned, and which changed."""
+        if self.how is None:
+            return {}
+        return {
+            "zeros": share_of_zeros(self.parts),
+            "zeros_asked": asked(self.parts, self.how),
+            "parts_changed": changed(self.before, self.parts),
+        }
+
+
+def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
+    """The settings of unstructured pruning; None where there is none."""
+    method = settings.method if isinstance(settings, PruneSettings) else settings.prune
+    if method not in UNSTRUCTURED:
+        return None
+    keep, of = (int(number) for number in settings.pattern.split(":"))
+    share = 1 - keep / of if method == unstructured.PATTERN else settings.sparsity or 0.0
+    soft = settings.mask == "soft"
+    scope = "global" if soft else settings.scope
+    kinds = settings.wanted_kinds()
+    return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, settings.seed)

@@ -1,0 +1,126 @@
+"""Did a step do anything? A model before and after it, on the same examples: bytes, scores, paired tests, flips."""
+
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import load_file
+from safetensors.torch import save_file
+
+from featherlight.analysis.statistics import mcnemar, paired_bootstrap
+from featherlight.data.task import Examples, TaskData
+from featherlight.errors import UserError
+from featherlight.inference.predictor import TextModel
+from featherlight.kinds import MODEL
+from featherlight.measurement.footprint import folder_bytes
+from featherlight.measurement.latency import time_each
+from featherlight.measurement.metrics import details, mean_scores, predictions, score
+from featherlight.models.device import wait_for
+from featherlight.packing.folder import is_packable, pack_folder
+from featherlight.stages.model_folders import checked_predictor
+from featherlight.stages.rows import select_rows
+from featherlight.stages.settings import RunSettings
+from featherlight.store.layout import PREDICTIONS
+from featherlight.store.phases import Phases
+
+Json = dict[str, Any]
+TIMED_TEXTS = 100
+
+
+def compared(before: Path, out: Path, data: TaskData, settings: RunSettings, phases: Phases) -> Json:
+    """What a step from the model `before` to the one in `out` did, on the task's reported splits.
+
+    "metrics", "latency", "parameters", "bytes": of the new model, as of any. "before", "after": {"bytes",
+    "packed_bytes", "metrics"}. "flips": predictions that changed, "p_value": McNemar's (a regression: the paired
+    bootstrap's, and no flips). "tests": both in full; several reported splits count as one.
+    """
+    splits = data.task.reported
+    with phases("evaluate before"):
+        old = checked_predictor(before, data, settings)
+        was = {name: old.logits(old.tokens(data.splits[name]), label=f"{name} before") for name in splits}
+    own = {"precision": "auto", "device": "auto"} if (out / MODEL).exists() else {}  # it computes in one way only
+    new = checked_predictor(out, data, settings.model_copy(update=own))
+    with phases("evaluate"):
+        metrics = score_splits(new, data, splits, out=out)
+    with phases("latency"):
+        latency = time_predictor(new, select_rows(data))
+    stored = load_file(out / PREDICTIONS)
+    now = {name: stored[f"{name}.logits"] for name in splits}
+    labels = {name: stored[f"{name}.labels"] for name in splits}
+    scores = [score(data.task.metrics, labels[name], was[name]) for name in splits]
+    return {
+        "metrics": metrics,
+        "latency": latency,
+        "parameters": new.parameters,
+        "bytes": folder_bytes(out),
+        "before": {**sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
+        "after": {**sizes(out), "metrics": next(iter(metrics.values()))["scores"]},
+        **paired(
+            data.task.metrics[0], *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now))
+        ),
+    }
+
+
+def paired(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarray) -> Json:
+    """Flips, p-value and both tests, for labels and for logits before and after, row by row."""
+    old, new = predictions(was), predictions(now)
+    difference = paired_bootstrap(metric, labels, old, new)
+    tests: Json = {"bootstrap": {"metric": metric, **asdict(difference)}}
+    if old.dtype.kind == "f":
+        return {"flips": None, "p_value": difference.p_value, "tests": tests}
+    exact = mcnemar(labels, old, new)
+    tests["mcnemar"] = asdict(exact)
+    return {"flips": int((old != new).sum()), "p_value": exact.p_value, "tests": tests}
+
+
+def sizes(model: Path) -> Json:
+    """{"bytes": as it lies there, "packed_bytes": as a .light file; None where there is no such file}."""
+    if model.is_file():
+        return {"bytes": folder_bytes(model), "packed_bytes": folder_bytes(model)}
+    packed = len(pack_folder(model)) if is_packable(model) else None
+    return {"bytes": folder_bytes(model), "packed_bytes": packed}
+
+
+def score_splits(predictor: TextModel, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
+    """Scores with intervals per split; several reported splits (MNLI) also as "dev", their mean.
+
+    The logits and labels behind them go to predictions.safetensors, for paired tests later.
+    """
+    found: dict[str, Any] = {}
+    stored: dict[str, torch.Tensor] = {}
+    for split in splits:
+        examples = data.splits[split]
+        if examples.labels is None:
+            raise UserError(f"split {split!r} of {data.task.name} has no labels to score against.")
+        logits = predictor.logits(predictor.tokens(examples), label=split)
+        stored |= {f"{split}.logits": torch.from_numpy(logits), f"{split}.labels": torch.from_numpy(examples.labels)}
+        found[split] = {
+            "n": len(examples),
+            "headline": data.task.metrics[0],
+            "scores": score(data.task.metrics, examples.labels, logits),
+            "details": details(examples.labels, logits, data.task.labels),
+        }
+    if len(splits) > 1:
+        mean = mean_scores([part["scores"] for part in found.values()])
+        n = sum(part["n"] for part in found.values())
+        found = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **found}
+    save_file(stored, out / PREDICTIONS)
+    return found
+
+
+def time_predictor(predictor: TextModel, examples: Examples) -> dict[str, Any]:
+    """Seconds of predict([text]) on one thread, tokenization included, over texts of the select split."""
+    spread = np.linspace(0, len(examples) - 1, min(len(examples), TIMED_TEXTS)).astype(int)
+    calls = [([examples.first[i]], None if examples.second is None else [examples.second[i]]) for i in spread]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        samples = time_each(lambda call: predictor(*call), calls, wait=lambda: wait_for(predictor.device))
+    finally:
+        torch.set_num_threads(threads)
+    conditions = {"threads": 1, "batch": 1, "device": predictor.device, "precision": predictor.precision}
+    assert all(math.isfinite(value) for value in samples.values)
+    return {"unit": samples.unit, "values": list(samples.values), **conditions}

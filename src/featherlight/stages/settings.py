@@ -1,0 +1,156 @@
+"""The frozen settings of every stage: name, type, default, meaning and bound, each declared once.
+
+The command line, recipes, addresses and records all read these classes. Imports no torch.
+"""
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from featherlight.config import Settings, added, free, setting
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+Precision = Literal["auto", "fp32", "bf16"]
+Optimizer = Literal["adamw", "adamw_8bit", "adam", "adadelta", "adafactor", "sgd"]
+UNSTRUCTURED = ("magnitude", "topv", "movement", "random", "nm")
+SCORED = ("heads", "neurons", "layers", "units", "columns")
+FOR_METHODS: dict[str, tuple[str, ...]] = {  # settings that only some methods read
+    "sparsity_embedding": ("magnitude", "topv", "movement", "random"),
+    "sparsity_recurrent": ("magnitude", "topv", "movement", "random", "nm"),
+    "sparsity_linear": ("magnitude", "topv", "movement", "random", "nm"),
+    "scope": ("magnitude", "topv", "movement", "random"),
+    "threshold": ("magnitude",),
+    "parts": UNSTRUCTURED,
+    "pattern": ("nm",),
+    "mask": ("movement",),
+    "ramp": ("magnitude", "topv", "movement", "random"),
+    "score": SCORED,
+}
+
+
+class TaskSettings(Settings):
+    """Which rows a stage sees."""
+
+    task: str = setting(..., "A name from `featherlight tasks`, or the path of a file (CSV, JSONL, ...) or folder.")
+    data: Path | None = free(None, "Root folder of local data sets; without it, named tasks come from the hub.")
+    text: str | None = setting(None, "Own file: the column that holds the text.")
+    text_pair: str | None = setting(None, "Own file: the column that holds the second text.")
+    label: str | None = setting(None, "Own file: the column that holds the label or score.")
+    kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
+    dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
+    select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
+    drop_leaks: bool = setting(False, "Take the rows out of train whose texts another split has too.")
+
+
+class RunSettings(Settings):
+    """Where and how exactly numbers are computed."""
+
+    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    precision: Precision = setting("auto", "auto: bf16 for encoders where the device has it, fp32 for students.")
+    batch_tokens: int = free(4096, "Most padded tokens in one forward pass.", ge=1)
+    compile: bool = setting(
+        False, "Run the model through torch.compile: a minute to start; it pays on a GPU, if at all."
+    )
+
+
+class RowSettings(TaskSettings):
+    """Which rows of train a stage sees."""
+
+    examples: int | None = setting(None, "Cut train down to this many rows, stratified, by seed.", ge=2)
+
+
+class TrainSettings(RowSettings, RunSettings):
+    """Settings of the training loop."""
+
+    batch_tokens: int = setting(4096, "Most padded tokens in one forward pass; a batch above it is summed up.", ge=1)
+    seed: int = setting(1, "Seed of initial weights, order, dropout and the cut of --examples.", ge=0, lt=2**31)
+    max_length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
+    epochs: int = setting(3, "Passes over train.", ge=1)
+    batch_size: int = setting(32, "Examples per optimiser step.", ge=1)
+    optimizer: Optimizer = setting("adamw", "Update rule.")
+    learning_rate: float = setting(5e-5, "Peak learning rate.", gt=0)
+    schedule: Literal["linear", "cosine", "constant", "1cycle"] = setting("linear", "Learning rate over the steps.")
+    warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
+    weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
+    clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
+    patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
+    select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
+    class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
+    refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
+    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+    track: Literal["mlflow", "wandb", "tensorboard", "trackio"] | None = free(
+        None, "Show losses and scores there, too; the record is the truth."
+    )
+
+    @model_validator(mode="after")
+    def epsilon_is_adams(self) -> Self:
+        """Other rules have another epsilon, or none."""
+        if not self.optimizer.startswith("adam") and "epsilon" in self.model_fields_set:
+            raise ValueError(f"epsilon: {self.optimizer} has no such setting here; only adamw and adam do")
+        return self
+
+    @model_validator(mode="after")
+    def refit_needs_select(self) -> Self:
+        """A refit adds the rows of select to train; where dev was selected on, there are none."""
+        if self.refit and self.select_on == "dev":
+            raise ValueError("refit fits on train and select together; with select_on dev there is no select split")
+        return self
+
+
+class QuickstartSettings(Settings):
+    """What `quickstart` lets one change."""
+
+    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
+    examples: int = setting(11000, "Rows of train that are used, stratified.", ge=100)
+    seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)
+
+
+class SparsitySettings(Settings):
+    """How much is pruned, and where."""
+
+    sparsity: float | None = setting(None, "Share of the weights that become zero; or of the heads ... that go.",
+                                     ge=0, lt=1)  # fmt: skip
+    sparsity_embedding: float | None = setting(None, "Another share for embeddings.", ge=0, lt=1)
+    sparsity_recurrent: float | None = setting(None, "Another share for recurrent layers.", ge=0, lt=1)
+    sparsity_linear: float | None = setting(None, "Another share for all other matrices.", ge=0, lt=1)
+    threshold: float | None = setting(None, "magnitude: every weight up to this goes, whatever share that is.", gt=0)
+    scope: Literal["local", "global"] = setting("local", "Compare the weights of each matrix, or of all together.")
+    parts: str | None = setting(None, "Prune these alone: embedding, recurrent, linear, or names, with commas.")
+    pattern: str = setting("2:4", "nm: how many of how many neighbours in a row stay.", pattern=r"^[1-9]\d*:[1-9]\d*$")
+    mask: Literal["hard", "soft"] = setting("hard", "movement: keep the highest scores, or those above a threshold.")
+    ramp: float = setting(0.5, "Share of a training in which the sparsity rises; the rest is recovery.", ge=0, lt=1)
+
+    def wanted_kinds(self) -> dict[str, float]:
+        """The kinds of part that have a share of their own."""
+        shares = {kind: getattr(self, f"sparsity_{kind}") for kind in ("embedding", "recurrent", "linear")}
+        return {kind: share for kind, share in shares.items() if share is not None}
+
+    def given(self, name: str) -> bool:
+        """Whether a setting was given another value than its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
+
+
+def check_sparsity(settings: SparsitySettings, method: str) -> None:
+    """ValueError for what does not fit the method of pruning."""
+    for name, methods in FOR_METHODS.items():
+        if name in type(settings).model_fields and method not in methods and settings.given(name):
+            raise ValueError(f"{name}: has no effect with method {method}, only with {', '.join(methods)}")
+    kinds = settings.wanted_kinds()
+    if kinds and (settings.scope == "global" or settings.mask == "soft"):
+        where = "scope global" if settings.scope == "global" else "mask soft"
+        raise ValueError(f"sparsity_{next(iter(kinds))}: {where} weighs all parts together; leave one of both out")
+    keep, of = map(int, settings.pattern.split(":"))
+    if keep >= of:
+        raise ValueError(f"pattern {settings.pattern}: the first number must be smaller, as in 2:4")
+    if method == "nm" and settings.sparsity not in (None, 1 - keep / of):
+        raise ValueError(f"sparsity: pattern {settings.pattern} zeroes {1 - keep / of:g}; leave sparsity out")
+    if settings.threshold is not None:
+        if settings.sparsity is not None or kinds or settings.scope == "global":
+            raise ValueError("threshold says which weights go; leave sparsity and scope out")
+    elif settings.sparsity is None and not kinds and method not in ("nm", "vocabulary"):
+        raise ValueError("sparsity is missing: which share is to go, for example 0.5")
+    if settings.sparsity == 0 and not any(kinds.values()):
+        raise ValueError("sparsity 0 changes nothing; give a share between 0 and 1")

@@ -1,0 +1,274 @@
+"""Train a model on a loaded task, choose on select, report on dev: what finetune and distill share.
+
+Model, tokenizer, objective and rows in; a saved folder and the common part of a record out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from featherlight import distributed
+from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.tokenise import tokenise
+from featherlight.errors import pick
+from featherlight.inference.torch_predictor import Predictor, logits_of
+from featherlight.kinds import Kinds
+from featherlight.measurement.footprint import needed_bytes
+from featherlight.measurement.metrics import METRICS, predictions, value
+from featherlight.models.compiled import compile_in_place
+from featherlight.models.device import is_encoder, model_precision, resolve_device
+from featherlight.models.source import quiet_transformers
+from featherlight.progress import say
+from featherlight.stages.rows import (
+    class_weights,
+    describe_task,
+    joined,
+    select_rows,
+    select_split,
+    task_data,
+    train_rows,
+)
+from featherlight.stages.scoring import score_splits, time_predictor
+from featherlight.stages.settings import TrainSettings
+from featherlight.store.layout import DRAFT
+from featherlight.store.phases import Phases
+from featherlight.store.stage import Inputs
+from featherlight.training.checkpoint import Progress
+from featherlight.training.finetune import label_loss
+from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
+from featherlight.training.memory import MOST_HALVINGS, halvings, is_memory_out, write_halvings
+from featherlight.training.tracking import Tracking
+
+MOST_TRAIN_ROWS_SCORED = 1000
+LOSS = "loss"
+FIT, REFIT = ".fit", ".refit"  # in a draft: where the trainings keep their checkpoints
+T = TypeVar("T")
+
+
+def train_rows_scored(own: int, select: int) -> int:
+    """How many rows of train a point of its curve is computed from: as sharp as that of select, and as cheap."""
+    return min(own, select, MOST_TRAIN_ROWS_SCORED)
+
+
+class Fit:
+    """One model on its way from rows to a saved folder. shaper: makes what prunes it meanwhile, anew for a refit."""
+
+    def __init__(
+        self,
+        model: Any,
+        tokenizer: PreTrainedTokenizerBase,
+        data: TaskData,
+        settings: TrainSettings,
+        *,
+        out: Path,
+        phases: Phases,
+        shaper: Callable[[], Shaper | None] = lambda: None,
+    ):
+        self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
+        self.out, self.phases, self.shaper = out, phases, shaper
+        self.device = resolve_device(settings.device)
+        self.precision = model_precision(model, settings.precision, self.device)
+        self.metric = known_metric(settings.select_metric, data)
+        self.trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+        self.watch: Callable[[Mapping[str, float], int], None] | None = None
+        self.write: Callable[[Path, Any], None] | None = None  # the weights, where they are not the whole model's
+        if settings.compile:
+            compile_in_place(model, self.device)
+
+    def tokens(self, examples: Examples) -> Tokens:
+        """A split as this model's tokens."""
+        apart = not is_encoder(self.model)
+        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=apart)
+
+    def run(
+        self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, Any]:
+        """Train, save and score; see `train`. A tracker, if there is one, sees losses and scores."""
+        if self.settings.track is None or distributed.place():
+            return {**self.train(objective, rows, targets), **self.report()}
+        tracking = Tracking(
+            self.settings.track, self.out.name.removeprefix(DRAFT), self.settings.model_dump(mode="json")
+        )
+        self.watch = tracking.log
+        record = {**self.train(objective, rows, targets), **self.report()}
+        reached = {
+            f"{split}_{name}": score["value"]
+            for split, found in record["metrics"].items()
+            for name, score in found["scores"].items()
+        }
+        tracking.log(reached, record["curves"]["step"][-1])
+        tracking.finish()
+        return record
+
+    def train(
+        self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
+    ) -> dict[str, Any]:
+        """Train and save. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
+        settings, data = self.settings, self.data
+        with self.phases("tokenize"):
+            train_tokens, select_tokens = self.tokens(rows), self.tokens(select_rows(data))
+        initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
+        select = select_rows(data)
+        own = len(train_rows(data, settings.examples, settings.seed))  # behind them: texts without labels
+        sample = np.linspace(0, own - 1, train_rows_scored(own, len(select))).astype(int)
+        shown = {
+            "train": (train_tokens.take(sample), rows.take(sample)),
+            "select": (select_tokens, select),
+        }
+
+        def evaluate(model: Any, epoch: int) -> tuple[float, dict[str, dict[str, float]]]:
+            with self.phases("select"):
+                found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
+            reached = found["select"][self.metric]
+            return (-reached if self.metric == LOSS else reached), found
+
+        how = optimisation(settings)
+        training = TrainingSet(train_tokens, targets["train"])
+        where, shaper = self.place(FIT), self.shaper()
+        progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
+        self.phases.seconds["train"] = progress.seconds
+        record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
+        if settings.refit:
+            record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
+        if distributed.place():
+            raise distributed.TookPart
+        self.save()
+        return record
+
+    def refit(self, objective: Objective, rows: Examples, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
+        """Once more from the same start, on train and select together, for the number of epochs that won."""
+        self.model.load_state_dict(initial)
+        both = joined(rows, self.data.splits[SELECT])
+        merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
+        how = replace(optimisation(self.settings), epochs=epochs, patience=0)
+        training, where, shaper = TrainingSet(self.tokens(both), merged), self.place(REFIT), self.shaper()
+        progress = train(self.model, objective, training, None, how=how, where=where, shaper=shaper)
+        self.phases.seconds["refit"] = progress.seconds
+        return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
+
+    def place(self, name: str) -> Place:
+        """Where one training keeps its checkpoints; its steps are in parts as small as an earlier one needed."""
+        folder = self.out / name
+        folder.mkdir(exist_ok=True)
+        if self.halvings > halvings(folder):
+            write_halvings(folder, self.halvings)
+        return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
+
+    @property
+    def halvings(self) -> int:
+        """How often memory was out."""
+        return max(halvings(self.out / name) for name in (FIT, REFIT))
+
+    def in_passes(self, compute: Callable[[int], T]) -> T:
+        """compute(most tokens of a pass), with half as many tokens as often as memory is out."""
+        while True:
+            tokens = max(self.settings.batch_tokens >> self.halvings, 1)
+            try:
+                return compute(tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory_out(error) or self.halvings >= MOST_HALVINGS:
+                    raise
+            write_halvings(self.out / FIT, self.halvings + 1)
+            say(f"out of memory: texts are scored in passes of at most {max(tokens // 2, 1):,} tokens from here on")
+
+    def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
+        """Loss and metrics of one split, without intervals."""
+        how = {"device": self.device, "precision": self.precision}
+        logits = self.in_passes(lambda most: logits_of(model, tokens, batch_tokens=most, **how))
+        labels = examples.labels
+        assert labels is not None
+        raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
+        names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == LOSS else [self.metric])])
+        loss = float(label_loss(raw, torch.from_numpy(labels)))
+        guessed = predictions(logits)
+        return {LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
+
+    def best(self, progress: Progress) -> dict[str, Any]:
+        """Which epoch was kept, and why."""
+        value = -progress.best_score if self.metric == LOSS else progress.best_score
+        split = select_split(self.data)
+        return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
+
+    def conditions(self) -> dict[str, Any]:
+        """What the numbers depend on beyond the settings."""
+        return {"device": self.device, "precision": self.precision, "task": describe_task(self.data, self.settings)}
+
+    def save(self) -> None:
+        """Write the model folder."""
+        with self.phases("save"), quiet_transformers():
+            self.tokenizer.model_max_length = self.settings.max_length
+            self.model.config.pair = self.data.task.is_pair  # so that `predict` knows how many texts to ask for
+            self.model.to("cpu")
+            if self.write is None:
+                self.model.save_pretrained(self.out)
+            else:
+                self.write(self.out, self.model)
+                self.model.config.save_pretrained(self.out)
+            self.tokenizer.save_pretrained(self.out)
+            if self.tokenizer.is_fast:  # the same again without indentation: a third of the bytes
+                backend = self.tokenizer.backend_tokenizer
+                backend.enable_truncation(self.settings.max_length, direction=self.tokenizer.truncation_side)
+                backend.no_padding()
+                backend.save(str(self.out / "tokenizer.json"), pretty=False)
+
+    def report(self) -> dict[str, Any]:
+        """Scores on the reported splits, time per text, size: all measured on the saved folder."""
+        predictor = Predictor(
+            self.out, device=self.device, precision=self.precision, compiled=self.settings.compile,
+            trust_remote_code=getattr(self.settings, "trust_remote_code", False),
+        )  # fmt: skip
+
+        def scores(tokens: int) -> dict[str, Any]:
+            predictor.batch_tokens = tokens
+            return score_splits(predictor, self.data, self.data.task.reported, out=self.out)
+
+        with self.phases("evaluate"):
+            metrics = self.in_passes(scores)
+        with self.phases("latency"):
+            latency = time_predictor(predictor, select_rows(self.data))
+        return {
+            "metrics": metrics,
+            "latency": latency,
+            "seconds": self.phases.seconds,
+            "parameters": predictor.parameters,
+            "trained_parameters": self.trained,
+            "bytes": needed_bytes(self.out, predictor.parameters),
+            **({"batch_halvings": self.halvings} if self.halvings else {}),  # see training.memory
+        }
+
+
+def optimisation(settings: TrainSettings) -> Optimisation:
+    """The settings that the loop reads."""
+    return Optimisation(**{name: getattr(settings, name) for name in Optimisation.__dataclass_fields__})
+
+
+def known_metric(name: str | None, data: TaskData) -> str:
+    """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
+    kind = "numbers" if data.task.is_regression else "classes"
+    fitting = [metric for metric in METRICS if METRICS[metric].of == kind]
+    known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
+    return pick("metric for this task", name or data.task.metrics[0], {**known, LOSS: LOSS})
+
+
+def curves(progress: Progress) -> dict[str, Any]:
+    """Loss and learning rate per step, scores per epoch."""
+    return {
+        "step": progress.steps,
+        "loss": progress.loss,
+        "learning_rate": progress.learning_rate,
+        "epochs": progress.epochs,
+    }
+
+
+def check_training(settings: TrainSettings, inputs: Inputs, kinds: Kinds) -> None:
+    """What can be known to be wrong before anything is computed."""
+    data = task_data(settings)
+    class_weights(data, settings)
+    train_rows(data, settings.examples, settings.seed)
+    known_metric(settings.select_metric, data)

@@ -1,0 +1,155 @@
+"""A model's name and a runtime in; what computes its batches out. What the stage `time` measures.
+
+A pre-trained encoder gets a new head, and `bilstm`, `rnn` or `bag` is an untrained student of its default size: weights
+change no time, so that a model can be timed before it is trained.
+"""
+
+import functools
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoConfig
+
+from featherlight.data.task import Examples
+from featherlight.data.tokens.batches import Tokens
+from featherlight.data.tokens.tokenise import tokenise
+from featherlight.errors import UserError
+from featherlight.export.onnx import write_float, write_int8
+from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.packed_predictor import LightPredictor
+from featherlight.inference.torch_predictor import Predictor
+from featherlight.models.device import autocast, is_encoder
+from featherlight.models.load import check_length, load_encoder
+from featherlight.models.source import quiet_transformers
+from featherlight.packing.folder import is_packable, pack_folder, packed_file
+from featherlight.seeds import seed_torch
+from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.distill.student import new_student
+from featherlight.stages.rows import task_data, train_rows
+from featherlight.stages.time.settings import TimeSettings
+
+SHAPED = ("onnx", "int8")
+STUDENTS = ("bilstm", "rnn", "bag")
+KEPT = 8  # models that stay loaded while cells take turns
+MOST_TEXTS = 20_000  # that the pieces of an untrained student are chosen for
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What computes a batch. batches: texts -> what run takes."""
+
+    batches: Callable[[Examples, TimeSettings], list[Any]]
+    run: Callable[[Any], object]
+    parameters: int
+    size: int
+
+
+@functools.lru_cache(maxsize=KEPT)
+def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) -> Engine:
+    """A model in one of the runtimes; exported or packed for it where it is not yet. name: as the user calls it."""
+    if runtime == "light":
+        return light_engine(folder, name)
+    if packed_file(folder) is not None:
+        raise UserError(f"{folder}: is packed and runs as it is. Use --runtime light.")
+    source = Predictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
+                       compiled=runtime == "compiled")  # fmt: skip
+    apart = not is_encoder(source.model)
+
+    def batches(examples: Examples, settings: TimeSettings) -> list[Any]:
+        source.check_pair(examples.second is not None)
+        tokens = tokenise(source.tokenizer, examples, max_length=settings.length, apart=apart)
+        if settings.pad == "max":
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
+        order = np.argsort(-tokens.lengths, kind="stable")
+        parts = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
+        if runtime in SHAPED:
+            return [tokens.arrays(part) for part in parts]
+        return [{name: tensor.to(device) for name, tensor in tokens.batch(part).items()} for part in parts]
+
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+    if runtime in SHAPED:
+        session, size = exported(source, folder, runtime, threads)
+        return Engine(batches, session.run, source.parameters, size)
+    source.model.eval()
+
+    def run(batch: Mapping[str, torch.Tensor]) -> object:
+        with torch.inference_mode(), autocast(device, source.precision):
+            return source.model(**batch).logits
+
+    return Engine(batches, run, source.parameters, size)
+
+
+def light_engine(folder: Path, name: str) -> Engine:
+    """A packed student; text by text, tokenization included, for that is how it runs."""
+    file = packed_file(folder)
+    if file is None:
+        if not is_packable(folder):
+            raise UserError(f"{name}: only students run as packed files. Use --runtime torch, onnx or int8.")
+        with tempfile.NamedTemporaryFile(suffix=".light") as packed:
+            packed.write(pack_folder(folder))
+            packed.flush()
+            model, size = LightPredictor(Path(packed.name)), packed.tell()
+    else:
+        model, size = LightPredictor(file), file.stat().st_size
+
+    def batches(examples: Examples, settings: TimeSettings) -> list[Any]:
+        model.check_pair(examples.second is not None)
+        starts = range(0, len(examples), settings.batch)
+        return [examples.take(np.arange(start, start + settings.batch)) for start in starts]
+
+    return Engine(batches, model.logits, model.parameters, size)
+
+
+def exported(source: Predictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
+    """The model in onnxruntime, and the bytes of its graph."""
+    with tempfile.TemporaryDirectory() as name:
+        out = Path(name)
+        write_float(source, folder, out)
+        if runtime == "int8":
+            write_int8(source, folder, out, per_channel=True)
+        return OnnxPredictor(out, threads=threads), (out / "model.onnx").stat().st_size
+
+
+def model_folder(settings: TimeSettings) -> Path:
+    """A folder that a predictor reads: a model made here as it is; another with a new head, as long as the process."""
+    path = Path(settings.model)
+    if path.is_file() or (path / "record.json").exists():
+        return path
+    if settings.model in STUDENTS:
+        return Path(student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
+    folder = Path(encoder_folder(settings.model).name)
+    check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
+    return folder
+
+
+@functools.lru_cache(maxsize=KEPT)
+def encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
+    """A pre-trained encoder with a head for two classes; more of them would change no time."""
+    folder = tempfile.TemporaryDirectory()
+    seed_torch(1, "initial weights")
+    encoder, tokenizer = load_encoder(model, labels=("0", "1"), max_length=4)
+    with quiet_transformers():
+        encoder.save_pretrained(folder.name)
+        tokenizer.save_pretrained(folder.name)
+    return folder
+
+
+FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
+
+
+def student_folder(student: str, task: str, rows: str, settings: TimeSettings) -> tempfile.TemporaryDirectory[str]:
+    """An untrained student for a task, with pieces of MiniLM's vocabulary. rows: a fingerprint of the task."""
+    if (student, rows) not in FOLDERS:
+        texts = train_rows(task_data(settings), None, 1).first[:MOST_TEXTS]
+        how = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
+        model, tokenizer, _ = new_student(how, task_data(settings), Path(encoder_folder("minilm").name), texts)
+        folder = FOLDERS[student, rows] = tempfile.TemporaryDirectory()
+        with quiet_transformers():
+            model.save_pretrained(folder.name)
+            tokenizer.save_pretrained(folder.name)
+    return FOLDERS[student, rows]

@@ -1,0 +1,182 @@
+"""A model at one batch size and length as a cell: what is called, how often, and when that is enough."""
+
+import functools
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from featherlight.data.task import TaskData
+from featherlight.data.tokens.batches import Tokens, shuffled_batches
+from featherlight.data.tokens.tokenise import tokenise
+from featherlight.errors import UserError
+from featherlight.measurement.energy import Meter, meter_for
+from featherlight.measurement.latency import Sample, spread, visit
+from featherlight.models.device import model_precision, resolve_device, wait_for
+from featherlight.models.load import check_length, load_encoder
+from featherlight.seeds import numpy_generator, seed_torch
+from featherlight.stages.rows import labelled, task_data, train_rows
+from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, engine_of, model_folder
+from featherlight.stages.time.settings import TimeSettings
+from featherlight.store.phases import Phases
+from featherlight.training.loop import TrainingSet
+from featherlight.training.stepper import Trainee, in_training
+
+HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
+BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
+VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
+LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
+SLOW, FEWEST_SLOW = 5.0, 3  # seconds of a call from which so many samples are enough
+NOISY, ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
+WARM, PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
+LONG = 1.0  # seconds of a call that leaves nothing to warm up
+
+
+@dataclass
+class Cell:
+    """One settled measurement. call: runs once over the timed work. about: for the record; "calls": batches in one."""
+
+    settings: TimeSettings
+    call: Callable[[], object]
+    wait: Callable[[], object]
+    about: dict[str, Any]
+    meter: Meter
+    samples: list[Sample] = field(default_factory=list)
+
+    def visit(self) -> Sample:
+        """One sample, in seconds a batch or an epoch."""
+        torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
+        calls, training = self.about["calls"], self.settings.what == "finetune"
+        found = None
+        if training or not self.samples or self.samples[-1].seconds * calls > LONG:  # nothing to warm up, or perhaps
+            found = visit(self.call, least=0.0, wait=self.wait, warm=0, meter=self.meter)
+        if found is None or not (training or found.seconds > LONG):
+            found = visit(self.call, least=LEAST, wait=self.wait, meter=self.meter)
+        return Sample(found.seconds / calls, found.share, None if found.joules is None else found.joules / calls)
+
+    @property
+    def done(self) -> bool:
+        """Whether no more samples are wanted."""
+        return enough(self.settings, self.samples, self.about)
+
+
+def enough(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> bool:
+    """Whether these samples are as many as were asked for, or as their time allows."""
+    if settings.what == "finetune":
+        return len(samples) >= (settings.repeats or EPOCHS)
+    taken = sum(sample.seconds for sample in samples) * about["calls"]
+    return len(samples) >= (again(settings, samples, about) if taken > settings.seconds else settings.repeats or VISITS)
+
+
+def again(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> int:
+    """The fewest samples of a cell like this one: all that a second measurement takes."""
+    if settings.what == "finetune":
+        return settings.repeats or EPOCHS
+    slow = sum(sample.seconds for sample in samples) * about["calls"] > SLOW * len(samples)
+    return min(settings.repeats or VISITS, FEWEST_SLOW if slow else FEWEST)
+
+
+def is_noisy(samples: Sequence[Sample]) -> bool:
+    """Whether the samples scatter, or another program had the core for part of the time."""
+    values = [sample.seconds for sample in samples]
+    return spread(values) > NOISY or float(np.median([sample.share for sample in samples])) < ALONE
+
+
+def new_cell(settings: TimeSettings) -> Cell:
+    """Load, tokenise and warm up."""
+    device = resolve_device(settings.device)
+    if settings.runtime in (*SHAPED, "light"):
+        device = "cpu"
+    torch.set_num_threads(settings.threads)
+    make = training_cell if settings.what == "finetune" else inference_cell
+    return make(settings, task_data(settings), device)
+
+
+def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+    """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
+    phases = Phases()
+    with phases("load"):
+        engine = engine_of(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
+    rows = train_rows(data, settings.examples, settings.seed)
+    unequal = min(max(TEXTS // settings.batch, 2), BATCHES)
+    count = min(1 if settings.pad == "max" else unequal, len(rows) // settings.batch)
+    if not count:
+        raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
+    chosen = rows.take(np.linspace(0, len(rows) - 1, count * settings.batch).astype(int))
+    with phases("tokenize"):
+        batches = engine.batches(chosen, settings)
+    about = {"seconds": phases.seconds, "device": device, "bytes": engine.size, "parameters": engine.parameters,
+             "calls": count}  # fmt: skip
+
+    def call() -> None:
+        for batch in batches:
+            engine.run(batch)
+
+    return new_cell_of(settings, call, device, about)
+
+
+def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+    """Epochs of fine-tuning over full batches, one after the other: time does not depend on what is learned."""
+    if settings.model in STUDENTS:
+        raise UserError(f"{settings.model}: an untrained student is not fine-tuned. Time its inference, or distil it.")
+    phases = Phases()
+    same = (settings.learning_rate, settings.weight_decay, settings.epsilon, settings.seed)
+    trainee, tokenizer, load_seconds = trainee_of(
+        settings.model, data.task.labels, settings.runtime, device, settings.threads, *same
+    )
+    check_length(trainee.run.bare_model.config, settings.length, option="length")
+    rows = train_rows(data, settings.examples, settings.seed)
+    steps = len(rows) // settings.batch
+    if not steps:
+        raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
+    with phases("tokenize"):
+        tokens = tokenise(tokenizer, rows, max_length=settings.length, apart=False)
+        if settings.pad == "max":
+            tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
+    training = TrainingSet(tokens, {"labels": labelled(rows.labels)})
+    epochs = itertools.count()
+    about: dict[str, Any] = {"seconds": {"load": load_seconds, **phases.seconds}, "device": device, "steps": steps,
+                             "parameters": trainee.parameters, "calls": 1}  # fmt: skip
+
+    def call(most: int | None = None) -> None:
+        order = numpy_generator(settings.seed, "order", next(epochs))
+        batches = [batch for batch in shuffled_batches(tokens.lengths, settings.batch, order)
+                   if len(batch) == settings.batch]  # fmt: skip
+        trainee.halve(about.get(HALVED, 0))
+        trainee.take_steps(training, batches[:most])
+        if trainee.run.halvings:
+            about[HALVED] = trainee.run.halvings
+
+    call(WARM)
+    some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
+    full = [batch for batch in some if len(batch) == settings.batch]
+    about["phases"] = trainee.phases(training, full[:PHASED])
+    return new_cell_of(settings, call, device, about)
+
+
+def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
+    """A cell with what its device needs."""
+    meter = meter_for(device)
+    if meter.names:
+        about["counters"] = meter.names
+    return Cell(settings, call, functools.partial(wait_for, device), about, meter)
+
+
+@functools.lru_cache(maxsize=KEPT)
+def trainee_of(
+    name: str, labels: tuple[str, ...], runtime: str, device: str, threads: int,
+    learning_rate: float, weight_decay: float, epsilon: float, seed: int,
+) -> tuple[Trainee, Any, float]:  # fmt: skip
+    """A pre-trained encoder with a new head in training; its tokenizer; the seconds that loading took."""
+    phases = Phases()
+    with phases("load"):
+        seed_torch(seed, "initial weights")
+        model, tokenizer = load_encoder(name, labels=labels, max_length=4)
+    trainee = in_training(
+        model, device=device, precision=model_precision(model, "bf16" if runtime == "bf16" else "fp32", device),
+        learning_rate=learning_rate, weight_decay=weight_decay, epsilon=epsilon, seed=seed,
+    )  # fmt: skip
+    return trainee, tokenizer, phases.seconds["load"]

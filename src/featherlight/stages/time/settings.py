@@ -1,0 +1,43 @@
+"""The settings of the stage `time`."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from featherlight.config import free, setting
+from featherlight.stages.settings import Device, RowSettings
+
+Runtime = Literal["torch", "compiled", "bf16", "onnx", "int8", "light"]
+
+
+class TimeSettings(RowSettings):
+    """Settings of one timed cell: a model at one batch size and length."""
+
+    what: Literal["inference", "finetune"] = setting("inference", "Seconds a batch; or seconds an epoch of train.")
+    model: str = setting(..., "A hub name, a local folder, `minilm`, `minilm:3`, `random:2x128`, or a model made here.")
+    runtime: Runtime = setting("torch", "What computes; torch is float32, int8 is onnxruntime's, light is numpy.")
+    length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
+    batch: int = setting(32, "Examples at a time.", ge=1)
+    pad: Literal["max", "longest"] = setting(
+        "longest", "longest: to the longest text of a batch, as one would ship it; max: to --length, as was published."
+    )
+    threads: int = setting(1, "Threads that compute.", ge=1)
+    device: Device = setting("auto", "Where to compute.")
+    repeats: int | None = setting(None, "Samples; 20 of inference, 3 of fine-tuning.", ge=1)
+    seconds: float = setting(
+        20.0, "inference: no more samples than fit in so many seconds, but at least 5 (3 of slow calls).", gt=0
+    )
+    seed: int = setting(1, "Seed of a new head, of the order of rows, and of the cut of --examples.", ge=0, lt=2**31)
+    learning_rate: float = setting(5e-5, "finetune: as there.", gt=0)
+    weight_decay: float = setting(0.01, "finetune: as there.", ge=0)
+    epsilon: float = setting(1e-8, "finetune: as there.", gt=0)
+    epochs: int = free(1, "finetune: an epoch is timed at a time; see repeats.", ge=1, le=1)
+
+    @model_validator(mode="after")
+    def runtime_trains(self) -> Self:
+        """Only torch trains."""
+        if self.what == "finetune" and self.runtime not in ("torch", "bf16"):
+            raise ValueError(f"runtime {self.runtime}: nothing is trained there; use torch or bf16")
+        if self.runtime == "light" and self.pad == "max":
+            raise ValueError("pad max: a packed model reads each text by itself and pads nothing; use longest")
+        return self

@@ -1,0 +1,140 @@
+"""The stage `time`: a model at one batch size and length in; raw samples of its seconds out.
+
+Outside the timed region, and each timed by itself: loading, tokenization, evaluation, checkpoints. Batches are full;
+the last, smaller one is left out. A cell is measured in visits, one sample each, so that those of many cells can take
+turns (`interleave`): what slows the machine for a while then slows all of them. Samples stand in the draft as they
+come.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from featherlight.files import read_json, write_json
+from featherlight.kinds import Kind, Kinds
+from featherlight.measurement.environment import processor
+from featherlight.measurement.latency import Sample, summary
+from featherlight.models.device import resolve_device
+from featherlight.models.load import fingerprint
+from featherlight.progress import say
+from featherlight.stages.rows import data_source, describe_task, task_data
+from featherlight.stages.time.backends import STUDENTS
+from featherlight.stages.time.cells import HALVED, Cell, again, enough, is_noisy, new_cell
+from featherlight.stages.time.settings import TimeSettings
+from featherlight.store.address import address_of
+from featherlight.store.stage import Inputs, Stage
+
+SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
+
+
+def read_samples(out: Path) -> list[Sample]:
+    """What an earlier process has measured of a cell; half a line, at which it was killed, is dropped."""
+    found = []
+    file = out / SAMPLES
+    for line in file.read_text().splitlines() if file.exists() else []:
+        try:
+            found.append(Sample(**json.loads(line)))
+        except ValueError:
+            break
+    return found
+
+
+def read_about(out: Path) -> dict[str, Any] | None:
+    """What is known of a cell that was begun; None if it was not."""
+    return dict(read_json(out / ABOUT)) if (out / ABOUT).exists() else None
+
+
+def is_measured(settings: TimeSettings, out: Path) -> bool:
+    """Whether a draft has all the samples that its cell wants."""
+    about = read_about(out)
+    return about is not None and enough(settings, read_samples(out), about)
+
+
+def begun(settings: TimeSettings, out: Path) -> Cell:
+    """A cell with the samples that it has in its draft."""
+    cell = new_cell(settings)
+    cell.samples = read_samples(out)
+    earlier = read_about(out) or {}
+    cell.about |= {HALVED: earlier[HALVED]} if HALVED in earlier else {}
+    write_json(out / ABOUT, cell.about)
+    return cell
+
+
+def take_sample(cell: Cell, out: Path) -> None:
+    """Visit a cell and write down what it took; where memory ran out, its samples begin anew, in smaller parts."""
+    halvings = cell.about.get(HALVED)
+    sample = cell.visit()
+    if cell.about.get(HALVED) != halvings:
+        cell.samples.clear()
+        (out / SAMPLES).unlink(missing_ok=True)
+        return write_json(out / ABOUT, cell.about)
+    cell.samples.append(sample)
+    with (out / SAMPLES).open("a") as file:
+        file.write(json.dumps(asdict(cell.samples[-1])) + "\n")
+
+
+def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+    """Measure what is still to be measured, and sum it up. A noisy cell is measured once more, and both are kept."""
+    cell, about, samples = None, read_about(out), read_samples(out)
+    if about is None or not is_measured(settings, out):
+        cell = begun(settings, out)
+        while not cell.done:
+            take_sample(cell, out)
+        samples, about = cell.samples, cell.about
+    record: dict[str, Any] = {}
+    if is_noisy(samples):
+        say("noisy: measured again")
+        record["first"] = about_samples(samples)
+        cell = cell or new_cell(settings)
+        cell.samples = []
+        while len(cell.samples) < again(settings, samples, cell.about):
+            cell.samples.append(cell.visit())
+        samples = cell.samples
+    return {
+        "name": Path(settings.model).name,
+        "task": describe_task(task_data(settings), settings),
+        "unit": "s/epoch" if settings.what == "finetune" else "s/batch",
+        **about,
+        **record,
+        **about_samples(samples),
+    }
+
+
+def about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
+    """Samples with their summary."""
+    values = [sample.seconds for sample in samples]
+    assert all(math.isfinite(value) for value in values)
+    joules = [sample.joules for sample in samples if sample.joules is not None]
+    return {
+        "samples": values,
+        "computing": [round(sample.share, 4) for sample in samples],
+        **({"joules": joules} if len(joules) == len(values) else {}),
+        "summary": summary(values),
+        "noisy": is_noisy(samples),
+    }
+
+
+def time_sources(settings: TimeSettings) -> Mapping[str, str]:
+    """Rows and weights, by their contents."""
+    path = Path(settings.model)
+    if settings.model in STUDENTS:
+        return {**data_source(settings), "model": settings.model}
+    made = path.is_file() or (path / "record.json").exists()
+    return {**data_source(settings), "model": address_of(path) if made else fingerprint(settings.model, None)}
+
+
+def time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+    """The settings, and the machine, whose time it is."""
+    told = {"task", "model", "text", "text_pair", "label", "kind"}
+    known = {name: value for name, value in settings.identity().items() if name not in told}
+    device = resolve_device(settings.device)
+    gpu = torch.cuda.get_device_name() if device == "cuda" else None
+    return {**known, "device": device, "machine": gpu or processor()}
+
+
+TIME = Stage("time", 1, TimeSettings, time_sources, time_identity, run_time, lambda settings, kinds: Kind.RECORD)
