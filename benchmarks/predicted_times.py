@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from featherlight.config import build
-from featherlight.pipeline.costs import Estimator
+from featherlight.planning.estimate import Estimator
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.stages.time.stage import TIME
 

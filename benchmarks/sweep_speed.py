@@ -43,7 +43,7 @@ def sweep(folder: Path, options: argparse.Namespace, store: Path, widths: list[i
 
 def found_again(file: Path, options: argparse.Namespace, store: Path) -> tuple[float, float]:
     """Milliseconds of processor time for each cell that is there: planned and looked up, the first time and again."""
-    from featherlight.pipeline.sweep import plan_grid, read_sweep
+    from featherlight.search.sweep_file import plan_grid, read_sweep
 
     seen = []
     for _ in range(2):

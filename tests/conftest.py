@@ -45,7 +45,7 @@ def sentiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, sentiment: Path) -> dict[str, Path]:
     """Folders of a teacher and one student of each kind that have learned the sentiment file, in one store."""
-    from featherlight.pipeline.plan import jobs_of, run_jobs
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.distill.stage import DISTILL
     from featherlight.stages.finetune.stage import FINETUNE
 
@@ -67,10 +67,10 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
 def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that needs no half minute to be known: every count takes a nanosecond."""
     from featherlight.costs.seconds import COUNTED, Rates
-    from featherlight.pipeline import costs
+    from featherlight.planning import estimate
 
     same = {kind: [1e-9] * len(names) for kind, names in COUNTED.items()}
-    monkeypatch.setattr(costs, "rates_of", lambda *machine: Rates(same, same, {}))
+    monkeypatch.setattr(estimate, "rates_of", lambda *machine: Rates(same, same, {}))
 
 
 @pytest.fixture(scope="session")

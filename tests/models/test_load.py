@@ -98,7 +98,7 @@ def test_a_folder_that_is_not_there_is_not_taken_for_a_hub_name():
 
 
 def test_the_cells_of_one_encoder_read_its_files_once(tiny_encoder, sentiment, tmp_path, monkeypatch):
-    from featherlight.pipeline.plan import jobs_of
+    from featherlight.planning.jobs import jobs_of
     from featherlight.stages.finetune.stage import FINETUNE
 
     read = Counter()

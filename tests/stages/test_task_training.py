@@ -6,7 +6,7 @@ import pytest
 
 from featherlight.inference import torch_predictor
 from featherlight.inference.torch_predictor import logits_of
-from featherlight.pipeline.plan import jobs_of
+from featherlight.planning.jobs import jobs_of
 from featherlight.stages import task_training
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT

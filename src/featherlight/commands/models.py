@@ -45,12 +45,12 @@ def tasks(
 @options(FinetuneSettings)
 def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Fine-tune a pre-trained encoder on a task."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import trained
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.finetune.stage import FINETUNE
 
-    jobs = plan.jobs_of(FINETUNE, values, {}, store=store, where=COMMAND_LINE)
-    trained(plan.run_jobs(jobs), as_json=as_json)
+    jobs = jobs_of(FINETUNE, values, {}, store=store, where=COMMAND_LINE)
+    trained(run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -62,12 +62,12 @@ def distill(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small model to imitate a teacher."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import trained
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.distill.stage import DISTILL
 
-    jobs = plan.jobs_of(DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
-    trained(plan.run_jobs(jobs), as_json=as_json, teacher=teacher)
+    jobs = jobs_of(DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
+    trained(run_jobs(jobs), as_json=as_json, teacher=teacher)
 
 
 @app.command()
@@ -79,14 +79,14 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import stepped
+    from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.prune.stage import PRUNE
 
     values = {**trained_task(folder, values), **values}
-    inputs = {"model": folder, **plan.own_labels(folder)}
-    stepped(plan.run_jobs(plan.jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
+    inputs = {"model": folder, **own_labels(folder)}
+    stepped(run_jobs(jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
 
 
 @app.command()
@@ -98,15 +98,15 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import stepped
+    from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.quantize.stage import QUANTIZE
 
     values = {**trained_task(folder, values), **values}
-    inputs = {"model": folder, **plan.own_labels(folder)}
-    jobs = plan.jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
-    stepped(plan.run_jobs(jobs), as_json=as_json)
+    inputs = {"model": folder, **own_labels(folder)}
+    jobs = jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
+    stepped(run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -118,14 +118,14 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import finished
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.merge.stage import MERGE, check_mergeable
     from featherlight.stages.model_folders import trained_task
 
     check_mergeable(folder)
     values = {**trained_task(folder, values), **values}
-    finished(plan.run_jobs(plan.jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
+    finished(run_jobs(jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
                   as_json=as_json)  # fmt: skip
 
 
@@ -140,15 +140,15 @@ def pack(
 ) -> None:
     """Make one small file of a student: tokenizer and labels included, it runs without torch."""
     from featherlight.files import copy_atomically
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import packed
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.runtime.packed import LIGHT
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.pack.stage import PACK
 
     values = {**trained_task(folder, values), **values}
-    jobs = plan.jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    done = plan.run_jobs(jobs)[0]
+    jobs = jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = run_jobs(jobs)[0]
     if out is not None:
         copy_atomically(done / LIGHT, out)
     packed(done, out, as_json=as_json)
@@ -165,16 +165,16 @@ def export(
 ) -> None:
     """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
     from featherlight.files import check_free, copy_folder
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import exported
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.export.stage import EXPORT
     from featherlight.stages.model_folders import trained_task
 
     if out is not None:
         check_free(out)
     values = {**trained_task(folder, values), **values}
-    jobs = plan.jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    done = plan.run_jobs(jobs)[0]
+    jobs = jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    done = run_jobs(jobs)[0]
     if out is not None:
         copy_folder(done, out)
     exported(out or done, as_json=as_json)
@@ -189,14 +189,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model; without --task, on the task that it was trained on."""
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import evaluated
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.evaluate.stage import EVALUATE
     from featherlight.stages.model_folders import trained_task
 
     values = {**trained_task(folder, values, scores=True), **values}
-    jobs = plan.jobs_of(EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    evaluated(plan.run_jobs(jobs)[0], as_json=as_json)
+    jobs = jobs_of(EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
+    evaluated(run_jobs(jobs)[0], as_json=as_json)
 
 
 @app.command("inspect")

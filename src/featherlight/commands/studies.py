@@ -21,7 +21,7 @@ from featherlight.pipeline.analyze import AnalyzeSettings
 from featherlight.pipeline.comparing import CompareSettings
 from featherlight.pipeline.memory_settings import MemorySettings
 from featherlight.pipeline.options import options
-from featherlight.pipeline.recipe_settings import RecipeSettings
+from featherlight.planning.settings import RecipeSettings
 from featherlight.stages.settings import QuickstartSettings
 from featherlight.stages.time.settings import TimeSettings
 
@@ -45,13 +45,14 @@ def run(
 ) -> None:
     """Run a chain of stages; what is done already is not done again."""
     if (workers > 1 or isolate) and not dry_run:
-        from featherlight.pipeline.hiring import prepare
+        from featherlight.execution.worker import prepare
 
         prepare(workers)  # they load torch while this process does
-    from featherlight.pipeline import plan
     from featherlight.pipeline.show import finished
+    from featherlight.planning.jobs import run_jobs
+    from featherlight.planning.recipe import plan_recipe
 
-    jobs = plan.plan_recipe(recipe, store=store, common=values)
+    jobs = plan_recipe(recipe, store=store, common=values)
     if dry_run:
         from featherlight.pipeline.planned import show_plan
 
@@ -60,7 +61,7 @@ def run(
         from featherlight.pipeline.sweeping import run_apart
 
         return run_apart(jobs, workers=workers, isolate=isolate, as_json=as_json)
-    finished(plan.run_jobs(jobs), as_json=as_json)
+    finished(run_jobs(jobs), as_json=as_json)
 
 
 @app.command()
@@ -86,7 +87,7 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
-    from featherlight.pipeline.hiring import prepare
+    from featherlight.execution.worker import prepare
 
     if (workers > 1 or isolate) and file.is_file() and not dry_run and ray is None:
         prepare(workers)  # they load torch while this process does

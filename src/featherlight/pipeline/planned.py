@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.costs import Estimate, Estimator
-from featherlight.pipeline.plan import Job, needed
 from featherlight.pipeline.show import print_json, print_rows
+from featherlight.planning.estimate import Estimate, Estimator
+from featherlight.planning.jobs import Job, needed
 from featherlight.reports.tables import BYTES, NOTHING, with_unit
 from featherlight.stages.label.stage import LABEL
 from featherlight.stages.time.stage import TIME

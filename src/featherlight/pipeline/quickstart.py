@@ -7,8 +7,8 @@ from typing import Any
 
 from featherlight.config import build
 from featherlight.files import read_json
-from featherlight.pipeline.plan import Job, jobs_of, run_jobs
 from featherlight.pipeline.show import print_json
+from featherlight.planning.jobs import Job, jobs_of, run_jobs
 from featherlight.progress import say
 from featherlight.reports.results import write_report
 from featherlight.reports.terminal import print_tables

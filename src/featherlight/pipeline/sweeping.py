@@ -10,23 +10,17 @@ from typer import Exit
 
 from featherlight import distributed
 from featherlight.errors import UserError, shortened
+from featherlight.execution.pool import Outcome, run_in_workers
+from featherlight.execution.ray_pool import RayCrew
+from featherlight.execution.retries import earlier_failures, failure_file, given_up, remember
+from featherlight.execution.turns import time_in_turns
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.guided import search
-from featherlight.pipeline.interleave import time_in_turns
-from featherlight.pipeline.on_ray import RayCrew
-from featherlight.pipeline.plan import Job
 from featherlight.pipeline.planned import show_plan
 from featherlight.pipeline.show import finished, print_json, show_records
-from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import show_cells
-from featherlight.pipeline.workers import (
-    Outcome,
-    earlier_failures,
-    failure_file,
-    given_up,
-    remember,
-    run_in_workers,
-)
+from featherlight.planning.jobs import Job
+from featherlight.search.sweep_file import plan_grid, read_sweep
+from featherlight.search.trials import search
 from featherlight.stages.label.stage import LABEL
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records

@@ -9,11 +9,11 @@ from typer import Exit
 from featherlight import distributed
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
+from featherlight.execution.turns import row_of, time_in_turns
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.interleave import row_of, time_in_turns
-from featherlight.pipeline.plan import jobs_of, once
 from featherlight.pipeline.planned import with_grams
 from featherlight.pipeline.show import print_json, print_rows
+from featherlight.planning.jobs import jobs_of, once
 from featherlight.reports.tables import SECONDS, with_unit
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records

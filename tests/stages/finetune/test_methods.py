@@ -226,7 +226,7 @@ def test_each_method_has_its_learning_rate_and_full_keeps_its_address():
 @pytest.fixture(scope="module")
 def several(tiny_encoder, sentiment, store, tmp_path_factory):
     """Folders of adapters on one encoder: two tasks, four kinds."""
-    from featherlight.pipeline.plan import jobs_of, run_jobs
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.finetune.stage import FINETUNE
 
     three = tmp_path_factory.mktemp("three") / "three.csv"

@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 from featherlight.cli import main
 from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.load import load_checkpoint
-from featherlight.pipeline.plan import plan_recipe, run_jobs
+from featherlight.planning.jobs import run_jobs
+from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.recovery import Origin
 
 QUICK = ("--device", "cpu", "--checkpoint-seconds", "0.01")

@@ -10,12 +10,12 @@ import torch
 from commands import call
 from featherlight.cli import main
 from featherlight.errors import UserError
+from featherlight.execution import turns
+from featherlight.execution.turns import time_in_turns, visit_all
 from featherlight.measurement.latency import Sample
-from featherlight.pipeline import interleave
-from featherlight.pipeline.interleave import time_in_turns, visit_all
-from featherlight.pipeline.plan import jobs_of
-from featherlight.pipeline.sweep import plan_grid, read_sweep
 from featherlight.pipeline.timed import best_throughputs
+from featherlight.planning.jobs import jobs_of
+from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.stages.time import cells as time_cells
 from featherlight.stages.time import stage as time_stage
 from featherlight.stages.time.backends import engine_of, model_folder
@@ -106,7 +106,7 @@ def test_every_cell_is_visited_once_a_round_in_changing_order(monkeypatch, tmp_p
         cell.samples.append(0.0)
         order.append(out.name)
 
-    monkeypatch.setattr(interleave, "take_sample", visited)
+    monkeypatch.setattr(turns, "take_sample", visited)
     visit_all(cells, tmp_path, np.random.default_rng(0))
     rounds = [tuple(order[i : i + 6]) for i in range(0, 30, 6)]
     assert all(Counter(one) == Counter(order[:6]) for one in rounds) and len(set(rounds)) > 1
@@ -126,7 +126,7 @@ def test_cells_that_a_killed_run_did_not_reach_come_first(monkeypatch, tmp_path)
             return len(self.samples) >= 3
 
     order = []
-    monkeypatch.setattr(interleave, "take_sample", lambda cell, out: (cell.samples.append(0.0), order.append(out.name)))
+    monkeypatch.setattr(turns, "take_sample", lambda cell, out: (cell.samples.append(0.0), order.append(out.name)))
     visit_all({Job("seen"): Counted(2), Job("new"): Counted(0)}, tmp_path, np.random.default_rng(0))
     assert [name.removeprefix(".draft-") for name in order[:2]] == ["new", "new"]
 
@@ -307,7 +307,7 @@ def test_a_training_batch_that_does_not_fit_is_timed_in_parts_and_the_record_say
     whole, small = (json.loads((job.folder / "record.json").read_text()) for job in cells)
     assert whole["batch_halvings"] == 1 and "batch_halvings" not in small, "though both share one optimiser"
     assert len(whole["samples"]) == len(small["samples"]) == 3
-    assert interleave.row_of(whole)["batch_halvings"] == 1
+    assert turns.row_of(whole)["batch_halvings"] == 1
 
 
 @pytest.mark.parametrize(("changed", "said"), [

@@ -28,8 +28,8 @@ from featherlight.measurement.footprint import resident_bytes
 from featherlight.models.adapters import PROMPT, WHOLE, adapt
 from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
-from featherlight.pipeline.plan import Job
-from featherlight.pipeline.planned_models import (
+from featherlight.planning.jobs import Job
+from featherlight.planning.meta_models import (
     Plan,
     lengths_of,
     plan_of_encoder,

@@ -11,9 +11,10 @@ import subprocess
 import psutil
 import pytest
 
-from featherlight.pipeline import hiring, workers
-from featherlight.pipeline.plan import jobs_of
-from featherlight.pipeline.workers import TRIES, Crew, earlier_failures, failure_file, remember, run_in_workers
+from featherlight.execution import pool, worker
+from featherlight.execution.pool import Crew, run_in_workers
+from featherlight.execution.retries import TRIES, earlier_failures, failure_file, remember
+from featherlight.planning.jobs import jobs_of
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT
 from featherlight.store.layout import DRAFT
@@ -102,8 +103,8 @@ def killed_sweep(job, folder, monkeypatch):
         begun.append(Killed(folder))
         return begun[-1], begun[-1]
 
-    monkeypatch.setattr(workers, "hire", hire)
-    monkeypatch.setattr(workers, "killed_by_the_system", itertools.count().__next__)
+    monkeypatch.setattr(pool, "hire", hire)
+    monkeypatch.setattr(pool, "killed_by_the_system", itertools.count().__next__)
     outcome = run_in_workers([job], workers=1)
     for one in begun:
         one.close()
@@ -112,7 +113,7 @@ def killed_sweep(job, folder, monkeypatch):
 
 def test_a_kill_for_memory_is_no_try_until_there_is_nothing_left_to_halve(jobs, monkeypatch):
     lines = []
-    monkeypatch.setattr(workers, "say", lines.append)
+    monkeypatch.setattr(pool, "say", lines.append)
     fit = jobs[0].store / (DRAFT + jobs[0].folder.name) / FIT
     outcome, begun = killed_sweep(jobs[0], fit, monkeypatch)
     assert begun == MOST_HALVINGS + 1 and halvings(fit) == MOST_HALVINGS and earlier_failures(jobs[0]) == (0, "")
@@ -147,9 +148,9 @@ def test_a_worker_whose_sweep_was_killed_goes_without_a_word(monkeypatch):
         ours.close()
         return None, False
 
-    monkeypatch.setattr(workers, "attempt", attempt)
+    monkeypatch.setattr(worker, "attempt", attempt)
     ours.send(("finetune", None, {}, None))
-    assert hiring.serve(theirs) is None
+    assert worker.serve(theirs) is None
 
 
 def same(one: dict, other: dict) -> bool:

@@ -12,9 +12,10 @@ from typing import Any
 
 from featherlight.config import number, read_yaml
 from featherlight.errors import UserError, nearest
-from featherlight.pipeline.plan import Job, once, plan_stage
-from featherlight.pipeline.trainer_names import DROPPED, FIXED, TIMED, TRANSLATED, translate
+from featherlight.planning.jobs import Job, once
+from featherlight.planning.recipe import plan_stage
 from featherlight.progress import say
+from featherlight.search.trainer_arguments import DROPPED, FIXED, TIMED, TRANSLATED, translate
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
 

@@ -9,10 +9,12 @@ from featherlight.costs import calibration
 from featherlight.costs.architecture import architecture_of
 from featherlight.costs.memory import predict_memory
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline import costs, planned
-from featherlight.pipeline.costs import Estimator
-from featherlight.pipeline.plan import jobs_of, plan_recipe, run_jobs
-from featherlight.pipeline.planned_models import Lengths
+from featherlight.pipeline import planned
+from featherlight.planning import estimate
+from featherlight.planning.estimate import Estimator
+from featherlight.planning.jobs import jobs_of, run_jobs
+from featherlight.planning.meta_models import Lengths
+from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.time.stage import TIME
 
@@ -24,7 +26,7 @@ def finetunings(tiny_encoder, sentiment, store, **more):
     return jobs_of(FINETUNE, values, {}, store=store, where="a test")
 
 
-def estimate(job):
+def estimated(job):
     return Estimator([job]).estimate(job)
 
 
@@ -65,13 +67,13 @@ def test_an_evaluation_is_predicted_for_the_split_that_it_scores(recipe, tmp_pat
 
 
 def test_twice_the_epochs_take_twice_the_training(tiny_encoder, sentiment, tmp_path):
-    one, two, four = (estimate(finetunings(tiny_encoder, sentiment, tmp_path, epochs=n)[0]).seconds for n in (1, 2, 4))
+    one, two, four = (estimated(finetunings(tiny_encoder, sentiment, tmp_path, epochs=n)[0]).seconds for n in (1, 2, 4))
     assert four - two == pytest.approx(2 * (two - one), rel=0.2)  # tokenising is timed each time
 
 
 def test_a_finished_folder_has_the_bytes_that_were_predicted(tiny_encoder, sentiment, tmp_path):
     (job,) = finetunings(tiny_encoder, sentiment, tmp_path, epochs=1)
-    told = estimate(job).disk
+    told = estimated(job).disk
     folder = run_jobs([job])[0]
     weights = sum((folder / name).stat().st_size for name in ("model.safetensors", "tokenizer.json"))
     assert told == pytest.approx(weights, rel=0.1)
@@ -89,8 +91,8 @@ def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentime
     run_jobs([job])
     made = sum(batch.inputs["input_ids"].numel() for batch in seen)
     estimator = Estimator([job])
-    plan, data = estimator.plan_of_job(job), costs.task_data(job.settings)
-    rows, longest = costs.parts_of(costs.lengths_of(plan, data, "train").of(270), 32, 200)
+    plan, data = estimator.plan_of_job(job), estimate.task_data(job.settings)
+    rows, longest = estimate.parts_of(estimate.lengths_of(plan, data, "train").of(270), 32, 200)
     assert (rows * longest).sum() == pytest.approx(made, rel=0.03) and rows.sum() == 270
     assert (rows * longest).max() <= 200
 
@@ -103,7 +105,7 @@ def test_few_rows_are_spread_over_a_sample_that_is_ordered():
 
 def test_a_pair_read_apart_is_two_texts(students, tmp_path):
     lengths = np.array([[3, 9], [5, 2]])
-    rows, longest = costs.shapes_of([np.array([0, 1])], lengths)
+    rows, longest = estimate.shapes_of([np.array([0, 1])], lengths)
     assert rows.tolist() == [2, 2] and longest.tolist() == [5, 9]
 
 
@@ -119,36 +121,36 @@ def test_sizes_of_a_student_are_those_of_its_model(students):
 def test_timed_cells_are_predicted_too(tiny_encoder, sentiment, tmp_path):
     values = {"model": str(tiny_encoder), "task": str(sentiment), "length": 20, "device": "cpu", "batch": [8, 16]}
     for what in ("inference", "finetune"):
-        small, large = (estimate(job).seconds for job in
+        small, large = (estimated(job).seconds for job in
                         jobs_of(TIME, {**values, "what": what}, {}, store=tmp_path, where="a test"))  # fmt: skip
         assert small > 0 and large > 0
     light = jobs_of(TIME, {**values, "model": "bag", "runtime": "light"}, {}, store=tmp_path, where="a test")[0]
-    assert "not predicted" in estimate(light).why
+    assert "not predicted" in estimated(light).why
 
 
 def test_a_whole_training_of_small_layers_takes_more_than_one_shape_and_reads_the_model_twice(
     tiny_encoder, sentiment, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(costs, "resident_bytes", lambda: 0)
+    monkeypatch.setattr(estimate, "resident_bytes", lambda: 0)
     architecture = architecture_of(AutoConfig.from_pretrained(tiny_encoder))
     shape = {"batch": 64, "length": 6}  # that all texts reach
     job = {"batch_size": 64, "max_length": 6, "batch_tokens": 384, "precision": "fp32"}
     (full,) = finetunings(tiny_encoder, sentiment, tmp_path, **job)
-    assert estimate(full).memory == predict_memory(architecture, **shape).total_bytes
+    assert estimated(full).memory == predict_memory(architecture, **shape).total_bytes
     (small,) = finetunings(tiny_encoder, sentiment, tmp_path, method="lora", rank=4, **job)
     one_shape = predict_memory(architecture, method="lora", rank=4, **shape)
     weights = 4 * sum(weight.numel() for weight in AutoModelForSequenceClassification.from_pretrained(
         tiny_encoder).parameters())  # fmt: skip
-    assert estimate(small).memory > one_shape.total_bytes + weights
+    assert estimated(small).memory > one_shape.total_bytes + weights
 
 
 def test_the_memory_of_a_timed_cell_is_that_of_its_batch(tiny_encoder, sentiment, tmp_path, monkeypatch):
-    monkeypatch.setattr(costs, "resident_bytes", lambda: 0)  # which grows as libraries are imported
+    monkeypatch.setattr(estimate, "resident_bytes", lambda: 0)  # which grows as libraries are imported
     values = {"model": str(tiny_encoder), "task": str(sentiment), "length": 20, "device": "cpu", "pad": "max"}
 
     def memory(**more):
         (job,) = jobs_of(TIME, {**values, **more}, {}, store=tmp_path, where="a test")
-        return estimate(job).memory
+        return estimated(job).memory
 
     config = AutoConfig.from_pretrained(tiny_encoder)
     trained = predict_memory(architecture_of(config), batch=64, length=20).total_bytes
@@ -156,7 +158,7 @@ def test_the_memory_of_a_timed_cell_is_that_of_its_batch(tiny_encoder, sentiment
     (finetuning,) = finetunings(tiny_encoder, sentiment, tmp_path, method="head", batch_size=64)
     small, large = (memory(batch=batch) for batch in (8, 64))
     weights = 4 * sum(weight.numel() for weight in AutoModelForSequenceClassification.from_config(config).parameters())
-    assert weights < small < large < trained and large < estimate(finetuning).memory, "no heap has holes of gradients"
+    assert weights < small < large < trained and large < estimated(finetuning).memory, "no heap has holes of gradients"
     assert memory(batch=8, runtime="onnx") is None
 
 
@@ -220,10 +222,10 @@ def test_less_that_is_trained_takes_less_time(tiny_encoder, sentiment, tmp_path,
     from featherlight.costs.seconds import COUNTED, Rates
 
     forward, train = ({kind: [rate] * len(names) for kind, names in COUNTED.items()} for rate in (1e-6, 3e-6))
-    monkeypatch.setattr(costs, "rates_of", lambda *machine: Rates(forward, train, {}))
-    monkeypatch.setattr(costs, "resident_bytes", lambda: 0)  # which grows as libraries are imported
+    monkeypatch.setattr(estimate, "rates_of", lambda *machine: Rates(forward, train, {}))
+    monkeypatch.setattr(estimate, "resident_bytes", lambda: 0)  # which grows as libraries are imported
     how = {"epochs": 9, "batch_tokens": 64}  # scoring takes little
-    full, lora, head = (estimate(finetunings(tiny_encoder, sentiment, tmp_path, **how, method=method)[0])
+    full, lora, head = (estimated(finetunings(tiny_encoder, sentiment, tmp_path, **how, method=method)[0])
                         for method in ("full", "lora", "head"))  # fmt: skip
     assert full.seconds > 1.2 * lora.seconds > 1.4 * head.seconds
     assert full.memory > head.memory

@@ -18,7 +18,7 @@ import numpy as np
 
 from featherlight.errors import UserError
 from featherlight.files import NO_ROOM, lock
-from featherlight.pipeline.plan import Job
+from featherlight.planning.jobs import Job
 from featherlight.progress import say, track
 from featherlight.stages.time.cells import Cell
 from featherlight.stages.time.stage import begun, is_measured, read_samples, take_sample

@@ -10,7 +10,7 @@ from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
 
 from commands import call
 from featherlight.errors import UserError
-from featherlight.pipeline.sweep import plan_grid, read_sweep
+from featherlight.search.sweep_file import plan_grid, read_sweep
 from tiny_encoders import ENCODERS, SMALL, roberta_tokenizer
 
 AUTHORS = """

@@ -14,8 +14,8 @@ import psutil
 import pytest
 
 from commands import call
-from featherlight.pipeline.on_ray import RayCrew, packed, unpacked
-from featherlight.pipeline.plan import Job, jobs_of
+from featherlight.execution.ray_pool import RayCrew, packed, unpacked
+from featherlight.planning.jobs import Job, jobs_of
 from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.label.stage import LABEL
 from small_sweep import sweep, wait_for_a_checkpoint

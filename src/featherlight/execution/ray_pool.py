@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError
-from featherlight.pipeline.plan import Job
-from featherlight.pipeline.workers import Crew, attempt
+from featherlight.execution.pool import Crew
+from featherlight.execution.worker import attempt
+from featherlight.planning.jobs import Job
 from featherlight.progress import say
 from featherlight.store.layout import DRAFT, RECORD
 from featherlight.store.runs import adopt

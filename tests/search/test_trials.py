@@ -16,8 +16,8 @@ from sqlalchemy.pool import NullPool
 
 from commands import call
 from featherlight.errors import UserError
-from featherlight.pipeline.guided import Search, measured, suggest
-from featherlight.pipeline.sweep import Range, read_sweep
+from featherlight.search.sweep_file import Range, read_sweep
+from featherlight.search.trials import Search, measured, suggest
 
 FILE = """
 program: finetune

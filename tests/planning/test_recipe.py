@@ -6,7 +6,8 @@ import pytest
 from commands import call
 from featherlight.errors import UserError
 from featherlight.kinds import kind_of
-from featherlight.pipeline.plan import plan_recipe, run_jobs
+from featherlight.planning.jobs import run_jobs
+from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.table import STAGES
 from featherlight.store.address import address
 from featherlight.store.layout import ADDRESS

@@ -9,13 +9,21 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from featherlight.errors import UserError
+
+if TYPE_CHECKING:
+    from featherlight.kinds import Kinds
+    from featherlight.store.stage import Inputs
 
 THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
 METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-LOADED = ["featherlight.stages.table", "featherlight.pipeline.workers"]
+LOADED = ["featherlight.stages.table"]
 Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 
@@ -62,8 +70,22 @@ def threads(number: int) -> Iterator[None]:
 def serve(pipe: Any) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
-    from featherlight.pipeline.workers import attempt
-
     with suppress(EOFError, ConnectionError):  # the pipe is closed, or whoever held its other end was killed
         while True:
             pipe.send(attempt(*pipe.recv()))
+
+
+def attempt(
+    name: str, settings: Any, inputs: "Inputs", store: Path, kinds: "Kinds | None" = None
+) -> tuple[str | None, bool]:
+    """Run one job here: None, or what went wrong and whether it is the user's to put right. kinds: as in `identify`."""
+    from featherlight.stages.table import STAGES
+    from featherlight.store.runs import run_once
+
+    try:
+        run_once(STAGES[name], settings, inputs, store=store, kinds=kinds)
+    except UserError as error:
+        return str(error), True
+    except Exception:  # whatever it is, it is this cell's alone; the report has it all
+        return traceback.format_exc(), False
+    return None, False

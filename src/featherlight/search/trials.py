@@ -17,11 +17,12 @@ from typing import Any
 
 from featherlight.config import digest
 from featherlight.errors import UserError, pick
+from featherlight.execution.pool import Crew, Outcome
 from featherlight.files import read_json
-from featherlight.pipeline.plan import Job, plan_stage
-from featherlight.pipeline.sweep import Metric, Range, Sweep
-from featherlight.pipeline.workers import Crew, Outcome
+from featherlight.planning.jobs import Job
+from featherlight.planning.recipe import plan_stage
 from featherlight.progress import say
+from featherlight.search.sweep_file import Metric, Range, Sweep
 from featherlight.store.layout import RECORD
 
 SECOND_TRY = 2.0  # seconds

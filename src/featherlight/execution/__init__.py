@@ -1,0 +1,1 @@
+"""Where and when jobs run: processes, retries, a cluster, turns."""

@@ -1,0 +1,1 @@
+"""Recipes and settings in; jobs with final addresses, and what they will take, out."""

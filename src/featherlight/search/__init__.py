@@ -1,0 +1,1 @@
+"""What to try next: sweep files and guided searches."""
