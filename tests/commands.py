@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 
 
 def call(capsys: Any, *arguments: object) -> tuple[int, dict[str, Any]]:

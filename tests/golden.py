@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 from toys import BAD, FILLERS, GOOD, sentences, write_csv
 
 MACHINE = ("environment", "counters", "joules")  # keys below these are the machine's

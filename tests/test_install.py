@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 

@@ -5,7 +5,7 @@ import contextlib
 import os
 import sys
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 
 
 def command() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pyarrow import array, duration, nulls, parquet, table, timestamp
 
+from featherlight.commands.predict import table_rows
 from featherlight.data.registry import load_task
 from featherlight.errors import UserError
-from featherlight.pipeline.predict import table_rows
 
 FILES_PER_KIND = 350
 PREDICTED = 5  # every fifth file is read as `predict` does

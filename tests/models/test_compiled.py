@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.errors import UserError
 from featherlight.models import compiled
 from featherlight.models.compiled import compile_in_place, missing_tool

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
 from featherlight.data.tokens.tokenise import tokenise

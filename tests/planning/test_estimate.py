@@ -5,11 +5,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
+from featherlight.commands import plan
 from featherlight.costs import calibration
 from featherlight.costs.architecture import architecture_of
 from featherlight.costs.memory import predict_memory
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline import planned
 from featherlight.planning import estimate
 from featherlight.planning.estimate import Estimator
 from featherlight.planning.jobs import jobs_of, run_jobs
@@ -167,7 +167,7 @@ def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_p
     jobs = plan_recipe(recipe, store=store, common={})
     run_jobs(jobs[:1])
     jobs = plan_recipe(recipe, store=store, common={})
-    planned.show_plan(jobs, Factors(100, 0.5, 200), as_json=True)
+    plan.show_plan(jobs, Factors(100, 0.5, 200), as_json=True)
     found = json.loads(capsys.readouterr().out)
     first, *others = found["jobs"]
     record = json.loads((jobs[0].folder / "record.json").read_text())
@@ -179,7 +179,7 @@ def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_p
     kilowatt_hours = found["to_do"]["seconds"] * 100 / 3.6e6
     assert found["to_do"]["money"] == pytest.approx(0.5 * kilowatt_hours)
     assert found["to_do"]["co2_grams"] == pytest.approx(200 * kilowatt_hours)
-    planned.show_plan(jobs, Factors(), as_json=False)
+    plan.show_plan(jobs, Factors(), as_json=False)
     shown = capsys.readouterr().out
     assert "not predicted: prune is not predicted" in shown and shown.count("predicted against measured, 1 done") == 2
     assert "in brackets measured where a job is done" in shown
@@ -187,10 +187,10 @@ def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_p
 
 
 def test_money_and_co2_are_printed_without_powers_of_ten():
-    assert [planned.with_grams(grams) for grams in (0.0123, 9.96, 99.6, 204.0, 999.6, 1234.0, 2.34e8)] == [
+    assert [plan.with_grams(grams) for grams in (0.0123, 9.96, 99.6, 204.0, 999.6, 1234.0, 2.34e8)] == [
         "0.012 g", "10 g", "100 g", "200 g", "1,000 g", "1.2 kg", "230,000 kg"
     ]  # fmt: skip
-    assert (planned.plain(1234.5, 3), planned.plain(123.4, 3)) == ("1,230", "123")
+    assert (plan.plain(1234.5, 3), plan.plain(123.4, 3)) == ("1,230", "123")
 
 
 def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch, capsys):

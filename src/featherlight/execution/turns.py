@@ -7,7 +7,7 @@ does not fit in memory, or crashes, is noted with its error, and the others go o
 
 import shutil
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -112,28 +112,3 @@ def does_not_fit(job: Job) -> str:
         f"{Path(settings.model).name}, {settings.what}: a batch of {shape} does not fit in memory. "
         "Take a smaller --batch or --length, or a smaller model."
     )
-
-
-def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of `time` as programs get it."""
-    settings, summed = record["settings"], record["summary"]
-    examples = settings["batch"] * (record["steps"] if settings["what"] == "finetune" else 1)
-    same = {name: settings[name] for name in ("length", "batch", "pad", "runtime", "threads")}
-    return {
-        "model": record["name"],
-        "task": record["task"]["name"],
-        **same,
-        "what": settings["what"],
-        "device": record["device"],
-        "unit": record["unit"],
-        "samples": record["samples"],
-        **summed,
-        "examples_per_second": examples / summed["median"],
-        **({"joules": float(np.median(record["joules"]))} if "joules" in record else {}),
-        **({"step": summed["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
-        **{name: record[name] for name in ("phases", "batch_halvings") if name in record},
-        "noisy": record["noisy"],
-        "load_seconds": record["seconds"]["load"],
-        "tokenize_seconds": record["seconds"]["tokenize"],
-        "address": record["address"],
-    }

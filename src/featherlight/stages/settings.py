@@ -99,15 +99,6 @@ class TrainSettings(RowSettings, RunSettings):
         return self
 
 
-class QuickstartSettings(Settings):
-    """What `quickstart` lets one change."""
-
-    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
-    precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
-    examples: int = setting(11000, "Rows of train that are used, stratified.", ge=100)
-    seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)
-
-
 class SparsitySettings(Settings):
     """How much is pruned, and where."""
 

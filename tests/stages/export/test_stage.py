@@ -10,7 +10,7 @@ import pytest
 from onnx import load as load_onnx
 from onnx.numpy_helper import to_array
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.compression.quantize import scheme
 from featherlight.export import graph, onnx
 from featherlight.inference.torch_predictor import Predictor

@@ -8,7 +8,7 @@ import pytest
 
 import featherlight
 from commands import call
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.inference.torch_predictor import Predictor
 
 TEXTS = ["a great film", "the plot was dull and sad", "", "lovely"]
@@ -62,7 +62,7 @@ def test_predict_a_packed_file_loads_no_torch(capsys, students, store, tmp_path)
     file = tmp_path / "model.light"
     call(capsys, "pack", students["bag"], "-o", file, "--store", store)
     code = (
-        "import sys; from featherlight.cli import main; main(['predict', sys.argv[1]]); "
+        "import sys; from featherlight.cli.main import main; main(['predict', sys.argv[1]]); "
         "print(*sorted(m for m in ('torch', 'transformers', 'pandas', 'datasets') if m in sys.modules))"
     )
     done = subprocess.run(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.inference.torch_predictor import Predictor
 from featherlight.models.load import load_checkpoint
 from featherlight.planning.jobs import run_jobs

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from commands import call
-from featherlight.cli import main
+from featherlight.cli.main import main
+from featherlight.commands.time import best_throughputs, row_of
 from featherlight.errors import UserError
 from featherlight.execution import turns
 from featherlight.execution.turns import time_in_turns, visit_all
 from featherlight.measurement.latency import Sample
-from featherlight.pipeline.timed import best_throughputs
 from featherlight.planning.jobs import jobs_of
 from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.stages.time import cells as time_cells
@@ -307,7 +307,7 @@ def test_a_training_batch_that_does_not_fit_is_timed_in_parts_and_the_record_say
     whole, small = (json.loads((job.folder / "record.json").read_text()) for job in cells)
     assert whole["batch_halvings"] == 1 and "batch_halvings" not in small, "though both share one optimiser"
     assert len(whole["samples"]) == len(small["samples"]) == 3
-    assert turns.row_of(whole)["batch_halvings"] == 1
+    assert row_of(whole)["batch_halvings"] == 1
 
 
 @pytest.mark.parametrize(("changed", "said"), [

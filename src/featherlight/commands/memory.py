@@ -3,6 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
+from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.settings import MemorySettings
 from featherlight.costs.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.costs.memory import Memory, largest_batch, predict_memory
 from featherlight.costs.memory_probe import Measured, Rehearsal, rehearse
@@ -12,8 +14,6 @@ from featherlight.measurement.footprint import bytes_of
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
-from featherlight.pipeline.memory_settings import MemorySettings
-from featherlight.pipeline.show import print_json, print_rows
 from featherlight.progress import say
 
 RANK, REDUCTION = 32, 16  # as in `finetune`

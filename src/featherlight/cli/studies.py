@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from featherlight.commands.options import (
+from featherlight.cli.app import (
     GridOption,
     IsolateOption,
     JsonOption,
@@ -16,13 +16,10 @@ from featherlight.commands.options import (
     WorkersOption,
     app,
 )
+from featherlight.cli.options import options
+from featherlight.commands.settings import AnalyzeSettings, CompareSettings, MemorySettings, QuickstartSettings
 from featherlight.config import COMMAND_LINE
-from featherlight.pipeline.analyze import AnalyzeSettings
-from featherlight.pipeline.comparing import CompareSettings
-from featherlight.pipeline.memory_settings import MemorySettings
-from featherlight.pipeline.options import options
 from featherlight.planning.settings import RecipeSettings
-from featherlight.stages.settings import QuickstartSettings
 from featherlight.stages.time.settings import TimeSettings
 
 if TYPE_CHECKING:
@@ -48,17 +45,17 @@ def run(
         from featherlight.execution.worker import prepare
 
         prepare(workers)  # they load torch while this process does
-    from featherlight.pipeline.show import finished
+    from featherlight.commands.stage import finished
     from featherlight.planning.jobs import run_jobs
     from featherlight.planning.recipe import plan_recipe
 
     jobs = plan_recipe(recipe, store=store, common=values)
     if dry_run:
-        from featherlight.pipeline.planned import show_plan
+        from featherlight.commands.plan import show_plan
 
         return show_plan(jobs, factors_of(watts, price, grid), as_json=as_json)
     if workers > 1 or isolate:
-        from featherlight.pipeline.sweeping import run_apart
+        from featherlight.commands.sweep import run_apart
 
         return run_apart(jobs, workers=workers, isolate=isolate, as_json=as_json)
     finished(run_jobs(jobs), as_json=as_json)
@@ -91,7 +88,7 @@ def sweep(
 
     if (workers > 1 or isolate) and file.is_file() and not dry_run and ray is None:
         prepare(workers)  # they load torch while this process does
-    from featherlight.pipeline.sweeping import run_sweep
+    from featherlight.commands.sweep import run_sweep
 
     run_sweep(
         file, stage, values, store=store, workers=workers, isolate=isolate, cells=cells, storage=storage, retry=retry,
@@ -112,7 +109,7 @@ def time_command(
     as_json: JsonOption = False,
 ) -> None:
     """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
-    from featherlight.pipeline.timed import run_time_command
+    from featherlight.commands.time import run_time_command
 
     factors = factors_of(watts, price, grid)
     run_time_command({**values, "what": what}, factors, stated=watts is not None, store=store, as_json=as_json)
@@ -122,8 +119,8 @@ def time_command(
 @options(MemorySettings)
 def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
     """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
+    from featherlight.commands.memory import show_memory
     from featherlight.config import build
-    from featherlight.pipeline.memory import show_memory
 
     show_memory(build(MemorySettings, values, where=COMMAND_LINE), as_json=as_json)
 
@@ -137,8 +134,8 @@ def analyze(
     as_json: JsonOption = False,
 ) -> None:
     """What makes it slow? Statistics of a table of times, and when not to believe them."""
+    from featherlight.commands.analyze import analyze as run_analysis
     from featherlight.config import build
-    from featherlight.pipeline.analyze import analyze as run_analysis
 
     run_analysis(source, build(AnalyzeSettings, values, where=COMMAND_LINE), out=out, as_json=as_json)
 
@@ -153,8 +150,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Is the second model really better than the first? Paired tests on stored predictions."""
+    from featherlight.commands.compare import compare as run_comparison
     from featherlight.config import build
-    from featherlight.pipeline.comparing import compare as run_comparison
 
     settings = build(CompareSettings, values, where=COMMAND_LINE)
     run_comparison(folders, settings, figure=figure, out=out, as_json=as_json)
@@ -168,7 +165,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """Every record under a store as one table; with --html, a page with figures."""
-    from featherlight.pipeline.show import report
+    from featherlight.commands.results import report
 
     report(store, html=html, markdown=markdown, as_json=as_json)
 
@@ -177,7 +174,7 @@ def report(
 @options(QuickstartSettings)
 def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """The main job in one go, without network or data: fine-tune, distil, measure, compare."""
-    from featherlight.pipeline.quickstart import run_quickstart
+    from featherlight.commands.quickstart import run_quickstart
 
     run_quickstart(values, store=store, as_json=as_json)
 

@@ -7,10 +7,11 @@ import traceback
 from typer.exceptions import Abort, TyperException
 
 from featherlight import distributed, progress
-from featherlight.commands import app
-from featherlight.commands.options import drop_output
+from featherlight.cli import models, store, studies
+from featherlight.cli.app import app, drop_output
 from featherlight.errors import UserError, missing_extra
 
+COMMANDS = (models, store, studies)  # imported for the commands that they add to the application
 INTERRUPTED = 130
 OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
     **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from commands import call
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.costs.memory_probe import Rehearsal, rehearse
 from featherlight.errors import UserError
 

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from commands import call
-from featherlight.cli import main
+from featherlight.cli.main import main
 from featherlight.errors import UserError
 from featherlight.packing.folder import pack_folder
 from featherlight.stages.model_folders import trained_task

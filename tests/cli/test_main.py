@@ -12,7 +12,7 @@ import torch
 
 from commands import call
 from featherlight import hub
-from featherlight.cli import main
+from featherlight.cli.main import main
 from toys import sentences, write_csv
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
@@ -286,12 +286,12 @@ def test_no_command_at_all_asks_for_help(capsys):
 
 
 def test_an_interrupt_is_no_success(capsys, monkeypatch, sentiment):
-    from featherlight.pipeline import show
+    from featherlight.commands import tasks
 
     def interrupted(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(show, "load_task", interrupted)
+    monkeypatch.setattr(tasks, "load_task", interrupted)
     assert main(["tasks", str(sentiment)]) == 130
     assert "interrupted" in capsys.readouterr().err
     code, found = call(capsys, "tasks", sentiment)
@@ -330,21 +330,21 @@ def test_a_label_that_train_lacks_is_named(capsys, tmp_path, tiny_encoder):
 
 
 def test_a_crash_is_our_fault_and_says_so(capsys, monkeypatch, sentiment):
-    from featherlight.pipeline import show
+    from featherlight.commands import tasks
 
-    monkeypatch.setattr(show, "load_task", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(tasks, "load_task", lambda *_, **__: 1 / 0)
     assert main(["tasks", str(sentiment), "--json"]) == 1
     captured = capsys.readouterr()
     assert "a fault of featherlight" in json.loads(captured.out)["error"] and "ZeroDivisionError" in captured.err
 
 
 def test_what_the_system_refuses_is_said_in_one_sentence(capsys, monkeypatch, sentiment):
-    from featherlight.pipeline import show
+    from featherlight.commands import tasks
 
     def refused(*_, **__):
         raise PermissionError(errno.EACCES, "Permission denied", "a.csv")
 
-    monkeypatch.setattr(show, "load_task", refused)
+    monkeypatch.setattr(tasks, "load_task", refused)
     assert (
         error(capsys, "tasks", sentiment) == "featherlight: a.csv: Permission denied. Put that right and call again.\n"
     )
@@ -372,7 +372,7 @@ def test_the_import_and_the_help_load_nothing_heavy():
     heavy = {"torch", "transformers", "sklearn", "pandas", "datasets", "scipy", "matplotlib"}
     assert not loaded_by("import featherlight") & (heavy | {"numpy", "pydantic"})
     help_code = (
-        "from featherlight.cli import main\nassert main(['--help']) == 0\nassert main(['finetune', '--help']) == 0"
+        "from featherlight.cli.main import main\nassert main(['--help']) == 0\nassert main(['finetune', '--help']) == 0"
     )
     assert not loaded_by(help_code) & (heavy | {"numpy"})
 

@@ -5,8 +5,9 @@ import pytest
 
 from commands import call
 from featherlight.analysis.frames import frame_of, rows_of, typed
-from featherlight.cli import main
-from featherlight.pipeline.analyze import AnalyzeSettings, command_of
+from featherlight.cli.main import main
+from featherlight.commands.analyze import command_of
+from featherlight.commands.settings import AnalyzeSettings
 from timings import made_up
 
 RECORD = {

@@ -9,15 +9,16 @@ from typing import Any
 from typer import Exit
 
 from featherlight import distributed
+from featherlight.commands.console import print_json
+from featherlight.commands.plan import show_plan
+from featherlight.commands.stage import finished, show_records
+from featherlight.commands.time import show_cells
 from featherlight.errors import UserError, shortened
 from featherlight.execution.pool import Outcome, run_in_workers
 from featherlight.execution.ray_pool import RayCrew
 from featherlight.execution.retries import earlier_failures, failure_file, given_up, remember
 from featherlight.execution.turns import time_in_turns
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.planned import show_plan
-from featherlight.pipeline.show import finished, print_json, show_records
-from featherlight.pipeline.timed import show_cells
 from featherlight.planning.jobs import Job
 from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.search.trials import search

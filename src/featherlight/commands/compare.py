@@ -6,27 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from featherlight.config import Settings, setting
 from featherlight.errors import UserError, pick
 
 if TYPE_CHECKING:
     from featherlight.analysis.comparison import DataSet, Terms
     from featherlight.analysis.ranks import Ranking
     from featherlight.reports.comparison import Compared
-
-
-class CompareSettings(Settings):
-    """What to compare and when to believe it."""
-
-    metric: str | None = setting(None, "Score to compare; else the task's first.")
-    alpha: float = setting(0.05, "Level of the tests; intervals are of 1 - alpha.", gt=0, lt=0.5)
-    margin: float = setting(1.0, "Points within which models count as equivalent; 0: do not ask.", ge=0, le=100)
-    resamples: int = setting(10000, "Of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
-    factors: str | None = setting(
-        None, "Settings that tell the models apart (model,method): they name them, and share out the scatter of scores."
-    )
-    within: str | None = setting(None, "Compare only models that are alike in these of the factors.")
-    resample_seed: int = setting(0, "Seed of the bootstrap and of the permutation test.", ge=0, lt=2**31)
+from featherlight.commands.settings import CompareSettings
 
 
 def compare(
@@ -34,7 +20,7 @@ def compare(
 ) -> None:
     """Read, test, draw and write where files are named, print."""
     from featherlight.analysis.ranks import verdict_on_ranks
-    from featherlight.pipeline.show import print_json
+    from featherlight.commands.console import print_json
 
     found, about_ranks = compared(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = found.data, found.pairs, found.terms, found.ranking

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from featherlight.commands.console import print_json, print_rows
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.show import print_json, print_rows
 from featherlight.planning.estimate import Estimate, Estimator
 from featherlight.planning.jobs import Job, needed
 from featherlight.reports.tables import BYTES, NOTHING, with_unit

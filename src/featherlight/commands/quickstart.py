@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featherlight.commands.console import print_json
+from featherlight.commands.settings import QuickstartSettings
 from featherlight.config import build
 from featherlight.files import read_json
-from featherlight.pipeline.show import print_json
 from featherlight.planning.jobs import Job, jobs_of, run_jobs
 from featherlight.progress import say
 from featherlight.reports.results import write_report
@@ -17,7 +18,6 @@ from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.pack.stage import PACK
 from featherlight.stages.quantize.stage import QUANTIZE
-from featherlight.stages.settings import QuickstartSettings
 from featherlight.store.layout import RECORD
 
 WHERE = "quickstart"

@@ -5,13 +5,13 @@ from typing import Annotated
 
 import typer
 
-from featherlight.commands.options import JsonOption, StoreOption, store_app
+from featherlight.cli.app import JsonOption, StoreOption, store_app
 
 
 @store_app.command("list")
 def store_list(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """What a store holds."""
-    from featherlight.pipeline.show import store_entries
+    from featherlight.commands.results import store_entries
 
     store_entries(store, as_json=as_json)
 
@@ -23,7 +23,7 @@ def store_remove(
     as_json: JsonOption = False,
 ) -> None:
     """Delete results by name."""
-    from featherlight.pipeline.show import removed
+    from featherlight.commands.results import removed
     from featherlight.store.entries import remove
 
     removed(remove(store, names), as_json=as_json)
@@ -32,7 +32,7 @@ def store_remove(
 @store_app.command("gc")
 def store_gc(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Delete unfinished work that nobody is at, and teacher logits that nothing here uses any more."""
-    from featherlight.pipeline.show import removed
+    from featherlight.commands.results import removed
     from featherlight.store.entries import collect_garbage
 
     removed(collect_garbage(store), as_json=as_json)

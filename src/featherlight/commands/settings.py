@@ -1,4 +1,4 @@
-"""What one may ask about memory: the settings of `featherlight memory`. Imports no torch."""
+"""The settings of commands that are no stage. Imports no torch."""
 
 from typing import Literal, Self
 
@@ -83,3 +83,45 @@ class MemorySettings(Settings):
         if self.as_published and changed:
             raise ValueError(f"{changed[0]}: the published formula does not know it; leave as_published out")
         return self
+
+
+class AnalyzeSettings(Settings):
+    """Which columns and rows to study, and how."""
+
+    response: str = setting(..., "Column of times to explain.")
+    factors: str = setting(..., "Columns that may explain them: model,task,batch_size.")
+    reference: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL that its others are compared with, once per factor; else the most frequent level."
+    )
+    where: tuple[str, ...] = setting(
+        (), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others. Several times: all must hold."
+    )
+    numeric: str | None = setting(None, "Factors that are numbers, where the guess is wrong.")
+    categorical: str | None = setting(None, "Factors that are levels though they look like numbers.")
+    accuracy: str | None = setting(None, "Column to set beside the times; it may have gaps.")
+    drop_missing: bool = setting(False, "Leave out rows without a time or a factor's level.")
+    forest: bool = setting(True, "Importance by random forest, which takes longest.")
+    forest_seed: int = setting(0, "Seed of the random forest.", ge=0, lt=2**31)
+
+
+class CompareSettings(Settings):
+    """What to compare and when to believe it."""
+
+    metric: str | None = setting(None, "Score to compare; else the task's first.")
+    alpha: float = setting(0.05, "Level of the tests; intervals are of 1 - alpha.", gt=0, lt=0.5)
+    margin: float = setting(1.0, "Points within which models count as equivalent; 0: do not ask.", ge=0, le=100)
+    resamples: int = setting(10000, "Of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
+    factors: str | None = setting(
+        None, "Settings that tell the models apart (model,method): they name them, and share out the scatter of scores."
+    )
+    within: str | None = setting(None, "Compare only models that are alike in these of the factors.")
+    resample_seed: int = setting(0, "Seed of the bootstrap and of the permutation test.", ge=0, lt=2**31)
+
+
+class QuickstartSettings(Settings):
+    """What `quickstart` lets one change."""
+
+    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
+    examples: int = setting(11000, "Rows of train that are used, stratified.", ge=100)
+    seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from featherlight.config import Settings, setting
 from featherlight.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
@@ -14,27 +13,9 @@ if TYPE_CHECKING:
 
     from featherlight.analysis.study import Study
 from featherlight.analysis.frames import frame_of
+from featherlight.commands.settings import AnalyzeSettings
 
 TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
-
-
-class AnalyzeSettings(Settings):
-    """Which columns and rows to study, and how."""
-
-    response: str = setting(..., "Column of times to explain.")
-    factors: str = setting(..., "Columns that may explain them: model,task,batch_size.")
-    reference: tuple[str, ...] = setting(
-        (), "FACTOR=LEVEL that its others are compared with, once per factor; else the most frequent level."
-    )
-    where: tuple[str, ...] = setting(
-        (), "FACTOR=LEVEL,LEVEL: only such rows; FACTOR!=LEVEL,LEVEL: all others. Several times: all must hold."
-    )
-    numeric: str | None = setting(None, "Factors that are numbers, where the guess is wrong.")
-    categorical: str | None = setting(None, "Factors that are levels though they look like numbers.")
-    accuracy: str | None = setting(None, "Column to set beside the times; it may have gaps.")
-    drop_missing: bool = setting(False, "Leave out rows without a time or a factor's level.")
-    forest: bool = setting(True, "Importance by random forest, which takes longest.")
-    forest_seed: int = setting(0, "Seed of the random forest.", ge=0, lt=2**31)
 
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
@@ -42,7 +23,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
-    from featherlight.pipeline.show import print_json
+    from featherlight.commands.console import print_json
     from featherlight.reports.terminal import print_report
     from featherlight.reports.timing import analyse, sections_of
     from featherlight.reports.writer import NUMBERS, PAGE, REPORT, write_report

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featherlight.commands.console import print_json, print_rows
 from featherlight.errors import UserError
 from featherlight.files import read_bytes, read_json
 from featherlight.measurement.anatomy import HEADER, Tensor, by_part, histogram, summed, tensors_of, under
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.packing.folder import is_packable, pack_folder, packed_file
-from featherlight.pipeline.show import print_json, print_rows
 from featherlight.reports import figures
 from featherlight.store.layout import RECORD
 

@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from featherlight.commands.options import DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.cli.app import DataOption, JsonOption, StoreOption, app, drop_output
+from featherlight.cli.options import options
 from featherlight.config import COMMAND_LINE
-from featherlight.pipeline.options import options
 from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.evaluate.settings import EvaluateSettings
 from featherlight.stages.export.settings import ExportSettings
@@ -33,7 +33,7 @@ def tasks(
     as_json: JsonOption = False,
 ) -> None:
     """List the tasks; or show one: its splits, rows, labels and examples."""
-    from featherlight.pipeline.show import task, task_list
+    from featherlight.commands.tasks import task, task_list
 
     if not name:
         return task_list(as_json=as_json)
@@ -45,7 +45,7 @@ def tasks(
 @options(FinetuneSettings)
 def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Fine-tune a pre-trained encoder on a task."""
-    from featherlight.pipeline.show import trained
+    from featherlight.commands.stage import trained
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.finetune.stage import FINETUNE
 
@@ -62,7 +62,7 @@ def distill(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small model to imitate a teacher."""
-    from featherlight.pipeline.show import trained
+    from featherlight.commands.stage import trained
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.distill.stage import DISTILL
 
@@ -79,7 +79,7 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
-    from featherlight.pipeline.show import stepped
+    from featherlight.commands.stage import stepped
     from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.prune.stage import PRUNE
@@ -98,7 +98,7 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
-    from featherlight.pipeline.show import stepped
+    from featherlight.commands.stage import stepped
     from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.quantize.stage import QUANTIZE
@@ -118,7 +118,7 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
-    from featherlight.pipeline.show import finished
+    from featherlight.commands.stage import finished
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.merge.stage import MERGE, check_mergeable
     from featherlight.stages.model_folders import trained_task
@@ -139,8 +139,8 @@ def pack(
     as_json: JsonOption = False,
 ) -> None:
     """Make one small file of a student: tokenizer and labels included, it runs without torch."""
+    from featherlight.commands.stage import packed
     from featherlight.files import copy_atomically
-    from featherlight.pipeline.show import packed
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.runtime.packed import LIGHT
     from featherlight.stages.model_folders import trained_task
@@ -164,8 +164,8 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
+    from featherlight.commands.stage import exported
     from featherlight.files import check_free, copy_folder
-    from featherlight.pipeline.show import exported
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.export.stage import EXPORT
     from featherlight.stages.model_folders import trained_task
@@ -189,7 +189,7 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model; without --task, on the task that it was trained on."""
-    from featherlight.pipeline.show import evaluated
+    from featherlight.commands.stage import evaluated
     from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.evaluate.stage import EVALUATE
     from featherlight.stages.model_folders import trained_task
@@ -209,7 +209,7 @@ def inspect_command(
     as_json: JsonOption = False,
 ) -> None:
     """Parameters, bytes and zeros of a model by part and by tensor."""
-    from featherlight.pipeline.inspect import inspect_model
+    from featherlight.commands.inspect import inspect_model
 
     inspect_model(model, figure, thresholds, largest, baselines=baselines, as_json=as_json)
 
@@ -225,8 +225,8 @@ def predict(
     as_json: JsonOption = False,
 ) -> None:
     """Write a line of JSON per text. Reads a file or standard input; on a terminal it asks for texts."""
+    from featherlight.commands.predict import predict_source
     from featherlight.config import build
-    from featherlight.pipeline.predict import predict_source
 
     chosen = build(RunSettings, values, where=COMMAND_LINE)
     try:

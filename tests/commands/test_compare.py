@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from commands import call
-from featherlight.cli import main
+from featherlight.cli.main import main
 from results import guesses, write_result
 
 LABELS = np.random.default_rng(0).integers(2, size=500)

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from typer import Exit
 
 from featherlight import distributed
+from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.plan import with_grams
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
-from featherlight.execution.turns import row_of, time_in_turns
+from featherlight.execution.turns import time_in_turns
 from featherlight.measurement.energy import Factors
-from featherlight.pipeline.planned import with_grams
-from featherlight.pipeline.show import print_json, print_rows
 from featherlight.planning.jobs import jobs_of, once
 from featherlight.reports.tables import SECONDS, with_unit
 from featherlight.stages.time.stage import TIME
@@ -124,3 +125,28 @@ def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> N
     if rows:
         print_rows(rows)
         print(f"Of a million examples; {factors}. Joules are those of the whole processor and GPU.")
+
+
+def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of `time` as programs get it."""
+    settings, summed = record["settings"], record["summary"]
+    examples = settings["batch"] * (record["steps"] if settings["what"] == "finetune" else 1)
+    same = {name: settings[name] for name in ("length", "batch", "pad", "runtime", "threads")}
+    return {
+        "model": record["name"],
+        "task": record["task"]["name"],
+        **same,
+        "what": settings["what"],
+        "device": record["device"],
+        "unit": record["unit"],
+        "samples": record["samples"],
+        **summed,
+        "examples_per_second": examples / summed["median"],
+        **({"joules": float(np.median(record["joules"]))} if "joules" in record else {}),
+        **({"step": summed["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
+        **{name: record[name] for name in ("phases", "batch_halvings") if name in record},
+        "noisy": record["noisy"],
+        "load_seconds": record["seconds"]["load"],
+        "tokenize_seconds": record["seconds"]["tokenize"],
+        "address": record["address"],
+    }

@@ -1,0 +1,134 @@
+"""`tasks`: the list of them, or one with its splits, labels, audit and examples."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featherlight.commands.console import print_json, print_rows
+from featherlight.data.audit import LONG, Audit, audit
+from featherlight.data.classification import TASKS
+from featherlight.data.registry import DOCS, load_task, task_names
+from featherlight.data.task import SELECT, TaskData
+from featherlight.errors import listed, shortened
+
+EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
+FEW_ROWS = 100  # of a split that scores or choices come from
+
+
+def task_list(*, as_json: bool) -> None:
+    """The named tasks."""
+    rows: list[dict[str, object]] = [
+        {"task": DOCS, "texts": 1, "labels": "packages", "scores": "accuracy, macro_f1", "from": "installed packages"}
+    ]
+    for name, row in TASKS.items():
+        task = row.task
+        rows.append(
+            {
+                "task": name,
+                "texts": len(task.texts),
+                "labels": ", ".join(task.labels) or "a number",
+                "scores": ", ".join(task.metrics),
+                "from": "--data DIR, or the hub",
+            }
+        )
+    if as_json:
+        return print_json({"tasks": list(task_names())})
+    print_rows(rows)
+    print("A file of your own (CSV, TSV, JSONL, Parquet, aspect terms in XML) is a task too: featherlight tasks FILE")
+
+
+def task(name: str, *, as_json: bool, **options: Any) -> None:
+    """One task: splits, rows, labels, examples."""
+    loaded = load_task(name, **options)
+    notes = [*loaded.notes, *few_rows(loaded)]
+    splits: dict[str, dict[str, object]] = {split: {"rows": len(part)} for split, part in loaded.splits.items()}
+    if SELECT in splits:
+        fitted = len(loaded.splits["train"])
+        splits["train"] = {"rows": fitted + len(loaded.splits[SELECT]), "fitted": fitted}
+        splits[SELECT]["cut_from"] = "train"
+    if as_json:
+        return print_json(
+            {
+                "name": loaded.task.name,
+                "splits": splits,
+                "labels": list(loaded.task.labels),
+                "metrics": list(loaded.task.metrics),
+                "reported": list(loaded.task.reported),
+                "source": loaded.source,
+                "fingerprint": loaded.fingerprint,
+                "notes": notes,
+                "audit": audit(loaded).counts(),
+            }
+        )
+    print(f"{loaded.task.name}: {loaded.source}")
+    print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
+    print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
+    for note in notes:
+        print(f"note: {note}")
+    print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
+    print_audit(audit(loaded))
+    first_split = next(iter(loaded.splits))
+    examples = loaded.splits[first_split]
+    step = max(len(examples) // EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
+    for i in range(0, min(step * EXAMPLES_SHOWN, len(examples)), step):
+        label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
+        texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
+        print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
+
+
+def few_rows(data: TaskData) -> list[str]:
+    """How little the splits can say that scores and choices come from, where they are small."""
+    counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
+    few = {split: count for split, count in counts.items() if count < FEW_ROWS}
+    if data.task.is_regression:
+        return [f"{split} is small ({count}): its scores are rough" for split, count in few.items()]
+    return [
+        f"{split} is small ({count}): an accuracy of 50 % there is known to {98 / count**0.5:.0f} points either way"
+        for split, count in few.items()
+    ]
+
+
+def print_audit(found: Audit) -> None:
+    """What the audit found, a line each; nothing where there is nothing to say."""
+    counts = found.counts()
+    for split, part in found.splits.items():
+        if part.classes:
+            total = max(sum(part.classes.values()), 1)
+            shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:CLASSES_SHOWN])
+            print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > CLASSES_SHOWN else ''}")
+    lines = {
+        "rows of train repeat an earlier one": counts["duplicates"],
+        "further rows of train nearly repeat an earlier one": counts["near_duplicates"],
+        "texts of train have more than one label": counts["conflicts"],
+        **{f"rows of {split} stand in train too (--drop-leaks)": count for split, count in counts["leaks"].items()},
+        **{
+            f"rows of {split} repeat an earlier one of {split}": part.duplicates.count
+            for split, part in found.splits.items()
+            if split != "train"
+        },
+        **{
+            f"texts of {split} have more than one label": part.conflicts.count
+            for split, part in found.splits.items()
+            if split != "train"
+        },
+        **{f"texts stand in {pair}": count for pair, count in counts["shared"].items()},
+        **{f"further rows of {split} nearly stand in train": count for split, count in counts["near_leaks"].items()},
+        "rows have an empty text": counts["empty"],
+        f"rows have a text of more than {LONG} words": counts["long"],
+    }
+    for line, count in lines.items():
+        if count:
+            print(f"audit: {count:,} {line}")
+    if not any(lines.values()):
+        print("audit: no duplicates, leaks, conflicting labels, empty or over-long texts")
+
+
+def about(split: str, shown: Mapping[str, object]) -> str:
+    """What a split's rows are for."""
+    if split == SELECT:
+        return "cut from train; every choice is made on it"
+    return f"{shown['fitted']:,} to fit on, the rest is select" if "fitted" in shown else ""
+
+
+def said_label(labels: Sequence[str], value: Any) -> str:
+    """A label as people write it."""
+    return labels[int(value)] if labels else f"{float(value):g}"

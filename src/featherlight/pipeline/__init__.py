@@ -1,1 +1,0 @@
-"""Order, memory, machines. Imports nothing, so that the settings load without torch."""
