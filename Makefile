@@ -25,8 +25,8 @@ slow: setup
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --numprocesses 2 --dist loadfile --durations 20
 
 torture: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python tests/torture.py examples/all-tasks.yaml --data $(DATA) --examples 150 --kills 10
-	$(BIN)/python tests/fuzz_light.py --files 100000
+	HF_HUB_OFFLINE=1 PYTHONPATH=tests $(BIN)/python -m helpers.torture examples/all-tasks.yaml --data $(DATA) --examples 150 --kills 10
+	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz_light --files 100000
 
 check: setup
 	$(BIN)/ruff check .

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from toys import BAD, FILLERS, GOOD, sentences, write_csv
+from helpers.toys import BAD, FILLERS, GOOD, sentences, write_csv
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,5 @@
 """What was computed yesterday is found today: addresses of results, and keys of answers, are those that were written
-down (tests/golden.py says how, and when to write them anew).
+down (tests/helpers/golden.py says how, and when to write them anew).
 """
 
 import json
@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from golden import golden
+from helpers.golden import golden
 
-WRITTEN = json.loads((Path(__file__).parent / "golden.json").read_text())
+WRITTEN = json.loads((Path(__file__).parent / "reference" / "golden.json").read_text())
 
 
 @pytest.fixture(scope="module")

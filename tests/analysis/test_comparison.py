@@ -14,7 +14,7 @@ from featherlight.analysis.comparison import (
     seed_margin,
     verdict,
 )
-from results import guesses
+from helpers.results import guesses
 
 LABELS = np.random.default_rng(0).integers(2, size=1000)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from featherlight.analysis.importance import doubts, importance
-from timings import made_up, made_up_study
+from helpers.timings import made_up, made_up_study
 
 
 @pytest.fixture(scope="module")

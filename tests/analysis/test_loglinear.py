@@ -8,7 +8,7 @@ import statsmodels.api as sm
 from featherlight.analysis import loglinear
 from featherlight.analysis.study import study_of
 from featherlight.errors import UserError
-from timings import EFFECTS, made_up, made_up_study
+from helpers.timings import EFFECTS, made_up, made_up_study
 
 
 def heteroscedastic(n=400, seed=0):

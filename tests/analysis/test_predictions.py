@@ -6,7 +6,7 @@ from safetensors.numpy import save_file
 
 from featherlight.analysis.predictions import gather
 from featherlight.errors import UserError
-from results import guesses, write_result
+from helpers.results import guesses, write_result
 
 LABELS = np.random.default_rng(0).integers(2, size=80)
 

@@ -5,7 +5,7 @@ import scipy.stats
 from featherlight.analysis.comparison import DataSet, Model
 from featherlight.analysis.ranks import cliques, critical_difference, rank, ranking_of, verdict_on_ranks
 from featherlight.reports.comparison import rank_figure
-from results import guesses
+from helpers.results import guesses
 
 NAMES = ("worst", "middle", "best")
 LABELS = np.random.default_rng(0).integers(2, size=300)

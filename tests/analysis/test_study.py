@@ -14,7 +14,7 @@ from featherlight.analysis.study import (
     study_of,
 )
 from featherlight.errors import UserError
-from timings import made_up, made_up_study
+from helpers.timings import made_up, made_up_study
 
 
 def factor(study, name):

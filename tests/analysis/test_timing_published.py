@@ -18,7 +18,7 @@ from featherlight.analysis.study import (
     restrict,
     study_of,
 )
-from timings import read_published
+from helpers.timings import read_published
 
 FACTORS = ("model", "task", "max_seq_length", "batch_size")
 SLIPS = {("8", "8", "mean")}  # 3784.0 in the file, 3793.0 in print

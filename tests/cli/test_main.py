@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import call
 from featherlight import hub
 from featherlight.cli.main import main
-from toys import sentences, write_csv
+from helpers.commands import call
+from helpers.toys import sentences, write_csv
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
 

@@ -3,12 +3,12 @@ import time
 
 import pytest
 
-from commands import call
 from featherlight.analysis.frames import frame_of, rows_of, typed
 from featherlight.cli.main import main
 from featherlight.commands.analyze import command_of
 from featherlight.commands.settings import AnalyzeSettings
-from timings import made_up
+from helpers.commands import call
+from helpers.timings import made_up
 
 RECORD = {
     "address": "time-abc",

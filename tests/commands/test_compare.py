@@ -6,9 +6,9 @@ import shutil
 import numpy as np
 import pytest
 
-from commands import call
 from featherlight.cli.main import main
-from results import guesses, write_result
+from helpers.commands import call
+from helpers.results import guesses, write_result
 
 LABELS = np.random.default_rng(0).integers(2, size=500)
 KEYS = {"difference", "low", "high", "p", "p_holm", "equivalent", "flips"}

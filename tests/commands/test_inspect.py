@@ -1,7 +1,7 @@
 import pytest
 
-from commands import call
 from featherlight.cli.main import main
+from helpers.commands import call
 
 
 def test_parts_add_up_to_the_model(capsys, students):

@@ -3,10 +3,10 @@ import re
 
 import pytest
 
-from commands import call
 from featherlight.cli.main import main
 from featherlight.costs.memory_probe import Rehearsal, rehearse
 from featherlight.errors import UserError
+from helpers.commands import call
 
 SIZES = ("--layers", 2, "--hidden", 64, "--heads", 2, "--ffn", 96, "--vocab", 700)
 

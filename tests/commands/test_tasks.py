@@ -5,12 +5,12 @@ import shutil
 
 import pytest
 
-from commands import call
 from featherlight.cli.main import main
 from featherlight.errors import UserError
 from featherlight.packing.folder import pack_folder
 from featherlight.stages.model_folders import trained_task
-from toys import sentences
+from helpers.commands import call
+from helpers.toys import sentences
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
 

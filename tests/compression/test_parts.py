@@ -5,7 +5,7 @@ from torch import nn
 from featherlight.compression.parts import changed, parts_of, share_of_zeros, zeros
 from featherlight.errors import UserError
 from featherlight.models.students.recurrent import RNNConfig, RNNForSequenceClassification
-from tiny_encoders import ENCODERS
+from helpers.tiny_encoders import ENCODERS
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from featherlight.models.students.recurrent import (
 )
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import TrainingSet
-from tiny_encoders import save_encoder
+from helpers.tiny_encoders import save_encoder
 
 FRAME = {"vocab_size": 31, "dim": 6, "classifier": 8, "num_labels": 3, "dropout": 0.0}
 STUDENTS = {
@@ -182,7 +182,7 @@ def test_to_remove_all_heads_or_none_is_refused(share, what, made):
 
 
 def test_a_narrow_roberta_still_counts_its_positions_from_padding(made, tmp_path):
-    from tiny_encoders import ENCODERS
+    from helpers.tiny_encoders import ENCODERS
 
     smaller, _ = shrink(made("roberta"), "heads", 0.5)
     tokenizer = ENCODERS["roberta"][0]()

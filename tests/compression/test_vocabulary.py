@@ -7,7 +7,7 @@ from featherlight.errors import UserError
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.students.tokenizers import HashTokenizer, student_tokenizer, train_byte_pairs
-from tiny_encoders import ENCODERS, SENTENCES, save_encoder
+from helpers.tiny_encoders import ENCODERS, SENTENCES, save_encoder
 
 TEXTS = [" ".join(sentence.split()[:4]) for sentence in SENTENCES[:4]]
 OTHER = "zebra music, awful Quiz"

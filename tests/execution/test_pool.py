@@ -19,7 +19,7 @@ from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT
 from featherlight.store.layout import DRAFT
 from featherlight.training.memory import MOST_HALVINGS, halvings
-from small_sweep import sweep, wait_for_a_checkpoint
+from helpers.small_sweep import sweep, wait_for_a_checkpoint
 
 
 @pytest.fixture

@@ -13,12 +13,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from commands import call
 from featherlight.execution.ray_pool import RayCrew, packed, unpacked
 from featherlight.planning.jobs import Job, jobs_of
 from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.label.stage import LABEL
-from small_sweep import sweep, wait_for_a_checkpoint
+from helpers.commands import call
+from helpers.small_sweep import sweep, wait_for_a_checkpoint
 
 
 @pytest.fixture(scope="module")

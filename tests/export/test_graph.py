@@ -8,7 +8,7 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.export.graph import Rounded, floats, rounded_weights, student_graph
 from featherlight.models.students.recurrent import POOLINGS
 from featherlight.packing.folder import architecture
-from tiny_students import new_student
+from helpers.tiny_students import new_student
 
 BODIES = [*(("bilstm", pooling) for pooling in POOLINGS), *(("rnn", pooling) for pooling in POOLINGS), ("bag", None)]
 BODY = pytest.mark.parametrize(("student", "pooling"), BODIES)

@@ -18,8 +18,8 @@ from featherlight.inference.onnx_predictor import OnnxPredictor
 from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import MODEL
 from featherlight.models.load import load_encoder
-from tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder
-from tiny_students import save_student
+from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder
+from helpers.tiny_students import save_student
 
 QUICK = ("bert uncased", "roberta", "distilbert", "albert", "xlnet", "modernbert", "deberta v3")
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS]

@@ -11,8 +11,8 @@ from featherlight.export.onnx import write_float
 from featherlight.inference.onnx_predictor import OnnxPredictor
 from featherlight.inference.torch_predictor import Predictor
 from featherlight.kinds import MODEL
-from tiny_encoders import SENTENCES
-from tiny_students import save_student
+from helpers.tiny_encoders import SENTENCES
+from helpers.tiny_students import save_student
 
 
 @pytest.fixture(scope="module")

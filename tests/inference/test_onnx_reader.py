@@ -5,9 +5,9 @@ from featherlight.data.task import Examples
 from featherlight.export.onnx import write_float
 from featherlight.inference.onnx_reader import FileReader, RuntimeReader, reader_of
 from featherlight.inference.torch_predictor import Predictor
-from tiny_encoders import SENTENCES
-from tiny_students import MAX_LENGTH, TOKENIZERS, save_student
-from toys import GOOD
+from helpers.tiny_encoders import SENTENCES
+from helpers.tiny_students import MAX_LENGTH, TOKENIZERS, save_student
+from helpers.toys import GOOD
 
 ODD = ["", " ", "[PAD] good [UNK]", "Äthiopia's naïve ﬁlms — don't!", "一部 good", "x" * 200, "good\tfilm\u00a0bad\r\n"]
 LONG = ["good film " * 30_000, "film" * 20_000, ("bad, " * 999) + "good"]

@@ -32,7 +32,7 @@ from featherlight.models.load import load_adapted, load_encoder, origin_of
 from featherlight.models.source import ADAPTER
 from featherlight.models.switch import AdapterSet
 from featherlight.training.optimizers import OPTIMIZERS, parameter_groups
-from tiny_encoders import ENCODERS, save_encoder
+from helpers.tiny_encoders import ENCODERS, save_encoder
 
 LABELS = ("no", "yes")
 SMALL = (*LORA, PROMPT, *BOTTLENECKS)

@@ -21,8 +21,8 @@ from featherlight.models.device import has_bf16
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Optimisation, Place, TrainingSet, train
-from tiny_encoders import ENCODERS, MAX_LENGTH, save_encoder
-from toys import GOOD, sentences
+from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, save_encoder
+from helpers.toys import GOOD, sentences
 
 TASKS = ("single", "pair", "regression")
 QUICK = ("--epochs", "1", "--batch-size", "20", "--max-length", "24", "--learning-rate", "1e-3", "--device", "cpu",

@@ -9,8 +9,8 @@ from featherlight.packing.unpack import unpack
 from featherlight.packing.writer import write_packed
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import decoded
-from tiny_encoders import SENTENCES
-from tiny_students import save_student
+from helpers.tiny_encoders import SENTENCES
+from helpers.tiny_students import save_student
 
 STUDENTS = [("bilstm", "wordpiece"), ("rnn", "bpe"), ("bag", "char"), ("bag", "byte"), ("bilstm", "hash")]
 TEXTS = [*SENTENCES[:3], "Äthiopia's 42 naïve ﬁlms — don't!", "", "x" * 120, "一部 good 电影 [PAD]"]

@@ -17,8 +17,8 @@ from featherlight.packing.tokenizers import front_code
 from featherlight.packing.writer import with_sorted_pieces, write_packed
 from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import Encoded, Packed, decoded, read_packed
-from light_files import DEFLATE, LZMA2, planes
-from toy_students import BODIES, PAIR, TOKENIZERS, VALUE, tiny_student
+from helpers.light_files import DEFLATE, LZMA2, planes
+from helpers.toy_students import BODIES, PAIR, TOKENIZERS, VALUE, tiny_student
 
 ABOUT = {"tokenizer": {"kind": "byte"}}
 

@@ -3,7 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from commands import call
 from featherlight.errors import UserError
 from featherlight.kinds import kind_of
 from featherlight.planning.jobs import run_jobs
@@ -11,6 +10,7 @@ from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.table import STAGES
 from featherlight.store.address import address
 from featherlight.store.layout import ADDRESS
+from helpers.commands import call
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 
 from featherlight.analysis.study import study_of
 from featherlight.reports.timing import analyse, sections_of
-from timings import made_up, made_up_study
+from helpers.timings import made_up, made_up_study
 
 
 @pytest.fixture(scope="module")

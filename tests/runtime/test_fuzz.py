@@ -1,6 +1,6 @@
 import pytest
 
-from fuzz_light import fuzz, good_files, outcome
+from helpers.fuzz_light import fuzz, good_files, outcome
 
 
 @pytest.fixture(scope="module")

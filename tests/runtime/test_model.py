@@ -16,8 +16,8 @@ from featherlight.runtime import load
 from featherlight.runtime import model as runtime_model
 from featherlight.runtime.model import LightModel, answers
 from featherlight.runtime.packed import Encoded, Packed, decoded, read_packed
-from toy_students import ONE, PAIR, TASKS, TOKENIZERS, VALUE, tiny_student
-from toys import sentences
+from helpers.toy_students import ONE, PAIR, TASKS, TOKENIZERS, VALUE, tiny_student
+from helpers.toys import sentences
 
 TEXTS = [text for text, _ in sentences(40, seed=9)] + [
     "", " ", "a", "Ünknown wörds, 中文 & sïgns!?", "the film " * 30, "x" * 300, "\x00\x00", "THE FILM WAS GOOD", "\n\t",

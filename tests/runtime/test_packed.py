@@ -21,7 +21,7 @@ from featherlight.runtime.packed import (
     unpack_codes,
 )
 from featherlight.runtime.text import MOST_BUCKETS, MOST_CHARACTERS, MOST_PIECES
-from light_files import DEFLATE, LZMA2, deflated, light_file, lzma2, one_tensor, planes, sealed
+from helpers.light_files import DEFLATE, LZMA2, deflated, light_file, lzma2, one_tensor, planes, sealed
 
 FLOATS = {"kind": "float32", "shape": [2, 3]}
 SIX = (1.5, -2.0, 0.0, 1e-30, 3.25, 65504.0)

@@ -22,7 +22,7 @@ from featherlight.models.students.tokenizers import (
 from featherlight.packing.tokenizers import characters_of, front_code, tokenizer
 from featherlight.runtime import text as runtime_text
 from featherlight.runtime.text import beginning, checked_texts, front_coded, ids_of, tokenizer_of
-from toys import sentences
+from helpers.toys import sentences
 
 MOST_UNKNOWN = 600  # of 1,112,064: characters that `tokenizers` knows from older or newer tables than Python
 RECLASSIFIED = set("\u166d\u1734\u1885\u1886")  # marks and signs of 1999 that became something else after 2016

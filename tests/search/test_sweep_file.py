@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from transformers import AutoModel, BertConfig, DistilBertConfig, RobertaConfig
 
-from commands import call
 from featherlight.errors import UserError
 from featherlight.search.sweep_file import plan_grid, read_sweep
-from tiny_encoders import ENCODERS, SMALL, roberta_tokenizer
+from helpers.commands import call
+from helpers.tiny_encoders import ENCODERS, SMALL, roberta_tokenizer
 
 AUTHORS = """
 program: run_glue.py

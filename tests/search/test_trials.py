@@ -14,10 +14,10 @@ import pytest
 from optuna.trial import TrialState
 from sqlalchemy.pool import NullPool
 
-from commands import call
 from featherlight.errors import UserError
 from featherlight.search.sweep_file import Range, read_sweep
 from featherlight.search.trials import Search, measured, suggest
+from helpers.commands import call
 
 FILE = """
 program: finetune

@@ -132,7 +132,7 @@ def test_a_pair_is_read_as_u_v_difference_and_product():
 
 
 def published_rows() -> list[dict[str, str]]:
-    with (Path(__file__).parents[1] / "reference" / "featherweight_sst2_distillation.csv").open() as file:
+    with (Path(__file__).parents[2] / "reference" / "featherweight_sst2_distillation.csv").open() as file:
         return list(csv.DictReader(file))
 
 

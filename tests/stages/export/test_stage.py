@@ -19,9 +19,9 @@ from featherlight.packing.folder import describe, pack_folder
 from featherlight.packing.writer import write_packed
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import decoded
-from tiny_encoders import save_encoder
-from tiny_students import LABELS, save_student
-from toys import write_csv
+from helpers.tiny_encoders import save_encoder
+from helpers.tiny_students import LABELS, save_student
+from helpers.toys import write_csv
 
 TEXTS = ["a lovely film", "dull plot and awful music was it", "the"]
 

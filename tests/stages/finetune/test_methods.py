@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import call
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.inference.torch_predictor import Predictor
@@ -19,7 +18,8 @@ from featherlight.models.switch import AdapterSet
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.recovery import Origin
-from toys import FILLERS
+from helpers.commands import call
+from helpers.toys import FILLERS
 
 SMALL = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
 OWN = {

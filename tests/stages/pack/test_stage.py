@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import featherlight
-from commands import call
 from featherlight.cli.main import main
 from featherlight.inference.torch_predictor import Predictor
+from helpers.commands import call
 
 TEXTS = ["a great film", "the plot was dull and sad", "", "lovely"]
 

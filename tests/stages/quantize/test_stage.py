@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from commands import call
 from featherlight.inference.onnx_predictor import OnnxPredictor
 from featherlight.inference.torch_predictor import Predictor
 from featherlight.runtime.packed import decoded, read_packed
+from helpers.commands import call
 
 TEXTS = ["a great film", "the plot was dull", ""]
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from commands import call
 from featherlight.cli.main import main
 from featherlight.commands.time import best_throughputs, row_of
 from featherlight.errors import UserError
@@ -24,6 +23,7 @@ from featherlight.stages.time.settings import TimeSettings
 from featherlight.stages.time.stage import SAMPLES, TIME, read_samples
 from featherlight.store.layout import DRAFT
 from featherlight.training.stepper import Trainee
+from helpers.commands import call
 
 
 def settings(task, model, **more) -> TimeSettings:

@@ -1,6 +1,8 @@
 """Addresses of every stage, and the keys of every `--json` answer, of a small world that is the same everywhere.
 
-python tests/golden.py > tests/golden.json    writes them anew: only where a change of an address or answer is meant.
+    PYTHONPATH=tests python -m helpers.golden > tests/reference/golden.json
+
+writes them anew: only where a change of an address or of an answer is meant.
 """
 
 import contextlib
@@ -16,7 +18,7 @@ from unittest.mock import patch
 import numpy as np
 
 from featherlight.cli.main import main
-from toys import BAD, FILLERS, GOOD, sentences, write_csv
+from helpers.toys import BAD, FILLERS, GOOD, sentences, write_csv
 
 MACHINE = ("environment", "counters", "joules")  # keys below these are the machine's
 DEEPEST = 3  # levels of keys that are kept

@@ -31,7 +31,7 @@ def made_up_study(frame: pd.DataFrame | None = None, **options) -> Study:
 
 def read_published() -> pd.DataFrame:
     """The public file behind the thesis's chapter 6."""
-    data = Path(os.environ.get("FEATHERLIGHT_DATA") or Path(__file__).parents[2] / "shared" / "data")
+    data = Path(os.environ.get("FEATHERLIGHT_DATA") or Path(__file__).parents[3] / "shared" / "data")
     path = data.parent / "reference" / "finetuning_times.csv"
     if not path.is_file():
         pytest.skip("the published times are not here")

@@ -1,6 +1,7 @@
 """Kill a recipe at random moments until it is through, and compare its records with those of an undisturbed run.
 
-    python tests/torture.py examples/all-tasks.yaml --data DIR [--examples 150] [--kills 10] [--seed 1]
+    PYTHONPATH=tests python -m helpers.torture examples/all-tasks.yaml \
+        --data DIR [--examples 150] [--kills 10] [--seed 1]
 
 Every kill is a SIGKILL, which no program can prepare for; the same command is started again after each. Two records
 are equal if all that a run can decide is: scores with intervals, details, curves, chosen epochs, weights of the

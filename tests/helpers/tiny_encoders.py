@@ -14,7 +14,7 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoModel, PreTrainedTokenizerFast
 
-from toys import BAD, FILLERS, GOOD
+from helpers.toys import BAD, FILLERS, GOOD
 
 MAX_LENGTH = 40
 WORDS = (*GOOD, *BAD, *FILLERS)

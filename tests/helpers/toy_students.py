@@ -16,7 +16,7 @@ from featherlight.models import (
 )
 from featherlight.models.load import head_options
 from featherlight.models.students.tokenizers import PAD, UNKNOWN, HashTokenizer, letters, train_byte_pairs, utf8_bytes
-from toys import BAD, FILLERS, GOOD, sentences
+from helpers.toys import BAD, FILLERS, GOOD, sentences
 
 BODIES = {
     "bilstm": (BiLSTMConfig, BiLSTMForSequenceClassification, {"hidden": 7}),

@@ -1,6 +1,7 @@
 """Kill a sweep of times at random moments, start it again until it is through, and see that no sample was lost.
 
-    python tests/killed_times.py examples/timing/inference.yaml --data DIR --store runs --kills 5 --within 1200
+    PYTHONPATH=tests python -m helpers.killed_times examples/timing/inference.yaml \
+        --data DIR --store runs --kills 5 --within 1200
 
 Every kill is a SIGKILL. After each, every sample that stood in a draft before must still stand there, in its place.
 Exit code 0 only if that is so and the sweep ended by itself.

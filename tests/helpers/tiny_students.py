@@ -9,7 +9,7 @@ from featherlight.models import STUDENTS
 from featherlight.models.load import head_options
 from featherlight.models.students.embeddings import HashEmbedding
 from featherlight.models.students.tokenizers import HashTokenizer, cut_vocabulary, letters, train_byte_pairs, utf8_bytes
-from tiny_encoders import SENTENCES, albert_tokenizer, wordpiece
+from helpers.tiny_encoders import SENTENCES, albert_tokenizer, wordpiece
 
 LABELS = ("negative", "positive")
 MAX_LENGTH = 30

@@ -1,6 +1,6 @@
 """Damage packed files in every way, and see that each is refused with one sentence or is a model that predicts.
 
-    python tests/fuzz_light.py [--files 100000] [--seed 0]
+    PYTHONPATH=tests python -m helpers.fuzz_light [--files 100000] [--seed 0]
 
 Damages: flipped, cut, inserted and repeated bytes; hostile numbers in the start; values of the header replaced, dropped
 and exchanged; codes and floats changed before they are compressed. Nearly all files get a fresh checksum, so that the
@@ -35,8 +35,8 @@ from featherlight.packing.writer import CODERS, write_packed
 from featherlight.runtime.model import LightModel
 from featherlight.runtime.packed import CODERS as STREAMS
 from featherlight.runtime.packed import MOST_HEADER, MOST_NUMBERS, Encoded, decoded, expanded, read_packed
-from light_files import START, sealed
-from toy_students import ONE, PAIR, VALUE, tiny_student
+from helpers.light_files import START, sealed
+from helpers.toy_students import ONE, PAIR, VALUE, tiny_student
 
 TEXTS = ["a text", "", "the film was good, ünd 中 so on\t" * 30]
 MOST_SECONDS = 1.0
