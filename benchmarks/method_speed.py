@@ -28,7 +28,7 @@ from featherlight.models.load import load_encoder
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.stages.rows import labelled
 from featherlight.training.loop import TrainingSet
-from featherlight.training.stepper import Trainee, in_training
+from featherlight.training.stepper import TrainingStepper, stepper_for
 
 EVERY = ("query", "key", "value", "dense")
 METHODS = {
@@ -47,7 +47,7 @@ STEPS, LENGTH = 8, 128
 LENGTHS = (32, 128)  # of the texts whose memory is measured
 
 
-def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[Trainee, Any, int]:
+def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]) -> tuple[TrainingStepper, Any, int]:
     """A model in training, its tokenizer, and how many of its weights are trained."""
     seed_torch(1, "initial weights")
     model, tokenizer = load_encoder(options.model, labels=labels, max_length=LENGTH)
@@ -58,10 +58,10 @@ def trainee_with(name: str, options: argparse.Namespace, labels: tuple[str, ...]
     else:
         adapt(model, METHODS[name])
     trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-    return in_training(model, device="cpu", precision=options.precision), tokenizer, trained
+    return stepper_for(model, device="cpu", precision=options.precision), tokenizer, trained
 
 
-def steps_of(trainee: Trainee, data: TrainingSet, batches: list[np.ndarray]) -> Callable[[], None]:
+def steps_of(trainee: TrainingStepper, data: TrainingSet, batches: list[np.ndarray]) -> Callable[[], None]:
     """A call that takes a step on each batch."""
     return lambda: trainee.take_steps(data, batches)
 

@@ -35,7 +35,7 @@ from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
 from featherlight.export.onnx import agreement, write_float, write_int8
 from featherlight.inference.onnx_predictor import CACHED_TOKENS, OnnxPredictor
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification
 from featherlight.models.load import head_options, load_encoder
 from featherlight.models.students.tokenizers import cut_vocabulary
@@ -66,9 +66,9 @@ def make_models(folder: Path, texts: Sequence[str]) -> tuple[Path, Path, Path]:
     return folder / "student", folder / "encoder", folder / "half"
 
 
-def export_both(folder: Path, examples: Examples) -> tuple[Predictor, OnnxPredictor, OnnxPredictor]:
+def export_both(folder: Path, examples: Examples) -> tuple[TorchPredictor, OnnxPredictor, OnnxPredictor]:
     """The model in torch, in onnxruntime, and there in int8."""
-    source, found = Predictor(folder, device="cpu", precision="fp32"), []
+    source, found = TorchPredictor(folder, device="cpu", precision="fp32"), []
     for name in ("float", "int8"):
         out = folder / name
         out.mkdir()
@@ -82,7 +82,7 @@ def export_both(folder: Path, examples: Examples) -> tuple[Predictor, OnnxPredic
     return source, *found
 
 
-def quickest_torch(source: Predictor, folder: Path) -> Callable[[str], Any]:
+def quickest_torch(source: TorchPredictor, folder: Path) -> Callable[[str], Any]:
     """A student in torch without anything around it."""
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
 
@@ -172,7 +172,7 @@ def main() -> None:
         longer = [" ".join(splits["train"].first[row :: ROWS * 50]) for row in range(ROWS)]
         tokens = source.tokens(Examples(longer, None, None, np.arange(ROWS)))
         assert set(tokens.lengths) == {LONG}
-        small = Predictor(encoder, device="cpu", precision="fp32", batch_tokens=CACHED_TOKENS)
+        small = TorchPredictor(encoder, device="cpu", precision="fp32", batch_tokens=CACHED_TOKENS)
         programs = {INT8: int8.logits, FLOAT: exported.logits, TORCH: source.logits, SMALL: small.logits}
         found = timed(programs, [tokens], options.repeats, clock)
         found[PLAIN] = in_a_process(encoder, tokens.batch(np.arange(ROWS)))

@@ -17,7 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from featherlight.config import build
-from featherlight.planning.estimate import Estimator
+from featherlight.planning.estimate import CostModel
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.stages.time.stage import TIME
 
@@ -27,7 +27,7 @@ NAMES = {"inference": "a batch of inference", "finetune": "an epoch of fine-tuni
 
 def cells(store: Path) -> list[dict[str, Any]]:
     """Every record whose cell can be predicted, with the prediction."""
-    estimator, found = Estimator([]), []
+    estimator, found = CostModel([]), []
     for path in sorted(store.glob("time-*/record.json")):
         record = json.loads(path.read_text())
         settings = build(TimeSettings, record["settings"], where=str(path))

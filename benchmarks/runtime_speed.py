@@ -63,12 +63,12 @@ def programs(kind: str, folder: Path) -> dict[str, Callable[[str], Any]]:
     import numpy as np
     import torch
 
-    from featherlight.inference.torch_predictor import Predictor
+    from featherlight.inference.torch_predictor import TorchPredictor
     from featherlight.packing.folder import pack_folder
     from featherlight.runtime.model import LightModel
     from featherlight.runtime.packed import read_packed
 
-    predictor, light = Predictor(student(kind, folder)), LightModel(read_packed(pack_folder(folder)))
+    predictor, light = TorchPredictor(student(kind, folder)), LightModel(read_packed(pack_folder(folder)))
     model = predictor.model
     texts = texts_of(folder)
     ids = {text: predictor.tokenizer(text, return_tensors="pt") for text in texts}

@@ -66,11 +66,11 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
 @pytest.fixture
 def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that needs no half minute to be known: every count takes a nanosecond."""
-    from featherlight.costs.seconds import COUNTED, Rates
+    from featherlight.costs.seconds import COUNTED, MachineRates
     from featherlight.planning import estimate
 
     same = {kind: [1e-9] * len(names) for kind, names in COUNTED.items()}
-    monkeypatch.setattr(estimate, "rates_of", lambda *machine: Rates(same, same, {}))
+    monkeypatch.setattr(estimate, "rates_of", lambda *machine: MachineRates(same, same, {}))
 
 
 @pytest.fixture(scope="session")

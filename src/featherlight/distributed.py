@@ -15,19 +15,19 @@ class TookPart(Exception):
     """Raised where a process that only helps to train has nothing more to do."""
 
 
-def count() -> int:
+def world_size() -> int:
     """How many processes a launcher has started; 1 without one."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def place() -> int:
+def rank() -> int:
     """Which of them this one is, from 0: the first one writes what is kept."""
-    return int(os.environ.get("RANK", "0")) if count() > 1 else 0
+    return int(os.environ.get("RANK", "0")) if world_size() > 1 else 0
 
 
 def wait_for_all(*, on_processor: bool) -> None:
     """Return when every process is here. on_processor: whether the training computes on the CPU."""
-    if count() > 1:
+    if world_size() > 1:
         from accelerate import PartialState
 
         PartialState(cpu=on_processor).wait_for_everyone()
@@ -57,7 +57,7 @@ def agreed(value: float, device: "torch.device") -> float:
     """The first process's value, for all: what rounds differently elsewhere must not decide differently."""
     import torch
 
-    if count() == 1:
+    if world_size() == 1:
         return value
     told = torch.tensor([value], dtype=torch.float64, device=device)
     torch.distributed.broadcast(told, src=0)

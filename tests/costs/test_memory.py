@@ -14,7 +14,7 @@ from transformers import (
     XLNetConfig,
 )
 
-from featherlight.costs.activations import Shape
+from featherlight.costs.activations import TrainingShape
 from featherlight.costs.architecture import architecture_of, config_of_sizes
 from featherlight.costs.memory import LAZY_FROM, TERMS, Prediction, largest_batch, predict_memory
 from featherlight.costs.optimizer_state import RULES
@@ -105,7 +105,7 @@ def kept_bytes(config, *, attention: str, precision: str, method: str = "full", 
 @pytest.mark.parametrize("attention", ["auto", "eager", "sdpa"])
 @pytest.mark.parametrize("kind", CONFIGS)
 def test_activations_are_what_autograd_keeps(kind, attention, precision):
-    shape = Shape(6, 40, attention=attention, precision=precision)
+    shape = TrainingShape(6, 40, attention=attention, precision=precision)
     _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
     kept = kept_bytes(CONFIGS[kind], attention=attention, precision=precision)
     assert activations == pytest.approx(kept, rel=0.02)
@@ -115,7 +115,7 @@ def test_activations_are_what_autograd_keeps(kind, attention, precision):
 @pytest.mark.parametrize(("kind", "attention", "precision"), POSSIBLE)
 def test_activations_of_other_families_are_what_autograd_keeps(kind, attention, precision, layout, ids):
     config = OTHERS[kind](*layout)
-    shape = Shape(*ids, attention=attention, precision=precision)
+    shape = TrainingShape(*ids, attention=attention, precision=precision)
     _, activations, _ = Prediction(architecture_of(config), shape).moments()["last layer"]
     assert activations == pytest.approx(kept_bytes(config, attention=attention, precision=precision, ids=ids), rel=0.02)
 
@@ -124,7 +124,7 @@ def test_activations_of_other_families_are_what_autograd_keeps(kind, attention, 
 @pytest.mark.parametrize("attention", ["auto", "eager", "sdpa"])
 def test_a_text_alone_has_a_mask_only_where_a_window_cuts_it(attention, length):
     config = OTHERS["modernbert"](6, 96, 8, 64)
-    shape = Shape(1, length, attention=attention)
+    shape = TrainingShape(1, length, attention=attention)
     _, activations, _ = Prediction(architecture_of(config), shape).moments()["last layer"]
     assert activations == pytest.approx(kept_bytes(config, attention=attention, precision="fp32", ids=(1, length)),
                                         rel=0.02)  # fmt: skip
@@ -134,7 +134,7 @@ def test_a_text_alone_has_a_mask_only_where_a_window_cuts_it(attention, length):
 @pytest.mark.parametrize(("method", "dropout"), [("lora", 0.0), ("lora", 0.1), ("houlsby", 0.0), ("pfeiffer", 0.0)])
 @pytest.mark.parametrize("kind", ["bert", "distilbert"])
 def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method, dropout, precision):
-    shape = Shape(6, 40, precision=precision, method=method, rank=4, bottleneck=8, lora_dropout=dropout)
+    shape = TrainingShape(6, 40, precision=precision, method=method, rank=4, bottleneck=8, lora_dropout=dropout)
     _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
     kept = kept_bytes(CONFIGS[kind], attention="auto", precision=precision, method=method, dropout=dropout)
     assert activations == pytest.approx(kept, rel=0.03)

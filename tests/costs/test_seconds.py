@@ -4,7 +4,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import BertConfig, BertModel
 
-from featherlight.costs.seconds import COUNTED, WIDTHS, Rates, Sizes, fit_rates, hats
+from featherlight.costs.seconds import COUNTED, WIDTHS, MachineRates, ModelSizes, fit_rates, hats
 
 
 @pytest.mark.parametrize(("rows", "length"), [(2, 16), (3, 40)])
@@ -15,7 +15,7 @@ def test_operations_of_an_encoder_are_those_that_torch_counts(rows, length):
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad():
         model(torch.ones(rows, length, dtype=torch.long))
-    sizes = Sizes("encoder", 3, 128, 512, 0, heads=2)
+    sizes = ModelSizes("encoder", 3, 128, 512, 0, heads=2)
     counted = dict(zip(COUNTED["encoder"], sizes.counts(np.array([rows]), np.array([length])), strict=True))
     assert counted["scores"] == 3 * 2 * rows * length**2
     assert counted["products at 128"] + counted["attention"] == pytest.approx(counter.get_total_flops())
@@ -25,12 +25,12 @@ def test_operations_of_an_encoder_are_those_that_torch_counts(rows, length):
 def test_operations_of_a_recurrent_student_are_its_weights_per_token(kind, gates):
     network = (torch.nn.LSTM if gates == 4 else torch.nn.RNN)(25, 150, bidirectional=True, bias=False)
     weights = sum(weight.numel() for weight in network.parameters())
-    counted = Sizes(kind, 1, 150, 25, 0).counts(np.array([4]), np.array([7]))
+    counted = ModelSizes(kind, 1, 150, 25, 0).counts(np.array([4]), np.array([7]))
     assert counted[0] == 2 * 4 * 7 * weights
 
 
 def test_counts_of_batches_add_up():
-    sizes = Sizes("encoder", 6, 384, 1536, 1000)
+    sizes = ModelSizes("encoder", 6, 384, 1536, 1000)
     both = sizes.counts(np.array([8, 3]), np.array([16, 50]))
     assert both == pytest.approx(
         sizes.counts(np.array([8]), np.array([16])) + sizes.counts(np.array([3]), np.array([50]))
@@ -52,7 +52,7 @@ def test_rates_are_found_again_and_none_is_negative():
 
 
 def test_seconds_are_counts_times_rates():
-    rates = Rates({"bag": [1.0, 0.0, 2.0, 0.0]}, {"bag": [0.0, 0.0, 0.0, 1.0]}, {})
-    sizes = Sizes("bag", 1, 3, 2, 7)
+    rates = MachineRates({"bag": [1.0, 0.0, 2.0, 0.0]}, {"bag": [0.0, 0.0, 0.0, 1.0]}, {})
+    sizes = ModelSizes("bag", 1, 3, 2, 7)
     assert rates.seconds(sizes, np.array([2]), np.array([5]), training=False) == 2 * 5 * (3 + 2) + 2
     assert rates.seconds(sizes, np.array([2, 2]), np.array([5, 1]), training=True) == 14

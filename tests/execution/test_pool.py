@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from featherlight.execution import pool, worker
-from featherlight.execution.pool import Crew, run_in_workers
+from featherlight.execution.pool import WorkerPool, run_in_workers
 from featherlight.execution.retries import TRIES, earlier_failures, failure_file, remember
 from featherlight.planning.jobs import jobs_of
 from featherlight.stages.finetune.stage import FINETUNE
@@ -51,7 +51,7 @@ def test_what_needs_a_failed_cell_is_not_run(jobs):
 
 def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
     told = []
-    crew = Crew(1, told=lambda job, error: told.append((job, error)))
+    crew = WorkerPool(1, told=lambda job, error: told.append((job, error)))
     crew.take(jobs)
     for tries in range(1, TRIES + 1):
         job = crew.next()
@@ -103,7 +103,7 @@ def killed_sweep(job, folder, monkeypatch):
         begun.append(Killed(folder))
         return begun[-1], begun[-1]
 
-    monkeypatch.setattr(pool, "hire", hire)
+    monkeypatch.setattr(pool, "spawn", hire)
     monkeypatch.setattr(pool, "killed_by_the_system", itertools.count().__next__)
     outcome = run_in_workers([job], workers=1)
     for one in begun:
@@ -159,7 +159,7 @@ def same(one: dict, other: dict) -> bool:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_with_nothing_to_do_costs_no_try(jobs):
-    crew = Crew(1)
+    crew = WorkerPool(1)
     crew.take(jobs[:1])
     assert crew.give_out() and not crew.outcome.done
     crew.listen()

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from featherlight.execution.ray_pool import RayCrew, packed, unpacked
+from featherlight.execution.ray_pool import RayPool, packed, unpacked
 from featherlight.planning.jobs import Job, jobs_of
 from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.label.stage import LABEL
@@ -75,9 +75,9 @@ def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder
         assert record["metrics"] == other["metrics"] and record["curves"] == other["curves"]
 
 
-def work_on(cluster: str, jobs: Sequence[Job], token: Path | None) -> RayCrew:
+def work_on(cluster: str, jobs: Sequence[Job], token: Path | None) -> RayPool:
     """A crew that has done these jobs; token: what nodes look for to know whether they see the store."""
-    crew = RayCrew(cluster, jobs[0].store, processors=1, gpus=0, retry=False)
+    crew = RayPool(cluster, jobs[0].store, processors=1, gpus=0, retry=False)
     crew.token = token or crew.token
     crew.take(jobs)
     crew.work()

@@ -15,7 +15,7 @@ from featherlight.errors import UserError
 from featherlight.export import onnx as export
 from featherlight.export.onnx import agreement, shaped, write_float, write_int8
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL
 from featherlight.models.load import load_encoder
 from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder
@@ -35,10 +35,10 @@ def save_classifier(name: str, folder: Path) -> Path:
     return folder
 
 
-def export_of(folder: Path, out: Path) -> tuple[Predictor, OnnxPredictor]:
+def export_of(folder: Path, out: Path) -> tuple[TorchPredictor, OnnxPredictor]:
     """The model in torch, and what was written of it."""
     out.mkdir()
-    source = Predictor(folder, device="cpu", precision="fp32")
+    source = TorchPredictor(folder, device="cpu", precision="fp32")
     write_float(source, folder, out)
     return source, OnnxPredictor(out, threads=1)
 

@@ -9,7 +9,7 @@ from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export.onnx import write_float
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL
 from helpers.tiny_encoders import SENTENCES
 from helpers.tiny_students import save_student
@@ -20,21 +20,21 @@ def exported(tmp_path_factory):
     """The folder of a student, and the one that was made of it."""
     folder = save_student(tmp_path_factory.mktemp("student"), "bilstm")
     out = tmp_path_factory.mktemp("out")
-    write_float(Predictor(folder, device="cpu"), folder, out)
+    write_float(TorchPredictor(folder, device="cpu"), folder, out)
     return folder, out
 
 
 def test_rows_come_back_in_their_order_however_small_the_batches_are(exported):
     folder, out = exported
     texts = [" ".join(sentence.split()[: 1 + i % 7]) for i, sentence in enumerate(SENTENCES)]
-    wanted = Predictor(folder, device="cpu")(texts)
+    wanted = TorchPredictor(folder, device="cpu")(texts)
     for batch_tokens in (1, 10, 10_000):
         assert np.allclose(OnnxPredictor(out, threads=1, batch_tokens=batch_tokens)(texts), wanted, atol=1e-6)
 
 
 def test_one_text_none_and_an_empty_one(exported):
     folder, out = exported
-    predictor, wanted = OnnxPredictor(out, threads=1), Predictor(folder, device="cpu")
+    predictor, wanted = OnnxPredictor(out, threads=1), TorchPredictor(folder, device="cpu")
     assert predictor([]).shape == (0, 2)
     for text in (SENTENCES[0], "", "x" * 1_000_000):
         assert np.allclose(predictor([text]), wanted([text]), atol=1e-6)
@@ -43,7 +43,7 @@ def test_one_text_none_and_an_empty_one(exported):
 def test_a_regression_gives_one_number_each(tmp_path):
     folder = save_student(tmp_path / "student", "bag", labels=())
     (tmp_path / "out").mkdir()
-    write_float(Predictor(folder, device="cpu"), folder, tmp_path / "out")
+    write_float(TorchPredictor(folder, device="cpu"), folder, tmp_path / "out")
     predictor = OnnxPredictor(tmp_path / "out")
     assert predictor.labels == () and predictor(SENTENCES[:3]).shape == (3,) and predictor(SENTENCES[:1]).shape == (1,)
 
@@ -91,11 +91,11 @@ def test_prediction_needs_neither_torch_nor_transformers(exported):
         f"print(OnnxPredictor(Path({str(exported[1])!r}))([{SENTENCES[0]!r}]).tolist()[0][0])"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert float(done.stdout) == pytest.approx(float(Predictor(exported[0])(SENTENCES[:1])[0, 0]), abs=1e-5)
+    assert float(done.stdout) == pytest.approx(float(TorchPredictor(exported[0])(SENTENCES[:1])[0, 0]), abs=1e-5)
 
 
 def test_tokens_of_a_split_are_those_of_the_model(exported):
     folder, out = exported
     some = Examples(SENTENCES, None, None, np.arange(len(SENTENCES)))
-    wanted, found = Predictor(folder, device="cpu").tokens(some), OnnxPredictor(out).tokens(some)
+    wanted, found = TorchPredictor(folder, device="cpu").tokens(some), OnnxPredictor(out).tokens(some)
     assert np.array_equal(wanted.columns["input_ids"].values, found.columns["input_ids"].values)

@@ -4,7 +4,7 @@ import pytest
 from featherlight.data.task import Examples
 from featherlight.export.onnx import write_float
 from featherlight.inference.onnx_reader import FileReader, RuntimeReader, reader_of
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from helpers.tiny_encoders import SENTENCES
 from helpers.tiny_students import MAX_LENGTH, TOKENIZERS, save_student
 from helpers.toys import GOOD
@@ -19,7 +19,7 @@ TEXTS = [*SENTENCES[:5], *ODD, *LONG, *GOOD]
 def test_a_students_texts_are_read_as_transformers_reads_them(tmp_path, embedding, pair):
     folder = save_student(tmp_path / "student", "bag", embedding, pair=pair)
     (tmp_path / "out").mkdir()
-    source = Predictor(folder, device="cpu")
+    source = TorchPredictor(folder, device="cpu")
     write_float(source, folder, tmp_path / "out")
     reader = reader_of(tmp_path / "out", student=True, max_length=MAX_LENGTH)
     assert isinstance(reader, FileReader if embedding == "unigram" else RuntimeReader)

@@ -16,11 +16,11 @@ from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.device import has_bf16
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
 from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, save_encoder
 from helpers.toys import GOOD, sentences
 
@@ -93,7 +93,7 @@ def test_an_encoder_is_tuned_saved_and_read_again(capsys, encoder, tasks, tmp_pa
     stored = load_file(folder / "predictions.safetensors")["dev.logits"].numpy()
     assert np.ptp(stored, axis=0).min() > 0.05 and np.allclose(stored, plain_logits(folder, tasks[task]), atol=1e-5)
     select = load_task(str(tasks[task])).splits[SELECT]
-    logits = Predictor(folder, device="cpu", precision="fp32")(select.first, select.second)
+    logits = TorchPredictor(folder, device="cpu", precision="fp32")(select.first, select.second)
     guessed, known = torch.from_numpy(logits), torch.from_numpy(select.labels)
     loss = (F.cross_entropy if guessed.ndim == 2 else F.mse_loss)(guessed, known).item()
     assert record["curves"]["epochs"][0]["select"]["loss"] == pytest.approx(loss, abs=1e-5), "saved is not trained"
@@ -236,7 +236,7 @@ def test_an_encoder_that_was_cut_off_ends_with_the_same_bits(encoder, tasks, tmp
                 raise Interrupted
             return super().__call__(model, batch)
 
-    how = Optimisation(optimizer="adamw", learning_rate=1e-3, schedule="linear", warmup=0.0, weight_decay=0.01,
+    how = OptimizerOptions(optimizer="adamw", learning_rate=1e-3, schedule="linear", warmup=0.0, weight_decay=0.01,
                        clip=1.0, epochs=1, batch_size=5, batch_tokens=10_000, patience=0, seed=4)  # fmt: skip
 
     def trained(objective, where) -> dict[str, torch.Tensor]:
@@ -247,8 +247,8 @@ def test_an_encoder_that_was_cut_off_ends_with_the_same_bits(encoder, tasks, tmp
         train(model, objective, data, None, how=how, where=where)
         return model.state_dict()
 
-    whole = trained(LabelObjective(), Place("cpu", "fp32", tmp_path / "whole"))
-    always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
+    whole = trained(LabelObjective(), RunContext("cpu", "fp32", tmp_path / "whole"))
+    always = RunContext("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
     with pytest.raises(Interrupted):
         trained(CutOff(), always)
     resumed = trained(LabelObjective(), always)

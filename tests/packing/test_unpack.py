@@ -3,7 +3,7 @@ import pytest
 
 from featherlight.compression.quantize import scheme
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.packing.folder import about, config_of, describe, pack_folder
 from featherlight.packing.unpack import unpack
 from featherlight.packing.writer import write_packed
@@ -24,10 +24,10 @@ def test_an_unpacked_folder_says_and_computes_what_the_file_does(tmp_path, stude
     (tmp_path / "unpacked").mkdir()
     unpack(file, tmp_path / "unpacked")
     assert about(tmp_path / "unpacked", config_of(tmp_path / "unpacked")) == load(file).packed.about
-    found = Predictor(tmp_path / "unpacked", device="cpu")
+    found = TorchPredictor(tmp_path / "unpacked", device="cpu")
     assert found.labels == ("negative", "positive") and found.model.config.architectures == [type(found.model).__name__]
     assert np.allclose(found(TEXTS), load(file)(TEXTS), atol=1e-5)
-    assert np.allclose(found(TEXTS), Predictor(folder, device="cpu")(TEXTS), atol=1e-6)
+    assert np.allclose(found(TEXTS), TorchPredictor(folder, device="cpu")(TEXTS), atol=1e-6)
 
 
 def test_a_quantized_pair_regression_keeps_its_codes(tmp_path):
@@ -40,7 +40,7 @@ def test_a_quantized_pair_regression_keeps_its_codes(tmp_path):
     file.write_bytes(write_packed(whole.about, tensors))
     (tmp_path / "unpacked").mkdir()
     unpack(file, tmp_path / "unpacked")
-    found = Predictor(tmp_path / "unpacked", device="cpu")
+    found = TorchPredictor(tmp_path / "unpacked", device="cpu")
     assert found.labels == () and found.pair
     assert np.allclose(found(TEXTS, TEXTS[::-1]), load(file)(TEXTS, TEXTS[::-1]), atol=1e-5)
 

@@ -10,7 +10,7 @@ from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import AutoTokenizer
 
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.packing import folder as packing
 from featherlight.packing.folder import describe, pack_folder, packed_file
 from featherlight.packing.tokenizers import front_code
@@ -166,7 +166,9 @@ def test_names_that_transformers_leaves_out_are_its_own(tmp_path):
     save_file(weights, folder / "model.safetensors")
     del config["id2label"], config["label2id"]
     (folder / "config.json").write_text(json.dumps(config))
-    assert LightModel(read_packed(pack_folder(folder))).labels == Predictor(folder).labels == ("LABEL_0", "LABEL_1")
+    assert (
+        LightModel(read_packed(pack_folder(folder))).labels == TorchPredictor(folder).labels == ("LABEL_0", "LABEL_1")
+    )
 
 
 def test_half_precision_weights_are_packed_as_the_numbers_they_are(tmp_path):

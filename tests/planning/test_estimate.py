@@ -11,7 +11,7 @@ from featherlight.costs.architecture import architecture_of
 from featherlight.costs.memory import predict_memory
 from featherlight.measurement.energy import Factors
 from featherlight.planning import estimate
-from featherlight.planning.estimate import Estimator
+from featherlight.planning.estimate import CostModel
 from featherlight.planning.jobs import jobs_of, run_jobs
 from featherlight.planning.meta_models import Lengths
 from featherlight.planning.recipe import plan_recipe
@@ -27,7 +27,7 @@ def finetunings(tiny_encoder, sentiment, store, **more):
 
 
 def estimated(job):
-    return Estimator([job]).estimate(job)
+    return CostModel([job]).estimate(job)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ stages:
 
 def test_nothing_needs_to_be_there_for_it_to_be_predicted(recipe, tmp_path):
     jobs = plan_recipe(recipe, store=tmp_path / "store", common={})
-    estimator = Estimator(jobs)
+    estimator = CostModel(jobs)
     found = {job: estimator.estimate(job) for job in jobs}
     for job, what in found.items():
         if job.stage.name in ("finetune", "distill", "label", "evaluate"):
@@ -61,7 +61,7 @@ def test_an_evaluation_is_predicted_for_the_split_that_it_scores(recipe, tmp_pat
         text = recipe.read_text().replace("split: select", f"split: {split}").replace("[teacher, smaller]", "teacher")
         recipe.with_name(f"{split}.yaml").write_text(text)
         jobs = plan_recipe(recipe.with_name(f"{split}.yaml"), store=tmp_path / "store", common={})
-        return Estimator(jobs).estimate(jobs[-1]).disk
+        return CostModel(jobs).estimate(jobs[-1]).disk
 
     assert bytes_of("train") > bytes_of("reported") > bytes_of("select"), "270, 60 and 30 rows"
 
@@ -90,7 +90,7 @@ def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentime
     )
     run_jobs([job])
     made = sum(batch.inputs["input_ids"].numel() for batch in seen)
-    estimator = Estimator([job])
+    estimator = CostModel([job])
     plan, data = estimator.plan_of_job(job), estimate.task_data(job.settings)
     rows, longest = estimate.parts_of(estimate.lengths_of(plan, data, "train").of(270), 32, 200)
     assert (rows * longest).sum() == pytest.approx(made, rel=0.03) and rows.sum() == 270
@@ -219,10 +219,10 @@ def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch
 
 
 def test_less_that_is_trained_takes_less_time(tiny_encoder, sentiment, tmp_path, monkeypatch):
-    from featherlight.costs.seconds import COUNTED, Rates
+    from featherlight.costs.seconds import COUNTED, MachineRates
 
     forward, train = ({kind: [rate] * len(names) for kind, names in COUNTED.items()} for rate in (1e-6, 3e-6))
-    monkeypatch.setattr(estimate, "rates_of", lambda *machine: Rates(forward, train, {}))
+    monkeypatch.setattr(estimate, "rates_of", lambda *machine: MachineRates(forward, train, {}))
     monkeypatch.setattr(estimate, "resident_bytes", lambda: 0)  # which grows as libraries are imported
     how = {"epochs": 9, "batch_tokens": 64}  # scoring takes little
     full, lora, head = (estimated(finetunings(tiny_encoder, sentiment, tmp_path, **how, method=method)[0])

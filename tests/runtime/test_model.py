@@ -8,7 +8,7 @@ import pytest
 
 from featherlight.compression.quantize import WIDTHS, is_quantized, product, scheme
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.students.recurrent import POOLINGS
 from featherlight.packing.folder import describe, pack_folder
 from featherlight.packing.writer import write_packed
@@ -34,7 +34,7 @@ def sides(task, texts=TEXTS):
 
 
 def assert_same(model, folder, task, close=CLOSE):
-    expected, found = Predictor(folder)(*sides(task)), model(*sides(task))
+    expected, found = TorchPredictor(folder)(*sides(task)), model(*sides(task))
     assert found.dtype == np.float32 and found.shape == expected.shape
     assert np.ptp(expected, axis=0).min() > 0.01  # texts differ
     assert np.abs(found - expected).max() < close
@@ -70,12 +70,12 @@ def test_quantized_students_compute_the_same_in_torch_and_here(tmp_path, name, k
     whole = describe(folder)
     tensors = {part: SCHEMES[name](decoded(encoded)) if is_quantized(part) else encoded
                for part, encoded in whole.tensors.items()}  # fmt: skip
-    before = Predictor(folder)(TEXTS)
+    before = TorchPredictor(folder)(TEXTS)
     (folder / "model.light").write_bytes(write_packed(whole.about, tensors))
     (folder / "model.safetensors").unlink()
     assert_same(light(folder), folder, ONE)
     assert_same(load(folder / "model.light"), folder, ONE)
-    assert np.abs(before - Predictor(folder)(TEXTS)).max() > 1e-6  # something was quantized
+    assert np.abs(before - TorchPredictor(folder)(TEXTS)).max() > 1e-6  # something was quantized
 
 
 def test_pruned_students_compute_the_same(tmp_path):
@@ -89,7 +89,7 @@ def test_pruned_students_compute_the_same(tmp_path):
     tensors["classifier.hidden.bias"].parts["values"][:] = 0  # a tensor of nothing but zeros
     (folder / "model.light").write_bytes(write_packed(whole.about, tensors))
     (folder / "model.safetensors").unlink()
-    expected = Predictor(folder)(TEXTS)
+    expected = TorchPredictor(folder)(TEXTS)
     assert np.abs(light(folder)(TEXTS) - expected).max() < CLOSE
 
 
@@ -142,7 +142,7 @@ def test_a_text_of_a_megabyte_takes_a_second(tmp_path, kind):
         found = model([text])
         seconds = time.perf_counter() - start
         assert np.isfinite(found).all() and seconds < 2  # one on a machine with nothing else to do
-    expected = Predictor(folder)([MEGABYTE["words"], MEGABYTE["signs"]])
+    expected = TorchPredictor(folder)([MEGABYTE["words"], MEGABYTE["signs"]])
     assert np.abs(model([MEGABYTE["words"], MEGABYTE["signs"]]) - expected).max() < CLOSE
 
 
@@ -267,7 +267,7 @@ def test_ten_thousand_real_texts_have_logits_within_a_ten_thousandth(tmp_path, r
     with (real_data / "agnews" / "test.csv").open(encoding="utf-8") as file:
         texts += [line.strip() for _, line in zip(range(2000), file, strict=False)]
     folder = tiny_student(tmp_path, body, kind, max_length=128)
-    found, expected = light(folder)(texts), Predictor(folder)(texts)
+    found, expected = light(folder)(texts), TorchPredictor(folder)(texts)
     assert len(found) == 10_000 and np.abs(found - expected).max() < 1e-4
 
 

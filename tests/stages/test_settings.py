@@ -6,7 +6,7 @@ from featherlight.errors import UserError
 from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.recovery import Origin
+from featherlight.stages.recovery import Provenance
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_settings_that_came_later_leave_earlier_addresses_as_they_were():
 def test_pruning_wants_moments_that_are_not_rounded():
     with pytest.raises(ValidationError, match="use adam or adamw"):
         DistillSettings(task="sst2", prune="topv", sparsity=0.5, optimizer="adamw_8bit")
-    origin = Origin({"optimizer": "adamw_8bit", "learning_rate": 2e-5}, None)
+    origin = Provenance({"optimizer": "adamw_8bit", "learning_rate": 2e-5}, None)
     going_on = origin.recovery(PruneSettings(task="sst2", method="topv", sparsity=0.5, epochs=1), student=False,
                                max_length=64)  # fmt: skip
     assert (going_on.optimizer, going_on.learning_rate) == ("adamw", 2e-5)

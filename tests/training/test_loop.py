@@ -11,7 +11,7 @@ from featherlight.errors import UserError
 from featherlight.seeds import numpy_generator
 from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss
-from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
 from featherlight.training.memory import halvings
 
 ROWS = 23
@@ -42,16 +42,16 @@ def toy_data() -> TrainingSet:
     return TrainingSet(Tokens({"input_ids": Ragged.of(rows)}, {"input_ids": 0}), {"labels": labels})
 
 
-def how(**changed) -> Optimisation:
+def how(**changed) -> OptimizerOptions:
     settings = {
         "optimizer": "adamw", "learning_rate": 0.05, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01,
         "clip": 1.0, "epochs": 3, "batch_size": 7, "batch_tokens": 10_000, "patience": 0, "seed": 4,
     }  # fmt: skip
-    return Optimisation(**{**settings, **changed})
+    return OptimizerOptions(**{**settings, **changed})
 
 
-def place(folder) -> Place:
-    return Place("cpu", "fp32", folder)
+def place(folder) -> RunContext:
+    return RunContext("cpu", "fp32", folder)
 
 
 def weights(model: nn.Module) -> torch.Tensor:
@@ -212,7 +212,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
     def evaluate(model, epoch):
         return float(weights(model).sum()), {"select": {"loss": 0.0}}
 
-    always = Place("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
+    always = RunContext("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
     whole, resumed = Toy(drop=0.3, width=width), Toy(drop=0.3, width=width)
     undisturbed = train(
         whole, LabelObjective(), toy_data(), evaluate, how=how(optimizer=optimizer), where=place(tmp_path / "whole")
@@ -254,7 +254,7 @@ def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(tmp_path, monkeypa
     def run_and_stop() -> None:
         with monkeypatch.context() as patch:
             patch.setattr(
-                loop.Run, "end_epoch", lambda self, _: self.checkpoint() or (_ for _ in ()).throw(Interrupted)
+                loop.TrainingRun, "end_epoch", lambda self, _: self.checkpoint() or (_ for _ in ()).throw(Interrupted)
             )
             train(Toy(width=LARGE), LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path))
 

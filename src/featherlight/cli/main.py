@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; without any, `--help`. The exit code: 0; 1 our fault; 2 the user's; 130 interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     as_json = "--json" in arguments
-    if distributed.place():  # of several processes that a launcher started, the first one speaks
+    if distributed.rank():  # of several processes that a launcher started, the first one speaks
         drop_output()
     else:
         progress.show()

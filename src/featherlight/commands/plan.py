@@ -7,7 +7,7 @@ import numpy as np
 
 from featherlight.commands.console import print_json, print_rows
 from featherlight.measurement.energy import Factors
-from featherlight.planning.estimate import Estimate, Estimator
+from featherlight.planning.estimate import CostModel, Estimate
 from featherlight.planning.jobs import Job, needed
 from featherlight.reports.tables import BYTES, NOTHING, with_unit
 from featherlight.stages.label.stage import LABEL
@@ -19,7 +19,7 @@ MINUTE, HOUR = 60, 3600
 
 def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     """A line for each job, and the sums of those that are still to do."""
-    estimator = Estimator(jobs)
+    estimator = CostModel(jobs)
     known = {job: estimator.estimate(job) for job in jobs}
     took = {job: taken_by(job) for job in jobs}
     left = [job for job in jobs if job.state != "done" and needed(job, jobs)]

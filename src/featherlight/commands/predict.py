@@ -13,7 +13,7 @@ from featherlight.data.tables import decoded, is_torn
 from featherlight.errors import UserError, listed
 from featherlight.files import read_json
 from featherlight.inference.open import open_predictor
-from featherlight.inference.predictor import TextModel
+from featherlight.inference.predictor import Predictor
 from featherlight.runtime.model import answers
 from featherlight.stages.settings import RunSettings
 from featherlight.store.layout import RECORD
@@ -40,7 +40,7 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     sys.stdout.flush()
 
 
-def ask(predictor: TextModel) -> None:
+def ask(predictor: Predictor) -> None:
     """Prompt for texts on a terminal until the person ends the input."""
     print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     while True:
@@ -89,7 +89,7 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
         yield text, pair
 
 
-def answered(predictor: TextModel, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def answered(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
     return answers(predictor([first for first, _ in rows], seconds or None), predictor.labels)

@@ -14,10 +14,10 @@ from featherlight.commands.plan import show_plan
 from featherlight.commands.stage import finished, show_records
 from featherlight.commands.time import show_cells
 from featherlight.errors import UserError, shortened
-from featherlight.execution.pool import Outcome, run_in_workers
-from featherlight.execution.ray_pool import RayCrew
+from featherlight.execution.pool import SweepResult, run_in_workers
+from featherlight.execution.ray_pool import RayPool
 from featherlight.execution.retries import earlier_failures, failure_file, given_up, remember
-from featherlight.execution.turns import time_in_turns
+from featherlight.execution.turns import interleave
 from featherlight.measurement.energy import Factors
 from featherlight.planning.jobs import Job
 from featherlight.search.sweep_file import plan_grid, read_sweep
@@ -35,7 +35,7 @@ def run_sweep(
     cell_cpus: float, cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
     """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
-    if distributed.count() > 1:
+    if distributed.world_size() > 1:
         raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
     if isolate and (ray is not None or sweep.stage is TIME):
@@ -58,7 +58,7 @@ def run_sweep(
     if ray is None:
         return show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
-        crew = RayCrew(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
+        crew = RayPool(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
         crew.take(jobs)
         crew.work()
     show_outcome(crew.outcome, as_json=as_json)
@@ -66,7 +66,7 @@ def run_sweep(
 
 def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:
     """A recipe's jobs in processes of their own: its results, or the three lists where something is missing."""
-    if distributed.count() > 1:
+    if distributed.world_size() > 1:
         raise UserError("--workers and --isolate start processes of their own. Call without a launcher.")
     if any(job.stage is TIME for job in jobs):
         check_alone(workers)
@@ -86,12 +86,12 @@ def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_jso
     """Cells of the stage `time` take turns in this process; one that crashed in three calls is left alone."""
     check_alone(workers)
     lost = {job: error for job in jobs if (error := given_up(job, retry=retry)) is not None and job.state != "done"}
-    failed = time_in_turns([job for job in jobs if job not in lost], store=store)
+    failed = interleave([job for job in jobs if job not in lost], store=store)
     for job, why in failed.items():
         if not why.users:
             remember(job, earlier_failures(job)[0] + 1, why.error)
     lost |= {job: why.error for job, why in failed.items()}
-    outcome = Outcome([job for job in jobs if job not in lost], lost)
+    outcome = SweepResult([job for job in jobs if job not in lost], lost)
     for job in outcome.done:
         failure_file(job).unlink(missing_ok=True)
     if not as_json:
@@ -99,7 +99,7 @@ def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_jso
     show_outcome(outcome, as_json=as_json)
 
 
-def show_outcome(outcome: Outcome, *, as_json: bool) -> None:
+def show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
     """Three lists; the records of what is done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
     if as_json:

@@ -12,7 +12,7 @@ from featherlight.commands.console import print_json, print_rows
 from featherlight.commands.plan import with_grams
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
-from featherlight.execution.turns import time_in_turns
+from featherlight.execution.turns import interleave
 from featherlight.measurement.energy import Factors
 from featherlight.planning.jobs import jobs_of, once
 from featherlight.reports.tables import SECONDS, with_unit
@@ -26,10 +26,10 @@ MOST_DIGITS = 100  # from here on without digits behind the point
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
     """Measure every combination of the lists; exit code 2 if some could not be and all of those
     are the user's to put right, 1 if one crashed. stated: whether watts were."""
-    if distributed.count() > 1:
+    if distributed.world_size() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where=COMMAND_LINE))
-    failed = time_in_turns(jobs, store=store)
+    failed = interleave(jobs, store=store)
     done = [job.folder for job in jobs if job not in failed]
     lost = [{"error": why.error, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
     if as_json:

@@ -1,6 +1,6 @@
 """Quantization-aware training: a model that computes with few-bit weights while it is trained.
 
-Goes along with the loop as a `training.loop.Shaper`. The model's tensors always hold quantized values, so that
+Goes along with the loop as a `training.loop.WeightHook`. The model's tensors always hold quantized values, so that
 gradients, scores and checkpoints are those of the quantized model; the precise weights that the optimiser moves are
 kept here. The gradient passes the rounding straight through (Bengio et al. 2013, arXiv:1308.3432; for weights
 Jacob et al. 2018, arXiv:1712.05877). Scales and books are those of the start.

@@ -170,7 +170,7 @@ def prune(parts: Sequence[Part], how: Sparsity) -> None:
 
 
 class Masks:
-    """Pruning while the weights are trained: a `training.loop.Shaper`.
+    """Pruning while the weights are trained: a `training.loop.WeightHook`.
 
     A pruned weight is 0, and neither its gradient nor its momentum is anything else, so that no optimiser moves it.
     The sparsity rises over the first steps; then the masks hold. how: None holds the zeros that are there.

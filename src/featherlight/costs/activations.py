@@ -12,7 +12,7 @@ INDEX = 8  # bytes of a place that is gathered
 
 
 @dataclass(frozen=True)
-class Shape:
+class TrainingShape:
     """How a model is trained, as far as memory knows it.
 
     rank, lora_dropout: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are
@@ -71,10 +71,10 @@ DROPPED = Small(2, 2, 2, 1, 2)  # lora with dropout: a dropped input and its mas
 FROZEN_INPUTS = 3  # of a layer's products with frozen weights: the layer's own, the attention's output, feed-forward's
 
 
-class Kept:
+class Activations:
     """Bytes that are kept, of one layer where nothing else is said. small: what is trained beside frozen weights."""
 
-    def __init__(self, architecture: Architecture, shape: Shape):
+    def __init__(self, architecture: Architecture, shape: TrainingShape):
         self.architecture, self.shape = architecture, shape
         self.small = DROPPED if shape.method == "lora" and shape.lora_dropout else SMALL.get(shape.method)
         self.halved = self.small is not None and shape.frozen == "bf16"

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
-from featherlight.costs.seconds import Rates, Sizes, fit_rates
+from featherlight.costs.seconds import MachineRates, ModelSizes, fit_rates
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError
@@ -33,7 +33,7 @@ from featherlight.models.students.recurrent import (
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.training.loop import TrainingSet
-from featherlight.training.stepper import in_training
+from featherlight.training.stepper import stepper_for
 
 VERSION = 2  # of what is measured
 WORDS = 30522
@@ -48,13 +48,13 @@ MOST_OFF = 0.15  # median relative error of a fit that is kept
 
 
 @functools.lru_cache(maxsize=8)
-def rates_of(device: str, precision: str, threads: int) -> Rates:
+def rates_of(device: str, precision: str, threads: int) -> MachineRates:
     """The rates of this machine with so many threads, measured if they are not in the cache."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
     told = [VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
     path = cache_folder() / "rates" / f"{hash_text(json.dumps(told))[:12]}.json"
     if path.exists():
-        return Rates(**read_json(path)["rates"])
+        return MachineRates(**read_json(path)["rates"])
     say("measuring how fast this machine computes: half a minute, once")
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -74,14 +74,14 @@ def rates_of(device: str, precision: str, threads: int) -> Rates:
     return found
 
 
-def measure_rates(device: str, precision: str) -> Rates:
+def measure_rates(device: str, precision: str) -> MachineRates:
     """Time all models at all shapes, forward and in training, and fit. Students compute in fp32 alone."""
     counts: dict[tuple[str, bool], list[np.ndarray]] = {}
     seconds: dict[tuple[str, bool], list[float]] = {}
     for model, shapes in models():
         if precision != "fp32" and not is_encoder(model):
             break  # encoders come first
-        trainee = in_training(model, device=device, precision=precision)
+        trainee = stepper_for(model, device=device, precision=precision)
         sizes = sizes_of(model, lazy=trainee.run.lazy is not None)
         use_short_attention(model)
         for rows, length in shapes:
@@ -98,7 +98,7 @@ def measure_rates(device: str, precision: str) -> Rates:
     rates = {key: fit_rates(counts[key], seconds[key]) for key in counts}
     off = {f"{kind} {'training' if train else 'forward'}": error(counts[kind, train], rates[kind, train],
            seconds[kind, train]) for kind, train in rates}  # fmt: skip
-    return Rates(
+    return MachineRates(
         {kind: found.tolist() for (kind, train), found in rates.items() if not train},
         {kind: found.tolist() for (kind, train), found in rates.items() if train},
         off,
@@ -145,7 +145,7 @@ def models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
     yield BagForSequenceClassification(BagConfig(**same)), STUDENT_SHAPES
 
 
-def sizes_of(model: Any, *, lazy: bool) -> Sizes:
+def sizes_of(model: Any, *, lazy: bool) -> ModelSizes:
     """The sizes of an encoder or a student, whose weights may be on the device "meta". lazy: see `training.lazy_rows`.
 
     UserError for a family whose config speaks of other sizes.
@@ -154,16 +154,16 @@ def sizes_of(model: Any, *, lazy: bool) -> Sizes:
     dense = sum(weight.numel() for weight in model.parameters())
     dense -= model.get_input_embeddings().weight.numel() if lazy else 0
     if config.model_type == BagConfig.model_type:
-        return Sizes("bag", 1, config.dim, config.dim, dense)
+        return ModelSizes("bag", 1, config.dim, config.dim, dense)
     if config.model_type in (BiLSTMConfig.model_type, RNNConfig.model_type):
         kind = "bilstm" if config.model_type == BiLSTMConfig.model_type else "rnn"
-        return Sizes(kind, 1, config.hidden, config.dim, dense)
+        return ModelSizes(kind, 1, config.hidden, config.dim, dense)
     width = next((getattr(config, name) for name in ("hidden_size", "dim") if hasattr(config, name)), None)
     inner = next((getattr(config, name) for name in ("intermediate_size", "hidden_dim", "d_inner")
                   if hasattr(config, name)), None)  # fmt: skip
     if width is None or inner is None:
         raise UserError(f"model type {config.model_type!r}: its sizes are not known here.")
-    return Sizes("encoder", config.num_hidden_layers, width, inner, dense, config.num_attention_heads)
+    return ModelSizes("encoder", config.num_hidden_layers, width, inner, dense, config.num_attention_heads)
 
 
 def made_up(rows: int, length: int, words: int) -> Tokens:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
 
-from featherlight.costs.activations import SMALL, Kept, Shape
+from featherlight.costs.activations import SMALL, Activations, TrainingShape
 from featherlight.costs.architecture import Architecture
 from featherlight.costs.optimizer_state import FP32, RULES
 from featherlight.errors import UserError, pick
@@ -54,7 +54,7 @@ class Memory:
 
 def predict_memory(architecture: Architecture, *, batch: int, length: int, **how: object) -> Memory:
     """The peak of a training. how: further fields of `Shape`. Raises UserError for a name that is not known."""
-    shape = Shape(batch, length, **how)  # type: ignore[arg-type]
+    shape = TrainingShape(batch, length, **how)  # type: ignore[arg-type]
     pick("optimizer", shape.optimizer, RULES)
     pick("method", shape.method, {"full": 0, "head": 0, **SMALL})
     pick("attention", shape.attention, {"auto": 0, "eager": 0, "sdpa": 0})
@@ -69,13 +69,13 @@ def predict_inference(architecture: Architecture, *, batch: int, length: int, **
 
     how: precision, device and attention of `Shape`.
     """
-    shape = Shape(batch, length, method="head", **how)  # type: ignore[arg-type]
+    shape = TrainingShape(batch, length, method="head", **how)  # type: ignore[arg-type]
     layers = Prediction(architecture, shape)
     libraries = LIBRARIES[shape.size] if shape.device == "cpu" else 0
     return layers.weights + sum(layers.moments()[FROZEN_LAYER]) + libraries
 
 
-def check_family(architecture: Architecture, shape: Shape) -> None:
+def check_family(architecture: Architecture, shape: TrainingShape) -> None:
     """UserError for what this family of models cannot do, or what is not known of it."""
     kind, family = architecture.kind, architecture.family
     if family.attention and shape.attention == "sdpa":
@@ -92,8 +92,8 @@ def check_family(architecture: Architecture, shape: Shape) -> None:
 class Prediction:
     """The sizes that the moments of a step are put together from, in bytes."""
 
-    def __init__(self, architecture: Architecture, shape: Shape):
-        self.architecture, self.shape, self.kept = architecture, shape, Kept(architecture, shape)
+    def __init__(self, architecture: Architecture, shape: TrainingShape):
+        self.architecture, self.shape, self.kept = architecture, shape, Activations(architecture, shape)
         self.small, self.halved, self.tokens = self.kept.small, self.kept.halved, self.kept.tokens
         full = shape.method == "full"
         self.trained = [tensor for tensor, part in architecture.tensors if full or part == "head"]

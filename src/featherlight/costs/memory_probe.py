@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from featherlight.costs.activations import Shape
+from featherlight.costs.activations import TrainingShape
 from featherlight.errors import UserError
 from featherlight.measurement.resident import Watch
 
@@ -20,7 +20,7 @@ REFUSED = "featherlight.errors.UserError: "  # how a traceback of the other proc
 
 
 @dataclass(frozen=True)
-class Rehearsal(Shape):
+class Rehearsal(TrainingShape):
     """What to train. model: a name or a folder; config: of a model with random weights instead, as JSON values."""
 
     model: str | None = None

@@ -18,7 +18,7 @@ from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
 from featherlight.models.source import source_of
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Optimisation, Place, TrainingSet, train
+from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
 from featherlight.training.optimizers import OPTIMIZERS
 
 STEPS = 3  # the first one makes the optimiser's state; those after it are alike
@@ -67,11 +67,11 @@ def made_up(what: Rehearsal, config: Any) -> TrainingSet:
 
 def steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
     """Train, keep the best weights, write and read checkpoints. Returns CUDA's own peak, in bytes, or None."""
-    how = Optimisation(
+    how = OptimizerOptions(
         optimizer=what.optimizer, learning_rate=5e-5, schedule="linear", warmup=0.06, weight_decay=0.01, clip=1.0,
         epochs=STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
     )  # fmt: skip
-    where = Place(what.device, what.precision, folder)
+    where = RunContext(what.device, what.precision, folder)
     model = loaded(what, config)
     train(model, LabelObjective(), made_up(what, config), lambda model, epoch: (epoch, {}), how=how, where=where)
     return torch.cuda.max_memory_allocated() if what.device == "cuda" else None

@@ -23,7 +23,7 @@ COUNTED = {
 
 
 @dataclass(frozen=True)
-class Sizes:
+class ModelSizes:
     """What decides the time of a model. kind: "encoder", "bilstm", "rnn" or "bag".
 
     width: hidden width, of each direction; inner: feed-forward width, or the width of a student's embeddings. layers:
@@ -73,14 +73,14 @@ def fit_rates(counts: Sequence[np.ndarray], seconds: Sequence[float]) -> np.ndar
 
 
 @dataclass(frozen=True)
-class Rates:
+class MachineRates:
     """Seconds per count of a machine. forward and train: kind of model -> rates; off: median relative error there."""
 
     forward: Mapping[str, Sequence[float]]
     train: Mapping[str, Sequence[float]]
     off: Mapping[str, float]
 
-    def seconds(self, sizes: Sizes, rows: np.ndarray, lengths: np.ndarray, *, training: bool) -> float:
+    def seconds(self, sizes: ModelSizes, rows: np.ndarray, lengths: np.ndarray, *, training: bool) -> float:
         """Seconds of batches: forward passes, or steps of training."""
         rates = (self.train if training else self.forward)[sizes.kind]
         return float(sizes.counts(rows, lengths) @ np.asarray(rates))

@@ -23,14 +23,14 @@ from featherlight.execution.retries import (
     given_up,
     remember,
 )
-from featherlight.execution.worker import hire
+from featherlight.execution.worker import spawn
 from featherlight.planning.jobs import Job, needed
 from featherlight.progress import say
 from featherlight.training.memory import killed_by_the_system
 
 
 @dataclass
-class Outcome:
+class SweepResult:
     """What became of each job. failed, not_run: with the reason; a failure's last line says most."""
 
     done: list[Job] = field(default_factory=list)
@@ -53,19 +53,19 @@ class Worker:
     kills: int = 0
 
 
-def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, isolate: bool = False) -> Outcome:
+def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, isolate: bool = False) -> SweepResult:
     """Run jobs in this many processes, inputs before what needs them; the rest goes on when one fails.
 
     A crash is tried three times, in later calls too unless retry forgets them; what a user has to put right, once.
     isolate: a process for each job, which costs its start.
     """
-    crew = Crew(workers, retry=retry, isolate=isolate)
+    crew = WorkerPool(workers, retry=retry, isolate=isolate)
     crew.take(jobs)
     crew.work()
     return crew.outcome
 
 
-class Crew:
+class WorkerPool:
     """The workers of one call. more: called when somebody has nothing to do, for further jobs. told: of every end."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Crew:
         told: Callable[[Job, str | None], None] = lambda job, error: None,
     ):
         self.size, self.retry, self.isolate, self.more, self.told = size, retry, isolate, more, told
-        self.outcome = Outcome()
+        self.outcome = SweepResult()
         self.waiting: list[Job] = []
         self.held: set[Path] = set()  # folders that are still to come
         self.workers: list[Worker] = []
@@ -215,5 +215,5 @@ class Crew:
 
     def hire(self) -> Worker:
         """A new process with its share of the cores."""
-        self.workers.append(Worker(*hire(self.size)))
+        self.workers.append(Worker(*spawn(self.size)))
         return self.workers[-1]

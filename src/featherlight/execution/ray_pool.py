@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError
-from featherlight.execution.pool import Crew
+from featherlight.execution.pool import WorkerPool
 from featherlight.execution.worker import attempt
 from featherlight.planning.jobs import Job
 from featherlight.progress import say
@@ -30,7 +30,7 @@ Sent = list[Any]  # the reference to a folder's bytes, in a list, which Ray leav
 BLIND = "the node does not see the store"
 
 
-class RayCrew(Crew):
+class RayPool(WorkerPool):
     """A crew whose workers are a cluster's. processors, gpus: of one cell."""
 
     def __init__(self, address: str, store: Path, *, processors: float, gpus: float, retry: bool):

@@ -40,7 +40,7 @@ class Failure:
         return self.error.strip().splitlines()[-1]
 
 
-def time_in_turns(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, Failure]:
+def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, Failure]:
     """Measure the cells that are not done; those that could not be, with the reason."""
     failed: dict[Job, Failure] = {}
     open_jobs = [job for job in jobs if job.state != "done"]

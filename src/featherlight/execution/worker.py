@@ -37,7 +37,7 @@ def prepare(size: int) -> None:
             forkserver.ensure_running()
 
 
-def hire(size: int) -> Hired:
+def spawn(size: int) -> Hired:
     """A process with its share of the cores, one of so many."""
     prepare(size)
     context: Any = multiprocessing.get_context(METHOD)

@@ -24,8 +24,8 @@ from featherlight.errors import UserError, missing_extra
 from featherlight.files import read_json, write_atomically
 from featherlight.inference.onnx_predictor import ABOUT, OnnxPredictor
 from featherlight.inference.onnx_reader import TOKENIZER
-from featherlight.inference.predictor import TextModel
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL
 from featherlight.measurement import footprint
 from featherlight.packing.folder import BODIES, architecture, arrays
@@ -46,7 +46,7 @@ QUANTIZER = (sys.executable, "-m", "featherlight.export.onnx_quantizer")
 SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
 
 
-def write_float(source: Predictor, folder: Path, out: Path) -> None:
+def write_float(source: TorchPredictor, folder: Path, out: Path) -> None:
     """Fill out with model.onnx, config and tokenizer of a model; source: the model of folder, on the processor."""
     check_installed()
     if footprint.parameters(source.model) * 4 > MOST_BYTES:
@@ -65,7 +65,7 @@ def write_float(source: Predictor, folder: Path, out: Path) -> None:
 
 
 def write_int8(
-    source: Predictor, folder: Path, out: Path, *, per_channel: bool, calibration: Examples | None = None
+    source: TorchPredictor, folder: Path, out: Path, *, per_channel: bool, calibration: Examples | None = None
 ) -> None:
     """Put the model.onnx of `write_float` into int8; a UserError leaves the folder without one.
 
@@ -117,7 +117,7 @@ def check_installed() -> None:
             raise missing_extra(package, "onnx") from None
 
 
-def save(graph: "ModelProto", path: Path, source: Predictor, *, precision: str) -> None:
+def save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: str) -> None:
     """Write a model that says of itself what `OnnxPredictor` must know of it."""
     about = {
         "labels": source.labels,
@@ -132,7 +132,7 @@ def save(graph: "ModelProto", path: Path, source: Predictor, *, precision: str) 
     write_atomically(path, graph.SerializeToString())
 
 
-def write_tokenizer(source: Predictor, folder: Path, out: Path) -> None:
+def write_tokenizer(source: TorchPredictor, folder: Path, out: Path) -> None:
     """tokenizer.json that says how to cut and pad, so that `tokenizers` alone makes batches of it."""
     tokenizer = source.tokenizer
     if not tokenizer.is_fast:
@@ -188,7 +188,7 @@ class Logits(nn.Module):
         return logits
 
 
-def encoder_graph(source: Predictor) -> "ModelProto":
+def encoder_graph(source: TorchPredictor) -> "ModelProto":
     """The traced graph of an encoder; texts and tokens may be as many as one likes."""
     import onnx
 
@@ -215,7 +215,7 @@ def encoder_graph(source: Predictor) -> "ModelProto":
         model.set_attn_implementation(attention)
 
 
-def agreement(model: TextModel, exported: TextModel, examples: Examples) -> tuple[float, float]:
+def agreement(model: Predictor, exported: Predictor, examples: Examples) -> tuple[float, float]:
     """(worst difference between two models' logits, largest logit) over real texts and random shapes.
 
     The shapes are made of the words of the real texts in random order: no word at all, one, and more than most models

@@ -6,8 +6,8 @@ A packed file needs nothing but numpy, and model.onnx no torch.
 from pathlib import Path
 
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.packed_predictor import LightPredictor
-from featherlight.inference.predictor import TextModel
+from featherlight.inference.packed_predictor import PackedPredictor
+from featherlight.inference.predictor import Predictor
 from featherlight.kinds import MODEL
 from featherlight.packing.folder import packed_file
 
@@ -20,17 +20,17 @@ def open_predictor(
     batch_tokens: int = 4096,
     compiled: bool = False,
     threads: int = 0,
-) -> TextModel:
+) -> Predictor:
     """A model as a function of texts, computing where and how it is said; a packed file computes in one way only.
 
     batch_tokens: most padded tokens of one forward pass. compiled: through torch.compile. threads: of onnxruntime; 0
     takes every core. Torch's own are the process's.
     """
     if (file := packed_file(path)) is not None:
-        return LightPredictor(file)
+        return PackedPredictor(file)
     if (path / MODEL).exists():
         return OnnxPredictor(path, device=device, precision=precision, batch_tokens=batch_tokens, compiled=compiled,
                              threads=threads)  # fmt: skip
-    from featherlight.inference.torch_predictor import Predictor
+    from featherlight.inference.torch_predictor import TorchPredictor
 
-    return Predictor(path, device=device, precision=precision, batch_tokens=batch_tokens, compiled=compiled)
+    return TorchPredictor(path, device=device, precision=precision, batch_tokens=batch_tokens, compiled=compiled)

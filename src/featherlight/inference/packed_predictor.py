@@ -9,7 +9,7 @@ from featherlight.data.task import Examples
 from featherlight.runtime.model import load
 
 
-class LightPredictor:
+class PackedPredictor:
     """A packed file behind the interface of `Predictor`; it computes in numpy, on the processor, in float32."""
 
     device, precision = "cpu", "fp32"

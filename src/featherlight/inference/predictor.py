@@ -8,7 +8,7 @@ import numpy as np
 from featherlight.data.task import Examples
 
 
-class TextModel(Protocol):
+class Predictor(Protocol):
     """A model as a function of texts, however it computes: what stages score, time and compare."""
 
     device: str

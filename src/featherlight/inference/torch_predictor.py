@@ -50,7 +50,7 @@ def logits_of(
     return out[:, 0] if regression else out
 
 
-class Predictor:
+class TorchPredictor:
     """A model folder as a function of texts: `predictor(first, second)` -> logits."""
 
     def __init__(

@@ -20,7 +20,7 @@ def environment() -> dict[str, Any]:
 
     return {
         "machine": f"{platform.system()} {platform.machine()}, {processor()}",
-        "processes": distributed.count(),
+        "processes": distributed.world_size(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

@@ -299,7 +299,7 @@ def work_of_a_step(model: Any) -> float:
 
 
 @dataclass(frozen=True)
-class Origin:
+class BaseEncoder:
     """What an adapter was made for. base: name of the encoder; fingerprint: of its files; sizes: kind and width."""
 
     base: str
@@ -308,14 +308,14 @@ class Origin:
     sizes: tuple[str, int]
 
 
-def write_adapter(folder: Path, model: Any, method: Method, origin: Origin) -> None:
+def write_adapter(folder: Path, model: Any, method: Method, origin: BaseEncoder) -> None:
     """Everything that was trained, head included, in one file."""
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in trained_weights(model).items()}
     about = {"method": json.dumps(asdict(method)), "origin": json.dumps(asdict(origin))}
     save_file(tensors, folder / ADAPTER, about)
 
 
-def read_adapter(folder: Path) -> tuple[Method, Origin, dict[str, Tensor]]:
+def read_adapter(folder: Path) -> tuple[Method, BaseEncoder, dict[str, Tensor]]:
     """What `write_adapter` wrote; UserError for a damaged file."""
     path = folder / ADAPTER
     if not path.exists():
@@ -326,7 +326,7 @@ def read_adapter(folder: Path) -> tuple[Method, Origin, dict[str, Tensor]]:
             method, origin = json.loads(about["method"]), json.loads(about["origin"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         method["targets"], origin["sizes"] = tuple(method["targets"]), tuple(origin["sizes"])
-        return Method(**method), Origin(**origin), tensors
+        return Method(**method), BaseEncoder(**origin), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: damaged, or no adapter of ours ({error}). Make it again.") from None
 

@@ -16,7 +16,7 @@ from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError
 from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
-from featherlight.models.adapters import Origin, adapt, head_names, hold_frozen, put_in, read_adapter
+from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.narrow import NARROW
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
@@ -178,7 +178,7 @@ def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     return model.eval(), tokenizer
 
 
-def origin_of(name: str, revision: str | None, model: Any) -> Origin:
+def origin_of(name: str, revision: str | None, model: Any) -> BaseEncoder:
     """What an adapter of this encoder has to say of it."""
     sizes = (model.config.model_type, model.get_input_embeddings().weight.shape[1])
     base = source_of(name).base
@@ -186,7 +186,7 @@ def origin_of(name: str, revision: str | None, model: Any) -> Origin:
         name = f"{Path(base).resolve()}{name[len(base) :]}"
     found = fingerprint(name, revision)
     commit = None if source_of(name).folder else found.rpartition("@")[2].partition("[")[0]  # for the branch may go on
-    return Origin(name, commit, found, sizes)
+    return BaseEncoder(name, commit, found, sizes)
 
 
 def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:

@@ -18,7 +18,7 @@ from featherlight.costs.architecture import architecture_of
 from featherlight.costs.calibration import rates_of, sizes_of
 from featherlight.costs.memory import predict_inference, predict_memory
 from featherlight.costs.optimizer_state import RULES
-from featherlight.costs.seconds import Rates, Sizes
+from featherlight.costs.seconds import MachineRates, ModelSizes
 from featherlight.data.task import SELECT, TaskData
 from featherlight.data.tokens.batches import shuffled_batches, within_budget
 from featherlight.data.unlabelled import load_unlabelled
@@ -30,11 +30,11 @@ from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
 from featherlight.planning.jobs import Job
 from featherlight.planning.meta_models import (
-    Plan,
+    MetaModel,
     lengths_of,
-    plan_of_encoder,
-    plan_of_folder,
-    plan_of_student,
+    meta_model_of_encoder,
+    meta_model_of_folder,
+    meta_model_of_student,
     tokenizer_bytes,
 )
 from featherlight.stages.distill.settings import DistillSettings
@@ -70,12 +70,12 @@ class Estimate:
     why: str = ""
 
 
-class Estimator:
+class CostModel:
     """Estimates of jobs, some of which work on what others will make."""
 
     def __init__(self, jobs: Sequence[Job]):
         self.jobs = {job.folder: job for job in jobs}
-        self.plans: dict[Any, Plan] = {}
+        self.plans: dict[Any, MetaModel] = {}
         self.resident = resident_bytes()
 
     def estimate(self, job: Job) -> Estimate:
@@ -91,41 +91,41 @@ class Estimator:
             return Estimate(why=shortened(str(error)))
         return Estimate(why=f"{job.stage.name} is not predicted")
 
-    def plan_of(self, folder: Path) -> Plan:
+    def plan_of(self, folder: Path) -> MetaModel:
         """The model in a folder, or in one that a job will fill."""
         job = self.jobs.get(folder)
         if (job.kind if job else kind_of(folder)) in (Kind.PACKED, Kind.ONNX):
             raise UserError("exported and packed models are not predicted")
         if folder.exists() or job is None:
-            return self.remembered(folder, lambda: plan_of_folder(folder))
+            return self.remembered(folder, lambda: meta_model_of_folder(folder))
         if "model" in job.inputs:
             return self.plan_of(job.inputs["model"])
         return self.plan_of_job(job)
 
-    def plan_of_job(self, job: Job) -> Plan:
+    def plan_of_job(self, job: Job) -> MetaModel:
         """The model that a job trains."""
         return self.trained(job.settings, job.inputs)
 
-    def trained(self, settings: Any, inputs: Inputs) -> Plan:
+    def trained(self, settings: Any, inputs: Inputs) -> MetaModel:
         """The model that settings speak of."""
         if isinstance(settings, DistillSettings):
             teacher = self.plan_of(inputs["teacher"]).tokenizer
             shape = ("student", "embedding", "vocabulary", "dim", "hidden", "classifier", "max_length")
             rows = (task_data(settings).fingerprint, settings.examples, settings.examples and settings.seed)
             key = (*(getattr(settings, name) for name in shape), *rows, inputs["teacher"])
-            return self.remembered(key, lambda: plan_of_student(settings, teacher))
+            return self.remembered(key, lambda: meta_model_of_student(settings, teacher))
         assert isinstance(settings, FinetuneSettings | TimeSettings)
         longest = settings.length if isinstance(settings, TimeSettings) else settings.max_length
         key = (settings.model, getattr(settings, "revision", None), task_data(settings).task.labels, longest)
-        return self.remembered(key, lambda: plan_of_encoder(*key))
+        return self.remembered(key, lambda: meta_model_of_encoder(*key))
 
-    def remembered(self, key: Any, make: Any) -> Plan:
+    def remembered(self, key: Any, make: Any) -> MetaModel:
         """Each model once."""
         if key not in self.plans:
             self.plans[key] = make()
         return self.plans[key]
 
-    def rates(self, plan: Plan, settings: Any, *, threads: int) -> Rates:
+    def rates(self, plan: MetaModel, settings: Any, *, threads: int) -> MachineRates:
         """This machine's, where and how the model will compute."""
         return rates_of(resolve_device(settings.device), precision_of(plan, settings), threads)
 
@@ -167,7 +167,9 @@ class Estimator:
         disk = FP32 * kept + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
         return Estimate(seconds, self.memory(plan, settings, step), disk, (2 + MOMENTS) * FP32 * moving)
 
-    def forward(self, plan: Plan, rates: Rates, data: TaskData, split: str, count: int, settings: Any) -> float:
+    def forward(
+        self, plan: MetaModel, rates: MachineRates, data: TaskData, split: str, count: int, settings: Any
+    ) -> float:
         """Seconds of predicting so many rows of a split."""
         lengths = lengths_of(plan, data, split).of(count)
         parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=settings.batch_tokens)
@@ -252,7 +254,7 @@ class Estimator:
         rates, sizes = self.rates(plan, settings, threads=settings.threads), trained_sizes(plan.model, settings)
         return rates.seconds(sizes, *self.batches(settings), training=settings.what == "finetune")
 
-    def memory(self, plan: Plan, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
+    def memory(self, plan: MetaModel, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
         """Bytes of the whole process at the peak of a training; None for a family without formulas."""
         largest = int(np.argmax(step[0] * step[1]))
         rows, longest = int(step[0][largest]), int(step[1][largest])
@@ -284,21 +286,21 @@ class Estimator:
         return self.resident + max(training + (0 if method == "full" else again), scoring + again)
 
 
-def precision_of(plan: Plan, settings: Any) -> str:
+def precision_of(plan: MetaModel, settings: Any) -> str:
     """What a job's products are computed in."""
     timed = "bf16" if getattr(settings, "runtime", None) == "bf16" else "fp32"
     name = timed if isinstance(settings, TimeSettings) else getattr(settings, "precision", "auto")
     return model_precision(plan.model, name, resolve_device(settings.device))
 
 
-def trained_of(plan: Plan, settings: FinetuneSettings) -> int:
+def trained_of(plan: MetaModel, settings: FinetuneSettings) -> int:
     """The number of weights that a fine-tuning trains."""
     model = copy.deepcopy(plan.model)
     adapt(model, method_of(settings))
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
-def forward_bytes(plan: Plan, rows: int, length: int) -> int:
+def forward_bytes(plan: MetaModel, rows: int, length: int) -> int:
     """Bytes of a layer's results for a batch, about: the widest thing that a forward pass makes."""
     config = plan.model.config
     wide = 4 * getattr(config, "hidden_size", 0) + getattr(config, "intermediate_size", 0)
@@ -306,7 +308,7 @@ def forward_bytes(plan: Plan, rows: int, length: int) -> int:
     return FP32 * rows * length * wide
 
 
-def trained_sizes(model: Any, settings: Any) -> Sizes:
+def trained_sizes(model: Any, settings: Any) -> ModelSizes:
     """The sizes of a model in a training with these settings."""
     on_processor = resolve_device(settings.device) == "cpu"
     usual = {"optimizer": "adamw", "weight_decay": 0.0, "learning_rate": 0.0}

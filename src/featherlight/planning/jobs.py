@@ -19,7 +19,7 @@ from featherlight.stages.distill.stage import DISTILL, label_settings
 from featherlight.stages.label.stage import LABEL
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.quantize.settings import QuantizeSettings
-from featherlight.stages.recovery import Origin
+from featherlight.stages.recovery import Provenance
 from featherlight.store.address import address
 from featherlight.store.layout import DRAFT
 from featherlight.store.runs import run_once
@@ -130,7 +130,7 @@ def own_labels(model: Path, earlier: Sequence[Job] = ()) -> Inputs:
         if job.folder == model:
             known = {role: job.inputs[role] for role in ("labels",) if role in job.inputs}
             return known or (own_labels(job.inputs["model"], earlier) if "model" in job.inputs else {})
-    labels = Origin.of(model).labels
+    labels = Provenance.of(model).labels
     folder = model.resolve().parent / (labels or "")
     return {"labels": folder} if labels and folder.is_dir() else {}
 

@@ -28,7 +28,7 @@ KEPT = 256
 
 
 @dataclass(frozen=True)
-class Plan:
+class MetaModel:
     """A model that is there or will be. model: without weights in memory (on the device "meta"). longest: in tokens."""
 
     model: Any
@@ -57,32 +57,32 @@ class Lengths:
         return found
 
 
-def plan_of_encoder(name: str, revision: str | None, labels: tuple[str, ...], longest: int) -> Plan:
+def meta_model_of_encoder(name: str, revision: str | None, labels: tuple[str, ...], longest: int) -> MetaModel:
     """A pre-trained encoder with a new head."""
     source = source_of(name)
     options = {"revision": revision, **offline_options(source.folder)}
     with quiet_transformers():
         config = source.config(**options, **head_options(labels))
         tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
-    return Plan(without_weights(config), tokenizer, longest)
+    return MetaModel(without_weights(config), tokenizer, longest)
 
 
-def plan_of_folder(folder: Path) -> Plan:
+def meta_model_of_folder(folder: Path) -> MetaModel:
     """A model that is there."""
     with quiet_transformers():
         model = without_weights(AutoConfig.from_pretrained(folder, local_files_only=True))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    return Plan(model, tokenizer, min(tokenizer.model_max_length, LONGEST))
+    return MetaModel(model, tokenizer, min(tokenizer.model_max_length, LONGEST))
 
 
-def plan_of_student(settings: DistillSettings, teacher: Any) -> Plan:
+def meta_model_of_student(settings: DistillSettings, teacher: Any) -> MetaModel:
     """A student to come, with pieces that a sample of its texts brings."""
     data = task_data(settings)
     texts = list(train_rows(data, settings.examples, settings.seed).first[:PIECES])
     tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher)
     with torch.device("meta"):
         model = student_body(settings, data, vocabulary=settings.vocabulary + 1)
-    return Plan(model, tokenizer, settings.max_length)
+    return MetaModel(model, tokenizer, settings.max_length)
 
 
 def without_weights(config: Any) -> Any:
@@ -91,7 +91,7 @@ def without_weights(config: Any) -> Any:
         return AutoModelForSequenceClassification.from_config(config)
 
 
-def lengths_of(plan: Plan, data: TaskData, split: str) -> Lengths:
+def lengths_of(plan: MetaModel, data: TaskData, split: str) -> Lengths:
     """How long the texts of a split are for a model; those of train for a split that is cut from it."""
     known = split if split in data.splits else "train"
     return seen_lengths(Key(plan.tokenizer, data), known, plan.longest, not is_encoder(plan.model))

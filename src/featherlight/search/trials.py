@@ -17,7 +17,7 @@ from typing import Any
 
 from featherlight.config import digest
 from featherlight.errors import UserError, pick
-from featherlight.execution.pool import Crew, Outcome
+from featherlight.execution.pool import SweepResult, WorkerPool
 from featherlight.files import read_json
 from featherlight.planning.jobs import Job
 from featherlight.planning.recipe import plan_stage
@@ -33,13 +33,13 @@ ADDRESS = "address"
 def search(
     sweep: Sweep, *, store: Path, common: Mapping[str, Any], workers: int, isolate: bool, cells: int | None,
     storage: str | None, retry: bool,
-) -> Outcome:  # fmt: skip
+) -> SweepResult:  # fmt: skip
     """Try cells until so many are finished, earlier calls and other processes with the same database included.
 
     storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
     search = Search(sweep, store, common, cells or sweep.cap or CELLS, storage)
-    crew = Crew(workers, retry=retry, isolate=isolate, more=search.ask, told=search.tell)
+    crew = WorkerPool(workers, retry=retry, isolate=isolate, more=search.ask, told=search.tell)
     crew.work()
     return crew.outcome
 

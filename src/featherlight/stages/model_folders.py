@@ -11,7 +11,7 @@ from featherlight.data.task import TaskData
 from featherlight.errors import UserError, listed
 from featherlight.files import read_json
 from featherlight.inference.open import open_predictor
-from featherlight.inference.predictor import TextModel
+from featherlight.inference.predictor import Predictor
 from featherlight.measurement.footprint import needed_bytes
 from featherlight.models.adapters import LORA, read_adapter
 from featherlight.models.source import ADAPTER
@@ -20,7 +20,7 @@ from featherlight.stages.settings import RunSettings, TaskSettings
 from featherlight.store.layout import RECORD
 
 
-def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
+def predictor_of(folder: Path, settings: RunSettings) -> Predictor:
     """A model folder as a function, computing where and how the settings say."""
     return open_predictor(
         folder, device=settings.device, precision=settings.precision, batch_tokens=settings.batch_tokens,
@@ -28,7 +28,7 @@ def predictor_of(folder: Path, settings: RunSettings) -> TextModel:
     )  # fmt: skip
 
 
-def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> TextModel:
+def checked_predictor(folder: Path, data: TaskData, settings: RunSettings) -> Predictor:
     """A model folder as a function, after a check that it answers this task's question."""
     predictor = predictor_of(folder, settings)
     check_fits_task(folder, predictor, data)
@@ -50,7 +50,7 @@ def check_plain(folder: Path) -> None:
     )
 
 
-def check_fits_task(folder: Path, predictor: TextModel, data: TaskData) -> None:
+def check_fits_task(folder: Path, predictor: Predictor, data: TaskData) -> None:
     """UserError unless a model answers this task's question."""
     if predictor.labels != data.task.labels:
         raise UserError(
@@ -60,7 +60,7 @@ def check_fits_task(folder: Path, predictor: TextModel, data: TaskData) -> None:
     predictor.check_pair(data.task.is_pair)
 
 
-def about_model(predictor: TextModel, folder: Path) -> dict[str, Any]:
+def about_model(predictor: Predictor, folder: Path) -> dict[str, Any]:
     """Size of a model that is used as it is, and where and how it computes."""
     return {
         "parameters": predictor.parameters,

@@ -31,7 +31,7 @@ Recovering = PruneSettings | QuantizeSettings  # steps that train a model on
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """The training that a model comes from, across prunings. settings: as its record has them; {} if unknown.
 
     labels: the store's name of the teacher's logits that it read; None if there were none.
@@ -41,7 +41,7 @@ class Origin:
     labels: str | None
 
     @classmethod
-    def of(cls, folder: Path) -> "Origin":
+    def of(cls, folder: Path) -> "Provenance":
         """What a model's record says of it."""
         record = read_json_object(folder / RECORD) if (folder / RECORD).exists() else {}
         if "origin" in record:
@@ -81,7 +81,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class RecoveryTarget:
     """What a model learns from while it recovers. source: the teacher's logits by name, or why there are none."""
 
     rows: Examples
@@ -90,20 +90,22 @@ class Lesson:
     source: str
 
 
-def lesson_of(settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Origin) -> Lesson:
+def recovery_target(
+    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Provenance
+) -> RecoveryTarget:
     """The model's own distillation if the teacher's logits are still there, else the labels alone."""
     rows, places = origin.rows(settings, data)
     targets = label_targets(data, rows)
     if "labels" not in inputs or not labels_rows(inputs["labels"], settings, data):
         lost = f"{origin.labels} is not in its store, or of other rows"
         why = "there was no teacher" if origin.labels is None else lost
-        return Lesson(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
+        return RecoveryTarget(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
     own = build(DistillSettings, {**origin.settings, "unlabelled": None}, where=f"{inputs['model']}: {RECORD}")
     logits = load_file(inputs["labels"] / LOGITS)
     for split, kept in (("train", places), (SELECT, slice(None))):
         targets[split]["teacher"] = logits[split].numpy()[kept]
         assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
-    return Lesson(rows, targets, imitation(own, data), inputs["labels"].name)
+    return RecoveryTarget(rows, targets, imitation(own, data), inputs["labels"].name)
 
 
 def labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:

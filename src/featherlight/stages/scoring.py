@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
 from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError
-from featherlight.inference.predictor import TextModel
+from featherlight.inference.predictor import Predictor
 from featherlight.kinds import MODEL
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.measurement.latency import time_each
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 TIMED_TEXTS = 100
 
 
-def compared(before: Path, out: Path, data: TaskData, settings: RunSettings, phases: Phases) -> Json:
+def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSettings, phases: Phases) -> Json:
     """What a step from the model `before` to the one in `out` did, on the task's reported splits.
 
     "metrics", "latency", "parameters", "bytes": of the new model, as of any. "before", "after": {"bytes",
@@ -58,13 +58,13 @@ def compared(before: Path, out: Path, data: TaskData, settings: RunSettings, pha
         "bytes": folder_bytes(out),
         "before": {**sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
         "after": {**sizes(out), "metrics": next(iter(metrics.values()))["scores"]},
-        **paired(
+        **paired_tests(
             data.task.metrics[0], *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now))
         ),
     }
 
 
-def paired(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarray) -> Json:
+def paired_tests(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarray) -> Json:
     """Flips, p-value and both tests, for labels and for logits before and after, row by row."""
     old, new = predictions(was), predictions(now)
     difference = paired_bootstrap(metric, labels, old, new)
@@ -84,7 +84,7 @@ def sizes(model: Path) -> Json:
     return {"bytes": folder_bytes(model), "packed_bytes": packed}
 
 
-def score_splits(predictor: TextModel, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
+def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:
     """Scores with intervals per split; several reported splits (MNLI) also as "dev", their mean.
 
     The logits and labels behind them go to predictions.safetensors, for paired tests later.
@@ -111,7 +111,7 @@ def score_splits(predictor: TextModel, data: TaskData, splits: tuple[str, ...], 
     return found
 
 
-def time_predictor(predictor: TextModel, examples: Examples) -> dict[str, Any]:
+def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:
     """Seconds of predict([text]) on one thread, tokenization included, over texts of the select split."""
     spread = np.linspace(0, len(examples) - 1, min(len(examples), TIMED_TEXTS)).astype(int)
     calls = [([examples.first[i]], None if examples.second is None else [examples.second[i]]) for i in spread]

@@ -17,7 +17,7 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import pick
-from featherlight.inference.torch_predictor import Predictor, logits_of
+from featherlight.inference.torch_predictor import TorchPredictor, logits_of
 from featherlight.kinds import Kinds
 from featherlight.measurement.footprint import needed_bytes
 from featherlight.measurement.metrics import METRICS, predictions, value
@@ -41,7 +41,7 @@ from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import label_loss
-from featherlight.training.loop import Objective, Optimisation, Place, Shaper, TrainingSet, train
+from featherlight.training.loop import Objective, OptimizerOptions, RunContext, TrainingSet, WeightHook, train
 from featherlight.training.memory import MOST_HALVINGS, halvings, is_memory_out, write_halvings
 from featherlight.training.tracking import Tracking
 
@@ -56,7 +56,7 @@ def train_rows_scored(own: int, select: int) -> int:
     return min(own, select, MOST_TRAIN_ROWS_SCORED)
 
 
-class Fit:
+class TaskTraining:
     """One model on its way from rows to a saved folder. shaper: makes what prunes it meanwhile, anew for a refit."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Fit:
         *,
         out: Path,
         phases: Phases,
-        shaper: Callable[[], Shaper | None] = lambda: None,
+        shaper: Callable[[], WeightHook | None] = lambda: None,
     ):
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
         self.out, self.phases, self.shaper = out, phases, shaper
@@ -90,7 +90,7 @@ class Fit:
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
     ) -> dict[str, Any]:
         """Train, save and score; see `train`. A tracker, if there is one, sees losses and scores."""
-        if self.settings.track is None or distributed.place():
+        if self.settings.track is None or distributed.rank():
             return {**self.train(objective, rows, targets), **self.report()}
         tracking = Tracking(
             self.settings.track, self.out.name.removeprefix(DRAFT), self.settings.model_dump(mode="json")
@@ -136,7 +136,7 @@ class Fit:
         record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
-        if distributed.place():
+        if distributed.rank():
             raise distributed.TookPart
         self.save()
         return record
@@ -152,13 +152,13 @@ class Fit:
         self.phases.seconds["refit"] = progress.seconds
         return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
 
-    def place(self, name: str) -> Place:
+    def place(self, name: str) -> RunContext:
         """Where one training keeps its checkpoints; its steps are in parts as small as an earlier one needed."""
         folder = self.out / name
         folder.mkdir(exist_ok=True)
         if self.halvings > halvings(folder):
             write_halvings(folder, self.halvings)
-        return Place(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
+        return RunContext(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
 
     @property
     def halvings(self) -> int:
@@ -219,7 +219,7 @@ class Fit:
 
     def report(self) -> dict[str, Any]:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
-        predictor = Predictor(
+        predictor = TorchPredictor(
             self.out, device=self.device, precision=self.precision, compiled=self.settings.compile,
             trust_remote_code=getattr(self.settings, "trust_remote_code", False),
         )  # fmt: skip
@@ -243,9 +243,9 @@ class Fit:
         }
 
 
-def optimisation(settings: TrainSettings) -> Optimisation:
+def optimisation(settings: TrainSettings) -> OptimizerOptions:
     """The settings that the loop reads."""
-    return Optimisation(**{name: getattr(settings, name) for name in Optimisation.__dataclass_fields__})
+    return OptimizerOptions(**{name: getattr(settings, name) for name in OptimizerOptions.__dataclass_fields__})
 
 
 def known_metric(name: str | None, data: TaskData) -> str:

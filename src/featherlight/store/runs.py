@@ -37,12 +37,12 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, k
     head = identify(stage, settings, inputs, kinds)
     done = store / str(head["address"])
     draft = store / (DRAFT + done.name)
-    on_processor = distributed.count() > 1 and resolved_device(settings) == "cpu"
+    on_processor = distributed.world_size() > 1 and resolved_device(settings) == "cpu"
     meet = functools.partial(distributed.wait_for_all, on_processor=on_processor)
     meet()
     if done.exists():
         say(f"{done.name}: done before")
-    elif distributed.place():
+    elif distributed.rank():
         run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
     else:
         run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)

@@ -61,7 +61,7 @@ class Objective(Protocol):
         ...
 
 
-class Shaper(Protocol):
+class WeightHook(Protocol):
     """What shapes the weights beside the optimiser: pruning, rounding. None in most trainings.
 
     settled: whether the weights have reached their shape; those of an epoch before that are never the best ones.
@@ -105,7 +105,7 @@ class TrainingSet:
 
 
 @dataclass(frozen=True)
-class Optimisation:
+class OptimizerOptions:
     """How to walk downhill; the meaning of each number is in `pipeline.settings.TrainSettings`."""
 
     optimizer: str
@@ -123,7 +123,7 @@ class Optimisation:
 
 
 @dataclass(frozen=True)
-class Place:
+class RunContext:
     """Where a run computes, keeps its checkpoints and is watched. watch: (numbers by name, step) -> nothing."""
 
     device: str
@@ -133,7 +133,7 @@ class Place:
     watch: Callable[[Mapping[str, float], int], None] | None = None
 
 
-def accelerator_for(place: Place) -> Accelerator:
+def accelerator_for(place: RunContext) -> Accelerator:
     """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
     keep_freed_memory()
     keep_few_kernels()
@@ -147,16 +147,16 @@ def train(
     data: TrainingSet,
     evaluate: Evaluate | None,
     *,
-    how: Optimisation,
-    where: Place,
-    shaper: Shaper | None = None,
+    how: OptimizerOptions,
+    where: RunContext,
+    shaper: WeightHook | None = None,
 ) -> Progress:
     """Train the model in place; it ends with its best weights (last ones where evaluate is None).
 
     evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
     Raises UserError if the loss stops being a number.
     """
-    run = Run(model, objective, data, how, where, shaper)
+    run = TrainingRun(model, objective, data, how, where, shaper)
     try:
         walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
@@ -170,7 +170,7 @@ def train(
     return progress
 
 
-def walk(run: "Run", evaluate: Evaluate | None) -> None:
+def walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
     how = run.how
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
@@ -184,7 +184,7 @@ def walk(run: "Run", evaluate: Evaluate | None) -> None:
             run.end_epoch(evaluate)
 
 
-class Run:
+class TrainingRun:
     """One training in flight: what `train` moves forward step by step."""
 
     def __init__(
@@ -192,9 +192,9 @@ class Run:
         model: nn.Module,
         objective: Objective,
         data: TrainingSet,
-        how: Optimisation,
-        where: Place,
-        shaper: Shaper | None = None,
+        how: OptimizerOptions,
+        where: RunContext,
+        shaper: WeightHook | None = None,
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.frozen = frozen_names(model)

@@ -15,7 +15,7 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Optimisation, Place, Run, TrainingSet
+from featherlight.training.loop import OptimizerOptions, RunContext, TrainingRun, TrainingSet
 from featherlight.training.memory import write_halvings
 
 PARTS = ("batch", "forward", "backward", "update")
@@ -48,7 +48,7 @@ class Clocked:
         return getattr(self.inner, name)
 
 
-def step_phases(run: Run, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
+def step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
     """Medians over the batches of the seconds that a step spends on each part; backward is what remains.
 
     batch: rows to tensors on the device; update: clipping and the optimiser. The run is moved on by as many steps.
@@ -73,10 +73,10 @@ def step_phases(run: Run, batches: Sequence[np.ndarray], wait: Callable[[], obje
 
 
 @dataclass(frozen=True)
-class Trainee:
+class TrainingStepper:
     """A model in training, which cells that take turns share: one optimiser's state, whatever their batches are."""
 
-    run: Run
+    run: TrainingRun
     device: str
     scratch: tempfile.TemporaryDirectory[str]  # the run's folder, which lives as long as the run
 
@@ -109,16 +109,16 @@ class Trainee:
             return step_phases(self.run, batches, functools.partial(wait_for, self.device))
 
 
-def in_training(
+def stepper_for(
     model: Any, *, device: str, precision: str, learning_rate: float = 5e-5, weight_decay: float = 0.01,
     epsilon: float = 1e-8, seed: int = 1, optimizer: str = "adamw",
-) -> Trainee:  # fmt: skip
+) -> TrainingStepper:  # fmt: skip
     """A model with an optimiser, as `finetune` would set it up."""
-    how = Optimisation(
+    how = OptimizerOptions(
         optimizer, learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
         batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
     )  # fmt: skip
     scratch = tempfile.TemporaryDirectory()
     first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
-    run = Run(model, LabelObjective(None), first, how, Place(device, precision, Path(scratch.name)))
-    return Trainee(run, device, scratch)
+    run = TrainingRun(model, LabelObjective(None), first, how, RunContext(device, precision, Path(scratch.name)))
+    return TrainingStepper(run, device, scratch)

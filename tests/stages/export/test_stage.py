@@ -13,7 +13,7 @@ from onnx.numpy_helper import to_array
 from featherlight.cli.main import main
 from featherlight.compression.quantize import scheme
 from featherlight.export import graph, onnx
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.load import load_encoder
 from featherlight.packing.folder import describe, pack_folder
 from featherlight.packing.writer import write_packed
@@ -152,7 +152,7 @@ def test_a_graph_that_computes_something_else_is_never_kept(capsys, student, sen
 def test_a_loss_beyond_what_is_tolerated_leaves_no_file(capsys, student, sentiment, tmp_path, monkeypatch):
     for split in ("train", "dev"):  # nine of ten rows are what the student says of all of them
         texts = [line.rsplit(",", 1)[0] for line in (sentiment / f"{split}.csv").read_text().splitlines()[1:]]
-        assert not Predictor(student, device="cpu")(texts).argmax(axis=1).any()
+        assert not TorchPredictor(student, device="cpu")(texts).argmax(axis=1).any()
         write_csv(tmp_path / f"{split}.csv", [(text, LABELS[row % 10 == 0]) for row, text in enumerate(texts)])
 
     def other_class(weights, *, per_channel):

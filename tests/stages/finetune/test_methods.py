@@ -11,13 +11,13 @@ from safetensors.torch import load_file
 
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.load import load_checkpoint
 from featherlight.models.source import ADAPTER
 from featherlight.models.switch import AdapterSet
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.recovery import Origin
+from featherlight.stages.recovery import Provenance
 from helpers.commands import call
 from helpers.toys import FILLERS
 
@@ -58,7 +58,7 @@ def test_what_was_scored_is_what_the_folder_loads(capsys, tiny_encoder, sentimen
     record_of_evaluation = json.loads((Path(again["folder"]) / "record.json").read_text())
     assert record_of_evaluation["bytes"] == record["bytes"] == files + 4 * encoder
     stored = load_file(folder / "predictions.safetensors")
-    predictor = Predictor(folder, device="cpu", precision=record["precision"])
+    predictor = TorchPredictor(folder, device="cpu", precision=record["precision"])
     rows = [line.rsplit(",", 1)[0].strip('"') for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
     logits = predictor.logits(predictor.tokens(Examples(rows, None, None, np.arange(len(rows)))))
     assert np.allclose(logits, stored["dev.logits"].numpy(), atol=1e-5)
@@ -126,7 +126,7 @@ def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_enco
     assert (folder / "model.safetensors").exists() and not (folder / ADAPTER).exists()
     code, found = call(capsys, "merge", folder, "--store", store)
     assert code == 2 and "was merged before" in found["error"]
-    own = Origin.of(folder)
+    own = Provenance.of(folder)
     assert own.settings["examples"] == record["settings"]["examples"] == 60
     recovery = own.recovery(
         PruneSettings(task=str(sentiment), method="topv", sparsity=0.5, epochs=1), student=False, max_length=20

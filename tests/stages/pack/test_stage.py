@@ -8,7 +8,7 @@ import pytest
 
 import featherlight
 from featherlight.cli.main import main
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from helpers.commands import call
 
 TEXTS = ["a great film", "the plot was dull and sad", "", "lovely"]
@@ -26,7 +26,7 @@ def test_one_file_predicts_what_the_folder_predicts(capsys, students, store, tmp
     assert code == 0 and shown["file"] == str(file)
     assert shown["bytes"] == file.stat().st_size == sum(shown["parts"].values())
     model = featherlight.load(file)
-    assert np.abs(model(TEXTS) - Predictor(students[student])(TEXTS)).max() < 1e-5
+    assert np.abs(model(TEXTS) - TorchPredictor(students[student])(TEXTS)).max() < 1e-5
     assert model.labels == ("negative", "positive")
 
 

@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file
 
 from featherlight.cli.main import main
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.load import load_checkpoint
 from featherlight.planning.jobs import run_jobs
 from featherlight.planning.recipe import plan_recipe
-from featherlight.stages.recovery import Origin
+from featherlight.stages.recovery import Provenance
 
 QUICK = ("--device", "cpu", "--checkpoint-seconds", "0.01")
 
@@ -142,8 +142,8 @@ def test_zeros_stay_zero_while_a_model_recovers_from_losing_units(capsys, studen
     )
     shown, record = call(capsys, *command)
     assert zeros(matrices(Path(shown["folder"]))) > 0.35
-    origin = Origin.of(Path(shown["folder"]))
-    assert origin == Origin.of(students["bilstm"]) and origin.settings["student"] == "bilstm"
+    origin = Provenance.of(Path(shown["folder"]))
+    assert origin == Provenance.of(students["bilstm"]) and origin.settings["student"] == "bilstm"
     assert record["recovery"]["from"].startswith("labels alone: label-"), "the other store has the logits"
 
 
@@ -246,5 +246,7 @@ def test_people_see_before_and_after(capsys, students, store):
 def test_a_pruned_model_predicts_with_its_own_tokenizer(capsys, students, store):
     shown, _ = call(capsys, "prune", students["teacher"], "--store", store, "--method", "vocabulary")
     texts = ["a great film", "the plot was dull"]  # of words that train has
-    first, second = (Predictor(Path(folder), device="cpu")(texts) for folder in (students["teacher"], shown["folder"]))
+    first, second = (
+        TorchPredictor(Path(folder), device="cpu")(texts) for folder in (students["teacher"], shown["folder"])
+    )
     assert abs(first - second).max() < 1e-4

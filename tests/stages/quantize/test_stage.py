@@ -7,7 +7,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.runtime.packed import decoded, read_packed
 from helpers.commands import call
 
@@ -30,7 +30,7 @@ def test_the_folder_computes_with_the_stored_weights_and_says_what_changed(capsy
     assert code == 0
     whole = load_file(students[student] / "model.safetensors")
     packed = read_packed(Path(shown["folder"], "model.light").read_bytes())
-    state = Predictor(Path(shown["folder"])).model.state_dict()
+    state = TorchPredictor(Path(shown["folder"])).model.state_dict()
     for name, tensor in state.items():
         stored, used = decoded(packed.tensors[name]), tensor.numpy()
         if name == "embedding.weight":  # the file has its pieces in another order
@@ -51,7 +51,7 @@ def test_flips_are_the_predictions_that_differ(capsys, students, store, sentimen
     _, shown = call(capsys, "quantize", students["bilstm"], "--store", store, "--bits", 2)
     texts = [line.rpartition(",")[0] for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
     labels = [line.rpartition(",")[2] for line in (sentiment / "dev.csv").read_text().splitlines()[1:]]
-    before, after = (Predictor(Path(folder)) for folder in (students["bilstm"], shown["folder"]))
+    before, after = (TorchPredictor(Path(folder)) for folder in (students["bilstm"], shown["folder"]))
     one, two = (predictor(texts).argmax(1) for predictor in (before, after))
     assert shown["flips"] == (one != two).sum()
     right = np.mean([before.labels[guess] == label for guess, label in zip(one, labels, strict=True)])
@@ -99,7 +99,7 @@ def test_onnxruntime_computes_in_int8_nearly_the_same(capsys, students, store, m
     assert code == 0 and shown["after"]["packed_bytes"] is None
     folder = Path(shown["folder"])
     assert not (folder / "calibration.npz").exists()
-    before, after = Predictor(students[model])(TEXTS), OnnxPredictor(folder)(TEXTS)
+    before, after = TorchPredictor(students[model])(TEXTS), OnnxPredictor(folder)(TEXTS)
     assert 0 < np.abs(before - after).max() < 0.3 * np.abs(before).max()
 
 

@@ -11,18 +11,18 @@ from featherlight.cli.main import main
 from featherlight.commands.time import best_throughputs, row_of
 from featherlight.errors import UserError
 from featherlight.execution import turns
-from featherlight.execution.turns import time_in_turns, visit_all
+from featherlight.execution.turns import interleave, visit_all
 from featherlight.measurement.latency import Sample
 from featherlight.planning.jobs import jobs_of
 from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.stages.time import cells as time_cells
 from featherlight.stages.time import stage as time_stage
-from featherlight.stages.time.backends import engine_of, model_folder
+from featherlight.stages.time.backends import backend_for, model_folder
 from featherlight.stages.time.cells import WARM, Cell, enough, is_noisy, new_cell, trainee_of
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.stages.time.stage import SAMPLES, TIME, read_samples
 from featherlight.store.layout import DRAFT
-from featherlight.training.stepper import Trainee
+from featherlight.training.stepper import TrainingStepper
 from helpers.commands import call
 
 
@@ -41,7 +41,7 @@ def test_max_pads_to_the_length_and_longest_to_the_longest_text(tiny_encoder, se
     widths = {}
     for pad in ("max", "longest"):
         chosen = settings(sentiment, tiny_encoder, pad=pad)
-        engine = engine_of(model_folder(chosen), "it", "torch", 1, "cpu")
+        engine = backend_for(model_folder(chosen), "it", "torch", 1, "cpu")
         rows = task_data(chosen).splits["train"].take(np.arange(12))
         batches = engine.batches(rows, chosen)
         widths[pad] = [batch["input_ids"].shape for batch in batches]
@@ -70,7 +70,7 @@ def test_a_student_can_be_timed_before_it_is_trained(sentiment):
 
 def test_an_epoch_has_full_batches_only(tiny_encoder, sentiment, monkeypatch):
     taken = []
-    monkeypatch.setattr(Trainee, "take_steps", lambda self, training, batches: taken.append(batches))
+    monkeypatch.setattr(TrainingStepper, "take_steps", lambda self, training, batches: taken.append(batches))
     cell = new_cell(settings(sentiment, tiny_encoder, what="finetune", batch=32))
     cell.call()
     warm, epoch = taken
@@ -137,7 +137,7 @@ def test_samples_from_before_a_kill_count_and_half_a_line_does_not(tmp_path, tin
     draft.mkdir()
     (draft / SAMPLES).write_text('{"seconds": 123.0, "share": 1.0}\n{"seconds": 124.0, "sha')
     assert read_samples(draft) == [Sample(123.0, 1.0)]
-    assert time_in_turns([job], store=tmp_path) == {}
+    assert interleave([job], store=tmp_path) == {}
     record = json.loads((job.folder / "record.json").read_text())
     first = record["first"]["samples"]
     assert first[0] == 123.0 and len(first) == 3 and record["first"]["noisy"], "one that is 123 s beside milliseconds"
@@ -280,16 +280,16 @@ def test_what_was_measured_before_a_failure_is_kept(tmp_path, tiny_encoder, sent
     draft = tmp_path / (DRAFT + job.folder.name)
     draft.mkdir()
     (draft / SAMPLES).write_text('{"seconds": 1.0, "share": 1.0}\n')
-    failed = time_in_turns([job], store=tmp_path)
+    failed = interleave([job], store=tmp_path)
     assert failed[job].users and "to fill it with" in failed[job].error and read_samples(draft) == [Sample(1.0, 1.0)]
 
 
 def test_a_training_batch_that_does_not_fit_is_timed_in_parts_and_the_record_says_so(
     tmp_path, tiny_encoder, sentiment, monkeypatch
 ):
-    from featherlight.training.loop import Run
+    from featherlight.training.loop import TrainingRun
 
-    summed, room = Run.summed, [10**6]
+    summed, room = TrainingRun.summed, [10**6]
 
     def cramped(run, parts, rows):
         if max(map(len, parts)) > room[0]:
@@ -300,10 +300,10 @@ def test_a_training_batch_that_does_not_fit_is_timed_in_parts_and_the_record_say
         room[0] = 8 if len(cell.samples) == 1 else room[0]  # memory runs out when a sample is there already
         return visit(cell)
 
-    monkeypatch.setattr(Run, "summed", cramped)
+    monkeypatch.setattr(TrainingRun, "summed", cramped)
     monkeypatch.setattr(Cell, "visit", visited)
     cells = jobs(tmp_path, sentiment, tiny_encoder, what="finetune", batch=[16, 8], examples=48, pad="max", repeats=3)
-    assert time_in_turns(cells, store=tmp_path) == {}
+    assert interleave(cells, store=tmp_path) == {}
     whole, small = (json.loads((job.folder / "record.json").read_text()) for job in cells)
     assert whole["batch_halvings"] == 1 and "batch_halvings" not in small, "though both share one optimiser"
     assert len(whole["samples"]) == len(small["samples"]) == 3

@@ -28,7 +28,7 @@ from featherlight.stages.label.stage import label_sources
 from featherlight.stages.pruning import Pruning
 from featherlight.stages.rows import joined, label_targets, task_data, train_rows
 from featherlight.stages.settings import RowSettings, SparsitySettings
-from featherlight.stages.task_training import Fit, check_training
+from featherlight.stages.task_training import TaskTraining, check_training
 from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import NO_CLASS, NO_SCORE
@@ -81,7 +81,7 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
         if settings.alpha < 1:
             add_teacher(targets, inputs["labels"])
     pruning = Pruning(model, settings)
-    fit = Fit(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
+    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
     record = fit.run(imitation(settings, data), rows, targets)
     more = {} if settings.unlabelled is None else {"unlabelled": about_unlabelled(data, rows)}
     name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"

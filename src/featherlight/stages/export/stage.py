@@ -14,9 +14,9 @@ from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError, pick
 from featherlight.export.onnx import agreement, check_installed, write_float, write_int8
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.packed_predictor import LightPredictor
-from featherlight.inference.predictor import TextModel
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.packed_predictor import PackedPredictor
+from featherlight.inference.predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.metrics import mean_scores, score
 from featherlight.packing.folder import packed_file
@@ -25,7 +25,7 @@ from featherlight.stages.export.settings import ExportSettings
 from featherlight.stages.identity import TOLD_BY_SOURCES
 from featherlight.stages.model_folders import about_model, check_fits_task
 from featherlight.stages.rows import data_source, describe_task, select_rows, task_data
-from featherlight.stages.scoring import paired, score_splits, time_predictor
+from featherlight.stages.scoring import paired_tests, score_splits, time_predictor
 from featherlight.store.layout import PREDICTIONS
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
@@ -44,9 +44,9 @@ def run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> Json:
     threads = torch.get_num_threads()
     with model_folder(inputs["model"]) as folder:
         with phases("load"):
-            source = Predictor(folder, device="cpu", precision="fp32")
+            source = TorchPredictor(folder, device="cpu", precision="fp32")
             file = packed_file(inputs["model"])
-            model: TextModel = source if file is None else LightPredictor(file)
+            model: Predictor = source if file is None else PackedPredictor(file)
             check_fits_task(inputs["model"], model, data)
         rows = select_rows(data)
         rows = rows.take(np.arange(min(len(rows), COMPARED)))
@@ -81,7 +81,7 @@ def run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> Json:
     }
 
 
-def proved(path: Path, model: TextModel, exported: TextModel, rows: Examples) -> float:
+def proved(path: Path, model: Predictor, exported: Predictor, rows: Examples) -> float:
     """The worst difference between a model's logits and the exported one's; UserError if it is more than rounding."""
     worst, largest = agreement(model, exported, rows)
     if worst > MOST_DIFFERENCE * max(largest, 1.0):
@@ -104,7 +104,7 @@ def model_folder(model: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def reported_logits(model: TextModel, data: TaskData) -> Logits:
+def reported_logits(model: Predictor, data: TaskData) -> Logits:
     """Logits of each reported split."""
     return {split: model.logits(model.tokens(data.splits[split]), label=split) for split in data.task.reported}
 
@@ -128,7 +128,7 @@ def difference(data: TaskData, was: Logits, out: Path, tolerated: float) -> Json
             f"{tolerated:g}: no file was written. Leave --int8 out, or --per-tensor if it is given, or tolerate more."
         )
     both = (np.concatenate([part[split] for split in labels]) for part in (labels, was, now))
-    return {"before": {"metrics": before}, "after": {"metrics": after}, **paired(metric, *both)}
+    return {"before": {"metrics": before}, "after": {"metrics": after}, **paired_tests(metric, *both)}
 
 
 def check_export(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> None:

@@ -21,7 +21,7 @@ from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.identity import resolved
 from featherlight.stages.rows import class_weights, data_source, label_targets, task_data, train_rows
-from featherlight.stages.task_training import Fit, check_training
+from featherlight.stages.task_training import TaskTraining, check_training
 from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import LabelObjective
@@ -67,7 +67,7 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
     choose_attention(model, settings.attention)
     if settings.checkpointing:
         checkpoint_layers(model)
-    fit = Fit(model, tokenizer, data, settings, out=out, phases=phases)
+    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases)
     if method.name not in WHOLE:
         about = origin_of(settings.model, settings.revision, model)
         fit.write = functools.partial(write_adapter, method=method, origin=about)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import Predictor, logits_of
+from featherlight.inference.torch_predictor import TorchPredictor, logits_of
 from featherlight.kinds import Kind
 from featherlight.models.adapters import LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
@@ -16,7 +16,7 @@ from featherlight.models.source import ADAPTER, quiet_transformers
 from featherlight.stages.identity import resolved
 from featherlight.stages.merge.settings import MergeSettings
 from featherlight.stages.model_folders import about_model, checked_predictor
-from featherlight.stages.recovery import Origin
+from featherlight.stages.recovery import Provenance
 from featherlight.stages.rows import data_source, describe_task, select_rows, task_data
 from featherlight.stages.scoring import score_splits, time_predictor
 from featherlight.store.phases import Phases
@@ -49,7 +49,7 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
     with phases("load"):
         model, tokenizer = load_checkpoint(inputs["model"])
     rows = select_rows(data)
-    before = Predictor(inputs["model"], device="cpu", precision="fp32")
+    before = TorchPredictor(inputs["model"], device="cpu", precision="fp32")
     tokens = before.tokens(rows.take(np.arange(min(len(rows), COMPARED))))
     with phases("merge"):
         merge(model)
@@ -59,7 +59,7 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
         if (inputs["model"] / "tokenizer.json").exists():  # without indentation there
             shutil.copyfile(inputs["model"] / "tokenizer.json", out / "tokenizer.json")
     with phases("compare"):
-        after = Predictor(out, device="cpu", precision="fp32")
+        after = TorchPredictor(out, device="cpu", precision="fp32")
         same = {"device": "cpu", "precision": "fp32", "batch_tokens": before.batch_tokens}
         first, second = (logits_of(one.model, tokens, **same) for one in (before, after))  # type: ignore[arg-type]
     worst = float(np.abs(first - second).max())
@@ -76,7 +76,7 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
         "latency": latency,
         "seconds": phases.seconds,
         "worst_difference": worst,
-        "origin": asdict(Origin.of(inputs["model"])),
+        "origin": asdict(Provenance.of(inputs["model"])),
         **about_model(predictor, out),
     }
 

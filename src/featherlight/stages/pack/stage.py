@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from featherlight.files import write_atomically
-from featherlight.inference.packed_predictor import LightPredictor
+from featherlight.inference.packed_predictor import PackedPredictor
 from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.packing.folder import pack_folder
@@ -32,7 +32,7 @@ def run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any
         folder = checked_predictor(inputs["model"], data, settings)
     with phases("pack"):
         write_atomically(out / LIGHT, pack_folder(inputs["model"]))
-    predictor = LightPredictor(out / LIGHT)
+    predictor = PackedPredictor(out / LIGHT)
     with phases("compare"):
         rows = select_rows(data)
         rows = rows.take(np.arange(min(len(rows), COMPARED)))

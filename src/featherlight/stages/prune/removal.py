@@ -10,14 +10,13 @@ from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder, resolve_device
 from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.recovery import Lesson
 from featherlight.training.loop import TrainingSet
 
 
 class Removal:
     """Parts of a model that are taken out for real; `model` and `tokenizer` are what is left."""
 
-    def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, lesson: "Lesson | None"):
+    def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, lesson: RecoveryTarget | None):
         self.settings, self.tokenizer = settings, tokenizer
         self.kept: dict[str, Any] = {}
         self.before = sizes_of(model)

@@ -14,11 +14,11 @@ from featherlight.stages.model_folders import check_plain, checked_predictor
 from featherlight.stages.prune.removal import Removal
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.pruning import Pruning
-from featherlight.stages.recovery import Origin, lesson_of
+from featherlight.stages.recovery import Provenance, recovery_target
 from featherlight.stages.rows import data_source, describe_task, task_data, train_rows
-from featherlight.stages.scoring import compared
+from featherlight.stages.scoring import before_and_after
 from featherlight.stages.settings import UNSTRUCTURED, TaskSettings
-from featherlight.stages.task_training import Fit
+from featherlight.stages.task_training import TaskTraining
 from featherlight.store.address import address_of
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
@@ -28,13 +28,13 @@ from featherlight.store.stage import Inputs, Stage
 def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """A smaller or sparser model's folder, and what the step did to it."""
     phases = Phases()
-    folder, origin = inputs["model"], Origin.of(inputs["model"])
+    folder, origin = inputs["model"], Provenance.of(inputs["model"])
     with phases("load"):
         data = task_data(settings)
         checked_predictor(folder, data, settings)
         model, tokenizer = load_checkpoint(folder)
     training = origin.recovery(settings, student=kind_of(folder) is Kind.STUDENT, max_length=tokenizer.model_max_length)
-    lesson = lesson_of(settings, training, data, inputs, origin) if settings.reads_train else None
+    lesson = recovery_target(settings, training, data, inputs, origin) if settings.reads_train else None
     step: Pruning | Removal
     with phases("prune"):
         if settings.method in UNSTRUCTURED:
@@ -42,7 +42,7 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
         else:
             step = Removal(model, tokenizer, settings, lesson)
             tokenizer = step.tokenizer
-    fit = Fit(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
+    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
     if settings.epochs:
         assert lesson
         say(f"recovery from {lesson.source}")
@@ -65,7 +65,7 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
         "origin": {"settings": dict(origin.settings), "labels": origin.labels},
         **record,
         **found,
-        **compared(folder, out, data, settings, phases),
+        **before_and_after(folder, out, data, settings, phases),
     }
 
 
@@ -88,7 +88,7 @@ def prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> dic
     if settings.method == "movement":
         found["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
-        own = Origin.of(folder).settings
+        own = Provenance.of(folder).settings
         found["own_training"] = {name: own[name] for name in own if name not in TaskSettings.model_fields}
     return {name: value for name, value in found.items() if name not in unused}
 

@@ -5,11 +5,11 @@ from typing import Any
 
 from featherlight.compression.quantize import is_quantized
 from featherlight.data.splits import cut_stratified
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import Kind
 from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.rows import describe_task, task_data, train_rows
-from featherlight.stages.scoring import compared
+from featherlight.stages.scoring import before_and_after
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 
@@ -27,7 +27,7 @@ def run_int8(settings: QuantizeSettings, mode: str, folder: Path, out: Path, pha
 
     data = task_data(settings)
     with phases("load"):
-        source = Predictor(folder, device="cpu", precision="fp32")
+        source = TorchPredictor(folder, device="cpu", precision="fp32")
     rows = None
     if mode == "static":
         rows = train_rows(data, None, settings.seed)
@@ -42,5 +42,5 @@ def run_int8(settings: QuantizeSettings, mode: str, folder: Path, out: Path, pha
         "seconds": phases.seconds,
         "zeros": None,
         "parts_changed": changed,
-        **compared(folder, out, data, settings, phases),
+        **before_and_after(folder, out, data, settings, phases),
     }

@@ -27,10 +27,10 @@ from featherlight.stages.quantize.budget import within_budget
 from featherlight.stages.quantize.int8 import COMPUTED, mode_of, run_int8
 from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.quantize.widths import chosen, scheme_of, width_of
-from featherlight.stages.recovery import Origin, lesson_of
+from featherlight.stages.recovery import Provenance, recovery_target
 from featherlight.stages.rows import data_source, describe_task, task_data, train_rows
-from featherlight.stages.scoring import compared
-from featherlight.stages.task_training import Fit
+from featherlight.stages.scoring import before_and_after
+from featherlight.stages.task_training import TaskTraining
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
@@ -74,7 +74,7 @@ def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[
         **more,
         "zeros": share_of_zeros(tensors),
         "parts_changed": changed,
-        **compared(folder, out, data, settings, phases),
+        **before_and_after(folder, out, data, settings, phases),
     }
 
 
@@ -99,15 +99,15 @@ def trained(
     settings: QuantizeSettings, inputs: Inputs, data: TaskData, whole: Packed, out: Path, phases: Phases
 ) -> tuple[dict[str, Encoded], dict[str, Any]]:
     """(tensors, what the record says of the training): the student is trained on with weights of this width."""
-    origin = Origin.of(inputs["model"])
+    origin = Provenance.of(inputs["model"])
     model, tokenizer = load_checkpoint(inputs["model"])
     rate = settings.learning_rate or origin.settings.get("learning_rate", USUAL_RATE) * AWARE_RATE
     how = settings.model_copy(update={"epochs": settings.epochs or AWARE_EPOCHS, "learning_rate": rate})
     training = origin.recovery(how, student=True, max_length=tokenizer.model_max_length)
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
-    fit = Fit(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
-    lesson = lesson_of(how, training, data, inputs, origin)
+    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
+    lesson = recovery_target(how, training, data, inputs, origin)
     record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": lesson.source}}
     record |= fit.train(lesson.objective, lesson.rows, lesson.targets)
     (out / "model.safetensors").unlink()  # the weights stand in model.light

@@ -21,8 +21,8 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.export.onnx import write_float, write_int8
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.packed_predictor import LightPredictor
-from featherlight.inference.torch_predictor import Predictor
+from featherlight.inference.packed_predictor import PackedPredictor
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.device import autocast, is_encoder
 from featherlight.models.load import check_length, load_encoder
 from featherlight.models.source import quiet_transformers
@@ -40,7 +40,7 @@ MOST_TEXTS = 20_000  # that the pieces of an untrained student are chosen for
 
 
 @dataclass(frozen=True)
-class Engine:
+class Backend:
     """What computes a batch. batches: texts -> what run takes."""
 
     batches: Callable[[Examples, TimeSettings], list[Any]]
@@ -50,13 +50,13 @@ class Engine:
 
 
 @functools.lru_cache(maxsize=KEPT)
-def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) -> Engine:
+def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str) -> Backend:
     """A model in one of the runtimes; exported or packed for it where it is not yet. name: as the user calls it."""
     if runtime == "light":
-        return light_engine(folder, name)
+        return packed_backend(folder, name)
     if packed_file(folder) is not None:
         raise UserError(f"{folder}: is packed and runs as it is. Use --runtime light.")
-    source = Predictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
+    source = TorchPredictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
                        compiled=runtime == "compiled")  # fmt: skip
     apart = not is_encoder(source.model)
 
@@ -74,17 +74,17 @@ def engine_of(folder: Path, name: str, runtime: str, threads: int, device: str) 
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if runtime in SHAPED:
         session, size = exported(source, folder, runtime, threads)
-        return Engine(batches, session.run, source.parameters, size)
+        return Backend(batches, session.run, source.parameters, size)
     source.model.eval()
 
     def run(batch: Mapping[str, torch.Tensor]) -> object:
         with torch.inference_mode(), autocast(device, source.precision):
             return source.model(**batch).logits
 
-    return Engine(batches, run, source.parameters, size)
+    return Backend(batches, run, source.parameters, size)
 
 
-def light_engine(folder: Path, name: str) -> Engine:
+def packed_backend(folder: Path, name: str) -> Backend:
     """A packed student; text by text, tokenization included, for that is how it runs."""
     file = packed_file(folder)
     if file is None:
@@ -93,19 +93,19 @@ def light_engine(folder: Path, name: str) -> Engine:
         with tempfile.NamedTemporaryFile(suffix=".light") as packed:
             packed.write(pack_folder(folder))
             packed.flush()
-            model, size = LightPredictor(Path(packed.name)), packed.tell()
+            model, size = PackedPredictor(Path(packed.name)), packed.tell()
     else:
-        model, size = LightPredictor(file), file.stat().st_size
+        model, size = PackedPredictor(file), file.stat().st_size
 
     def batches(examples: Examples, settings: TimeSettings) -> list[Any]:
         model.check_pair(examples.second is not None)
         starts = range(0, len(examples), settings.batch)
         return [examples.take(np.arange(start, start + settings.batch)) for start in starts]
 
-    return Engine(batches, model.logits, model.parameters, size)
+    return Backend(batches, model.logits, model.parameters, size)
 
 
-def exported(source: Predictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
+def exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
     """The model in onnxruntime, and the bytes of its graph."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)

@@ -19,11 +19,11 @@ from featherlight.models.device import model_precision, resolve_device, wait_for
 from featherlight.models.load import check_length, load_encoder
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.stages.rows import labelled, task_data, train_rows
-from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, engine_of, model_folder
+from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, backend_for, model_folder
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.phases import Phases
 from featherlight.training.loop import TrainingSet
-from featherlight.training.stepper import Trainee, in_training
+from featherlight.training.stepper import TrainingStepper, stepper_for
 
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
 BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
@@ -99,7 +99,7 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
     phases = Phases()
     with phases("load"):
-        engine = engine_of(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
+        engine = backend_for(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
     rows = train_rows(data, settings.examples, settings.seed)
     unequal = min(max(TEXTS // settings.batch, 2), BATCHES)
     count = min(1 if settings.pad == "max" else unequal, len(rows) // settings.batch)
@@ -169,13 +169,13 @@ def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str,
 def trainee_of(
     name: str, labels: tuple[str, ...], runtime: str, device: str, threads: int,
     learning_rate: float, weight_decay: float, epsilon: float, seed: int,
-) -> tuple[Trainee, Any, float]:  # fmt: skip
+) -> tuple[TrainingStepper, Any, float]:  # fmt: skip
     """A pre-trained encoder with a new head in training; its tokenizer; the seconds that loading took."""
     phases = Phases()
     with phases("load"):
         seed_torch(seed, "initial weights")
         model, tokenizer = load_encoder(name, labels=labels, max_length=4)
-    trainee = in_training(
+    trainee = stepper_for(
         model, device=device, precision=model_precision(model, "bf16" if runtime == "bf16" else "fp32", device),
         learning_rate=learning_rate, weight_decay=weight_decay, epsilon=epsilon, seed=seed,
     )  # fmt: skip
