@@ -15,11 +15,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from featherlight.errors import UserError, nearest
 
-S = TypeVar("S", bound="Settings")
-SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
+_S = TypeVar("_S", bound="Settings")
+_SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 COMMAND_LINE = "the command line"  # where settings come from that are spelled as options
 RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
-LATER = {"in_address_if_changed": True}  # of one that came after results had been stored without it
+_LATER = {"in_address_if_changed": True}  # of one that came after results had been stored without it
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -29,7 +29,7 @@ class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
         """The settings that can change the result, as JSON values; part of a result's address."""
         fields = type(self).model_fields
         free = {name for name, field in fields.items() if field.json_schema_extra == RESULT}
-        later = {name for name, field in fields.items() if field.json_schema_extra == LATER}
+        later = {name for name, field in fields.items() if field.json_schema_extra == _LATER}
         return self.model_dump(mode="json", exclude=free | {n for n in later if getattr(self, n) == fields[n].default})
 
 
@@ -48,10 +48,10 @@ def added(default: Any, description: str, **bounds: Any) -> Any:
 
     At its default it stays out of the address, so that results from before are still found.
     """
-    return Field(default, description=description, json_schema_extra=dict(LATER), **bounds)
+    return Field(default, description=description, json_schema_extra=dict(_LATER), **bounds)
 
 
-def build(cls: type[S], values: Mapping[str, Any], *, where: str) -> S:
+def build(cls: type[_S], values: Mapping[str, Any], *, where: str) -> _S:
     """cls(**values), or one UserError that lists every mistake; where: COMMAND_LINE, a file and key."""
     options = where == COMMAND_LINE
     if found := mistakes_in(cls, values, options=options):
@@ -64,11 +64,11 @@ def mistakes_in(cls: type[Settings], values: Mapping[str, Any], *, options: bool
     try:
         cls(**values)
     except ValidationError as error:
-        return [explain(dict(mistake), cls, options=options) for mistake in error.errors()]
+        return [_explain(dict(mistake), cls, options=options) for mistake in error.errors()]
     return []
 
 
-def explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = False) -> str:
+def _explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = False) -> str:
     """One pydantic error as a sentence that names the setting, its bound and what was given. options: as --lr."""
     name = ".".join(str(part) for part in mistake["loc"])
     said = "--" + name.replace("_", "-") if options else name
@@ -116,7 +116,7 @@ def parse_overrides(pairs: Sequence[str]) -> dict[str, Any]:
 
 def number(value: Any) -> Any:
     """YAML 1.1 reads 3e-5 (no dot) as text; people mean the number."""
-    if isinstance(value, str) and SMALL_NUMBER.fullmatch(value):
+    if isinstance(value, str) and _SMALL_NUMBER.fullmatch(value):
         return float(value)
     if isinstance(value, list):
         return [number(item) for item in value]

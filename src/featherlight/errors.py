@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Collection, Mapping
 from typing import TypeVar
 
-T = TypeVar("T")
-MOST_LISTED, MOST_LETTERS = 20, 100
+_T = TypeVar("_T")
+_MOST_LISTED, _MOST_LETTERS = 20, 100
 
 
 class UserError(Exception):
@@ -21,16 +21,16 @@ def nearest(name: str, known: Mapping[str, object]) -> str:
 def shortened(text: str) -> str:
     """One line of at most a hundred characters."""
     line = " ".join(text.split())
-    return line if len(line) <= MOST_LETTERS else line[: MOST_LETTERS - 1] + "…"
+    return line if len(line) <= _MOST_LETTERS else line[: _MOST_LETTERS - 1] + "…"
 
 
 def listed(names: Collection[str]) -> str:
     """The names with commas: of many the first twenty and how many there are; long ones shortened."""
-    first = ", ".join(shortened(name) for name in list(names)[:MOST_LISTED])
-    return first if len(names) <= MOST_LISTED else f"{first}, … ({len(names):,} in all)"
+    first = ", ".join(shortened(name) for name in list(names)[:_MOST_LISTED])
+    return first if len(names) <= _MOST_LISTED else f"{first}, … ({len(names):,} in all)"
 
 
-def pick(kind: str, name: str, known: Mapping[str, T]) -> T:
+def pick(kind: str, name: str, known: Mapping[str, _T]) -> _T:
     """known[name], or a UserError that offers the nearest name and the full list."""
     if name in known:
         return known[name]

@@ -20,7 +20,7 @@ from typing import Any
 from featherlight.errors import UserError
 
 TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"
-MOST_HASHES = 10_000  # of files, kept in a process
+_MOST_HASHES = 10_000  # of files, kept in a process
 TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system (FAT)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
 
@@ -153,16 +153,16 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, as hex; read once in a process as long as nobody changes it."""
     version = version_of(path)
-    return hash_version(path, version) if version else read_hash(path)
+    return hash_version(path, version) if version else _read_hash(path)
 
 
-@functools.lru_cache(maxsize=MOST_HASHES)
+@functools.lru_cache(maxsize=_MOST_HASHES)
 def hash_version(path: Path, version: tuple[int, ...]) -> str:
     """The hash of a file as it is in this version."""
-    return read_hash(path)
+    return _read_hash(path)
 
 
-def read_hash(path: Path) -> str:
+def _read_hash(path: Path) -> str:
     """The hash of a file as it is now."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

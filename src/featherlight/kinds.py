@@ -13,7 +13,7 @@ from featherlight.runtime.packed import LIGHT
 
 MODEL = "model.onnx"
 LOGITS = "logits.safetensors"
-STUDENT_TYPE = "featherlight-"  # how the model types of our own students begin, in config.json
+_STUDENT_TYPE = "featherlight-"  # how the model types of our own students begin, in config.json
 
 
 class Kind(StrEnum):
@@ -41,7 +41,7 @@ def kind_of(folder: Path) -> Kind:
     if (config := folder / "config.json").exists():
         described = read_json(config)
         model_type = described.get("model_type") if isinstance(described, dict) else None
-        return Kind.STUDENT if str(model_type).startswith(STUDENT_TYPE) else Kind.ENCODER
+        return Kind.STUDENT if str(model_type).startswith(_STUDENT_TYPE) else Kind.ENCODER
     if (folder / LIGHT).exists():
         return Kind.PACKED
     return Kind.LOGITS if (folder / LOGITS).exists() else Kind.RECORD

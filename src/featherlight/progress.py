@@ -9,22 +9,22 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-LOGGER = logging.getLogger("featherlight")
-SECONDS_BETWEEN_LINES = 10.0
+_LOGGER = logging.getLogger("featherlight")
+_SECONDS_BETWEEN_LINES = 10.0
 
 
 def show() -> None:
     """Send lines and bars to standard error from now on."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
-    LOGGER.handlers = [handler]
-    LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate = False
+    _LOGGER.handlers = [handler]
+    _LOGGER.setLevel(logging.INFO)
+    _LOGGER.propagate = False
 
 
 def say(message: str) -> None:
     """One line of log."""
-    LOGGER.info(message)
+    _LOGGER.info(message)
 
 
 @contextmanager
@@ -33,17 +33,17 @@ def track(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None
 
     A bar on a terminal; elsewhere a plain line about every ten seconds.
     """
-    if not LOGGER.isEnabledFor(logging.INFO) or total == 0:
+    if not _LOGGER.isEnabledFor(logging.INFO) or total == 0:
         yield lambda _: None
     elif sys.stderr.isatty():
-        with bar(label, total, unit=unit) as advance:
+        with _bar(label, total, unit=unit) as advance:
             yield advance
     else:
-        yield lines(label, total, unit=unit)
+        yield _lines(label, total, unit=unit)
 
 
 @contextmanager
-def bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]:
+def _bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]:
     """A rich bar that disappears when its work is done."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -63,12 +63,12 @@ def bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]]
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - start, 1e-9)
-            shown.update(task, advance=count, rate=f"{shown_rate(rate)}/s")
+            shown.update(task, advance=count, rate=f"{_shown_rate(rate)}/s")
 
         yield advance
 
 
-def lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
+def _lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
     """A function that logs a plain line now and then."""
     start = last = time.monotonic()
     done = 0
@@ -77,14 +77,14 @@ def lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
         nonlocal done, last
         done += count
         now = time.monotonic()
-        if now - last >= SECONDS_BETWEEN_LINES:
+        if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
             rate = done / (now - start)
-            say(f"{label}: {done:,} of {total:,} {unit}, {shown_rate(rate)}/s, {(total - done) / rate:,.0f} s left")
+            say(f"{label}: {done:,} of {total:,} {unit}, {_shown_rate(rate)}/s, {(total - done) / rate:,.0f} s left")
 
     return advance
 
 
-def shown_rate(rate: float) -> str:
+def _shown_rate(rate: float) -> str:
     """Whole numbers where they say enough."""
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

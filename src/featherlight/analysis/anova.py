@@ -18,8 +18,8 @@ from featherlight.analysis.statistics import probability
 from featherlight.analysis.study import Json, finite
 
 SIGNIFICANT = 0.05
-MOST_TESTED = 5000  # rows of a Shapiro-Wilk test, whose p-value is not known for more (Royston 1995)
-MOST_COMPARED = 20  # levels, of which each is compared with each
+_MOST_TESTED = 5000  # rows of a Shapiro-Wilk test, whose p-value is not known for more (Royston 1995)
+_MOST_COMPARED = 20  # levels, of which each is compared with each
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -39,7 +39,7 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
     "ss_between", "ss_within", "df_between", "df_within", "F", "p"; "eta_squared": the share of the variance that lies
     between the levels; "shapiro_p": residuals normal (of at most 5,000 rows, "shapiro_n"); "levene_p": equal
     variances, around medians (Brown and Forsythe 1974); "welch": means, variances unequal; "kruskal": ranks;
-    "post_hoc": see `post_hoc`. None stands where a test cannot be computed.
+    "post_hoc": see `_post_hoc`. None stands where a test cannot be computed.
     """
     residuals = (times - times.groupby(groups, observed=True).transform("mean")).to_numpy()
     total = float(((times - times.mean()) ** 2).sum())
@@ -49,7 +49,7 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
     freedom = (count - 1, len(times) - count)
     exact = within <= 1e-20 * total or freedom[1] < 1  # rounding is all that is left
     ratio = math.nan if exact else between / freedom[0] / (within / freedom[1])
-    several = samples(times, groups)
+    several = _samples(times, groups)
     tested = sample_rows(residuals)
     return {
         "F": finite(ratio),
@@ -61,14 +61,14 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
         "eta_squared": between / total,
         "shapiro_p": None if exact else shapiro(tested),
         "shapiro_n": len(tested),
-        "levene_p": levene(several),
-        "welch": tested_by(stats.f_oneway, several, "F", equal_var=False),
-        "kruskal": tested_by(stats.kruskal, several, "H"),
-        "post_hoc": post_hoc(times, groups),
+        "levene_p": _levene(several),
+        "welch": _tested_by(stats.f_oneway, several, "F", equal_var=False),
+        "kruskal": _tested_by(stats.kruskal, several, "H"),
+        "post_hoc": _post_hoc(times, groups),
     }
 
 
-def samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Array]:
+def _samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Array]:
     """{level: its times}, of the levels with two rows or more: one row has no spread to test."""
     parts = times.groupby(groups, observed=True)
     return {str(level): np.asarray(part, np.float64) for level, part in parts if len(part) > 1}
@@ -76,9 +76,9 @@ def samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Ar
 
 def sample_rows(values: Array) -> Array:
     """The values, or 5,000 of them, drawn with a fixed seed."""
-    if len(values) <= MOST_TESTED:
+    if len(values) <= _MOST_TESTED:
         return values
-    return np.random.default_rng(0).choice(values, MOST_TESTED, replace=False)
+    return np.random.default_rng(0).choice(values, _MOST_TESTED, replace=False)
 
 
 def shapiro(values: Array) -> float | None:
@@ -89,12 +89,12 @@ def shapiro(values: Array) -> float | None:
         return finite(stats.shapiro(values).pvalue)
 
 
-def levene(several: dict[str, Array]) -> float | None:
+def _levene(several: dict[str, Array]) -> float | None:
     """The p-value of Levene's test; two rows lie equally far from their median, so groups of three and more count."""
-    return tested_by(stats.levene, {name: part for name, part in several.items() if len(part) > 2}, "W")["p"]
+    return _tested_by(stats.levene, {name: part for name, part in several.items() if len(part) > 2}, "W")["p"]
 
 
-def tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any) -> dict[str, float | None]:
+def _tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any) -> dict[str, float | None]:
     """{letter: statistic, "p"} of a test from scipy over groups; None for both where it cannot be computed."""
     if len(several) < 2:
         return {letter: None, "p": None}
@@ -103,22 +103,22 @@ def tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any)
     return {letter: finite(found.statistic), "p": finite(found.pvalue)}
 
 
-def post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None:
+def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None:
     """Which levels differ: each pair's difference of means (second minus first), 95 % interval and p-value.
 
     "test": "Tukey" (Tukey-Kramer) where Levene's test lets variances pass as equal, else "Games-Howell" (1976).
     p-values hold for all pairs together. None for fewer than two levels with two rows, or more than 20.
     """
-    several = samples(times, groups)
-    if not 2 <= len(several) <= MOST_COMPARED:
+    several = _samples(times, groups)
+    if not 2 <= len(several) <= _MOST_COMPARED:
         return None
-    equal = (levene(several) or 0.0) >= SIGNIFICANT
+    equal = (_levene(several) or 0.0) >= SIGNIFICANT
     pairs = list(combinations(several, 2))
     differences = np.array([several[second].mean() - several[first].mean() for first, second in pairs])
     with degenerate():
-        errors, freedom = pooled(several, pairs) if equal else unpooled(several, pairs)
+        errors, freedom = _pooled(several, pairs) if equal else _unpooled(several, pairs)
         p = np.atleast_1d(stats.studentized_range.sf(np.abs(differences) / errors, len(several), freedom))
-    reach = errors * ranges(len(several), freedom)
+    reach = errors * _ranges(len(several), freedom)
     found = zip(pairs, differences, differences - reach, differences + reach, p, strict=True)
     return {
         "test": "Tukey" if equal else "Games-Howell",
@@ -130,7 +130,7 @@ def post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None
     }  # fmt: skip
 
 
-def pooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
+def _pooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
     """Errors of the studentized range and their degrees of freedom, of each pair: one variance for all levels."""
     freedom = sum(map(len, several.values())) - len(several)
     variance = sum(float(((part - part.mean()) ** 2).sum()) for part in several.values()) / freedom
@@ -138,7 +138,7 @@ def pooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple
     return np.sqrt(variance / 2 * inverse), np.full(len(pairs), float(freedom))
 
 
-def unpooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
+def _unpooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
     """The same with a variance for each level, and Welch's degrees of freedom."""
     share = {name: part.var(ddof=1) / len(part) for name, part in several.items()}
     both = np.array([share[first] + share[second] for first, second in pairs])
@@ -146,7 +146,7 @@ def unpooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tup
     return np.sqrt(both / 2), both**2 / np.array([weights[first] + weights[second] for first, second in pairs])
 
 
-def ranges(count: int, freedom: Array) -> Array:
+def _ranges(count: int, freedom: Array) -> Array:
     """The 95 % quantiles of the studentized range of count means; scipy's take a tenth of a second each."""
     from statsmodels.stats.libqsturng import qsturng
 
@@ -164,18 +164,18 @@ def doubts(name: str, found: Json) -> list[str]:
         said.append(
             f"{name}: the residuals are not normal (Shapiro-Wilk p {probability(found['shapiro_p'])}); with few rows "
             "or very unequal groups F's p-value is not to be trusted. Kruskal-Wallis compares ranks instead: "
-            f"{sentence(found['kruskal'], 'H')}."
+            f"{_sentence(found['kruskal'], 'H')}."
         )
     if below(found["levene_p"]):
         said.append(
             f"{name}: the levels' variances are unequal (Levene p {probability(found['levene_p'])}). Read Welch's test "
-            f"({sentence(found['welch'], 'F')}) and Games-Howell's comparisons in place of F."
+            f"({_sentence(found['welch'], 'F')}) and Games-Howell's comparisons in place of F."
         )
     others = {"Welch's": found["welch"]["p"], "Kruskal-Wallis'": found["kruskal"]["p"]}
     against = [test for test, p in others.items() if p is not None and below(p) != below(found["p"])]
     if against:
         verdict = "finds a difference" if below(found["p"]) else "finds none"
-        said.append(f"{name}: F {verdict} at 5 %, {join(against)} test says otherwise.")
+        said.append(f"{name}: F {verdict} at 5 %, {_join(against)} test says otherwise.")
     return said
 
 
@@ -184,12 +184,12 @@ def below(p: float | None) -> bool:
     return p is not None and p < SIGNIFICANT
 
 
-def sentence(found: dict[str, float | None], letter: str) -> str:
+def _sentence(found: dict[str, float | None], letter: str) -> str:
     """ "F = 66.7, p = 5.5e-46"."""
     value, p = found[letter], found["p"]
     return "not computable" if value is None or p is None else f"{letter} = {value:.4g}, p {probability(p)}"
 
 
-def join(words: Sequence[str]) -> str:
+def _join(words: Sequence[str]) -> str:
     """ "a", "a and b"."""
     return " and ".join(words)

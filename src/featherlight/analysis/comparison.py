@@ -32,10 +32,10 @@ from featherlight.measurement.metrics import METRICS, NAMES, value
 
 Json = dict[str, Any]
 
-MCNEMAR, PERMUTATION = "McNemar's exact test", "permutation test"
-COHENS_G = "Cohen's g"
-MOST_NAMED = 5  # models in a sentence
-EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
+_MCNEMAR, _PERMUTATION = "McNemar's exact test", "permutation test"
+_COHENS_G = "Cohen's g"
+_MOST_NAMED = 5  # models in a sentence
+_EXACT = ("accuracy", "micro_f1")  # means over examples of right and wrong, which McNemar's test is about
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ def compare_all(
 ) -> list[Json]:
     """Every pair of models of every data set; "p_holm" holds for all of them together. wanted: of two names."""
     pairs = [
-        compare_pair(one, first, second, terms)
+        _compare_pair(one, first, second, terms)
         for one in data
         for first, second in combinations(one.models, 2)
         if wanted(first.name, second.name)
@@ -103,9 +103,9 @@ def compare_all(
     return pairs
 
 
-def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
-    """One pair: what was compared on what, both scores, and what `tested` finds. "seeds": the runs compared."""
-    first, second = on_shared_seeds(first, second)
+def _compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
+    """One pair: what was compared on what, both scores, and what `_tested` finds. "seeds": the runs compared."""
+    first, second = _on_shared_seeds(first, second)
     pairs = run_pairs(first.seeds, second.seeds)
     parts = [
         Paired(labels, first.predicted[split], second.predicted[split], pairs) for split, labels in data.labels.items()
@@ -121,13 +121,13 @@ def compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Js
         "second": second.name,
         "first_score": one,
         "second_score": other,
-        **tested(data.metric, parts, (one, other), terms),
+        **_tested(data.metric, parts, (one, other), terms),
         "seeds": {"first": list(first.seeds), "second": list(second.seeds)},
         "seed_margin": seed_margin(runs[0], runs[1], pairs, alpha=terms.alpha),
     }
 
 
-def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], terms: Terms) -> Json:
+def _tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], terms: Terms) -> Json:
     """Difference with its interval, p-value, equivalence, flips, effect size, and the p-values of all tests.
 
     "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
@@ -138,9 +138,9 @@ def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], te
     permutation = p_of_permutation(
         permuted(metric, parts, seed=terms.seed, resamples=terms.resamples), difference
     )  # fmt: skip
-    counts, flips = discordant(parts) if METRICS[metric].of == "classes" else (None, None)
+    counts, flips = _discordant(parts) if METRICS[metric].of == "classes" else (None, None)
     single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
-    exact = single if metric in EXACT else None
+    exact = single if metric in _EXACT else None
     low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])
     return {
         "difference": difference,
@@ -148,10 +148,10 @@ def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], te
         "high": float(high),
         "p": exact.p_value if exact else permutation,
         "p_holm": None,
-        "test": MCNEMAR if exact else PERMUTATION,
-        **equivalence(drawn, exact, sum(len(part.labels) for part in parts) if counts else None, terms),
+        "test": _MCNEMAR if exact else _PERMUTATION,
+        **_equivalence(drawn, exact, sum(len(part.labels) for part in parts) if counts else None, terms),
         "flips": flips,
-        "effect": effect(counts, *scores),
+        "effect": _effect(counts, *scores),
         "tests": {
             "bootstrap": p_of_bootstrap(drawn),
             "permutation": permutation,
@@ -160,7 +160,7 @@ def tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], te
     }
 
 
-def on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
+def _on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
     """Both models' runs with equal seeds, if there are two at least; else all runs.
 
     A step after training inherits its seed, and with it the luck of that training: with other seeds on one side, the
@@ -198,7 +198,7 @@ def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tupl
     return tuple(product(range(len(first)), range(len(second))))
 
 
-def discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
+def _discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
     """McNemar's counts over all splits and pairs of runs, and flips: predictions that differ, per pair of runs."""
     pairs = [
         (part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs
@@ -208,7 +208,7 @@ def discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
     return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
 
 
-def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
+def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
     """ "equivalent", and under "equivalence" the interval of 1 - 2 alpha that decides, the margin and the method.
 
     Two one-sided tests at alpha (Schuirmann 1987): the interval lies within the margin; None without a margin. For
@@ -228,21 +228,21 @@ def equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, 
     return {"equivalent": within, "equivalence": found}
 
 
-def effect(counts: McNemar | None, first: float, second: float) -> Json:
+def _effect(counts: McNemar | None, first: float, second: float) -> Json:
     """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
     if counts:
         size = cohens_g(counts.only_first, counts.only_second)
-        return {"name": COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
+        return {"name": _COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
     found = cohens_q(first, second)
     return {"name": "Cohen's q", "value": found, "size": None if found is None else size_of(found, COHEN_Q)}
 
 
 def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     """One sentence on the pairs of a data set."""
-    return verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else verdict_on_many(data, pairs, terms)
+    return _verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else _verdict_on_many(data, pairs, terms)
 
 
-def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
+def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
     """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
     metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
     p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
@@ -270,7 +270,7 @@ def verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
     )
 
 
-def verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
+def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     """Which model scores highest, which are worse for certain, and which cannot be told from it.
 
     Pairs are tested on the seeds that both have, where the one that scores highest over all may be the worse.
@@ -309,18 +309,18 @@ def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list
             "about these very files; what another seed of training would give is not covered."
         )
     for one in data:
-        found += doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
+        found += _doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
     least = len(pairs) / (terms.resamples + 1)
-    if least > terms.alpha / 2 and any(pair["test"] == PERMUTATION for pair in pairs):
+    if least > terms.alpha / 2 and any(pair["test"] == _PERMUTATION for pair in pairs):
         found.append(
             f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: take more."
         )
-    if any(pair["effect"]["name"] == COHENS_G and pair["metric"] not in EXACT for pair in pairs):
-        found.append(f"{COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+    if any(pair["effect"]["name"] == _COHENS_G and pair["metric"] not in _EXACT for pair in pairs):
+        found.append(f"{_COHENS_G} counts right answers, whatever the metric; it may point the other way.")
     return found
 
 
-def doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[str]:
+def _doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[str]:
     """What to doubt about one data set: above all what is said of a pair and may hold for these seeds alone."""
     found = []
     for pair in pairs:
@@ -367,6 +367,6 @@ def margin_text(terms: Terms) -> str:
 
 def and_list(names: Sequence[str]) -> str:
     """ "a, b and c"; of many the first and how many others."""
-    if len(names) > MOST_NAMED:
-        names = [*names[: MOST_NAMED - 1], f"{len(names) - MOST_NAMED + 1} others"]
+    if len(names) > _MOST_NAMED:
+        names = [*names[: _MOST_NAMED - 1], f"{len(names) - _MOST_NAMED + 1} others"]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

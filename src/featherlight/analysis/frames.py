@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
-MISSING = ("", "nan", "na", "n/a", "null", "none")
+_RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
+_MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
 def frame_of(source: Path) -> "pd.DataFrame":
     """A table file (.csv, .tsv, .jsonl, .parquet) or a store as a data frame, each row under its place."""
-    return frame_of_store(source) if source.is_dir() else frame_of_file(source)
+    return _frame_of_store(source) if source.is_dir() else _frame_of_file(source)
 
 
-def frame_of_file(path: Path) -> "pd.DataFrame":
+def _frame_of_file(path: Path) -> "pd.DataFrame":
     """A file's rows; a column is numeric if all of its cells are numbers or missing."""
     import pandas as pd
 
@@ -32,26 +32,26 @@ def frame_of_file(path: Path) -> "pd.DataFrame":
 
 def typed(cells: Sequence[Any]) -> list[Any]:
     """Cells as floats if all of them are numbers or missing, else as words; missing ones as NaN or None."""
-    plain = [None if is_missing(cell) else cell for cell in cells]
+    plain = [None if _is_missing(cell) else cell for cell in cells]
     try:
-        return [math.nan if cell is None else number(cell) for cell in plain]
+        return [math.nan if cell is None else _number(cell) for cell in plain]
     except (TypeError, ValueError):
         return [None if cell is None else str(cell).strip() for cell in plain]
 
 
-def is_missing(cell: Any) -> bool:
+def _is_missing(cell: Any) -> bool:
     """Whether a cell says that there is nothing."""
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in MISSING) or cell != cell
+    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING) or cell != cell
 
 
-def number(cell: Any) -> float:
+def _number(cell: Any) -> float:
     """A cell as a number; truth values are words."""
     if isinstance(cell, bool):
         raise TypeError
     return float(cell)
 
 
-def frame_of_store(store: Path) -> "pd.DataFrame":
+def _frame_of_store(store: Path) -> "pd.DataFrame":
     """The records of a store, a row per record, or per cell of a record that has cells (`time`)."""
     import pandas as pd
 
@@ -72,7 +72,7 @@ def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """
     scalars = (str, int, float, bool)
     row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
-    row |= {key: record[key] for key in RECORDED if key in record}
+    row |= {key: record[key] for key in _RECORDED if key in record}
     task = record["task"]
     row["task"] = task["name"] if isinstance(task, Mapping) else task
     row |= {f"seconds_{phase.replace(' ', '_')}": value for phase, value in record.get("seconds", {}).items()}

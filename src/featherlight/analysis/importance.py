@@ -13,11 +13,11 @@ from featherlight.analysis.study import Json, Study, word
 # For regression: a third of the columns at each split, at least five rows in a leaf (Hastie, Tibshirani and Friedman
 # 2009, The Elements of Statistical Learning, section 15.3). The thesis does not give its settings; with these, its
 # table 33 is met within 0.02, with scikit-learn's (all columns, leaves of one row) within 0.03.
-AS_PUBLISHED = {"n_estimators": 1000, "max_features": 1 / 3, "min_samples_leaf": 5}
-FOLDS, REPEATS, SHUFFLES = 5, 2, 5  # 10 forests, each asked 5 times per factor about rows that it has not seen
-LEAST_ROWS = 30  # below, a fold holds too few rows to judge a forest by
-MOST_ROWS = 5000  # for the forests: more take minutes and change little
-TOO_FEW = f"Fewer than {LEAST_ROWS} rows: no importances are computed."
+_AS_PUBLISHED = {"n_estimators": 1000, "max_features": 1 / 3, "min_samples_leaf": 5}
+_FOLDS, _REPEATS, _SHUFFLES = 5, 2, 5  # 10 forests, each asked 5 times per factor about rows that it has not seen
+_LEAST_ROWS = 30  # below, a fold holds too few rows to judge a forest by
+_MOST_ROWS = 5000  # for the forests: more take minutes and change little
+TOO_FEW = f"Fewer than {_LEAST_ROWS} rows: no importances are computed."
 
 
 def importance(study: Study, *, seed: int = 0) -> Json | None:
@@ -29,14 +29,14 @@ def importance(study: Study, *, seed: int = 0) -> Json | None:
     twice; scikit-learn's defaults) and 5 shuffles each. "r_squared_unseen": mean over these forests. "n": rows used.
     None for fewer than 30 rows.
     """
-    if len(study.frame) < LEAST_ROWS:
+    if len(study.frame) < _LEAST_ROWS:
         return None
-    frame = some_rows(study, seed=seed)
-    scores, drops = permuted(encoded(study, frame), logs(study, frame), seed=seed)
+    frame = _some_rows(study, seed=seed)
+    scores, drops = _permuted(_encoded(study, frame), _logs(study, frame), seed=seed)
     return {
         "n": len(frame),
         "impurity": impurity(study, seed=seed),
-        "permutation": {factor.name: interval(drops[:, place]) for place, factor in enumerate(study.factors)},
+        "permutation": {factor.name: _interval(drops[:, place]) for place, factor in enumerate(study.factors)},
         "r_squared_unseen": float(np.mean(scores)),
     }
 
@@ -45,23 +45,23 @@ def impurity(study: Study, *, seed: int) -> dict[str, float]:
     """{factor: share of the variance of ln(time) that a forest's splits by it take away}."""
     from sklearn.ensemble import RandomForestRegressor
 
-    frame = some_rows(study, seed=seed)
-    forest = RandomForestRegressor(**AS_PUBLISHED, random_state=seed).fit(encoded(study, frame), logs(study, frame))
+    frame = _some_rows(study, seed=seed)
+    forest = RandomForestRegressor(**_AS_PUBLISHED, random_state=seed).fit(_encoded(study, frame), _logs(study, frame))
     names = [factor.name for factor in study.factors]
     return dict(zip(names, map(float, forest.feature_importances_), strict=True))
 
 
-def some_rows(study: Study, *, seed: int) -> pd.DataFrame:
+def _some_rows(study: Study, *, seed: int) -> pd.DataFrame:
     """All rows, or 5,000 drawn by seed."""
-    return study.frame if len(study.frame) <= MOST_ROWS else study.frame.sample(MOST_ROWS, random_state=seed)
+    return study.frame if len(study.frame) <= _MOST_ROWS else study.frame.sample(_MOST_ROWS, random_state=seed)
 
 
-def logs(study: Study, frame: pd.DataFrame) -> np.ndarray:
+def _logs(study: Study, frame: pd.DataFrame) -> np.ndarray:
     """ln(time) [N]."""
     return np.asarray(np.log(frame[study.response].to_numpy()))
 
 
-def encoded(study: Study, frame: pd.DataFrame) -> np.ndarray:
+def _encoded(study: Study, frame: pd.DataFrame) -> np.ndarray:
     """Factors as numbers [N, F]; levels that are words by their place in the order of median times."""
     columns = []
     for factor in study.factors:
@@ -72,23 +72,23 @@ def encoded(study: Study, frame: pd.DataFrame) -> np.ndarray:
     return np.column_stack(columns)
 
 
-def permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """R squared on unseen rows [R], and how far it falls with each column shuffled [5 R, F]."""
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
     from sklearn.model_selection import RepeatedKFold
 
     scores, drops = [], []
-    folds = RepeatedKFold(n_splits=FOLDS, n_repeats=REPEATS, random_state=seed)
+    folds = RepeatedKFold(n_splits=_FOLDS, n_repeats=_REPEATS, random_state=seed)
     for number, (known, unseen) in enumerate(folds.split(x)):
         forest = RandomForestRegressor(random_state=seed + number).fit(x[known], y[known])
         scores.append(forest.score(x[unseen], y[unseen]))
-        found: Any = permutation_importance(forest, x[unseen], y[unseen], n_repeats=SHUFFLES, random_state=seed)
+        found: Any = permutation_importance(forest, x[unseen], y[unseen], n_repeats=_SHUFFLES, random_state=seed)
         drops.append(found.importances.T)
     return np.array(scores), np.concatenate(drops)
 
 
-def interval(values: np.ndarray) -> dict[str, float]:
+def _interval(values: np.ndarray) -> dict[str, float]:
     """Mean and middle 95 %."""
     low, high = np.quantile(values, [0.025, 0.975])
     return {"value": float(values.mean()), "low": float(low), "high": float(high)}

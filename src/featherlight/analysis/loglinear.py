@@ -18,9 +18,9 @@ from featherlight.analysis.statistics import probability
 from featherlight.analysis.study import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
-INTERCEPT = "Intercept"
-EFFECT = ("times_as_long", "low", "high")
-CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
+_INTERCEPT = "Intercept"
+_EFFECT = ("times_as_long", "low", "high")
+_CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
 
 
 @dataclass(frozen=True)
@@ -32,27 +32,27 @@ class Fit:
     residuals: Array
 
 
-def design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     """The matrix [N, K] with named columns, and the columns of each factor.
 
     Intercept, an indicator `factor[level]` per level but the reference, and numeric factors as they are. UserError for
     fewer rows than coefficients, or factors that cannot be told apart.
     """
-    blocks = {factor.name: columns_of(study, factor) for factor in study.factors}
+    blocks = {factor.name: _columns_of(study, factor) for factor in study.factors}
     count = 1 + sum(block.shape[1] for block in blocks.values())
     if len(study.frame) <= count:
         raise UserError(
             f"{len(study.frame)} rows for {count} coefficients (the levels of {', '.join(blocks)}): nothing is left to "
             "judge them by. Give more rows or fewer factors."
         )
-    check_independent(blocks)
-    intercept = pd.DataFrame({INTERCEPT: 1.0}, index=study.frame.index)
+    _check_independent(blocks)
+    intercept = pd.DataFrame({_INTERCEPT: 1.0}, index=study.frame.index)
     return pd.concat([intercept, *blocks.values()], axis=1), {
         name: list(map(str, block)) for name, block in blocks.items()
     }
 
 
-def columns_of(study: Study, factor: Factor) -> pd.DataFrame:
+def _columns_of(study: Study, factor: Factor) -> pd.DataFrame:
     """The columns of one factor."""
     if factor.numeric:
         return study.frame[[factor.name]].astype(np.float64)
@@ -61,29 +61,29 @@ def columns_of(study: Study, factor: Factor) -> pd.DataFrame:
     return pd.DataFrame({f"{factor.name}[{level}]": (groups == level).astype(np.float64) for level in levels})
 
 
-def check_independent(blocks: dict[str, pd.DataFrame]) -> None:
+def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
     """UserError that names the factors of which one follows from the others."""
-    if rank(list(blocks.values())) == 1 + sum(block.shape[1] for block in blocks.values()):
+    if _rank(list(blocks.values())) == 1 + sum(block.shape[1] for block in blocks.values()):
         return
     for size in range(2, len(blocks) + 1):  # the fewest that are collinear among themselves
         for names in combinations(blocks, size):
             chosen = [blocks[name] for name in names]
-            if rank(chosen) < 1 + sum(block.shape[1] for block in chosen):
+            if _rank(chosen) < 1 + sum(block.shape[1] for block in chosen):
                 raise UserError(
                     f"factors {', '.join(names)} are collinear: in these rows one follows from the other"
                     f"{'s' if size > 2 else ''}, and their effects cannot be told apart. Leave one out."
                 )
 
 
-def rank(blocks: Sequence[pd.DataFrame]) -> int:
+def _rank(blocks: Sequence[pd.DataFrame]) -> int:
     """The rank of the blocks' columns beside an intercept; columns are centred and scaled first, for units differ."""
     centred = [block.to_numpy() - block.to_numpy().mean(axis=0) for block in blocks]
-    matrix = scaled(np.column_stack([np.ones(len(blocks[0])), *centred]))
+    matrix = _scaled(np.column_stack([np.ones(len(blocks[0])), *centred]))
     spectrum = np.linalg.eigvalsh(matrix.T @ matrix)
     return int((spectrum > 1e-10 * spectrum[-1]).sum())
 
 
-def scaled(matrix: Array) -> Array:
+def _scaled(matrix: Array) -> Array:
     """Each column with length 1."""
     return np.asarray(matrix / np.linalg.norm(matrix, axis=0))
 
@@ -100,14 +100,14 @@ def fit(study: Study) -> Fit:
     from statsmodels.stats.diagnostic import het_breuschpagan
     from statsmodels.stats.stattools import durbin_watson
 
-    matrix, columns = design(study)
+    matrix, columns = _design(study)
     x, names = matrix.to_numpy(), list(map(str, matrix))
     model = sm.OLS(np.log(study.times.to_numpy()), x).fit()
     residuals = np.asarray(model.resid)
     spread = float((residuals**2).sum()) > 1e-20 * float(model.centered_tss)
     with degenerate():
         breusch_pagan = finite(het_breuschpagan(residuals, x)[1]) if spread else None
-    robust_covariance, undefined = hc3(x, residuals)
+    robust_covariance, undefined = _hc3(x, residuals)
     robust = below(breusch_pagan)
     errors = np.asarray(model.bse) if spread else np.full(len(names), np.nan)
     robust_errors = np.where(undefined | ~np.isfinite(errors), np.nan, np.sqrt(np.diag(robust_covariance)))
@@ -117,24 +117,24 @@ def fit(study: Study) -> Fit:
         "r_squared": float(model.rsquared),
         "r_squared_of_times": float(sm.OLS(study.times.to_numpy(), x).fit().rsquared),
         "condition_number": float(model.condition_number),
-        "condition_number_scaled": float(np.linalg.cond(scaled(x))),
+        "condition_number_scaled": float(np.linalg.cond(_scaled(x))),
         "durbin_watson": float(durbin_watson(residuals)) if spread else None,
         "breusch_pagan_p": breusch_pagan,
         "shapiro_p": shapiro(sample_rows(residuals)) if spread else None,
         "df_residual": int(model.df_resid),
         "references": {factor.name: factor.reference for factor in study.factors if factor.reference is not None},
         "errors": "HC3" if robust else "ordinary",
-        "coefficients": coefficients(names, model, errors, robust_errors, robust=robust),
+        "coefficients": _coefficients(names, model, errors, robust_errors, robust=robust),
         "factors": {
-            name: joint_test(model, covariance, [i for column in block if known[i := names.index(column)]])
+            name: _joint_test(model, covariance, [i for column in block if known[i := names.index(column)]])
             for name, block in columns.items()
         },
     }
-    numbers["spans"] = spans(study, numbers["coefficients"])
+    numbers["spans"] = _spans(study, numbers["coefficients"])
     return Fit(numbers, np.asarray(model.fittedvalues), residuals)
 
 
-def hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
+def _hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
     """The covariance [K, K] of the coefficients when variances are unequal, and whose errors [K] it leaves undefined.
 
     statsmodels' own makes an N x N matrix, and NaN of everything where one row alone has a level: that row is fitted
@@ -150,7 +150,7 @@ def hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
     return np.asarray(covariance), np.asarray(undefined)
 
 
-def coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors: Array, *, robust: bool) -> Json:
+def _coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors: Array, *, robust: bool) -> Json:
     """{name: numbers}, see `fit`; robust: whether intervals stand on the robust errors [K]."""
     quantile = float(stats.t.ppf(1 - SIGNIFICANT / 2, model.df_resid))
     with degenerate():
@@ -166,20 +166,20 @@ def coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors:
             "p": finite(p[place]),
             "robust_se": finite(robust_errors[place]),
             "robust_p": finite(robust_p[place]),
-            "times_as_long": exponential(value),
-            "low": exponential(value - reach),
-            "high": exponential(value + reach),
+            "times_as_long": _exponential(value),
+            "low": _exponential(value - reach),
+            "high": _exponential(value + reach),
         }
     return found
 
 
-def exponential(value: float) -> float | None:
+def _exponential(value: float) -> float | None:
     """exp(value), or None where it is no finite number."""
     with np.errstate(over="ignore"):
         return finite(np.exp(value))
 
 
-def joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
+def _joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
     """Wald's F test that all coefficients at these places are 0; None of it where there is no place."""
     if not places:
         return {"F": None, "df": 0, "p": None}
@@ -190,7 +190,7 @@ def joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
     return {"F": finite(ratio), "df": len(places), "p": finite(p)}
 
 
-def spans(study: Study, found: Json) -> Json:
+def _spans(study: Study, found: Json) -> Json:
     """{numeric factor: {"from", "to", "times_as_long", "low", "high"}}."""
     made = {}
     for factor in study.factors:
@@ -199,7 +199,7 @@ def spans(study: Study, found: Json) -> Json:
             low, high = float(values.min()), float(values.max())
             one = found[factor.name]
             powers = {key: None if one[key] is None else finite(np.float64(one[key]) ** (high - low))
-                      for key in EFFECT}  # fmt: skip
+                      for key in _EFFECT}  # fmt: skip
             made[factor.name] = {"from": low, "to": high, **powers}
     return made
 
@@ -213,22 +213,22 @@ def findings(study: Study, numbers: Json) -> list[tuple[str | float | None, ...]
     rows = [
         (factor.name, *effect, numbers["factors"][factor.name]["p"])
         for factor in study.factors
-        for effect in effects_of(factor, numbers)
+        for effect in _effects_of(factor, numbers)
     ]
     return sorted(rows, key=lambda row: -abs(math.log(row[3])) if row[3] else 0.0)
 
 
-def effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
+def _effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
     """(level, level it is against, and whether that is an extreme itself, times as long, low, high), once or twice."""
     if factor.numeric:
         span = numbers["spans"][factor.name]
-        return [(word(span["to"]), word(span["from"]), *(span[key] for key in EFFECT))]
+        return [(word(span["to"]), word(span["from"]), *(span[key] for key in _EFFECT))]
     found = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
     values = {level: one["value"] for level, one in found.items() if one} | {str(factor.reference): 0.0}
     longest, shortest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
     beside = {longest: " (takes longest)", shortest: " (takes least)"}.get(str(factor.reference), "")
     ends = [level for level in dict.fromkeys((longest, shortest)) if level != factor.reference]
-    return [(level, f"{factor.reference}{beside}", *(found[level][key] for key in EFFECT)) for level in ends]
+    return [(level, f"{factor.reference}{beside}", *(found[level][key] for key in _EFFECT)) for level in ends]
 
 
 def doubts(numbers: Json, n: int) -> list[str]:
@@ -253,7 +253,7 @@ def doubts(numbers: Json, n: int) -> list[str]:
             f"The residuals are not normal (Shapiro-Wilk p {probability(numbers['shapiro_p'])}): look at the Q-Q plot; "
             "with few rows, intervals are approximate."
         )
-    said += collinearity(numbers)
+    said += _collinearity(numbers)
     if numbers["durbin_watson"] is not None and not 1.5 < numbers["durbin_watson"] < 2.5:
         said.append(
             f"Neighbouring rows have related residuals (Durbin-Watson {numbers['durbin_watson']:.2f}; 2 means none). "
@@ -266,13 +266,13 @@ def doubts(numbers: Json, n: int) -> list[str]:
     return said
 
 
-def collinearity(numbers: Json) -> list[str]:
+def _collinearity(numbers: Json) -> list[str]:
     """What the two condition numbers say together."""
     raw, own = numbers["condition_number"], numbers["condition_number_scaled"]
-    if own > CONDITION:
+    if own > _CONDITION:
         return [f"Factors are nearly collinear (condition number of scaled columns {own:.0f}): coefficients lean on "
                 "one another; believe the fit, not its single effects."]  # fmt: skip
-    if raw > CONDITION:
+    if raw > _CONDITION:
         return [f"The condition number {raw:,.0f} comes from the columns' units alone: with columns scaled to one "
                 f"length it is {own:.1f}, so factors are not collinear."]  # fmt: skip
     return []

@@ -21,12 +21,12 @@ from featherlight.measurement.metrics import METRICS, check, predictions
 from featherlight.store.layout import PREDICTIONS, RECORD
 from featherlight.store.records import Record, read_record
 
-LOGITS, LABELS = ".logits", ".labels"
-MOST_RESULTS = 1000
+_LOGITS, _LABELS = ".logits", ".labels"
+_MOST_RESULTS = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class _Result:
     """A folder with its record and stored arrays: logits [N, C] or [N], and labels [N], per split."""
 
     folder: Path
@@ -36,7 +36,7 @@ class Result:
     @property
     def splits(self) -> list[str]:
         """The splits that have logits."""
-        return [name.removesuffix(LOGITS) for name in sorted(self.arrays) if name.endswith(LOGITS)]
+        return [name.removesuffix(_LOGITS) for name in sorted(self.arrays) if name.endswith(_LOGITS)]
 
 
 @dataclass(frozen=True)
@@ -53,28 +53,28 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
     A store stands for the models that were trained in it. metric: None takes each task's headline. factors: settings
     that tell the models apart, and name them. UserError where folders cannot be compared, which says why.
     """
-    named = [folder for given in folders for folder in results_in(given)]
-    if len(named) > MOST_RESULTS:
-        raise UserError(f"{len(named)} results: compare takes {MOST_RESULTS}. Name the results to compare.")
-    results = [read_result(folder) for folder in named]
+    named = [folder for given in folders for folder in _results_in(given)]
+    if len(named) > _MOST_RESULTS:
+        raise UserError(f"{len(named)} results: compare takes {_MOST_RESULTS}. Name the results to compare.")
+    results = [_read_result(folder) for folder in named]
     if len(results) < 2:
         raise UserError(f"{folders[0]}: a single result. compare takes two at least: name results, or a store of some.")
     for address, count in Counter(result.record["address"] for result in results).items():
         if count > 1:
             raise UserError(f"{address} is named {count} times. Name each result once.")
-    tasks: dict[str, list[Result]] = {}
+    tasks: dict[str, list[_Result]] = {}
     for result in results:
         tasks.setdefault(task_of(result.record), []).append(result)
     for task, members in tasks.items():
         if len(members) == 1:
             raise UserError(f"{members[0].folder}: the only result on task {task}. Name another one on it to compare.")
-    rows = rows_of(results)
-    groups = {task: groups_of(members, rows, factors) for task, members in tasks.items()}
-    data = [data_set(task, members, groups[task], metric) for task, members in tasks.items()]
+    rows = _rows_of(results)
+    groups = {task: _groups_of(members, rows, factors) for task, members in tasks.items()}
+    data = [_data_set(task, members, groups[task], metric) for task, members in tasks.items()]
     return Gathered(data, groups)
 
 
-def results_in(folder: Path) -> list[Path]:
+def _results_in(folder: Path) -> list[Path]:
     """The folder itself; of a store the results of training in it that have predictions."""
     if (folder / RECORD).is_file() or not folder.is_dir():
         return [folder]
@@ -87,23 +87,23 @@ def results_in(folder: Path) -> list[Path]:
     return trained or [folder]
 
 
-def groups_of(results: Sequence[Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
+def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
     """Runs on one task by model."""
     of_task = [rows[result.record["address"]] for result in results]
     if not factors:
-        return grouped(of_task)
+        return _grouped(of_task)
     found: dict[str, list[Row]] = {}
     for group in group_seeds(of_task):
         name = " + ".join(levels_of(group[0], factors))
         if name in found:
             one, other = (rows[0].record["address"] for rows in (found[name], group))
-            if any(key.endswith(VERSION) for key in differing(found[name][0], group[0])):
+            if any(key.endswith(VERSION) for key in _differing(found[name][0], group[0])):
                 raise UserError(
                     f"{one} and {other} were made by different versions of the program. Run the older again."
                 )
             raise UserError(
                 f"--factors {','.join(factors)}: {one} and {other} have the same, but differ in "
-                f"{listed(differing(found[name][0], group[0]))}. Name that too."
+                f"{listed(_differing(found[name][0], group[0]))}. Name that too."
             )
         found[name] = sorted(group, key=seed_of)
     return dict(sorted(found.items(), key=lambda item: levels_of(item[1][0], factors)))  # alike on every data set
@@ -121,13 +121,13 @@ def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
     )
 
 
-def differing(one: Row, other: Row) -> list[str]:
+def _differing(one: Row, other: Row) -> list[str]:
     """The settings in which two runs differ."""
     first, second = one.settings, other.settings
     return sorted(name for name in {*first, *second} if name != "seed" and first.get(name) != second.get(name))
 
 
-def read_result(folder: Path) -> Result:
+def _read_result(folder: Path) -> _Result:
     """A folder's record and predictions, or a UserError that says what is missing and how to get it."""
     if not folder.exists():
         raise UserError(f"{folder}: no such folder. Name the folder of a result, or a store of some.")
@@ -148,13 +148,13 @@ def read_result(folder: Path) -> Result:
         arrays = load_file(folder / PREDICTIONS)
     except (SafetensorError, ValueError) as error:
         raise UserError(f"{folder / PREDICTIONS}: cannot be read ({error}). {how}") from None
-    result = Result(folder, record, arrays)
-    if not result.splits or any(split + LABELS not in arrays for split in result.splits):
+    result = _Result(folder, record, arrays)
+    if not result.splits or any(split + _LABELS not in arrays for split in result.splits):
         raise UserError(f"{folder / PREDICTIONS}: holds no logits and labels of a split. {how}")
     return result
 
 
-def rows_of(results: Sequence[Result]) -> dict[str, Row]:
+def _rows_of(results: Sequence[_Result]) -> dict[str, Row]:
     """What tables know of each result (name, seed, settings) by address; ancestors in the same store tell seeds."""
     records = {result.record["address"]: result.record for result in results}
     for result in results:
@@ -175,25 +175,25 @@ def rows_of(results: Sequence[Result]) -> dict[str, Row]:
     return found
 
 
-def data_set(task: str, results: Sequence[Result], groups: dict[str, list[Row]], metric: str | None) -> DataSet:
+def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]], metric: str | None) -> DataSet:
     """Models on one task, after checks that they were scored on the same rows."""
-    splits = shared_splits(results)
+    splits = _shared_splits(results)
     for result in results[1:]:
-        check_same_rows(results[0], result, task, splits)
+        _check_same_rows(results[0], result, task, splits)
     first = results[0]
     chosen = metric or next(iter(groups.values()))[0].headline
-    logits = first.arrays[splits[0] + LOGITS]
+    logits = first.arrays[splits[0] + _LOGITS]
     kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
     check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
     models = tuple(
-        model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
+        _model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
         for name, group in groups.items()
     )
-    return DataSet(task, chosen, {split: labels_of(first, split) for split in splits}, models)
+    return DataSet(task, chosen, {split: _labels_of(first, split) for split in splits}, models)
 
 
-def shared_splits(results: Sequence[Result]) -> list[str]:
+def _shared_splits(results: Sequence[_Result]) -> list[str]:
     """The splits that all folders have predictions of; `select` only if there is nothing else."""
     shared = [split for split in results[0].splits if all(split in result.splits for result in results)]
     if not shared:
@@ -204,7 +204,7 @@ def shared_splits(results: Sequence[Result]) -> list[str]:
     return [split for split in shared if split != SELECT] or shared
 
 
-def check_same_rows(first: Result, other: Result, task: str, splits: Sequence[str]) -> None:
+def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence[str]) -> None:
     """A UserError that names the folder whose data, labels or classes differ from the first's."""
     for key, what in (("fingerprint", "data"), ("labels", "label names")):
         one, two = (result.record["task"].get(key) for result in (first, other))
@@ -215,17 +215,17 @@ def check_same_rows(first: Result, other: Result, task: str, splits: Sequence[st
                 f"{shown[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
             )
     for split in splits:
-        if not np.array_equal(first.arrays[split + LABELS], other.arrays[split + LABELS]):
+        if not np.array_equal(first.arrays[split + _LABELS], other.arrays[split + _LABELS]):
             raise UserError(
                 f"{other.folder}: the labels of its {split} differ from those of {first.folder}: other rows, or "
                 "another order. Run `featherlight evaluate` on both."
             )
-        one, two = (result.arrays[split + LOGITS].shape for result in (first, other))
+        one, two = (result.arrays[split + _LOGITS].shape for result in (first, other))
         if one != two:
             raise UserError(f"{other.folder}: logits of shape {list(two)} on {split}, {first.folder} has {list(one)}.")
 
 
-def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
     """Runs by model, whose name no other has: an address makes equal ones different.
 
     Runs whose seeds are unknown or equal differ in something else and are models of their own. So are all, named by
@@ -246,22 +246,22 @@ def grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
     }
 
 
-def model_of(name: str, results: Sequence[Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
+def _model_of(name: str, results: Sequence[_Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
     """Runs as a model."""
     seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
-    predicted = {split: np.stack([guesses(result, split) for result in results]) for split in splits}
+    predicted = {split: np.stack([_guesses(result, split) for result in results]) for split in splits}
     return Model(name, tuple(str(result.folder) for result in results), seeds, predicted)
 
 
-def guesses(result: Result, split: str) -> np.ndarray:
+def _guesses(result: _Result, split: str) -> np.ndarray:
     """A run's predictions [N]; UserError with the folder's name if they are not finite."""
     try:
-        return predictions(result.arrays[split + LOGITS])
+        return predictions(result.arrays[split + _LOGITS])
     except UserError as error:
         raise UserError(f"{result.folder}: {error}") from None
 
 
-def labels_of(result: Result, split: str) -> np.ndarray:
+def _labels_of(result: _Result, split: str) -> np.ndarray:
     """Labels [N] of a split."""
-    labels: np.ndarray[Any, Any] = result.arrays[split + LABELS]
+    labels: np.ndarray[Any, Any] = result.arrays[split + _LABELS]
     return labels

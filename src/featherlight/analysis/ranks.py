@@ -12,8 +12,8 @@ import numpy as np
 
 from featherlight.analysis.comparison import DataSet, and_list, p_text
 
-LEAST_MODELS, LEAST_DATA_SETS = 3, 2
-FEW_DATA_SETS = 10  # below that the chi-squared distribution is a rough guide (Demsar 2006, section 3.2.2)
+_LEAST_MODELS, _LEAST_DATA_SETS = 3, 2
+_FEW_DATA_SETS = 10  # below that the chi-squared distribution is a rough guide (Demsar 2006, section 3.2.2)
 
 
 @dataclass(frozen=True)
@@ -95,17 +95,17 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
               if all(model.name in [other.name for other in one.models] for one in data)]  # fmt: skip
     absent = sorted({model.name for one in data for model in one.models} - set(shared))
     said = [f"Not ranked, for not every data set has it: {and_list(absent)}."] if absent else []
-    if len(data) < LEAST_DATA_SETS or len(shared) < LEAST_MODELS:
+    if len(data) < _LEAST_DATA_SETS or len(shared) < _LEAST_MODELS:
         return None, [
             f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; it takes at least "
-            f"{LEAST_MODELS} and {LEAST_DATA_SETS}.",
+            f"{_LEAST_MODELS} and {_LEAST_DATA_SETS}.",
             *said,
         ]
     scores = np.array([[np.mean(one.scores(model)) for name in shared for model in one.models if model.name == name]
                        for one in data])  # fmt: skip
-    if len(data) < FEW_DATA_SETS:
+    if len(data) < _FEW_DATA_SETS:
         said.append(
-            f"{len(data)} data sets are few (Demsar asks for {FEW_DATA_SETS}): p is rough and the critical difference "
+            f"{len(data)} data sets are few (Demsar asks for {_FEW_DATA_SETS}): p is rough and the critical difference "
             "large; that models are not told apart says little."
         )
     said.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")

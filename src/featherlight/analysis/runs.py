@@ -19,7 +19,7 @@ class Row:
     name: the model's name, with the settings in which it differs from others of that name.
     split, count: where the scores come from, and on how many examples.
     reference: the record that size and time are compared with; None if it is not known.
-    settings: what decided the result, see `deciding`. teacher: its address; None for a model that had none.
+    settings: what decided the result, see `_deciding`. teacher: its address; None for a model that had none.
     """
 
     record: Record
@@ -43,7 +43,7 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
     reference: the address to compare all with; None compares each with its own teacher.
     """
     by_address = {record["address"]: record for record in records}
-    names = tell_apart(records)
+    names = _tell_apart(records)
     rows = []
     for record in records:
         found = reported(record)
@@ -59,9 +59,9 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
                 count=sum(part["n"] for part in parts),
                 headline=parts[0]["headline"],
                 scores=scores,
-                reference=pick("record", reference, by_address) if reference else teacher_of(record, by_address),
-                settings=deciding(record, by_address),
-                teacher=origin_of(record, by_address).get("inputs", {}).get("teacher"),
+                reference=pick("record", reference, by_address) if reference else _teacher_of(record, by_address),
+                settings=_deciding(record, by_address),
+                teacher=_origin_of(record, by_address).get("inputs", {}).get("teacher"),
             )
         )
     return sorted(rows, key=lambda row: (task_of(row.record), -(row.record.get("bytes") or 0), row.name, seed_of(row)))
@@ -82,37 +82,37 @@ def reported(record: Record) -> tuple[str, list[Mapping[str, Any]]] | None:
     return chosen, [splits[chosen]]
 
 
-def origin_of(record: Record, by_address: Mapping[str, Record]) -> Record:
+def _origin_of(record: Record, by_address: Mapping[str, Record]) -> Record:
     """The record of the training behind steps that change a model (prune, quantize, pack), as far as it is at hand."""
     before = by_address.get(record.get("inputs", {}).get("model", ""))
-    return record if before is None or record["stage"] == "evaluate" else origin_of(before, by_address)
+    return record if before is None or record["stage"] == "evaluate" else _origin_of(before, by_address)
 
 
-def teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | None:
+def _teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | None:
     """The record of a record's teacher, if it is at hand; a model without a teacher is compared with itself."""
-    origin = origin_of(record, by_address)
+    origin = _origin_of(record, by_address)
     if origin["stage"] not in TRAINING:
         return None
     teacher = origin.get("inputs", {}).get("teacher")
     return by_address.get(teacher) if teacher else origin
 
 
-def tell_apart(records: Sequence[Record]) -> dict[str, str]:
+def _tell_apart(records: Sequence[Record]) -> dict[str, str]:
     """A name for each address; models of one name get those settings added in which they differ.
 
     A setting that only some trainings have (a rank) tells them apart, too; one that a step leaves open does not.
     """
     by_address = {record["address"]: record for record in records}
-    decided = {record["address"]: deciding(record, by_address) for record in records}
-    counts = Counter(map(kind_of, records))
+    decided = {record["address"]: _deciding(record, by_address) for record in records}
+    counts = Counter(map(_kind_of, records))
     seen: dict[tuple[str, ...], dict[str, Counter[str]]] = {}
     for record in records:
-        values = seen.setdefault(kind_of(record), {})
+        values = seen.setdefault(_kind_of(record), {})
         for key, value in decided[record["address"]].items():
             values.setdefault(key, Counter())[repr(value)] += 1
     names = {}
     for record in records:
-        kind = kind_of(record)
+        kind = _kind_of(record)
         least = counts[kind] if record["stage"] in TRAINING else 0
         differing = [
             f"{key} {value}"
@@ -123,14 +123,14 @@ def tell_apart(records: Sequence[Record]) -> dict[str, str]:
     return names
 
 
-def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, Any]:
+def _deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, Any]:
     """The settings that decided a result: its identity, without paths, device and the like, and the stage's version.
 
     Of a step that changes a model, those of the model's training too, whose seed it is; the step's own count where
     it gives any.
     """
     own = {**record.get("identity", record["settings"]), VERSION: record.get("version")}
-    origin = origin_of(record, by_address)
+    origin = _origin_of(record, by_address)
     if origin is record:
         return own
     first = {**origin.get("identity", origin["settings"]), f"{origin['stage']}'s {VERSION}": origin.get("version")}
@@ -138,7 +138,7 @@ def deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, A
     return {**first, **given, "seed": first.get("seed")}
 
 
-def kind_of(record: Record) -> tuple[str, str, str]:
+def _kind_of(record: Record) -> tuple[str, str, str]:
     """Stage, named model and task of a record."""
     return record["stage"], record["name"], task_of(record)
 

@@ -16,11 +16,11 @@ from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Float
 
 SMALLEST_P = 1e-300  # below, a double runs out of digits and then of numbers
 
-COUNTS_PER_CHUNK = 2**21  # resampled counts at once, 16 MiB
-ROUNDING = 1e-12  # two differences closer than this are equal
+_COUNTS_PER_CHUNK = 2**21  # resampled counts at once, 16 MiB
+_ROUNDING = 1e-12  # two differences closer than this are equal
 COHEN_G = (0.05, 0.15, 0.25)  # from where an effect is small, medium, large (Cohen 1988, sections 5.2 and 4.2)
 COHEN_Q = (0.10, 0.30, 0.50)
-SIZES = ("negligible", "small", "medium", "large")
+_SIZES = ("negligible", "small", "medium", "large")
 
 
 @dataclass(frozen=True)
@@ -64,11 +64,11 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> McNema
     right, other = first == labels, second == labels
     only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
     n, k = only_first + only_second, min(only_first, only_second)
-    tail = math.fsum(math.exp(log_binomial(n, i) - n * math.log(2)) for i in range(k + 1))
+    tail = math.fsum(math.exp(_log_binomial(n, i) - n * math.log(2)) for i in range(k + 1))
     return McNemar(only_first, only_second, min(1.0, 2 * tail))
 
 
-def log_binomial(n: int, k: int) -> float:
+def _log_binomial(n: int, k: int) -> float:
     """The logarithm of n over k."""
     return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
@@ -117,13 +117,15 @@ def bootstrap(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples:
     def differ(cells: Paired, often: Floats, classes: int, size: int) -> Floats:
         counts = generator.multinomial(int(often.sum()), often / often.sum(), size=size).astype(np.float64)
         means = [
-            np.mean([METRICS[metric].values(resampled(counts, cells.labels, guess, classes)) for guess in runs], axis=0)
+            np.mean(
+                [METRICS[metric].values(_resampled(counts, cells.labels, guess, classes)) for guess in runs], axis=0
+            )
             for runs in (cells.first, cells.second)
         ]
         difference: Floats = means[1] - means[0]
         return difference
 
-    return resample(metric, parts, differ, resamples)
+    return _resample(metric, parts, differ, resamples)
 
 
 def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: int = 10000) -> Floats:
@@ -142,19 +144,19 @@ def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: 
         for one, other in cells.pairs:
             both = np.concatenate([cells.first[one], cells.second[other]])
             given = (np.hstack([kept, swapped]), np.hstack([swapped, kept]))
-            scores = [METRICS[metric].values(resampled(counts, labels, both, classes)) for counts in given]
+            scores = [METRICS[metric].values(_resampled(counts, labels, both, classes)) for counts in given]
             total += scores[1] - scores[0]
         return total / len(cells.pairs)
 
-    return resample(metric, parts, differ, resamples)
+    return _resample(metric, parts, differ, resamples)
 
 
 def p_of_permutation(differences: Floats, difference: float) -> float:
     """The share of permuted differences [R] at least as far from 0, the sample itself among them (never 0)."""
-    return float((1 + (np.abs(differences) >= abs(difference) - ROUNDING).sum()) / (1 + len(differences)))
+    return float((1 + (np.abs(differences) >= abs(difference) - _ROUNDING).sum()) / (1 + len(differences)))
 
 
-def resample(
+def _resample(
     metric: str,
     parts: Sequence[Paired],
     differ: Callable[[Paired, Floats, int, int], Floats],
@@ -163,18 +165,18 @@ def resample(
     """The mean over splits of what `differ` finds, in chunks that memory bears: [R]."""
     total = np.zeros(resamples)
     for part in parts:
-        cells, often = distinct(part)
+        cells, often = _distinct(part)
         guesses = [*cells.first, *cells.second]
         of_classes = METRICS[metric].of == "classes"
         classes = max(class_count(cells.labels, guess) for guess in guesses) if of_classes else 0
-        size = max(1, COUNTS_PER_CHUNK // max(len(often), classes))
+        size = max(1, _COUNTS_PER_CHUNK // max(len(often), classes))
         for start in range(0, resamples, size):
             stop = min(start + size, resamples)
             total[start:stop] += differ(cells, often, classes, stop - start)
     return total / len(parts)
 
 
-def distinct(part: Paired) -> tuple[Paired, Floats]:
+def _distinct(part: Paired) -> tuple[Paired, Floats]:
     """The different examples (label and all predictions) and how many there are of each [K]."""
     table = np.vstack([part.labels.astype(part.first.dtype), part.first, part.second])
     cells, often = np.unique(table, axis=1, return_counts=True)
@@ -182,7 +184,7 @@ def distinct(part: Paired) -> tuple[Paired, Floats]:
     return Paired(cells[0], cells[1 : 1 + runs], cells[1 + runs :], part.pairs), often.astype(np.float64)
 
 
-def resampled(counts: Floats, labels: np.ndarray, guess: np.ndarray, classes: int) -> Tally | Counted:
+def _resampled(counts: Floats, labels: np.ndarray, guess: np.ndarray, classes: int) -> Tally | Counted:
     """What the metrics need of each resample. classes: 0 for numbers."""
     if not classes:
         return Counted(counts, labels, guess)
@@ -225,7 +227,7 @@ def cohens_q(first: float, second: float) -> float | None:
 
 def size_of(effect: float, limits: Sequence[float]) -> str:
     """ "negligible", "small", "medium" or "large"."""
-    return SIZES[sum(abs(effect) >= limit for limit in limits)]
+    return _SIZES[sum(abs(effect) >= limit for limit in limits)]
 
 
 def probability(p: float) -> str:

@@ -15,12 +15,12 @@ import pandas as pd
 
 from featherlight.errors import UserError, listed, nearest, pick, shortened
 
-LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
-MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
+_LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
+_MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
-EXTREMES = 10
+_EXTREMES = 10
 SHOWN = ("count", "mean", "std", "min", "median", "max")
-SAID = {  # columns of the stage `time`
+_SAID = {  # columns of the stage `time`
     "min": "fastest sample",
     "median": "median of the samples",
     "p90": "90 % of samples below",
@@ -72,8 +72,8 @@ class Study:
     def label(self) -> str:
         """The response as an axis names it: "fastest sample, s/batch" for the column `min` of the stage `time`."""
         units: Any = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else ()
-        timed = len(units) == 1 and self.response in SAID
-        return f"{SAID[self.response]}, {units[0]}" if timed else self.response
+        timed = len(units) == 1 and self.response in _SAID
+        return f"{_SAID[self.response]}, {units[0]}" if timed else self.response
 
     @property
     def grouping(self) -> tuple[Factor, ...]:
@@ -98,32 +98,32 @@ def study_of(
     accuracy: a column to set beside the times; it may have gaps.
     """
     references = dict(references or {})
-    check_columns(frame, response, factors, [*references, *numeric, *categorical], accuracy)
-    check_times(frame[response], response)
+    _check_columns(frame, response, factors, [*references, *numeric, *categorical], accuracy)
+    _check_times(frame[response], response)
     if accuracy:
-        check_finite(frame[accuracy], accuracy)
+        _check_finite(frame[accuracy], accuracy)
     by_words = {*references, *categorical}
     if both := by_words & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
     for name in factors:
-        check_filled(frame[name], name)
+        _check_filled(frame[name], name)
         if name in numeric and not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = first_word(frame[name])
+            place, cell = _first_word(frame[name])
             raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
     frame = frame.reset_index(drop=True)  # places have served; two rows may share one
     made, groups = [], {}
     for name in factors:
         column = frame[name]
         is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
-        levels = levels_of(column, frame[response], name, numeric=is_numeric)
-        reference = None if is_numeric else reference_of(column, levels, name, references.get(name))
+        levels = _levels_of(column, frame[response], name, numeric=is_numeric)
+        reference = None if is_numeric else _reference_of(column, levels, name, references.get(name))
         made.append(Factor(name, is_numeric, levels, reference))
         if levels:
             groups[name] = pd.Series(pd.Categorical(column.map(word), categories=list(levels)), index=column.index)
     return Study(frame, response, tuple(made), groups, accuracy)
 
 
-def check_columns(
+def _check_columns(
     frame: pd.DataFrame, response: str, factors: Sequence[str], about: Sequence[str], accuracy: str | None
 ) -> None:
     """UserError unless all columns exist, and factors are named, once each, and are not the response."""
@@ -137,14 +137,14 @@ def check_columns(
         pick("factor", name, dict.fromkeys(factors))
     for name in (response, *([accuracy] if accuracy else [])):
         if not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = first_word(frame[name])
+            place, cell = _first_word(frame[name])
             raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
 
 
-def check_times(times: "pd.Series[float]", name: str) -> None:
+def _check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
-    check_filled(times, name)
-    wrong = times[~((times > 1 / LARGEST) & (times < LARGEST))]
+    _check_filled(times, name)
+    wrong = times[~((times > 1 / _LARGEST) & (times < _LARGEST))]
     if len(wrong):
         place, value = wrong.index[0], wrong.iloc[0]
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
@@ -153,9 +153,9 @@ def check_times(times: "pd.Series[float]", name: str) -> None:
         raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
 
 
-def check_filled(column: "pd.Series[Any]", name: str) -> None:
+def _check_filled(column: "pd.Series[Any]", name: str) -> None:
     """UserError for gaps, and for numbers that are not finite or nearly so."""
-    check_finite(column, name)
+    _check_finite(column, name)
     gaps = column[column.isna()]
     if len(gaps):
         raise UserError(
@@ -164,22 +164,22 @@ def check_filled(column: "pd.Series[Any]", name: str) -> None:
         )
 
 
-def check_finite(column: "pd.Series[Any]", name: str) -> None:
+def _check_finite(column: "pd.Series[Any]", name: str) -> None:
     """UserError for a number that nothing can be computed with."""
-    if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= LARGEST]):
+    if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= _LARGEST]):
         raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct the row or take it out.")
 
 
-def levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
+def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
     """The levels of a factor: numbers in their order, words by their median time. Empty: numbers, too many to group."""
     count = column.nunique()
     if count < 2:
         raise UserError(f"factor {name} has one level only ({word(column.iloc[0])}). Leave it out of --factors.")
-    if numeric and (count > MOST_LEVELS or len(column) < 2 * count):
+    if numeric and (count > _MOST_LEVELS or len(column) < 2 * count):
         return ()
-    if count > MOST_LEVELS:
+    if count > _MOST_LEVELS:
         raise UserError(
-            f"factor {name} has {count:,} levels; at most {MOST_LEVELS} can be compared. Leave it out, or choose rows "
+            f"factor {name} has {count:,} levels; at most {_MOST_LEVELS} can be compared. Leave it out, or choose rows "
             f"with --where {name}=..."
         )
     if pd.api.types.is_numeric_dtype(column):
@@ -187,7 +187,7 @@ def levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *,
     return tuple(times.groupby(column.map(word)).median().sort_values(kind="stable").index)
 
 
-def reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, named: str | None) -> str:
+def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, named: str | None) -> str:
     """The level that a user named, or the most frequent one (of equals the first)."""
     if named is not None:
         return pick(f"level of {name}", named, {level: level for level in levels})
@@ -202,7 +202,7 @@ def word(value: Any) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def first_word(column: "pd.Series[Any]") -> tuple[str, str]:
+def _first_word(column: "pd.Series[Any]") -> tuple[str, str]:
     """The place and content of the first cell that is no number."""
     words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
     return str(words.index[0]), shortened(str(words.iloc[0]))
@@ -226,10 +226,10 @@ def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: b
 def describe(values: "pd.Series[float]") -> Numbers:
     """Count, mean, standard deviation (dividing by n - 1), minimum, median and maximum."""
     found = values.agg(["count", "mean", "std", "min", "median", "max"])
-    return numbers(found.to_dict())
+    return _numbers(found.to_dict())
 
 
-def numbers(found: Mapping[Any, Any]) -> Numbers:
+def _numbers(found: Mapping[Any, Any]) -> Numbers:
     """JSON numbers: whole counts, and None where there is no finite number."""
     return {str(key): int(value) if key == "count" else finite(value) for key, value in found.items()}
 
@@ -241,13 +241,13 @@ def finite(value: Any) -> float | None:
 
 def descriptives(study: Study) -> dict[str, dict[str, Numbers]]:
     """{factor: {level: numbers}}."""
-    return {factor.name: described(study.times, study.groups[factor.name]) for factor in study.grouping}
+    return {factor.name: _described(study.times, study.groups[factor.name]) for factor in study.grouping}
 
 
-def described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
+def _described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
     """{level: numbers} of the levels that occur, in their order."""
     found = times.groupby(groups, observed=True).agg(list(SHOWN))
-    return {str(level): numbers(row) for level, row in found.to_dict("index").items()}
+    return {str(level): _numbers(row) for level, row in found.to_dict("index").items()}
 
 
 def pair_descriptives(study: Study) -> list[Json]:
@@ -258,7 +258,7 @@ def pair_descriptives(study: Study) -> list[Json]:
         found = study.times.groupby(both, observed=True).agg(list(SHOWN))
         rows: Any = found.to_dict("index")  # keyed by both levels
         cells: list[Json] = [
-            {"levels": [str(level) for level in levels], **numbers(row)} for levels, row in rows.items()
+            {"levels": [str(level) for level in levels], **_numbers(row)} for levels, row in rows.items()
         ]
         pairs.append({"factors": [first.name, second.name], "cells": cells})
     return pairs
@@ -282,7 +282,7 @@ def balanced(study: Study) -> dict[str, Json]:
         found[factor.name] = {
             "combinations": int(whole.sum()),
             "left_out": [level for level in factor.levels if level not in kept],
-            "levels": described(study.times[rows], study.groups[factor.name][rows]),
+            "levels": _described(study.times[rows], study.groups[factor.name][rows]),
         }
     return found
 
@@ -295,25 +295,25 @@ def correlations(study: Study) -> dict[str, dict[str, float | None]]:
     columns = [study.response, *(factor.name for factor in study.factors if factor.numeric)]
     others = study.frame.select_dtypes("number").dropna(axis=1)
     varying = [str(name) for name in others if others[name].nunique() > 1 and name not in columns]
-    found = study.frame[[*columns, *varying[: MOST_LEVELS // 4]]].corr()
-    return {str(name): numbers(row) for name, row in found.to_dict().items()}
+    found = study.frame[[*columns, *varying[: _MOST_LEVELS // 4]]].corr()
+    return {str(name): _numbers(row) for name, row in found.to_dict().items()}
 
 
 def extremes(study: Study) -> dict[str, list[Json]]:
     """The rows with the longest and the shortest times: {"highest": [...], "lowest": [...]}."""
     accuracy = [study.accuracy] if study.accuracy else []
     columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
-    kinds = {"highest": study.times.nlargest(EXTREMES), "lowest": study.times.nsmallest(EXTREMES)}
-    return {kind: [plain(row) for row in study.frame.loc[chosen.index, columns].to_dict("records")]
+    kinds = {"highest": study.times.nlargest(_EXTREMES), "lowest": study.times.nsmallest(_EXTREMES)}
+    return {kind: [_plain(row) for row in study.frame.loc[chosen.index, columns].to_dict("records")]
             for kind, chosen in kinds.items()}  # fmt: skip
 
 
-def plain(row: Mapping[Any, Any]) -> Json:
+def _plain(row: Mapping[Any, Any]) -> Json:
     """A row as JSON values; whole numbers without a decimal point."""
-    return {str(key): value if isinstance(value, str) else number(value) for key, value in row.items()}
+    return {str(key): value if isinstance(value, str) else _number(value) for key, value in row.items()}
 
 
-def number(value: Any) -> float | int | None:
+def _number(value: Any) -> float | int | None:
     """A JSON number; None for a gap."""
     if pd.isna(value):
         return None

@@ -12,7 +12,7 @@ import numpy as np
 
 from featherlight.errors import UserError
 
-SEED = "seed"
+_SEED = "seed"
 
 
 @dataclass(frozen=True)
@@ -76,10 +76,10 @@ def components(cube: np.ndarray, factors: Sequence[str]) -> list[Source]:
     found = []
     for part, sum_ in squares.items():
         name, deviation = " x ".join(factors[place] for place in part), max(variances[part], 0.0) ** 0.5
-        found.append(Source(name, degrees[part], sum_, share_of(sum_, total), deviation))
-    return [*found, Source(SEED, left, within, share_of(within, total), (within / left) ** 0.5)]
+        found.append(Source(name, degrees[part], sum_, _share_of(sum_, total), deviation))
+    return [*found, Source(_SEED, left, within, _share_of(within, total), (within / left) ** 0.5)]
 
 
-def share_of(part: float, total: float) -> float:
+def _share_of(part: float, total: float) -> float:
     """0 where nothing varies."""
     return part / total if total else 0.0

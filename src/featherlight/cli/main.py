@@ -11,9 +11,9 @@ from featherlight.cli import models, store, studies
 from featherlight.cli.app import app, drop_output
 from featherlight.errors import UserError, missing_extra
 
-COMMANDS = (models, store, studies)  # imported for the commands that they add to the application
-INTERRUPTED = 130
-OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
+_COMMANDS = (models, store, studies)  # imported for the commands that they add to the application
+_INTERRUPTED = 130
+_OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
     **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),
     **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
     **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
@@ -35,29 +35,29 @@ def main(arguments: list[str] | None = None) -> int:
         progress.show()
     try:
         code = app(arguments, prog_name="featherlight", standalone_mode=False)
-        if code == INTERRUPTED:  # typer turns Ctrl-C into this number
+        if code == _INTERRUPTED:  # typer turns Ctrl-C into this number
             raise KeyboardInterrupt
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except UserError as error:
-        return complain(str(error), 2, as_json=as_json)
+        return _complain(str(error), 2, as_json=as_json)
     except BrokenPipeError:
         drop_output()
     except TyperException as error:
-        return complain(said(error), 2, as_json=as_json)
+        return _complain(_said(error), 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
-        return complain("interrupted; the same command goes on from here.", INTERRUPTED, as_json=as_json)
+        return _complain("interrupted; the same command goes on from here.", _INTERRUPTED, as_json=as_json)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in OPTIONAL:
-            return complain(str(missing_extra(error.name, OPTIONAL[error.name])), 2, as_json=as_json)
+        if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
+            return _complain(str(missing_extra(error.name, _OPTIONAL[error.name])), 2, as_json=as_json)
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
-            return refused(error)
+            return _refused(error)
         traceback.print_exc()
-        return complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
+        return _complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
     return 0
 
 
-def said(error: TyperException) -> str:
+def _said(error: TyperException) -> str:
     """What typer has to say about a command that cannot be read, with a way to find out more."""
     message = getattr(error, "format_message", lambda: str(error))()
     context = getattr(error, "ctx", None)
@@ -65,17 +65,17 @@ def said(error: TyperException) -> str:
     return f"{message.rstrip('.')}. `{command} --help` says what there is."
 
 
-def refused(error: OSError) -> int:
+def _refused(error: OSError) -> int:
     """Say what the system refused: a file without rights, a full disk behind `> FILE`. Standard output may be it."""
     try:
         sys.stdout.flush()
     except OSError:
         drop_output()
     what = error.filename or "what was to be written"
-    return complain(f"{what}: {error.strerror}. Put that right and call again.", 2, as_json=False)
+    return _complain(f"{what}: {error.strerror}. Put that right and call again.", 2, as_json=False)
 
 
-def complain(message: str, code: int, *, as_json: bool) -> int:
+def _complain(message: str, code: int, *, as_json: bool) -> int:
     """Say what is wrong where the caller looks for it. A file's name may hold bytes that are no text."""
     message = message.encode("utf-8", "backslashreplace").decode()
     if as_json:

@@ -12,8 +12,8 @@ from featherlight.config import Settings, number, parse_overrides
 from featherlight.errors import UserError, nearest
 
 Command = Callable[..., None]
-SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
-SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its name.")]
+_SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
+_SetOption = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Any setting by its name.")]
 
 
 def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Command], Command]:
@@ -25,20 +25,22 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
         fields = [name for name in cls.model_fields if name not in {p.name for p in own}]
-        added = [option(cls, name, several=name in lists) for name in fields]
-        added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=SetOption))
+        added = [_option(cls, name, several=name in lists) for name in fields]
+        added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=_SetOption))
         if "seed" in fields:
-            added.append(inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=SeedsOption))
+            added.append(
+                inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=_SeedsOption)
+            )
 
         def run(**given: Any) -> None:
             values = {name: given.pop(name) for name in fields}
             values = {name: value for name, value in values.items() if value is not None and value != []}
-            values |= {name: items(values[name]) for name in lists if name in values}
-            values |= known_settings(cls, parse_overrides(given.pop("overrides")))
+            values |= {name: _items(values[name]) for name in lists if name in values}
+            values |= _known_settings(cls, parse_overrides(given.pop("overrides")))
             if seeds := given.pop("seeds", ""):
                 if "seed" in values:
                     raise UserError("--seed and --seeds are both given. Keep one.")
-                values["seed"] = seed_list(seeds)
+                values["seed"] = _seed_list(seeds)
             command(values=values, **given)
 
         run.__doc__, run.__name__ = command.__doc__, command.__name__
@@ -48,7 +50,7 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
     return decorate
 
 
-def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.Parameter:
+def _option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.Parameter:
     """One field as a typer option; None means that it was not given."""
     field = cls.model_fields[name]
     kinds = [field.annotation, *get_args(field.annotation)]  # of Literal[...] | None the first part
@@ -61,7 +63,7 @@ def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.
         details["envvar"] = "FEATHERLIGHT_DATA"
     if several:
         details["help"] += " Several with commas."
-    kind: Any = str if several else plain_type(field.annotation)
+    kind: Any = str if several else _plain_type(field.annotation)
     if kind == list[str]:
         details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
@@ -71,12 +73,12 @@ def option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.
     )
 
 
-def items(text: str) -> list[Any]:
+def _items(text: str) -> list[Any]:
     """ "8,16" -> [8, 16], "max,longest" -> ["max", "longest"]."""
     return [number(yaml.safe_load(part)) for part in text.split(",") if part.strip()]
 
 
-def plain_type(annotation: Any) -> type:
+def _plain_type(annotation: Any) -> type:
     """int | None -> int, a tuple -> an option that can be given several times, choices -> text.
 
     Choices are checked by pydantic, whose message lists them.
@@ -87,7 +89,7 @@ def plain_type(annotation: Any) -> type:
     return kinds[0] if kinds[0] in (bool, int, float, Path) else str
 
 
-def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
+def _known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The overrides, or a UserError for a key that is no setting of the class."""
     known = dict.fromkeys(getattr(cls, "settable", cls.model_fields))
     for name in values:
@@ -98,7 +100,7 @@ def known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[st
     return values
 
 
-def seed_list(text: str) -> list[int]:
+def _seed_list(text: str) -> list[int]:
     """ "1,2,3" -> [1, 2, 3]."""
     try:
         seeds = [int(part) for part in text.split(",")]

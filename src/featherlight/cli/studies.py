@@ -53,7 +53,7 @@ def run(
     if dry_run:
         from featherlight.commands.plan import show_plan
 
-        return show_plan(jobs, factors_of(watts, price, grid), as_json=as_json)
+        return show_plan(jobs, _factors_of(watts, price, grid), as_json=as_json)
     if workers > 1 or isolate:
         from featherlight.commands.sweep import run_apart
 
@@ -92,7 +92,7 @@ def sweep(
 
     run_sweep(
         file, stage, values, store=store, workers=workers, isolate=isolate, cells=cells, storage=storage, retry=retry,
-        yes=yes, dry_run=factors_of(watts, price, grid) if dry_run else None, ray=ray, cell_cpus=cell_cpus,
+        yes=yes, dry_run=_factors_of(watts, price, grid) if dry_run else None, ray=ray, cell_cpus=cell_cpus,
         cell_gpus=cell_gpus, as_json=as_json,
     )  # fmt: skip
 
@@ -111,7 +111,7 @@ def time_command(
     """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
     from featherlight.commands.time import run_time_command
 
-    factors = factors_of(watts, price, grid)
+    factors = _factors_of(watts, price, grid)
     run_time_command({**values, "what": what}, factors, stated=watts is not None, store=store, as_json=as_json)
 
 
@@ -179,7 +179,7 @@ def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_
     run_quickstart(values, store=store, as_json=as_json)
 
 
-def factors_of(watts: float | None, price: float, grid: float) -> "Factors":
+def _factors_of(watts: float | None, price: float, grid: float) -> "Factors":
     """What turns seconds into money and CO2."""
     from featherlight.measurement.energy import Factors
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 from featherlight.analysis.frames import frame_of
 from featherlight.commands.settings import AnalyzeSettings
 
-TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
+_TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
 
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
@@ -30,7 +30,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
-    analysis = analyse(chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
+    analysis = analyse(_chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
     sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
         write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))
@@ -41,29 +41,29 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
         print("\n".join(str(out / name) for name in (REPORT, PAGE, NUMBERS)))
 
 
-def chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
+def _chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
     """The rows and columns to study."""
     from featherlight.analysis.study import study_of
 
-    names = listed_in(settings.factors)
-    frame = chosen(frame_of(source), settings.where)
-    check_units(frame, settings.response)
+    names = _listed_in(settings.factors)
+    frame = _chosen(frame_of(source), settings.where)
+    _check_units(frame, settings.response)
     if settings.drop_missing:
-        frame = without_gaps(frame, [settings.response, *names])
+        frame = _without_gaps(frame, [settings.response, *names])
     return study_of(
         frame,
         response=settings.response,
         factors=names,
-        references=pairs_in(settings.reference, "--reference"),
-        numeric=listed_in(settings.numeric or ""),
-        categorical=listed_in(settings.categorical or ""),
+        references=_pairs_in(settings.reference, "--reference"),
+        numeric=_listed_in(settings.numeric or ""),
+        categorical=_listed_in(settings.categorical or ""),
         accuracy=settings.accuracy,
     )
 
 
-def check_units(frame: "pd.DataFrame", response: str) -> None:
+def _check_units(frame: "pd.DataFrame", response: str) -> None:
     """UserError for cells of `time` whose seconds are of different things: a batch and an epoch."""
-    if response not in TIMED or "unit" not in frame.columns or response not in frame.columns:
+    if response not in _TIMED or "unit" not in frame.columns or response not in frame.columns:
         return
     units = frame.loc[frame[response].notna(), "unit"].dropna().unique()
     if len(units) > 1:
@@ -87,12 +87,12 @@ def command_of(source: Path, settings: AnalyzeSettings, out: Path) -> str:
     return shlex.join([*words, "--out", out.name])
 
 
-def listed_in(text: str) -> list[str]:
+def _listed_in(text: str) -> list[str]:
     """ "model,task" -> ["model", "task"]."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
+def _pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
     """["model=bert"] -> {"model": "bert"}; UserError for anything else."""
     found: dict[str, str] = {}
     for text in texts:
@@ -105,22 +105,22 @@ def pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
     return found
 
 
-def chosen(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
+def _chosen(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
     """The rows that all conditions allow: "task=RTE,CoLA" keeps these levels, "task!=SST-2" all others."""
     from featherlight.analysis.study import restrict
 
     for text in where:
         name, equals, levels = text.partition("=")
         keep = not name.endswith("!")
-        if not (equals and name.rstrip("!") and listed_in(levels)):
+        if not (equals and name.rstrip("!") and _listed_in(levels)):
             raise UserError(
                 f"--where {text!r}: write FACTOR=LEVEL,LEVEL to keep rows, or FACTOR!=LEVEL to leave some out."
             )
-        frame = restrict(frame, name.removesuffix("!"), listed_in(levels), keep=keep)
+        frame = restrict(frame, name.removesuffix("!"), _listed_in(levels), keep=keep)
     return frame
 
 
-def without_gaps(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
+def _without_gaps(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
     """The rows that have all of these columns; says on standard error how many were left out."""
     from featherlight import progress
 

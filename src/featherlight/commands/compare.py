@@ -22,43 +22,43 @@ def compare(
     from featherlight.analysis.ranks import verdict_on_ranks
     from featherlight.commands.console import print_json
 
-    found, about_ranks = compared(folders, settings, ranked=figure is not None)
+    found, about_ranks = _compared(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = found.data, found.pairs, found.terms, found.ranking
     doubted, margin = found.doubts, terms.margin
     if figure is not None:
-        draw_ranks(ranking, about_ranks, figure)
+        _draw_ranks(ranking, about_ranks, figure)
     of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
     verdicts = {one.task: " ".join(found.verdicts(one)) for one in data}
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
     if out is not None:
-        write(found, out, folders, settings)
+        _write(found, out, folders, settings)
     if as_json:
-        models = [row for one in data for row in model_rows(one)]
+        models = [row for one in data for row in _model_rows(one)]
         return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": margin,
                            "pairs": pairs, "models": models, "ranks": asdict(ranking) if ranking else None,
                            "doubts": doubted})  # fmt: skip
     if ranking:
         print(overall)
-        print_rows(rank_rows(ranking), words=1)
+        _print_rows(_rank_rows(ranking), words=1)
     for one in data:
         alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
         print(verdicts[one.task] or f"{one.task}: {alone}.")
-        print_rows([score_row(row) for row in model_rows(one)], words=1)
+        _print_rows([_score_row(row) for row in _model_rows(one)], words=1)
         if of_task[one.task]:
-            print_rows([pair_row(pair, terms) for pair in of_task[one.task]], words=2)
-    for line in [*notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
+            _print_rows([_pair_row(pair, terms) for pair in of_task[one.task]], words=2)
+    for line in [*_notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
         print(line)
 
 
-def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple["Compared", list[str]]:
+def _compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple["Compared", list[str]]:
     """All that is found, and why there are no ranks, if there are none that were asked for."""
     from featherlight.analysis.comparison import Terms, compare_all, doubts
     from featherlight.analysis.predictions import gather, levels_of
     from featherlight.analysis.ranks import ranking_of
     from featherlight.reports.comparison import Compared
 
-    factors, within = names_in(settings.factors), names_in(settings.within)
-    check_names(factors, within)
+    factors, within = _names_in(settings.factors), _names_in(settings.within)
+    _check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
     data = gathered.data
     terms = Terms(settings.alpha, settings.margin / 100 or None, settings.resample_seed, settings.resamples)
@@ -78,7 +78,7 @@ def compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
     return Compared(data, gathered.rows, pairs, ranking, doubted, terms, factors, levels, within), about_ranks
 
 
-def check_names(factors: Sequence[str], within: Sequence[str]) -> None:
+def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
     """UserError for factors that cannot tell models apart, and for a `within` that is none of them."""
     if twice := [name for name, count in Counter(factors).items() if count > 1]:
         raise UserError(f"--factors: {twice[0]} stands there twice.")
@@ -90,12 +90,12 @@ def check_names(factors: Sequence[str], within: Sequence[str]) -> None:
         pick("factor", name, dict.fromkeys(factors))
 
 
-def names_in(text: str | None) -> tuple[str, ...]:
+def _names_in(text: str | None) -> tuple[str, ...]:
     """ "model, method" as names."""
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
 
 
-def write(found: "Compared", out: Path, folders: Sequence[Path], settings: CompareSettings) -> None:
+def _write(found: "Compared", out: Path, folders: Sequence[Path], settings: CompareSettings) -> None:
     """The report with its tables and figures."""
     from featherlight.reports.comparison import sections_of
     from featherlight.reports.writer import write_report
@@ -104,11 +104,11 @@ def write(found: "Compared", out: Path, folders: Sequence[Path], settings: Compa
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
     named = [folder.name for folder in folders]
     how = " ".join(["featherlight compare", *named, *options, f"--out {out.name}"])
-    numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in model_rows(one)]}
+    numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in _model_rows(one)]}
     write_report(sections_of(found), numbers, out, title="Models compared", how=how)
 
 
-def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
+def _draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
     """Write the critical-difference diagram; UserError where there is nothing to draw."""
     from featherlight.reports.comparison import rank_figure
     from featherlight.reports.figures import save
@@ -118,7 +118,7 @@ def draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) ->
     save(rank_figure(ranking), path)
 
 
-def rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
+def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
     """Models by average rank, with their scores times 100 on each data set."""
     return [
         {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
@@ -127,7 +127,7 @@ def rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
+def _print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
     """Lines with equal keys as a table. words: how many columns from the left hold words."""
     from rich.console import Console
 
@@ -138,7 +138,7 @@ def print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
     print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)
 
 
-def model_rows(data: "DataSet") -> list[dict[str, Any]]:
+def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
     """Each model with its folders, seeds, mean score and standard deviation over seeds."""
     from featherlight.measurement.metrics import summary
 
@@ -150,7 +150,7 @@ def model_rows(data: "DataSet") -> list[dict[str, Any]]:
     return rows
 
 
-def score_row(row: Mapping[str, Any]) -> dict[str, str]:
+def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     """A model as a line: its score times 100."""
     from featherlight.measurement.metrics import NAMES
     from featherlight.reports.tables import NOTHING
@@ -164,7 +164,7 @@ def score_row(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
+def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     """A pair as a line: differences in points."""
     from featherlight.analysis.comparison import level
     from featherlight.reports.tables import NOTHING
@@ -186,7 +186,7 @@ def pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     }
 
 
-def notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
+def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
     """What a reader must know to read the table."""
     from featherlight.analysis.comparison import level, margin_text
 

@@ -14,7 +14,7 @@ from featherlight.reports import figures
 from featherlight.store.layout import RECORD
 
 # Table 7.5 of the thesis on featherweight models: SST-2, and megabytes zipped. Not packed files: other bytes than ours.
-BASELINES = {
+_BASELINES = {
     "RoBERTa-large": (96.56, 1426.0),
     "TinyBERT-6": (93.0, 268.0),
     "GLUE BiLSTM + GloVe": (87.5, 2950.0),
@@ -26,12 +26,12 @@ def inspect_model(
     model: Path, figure: Path | None, thresholds: str, largest: int, *, baselines: bool, as_json: bool
 ) -> None:
     """Count, print, and draw if a file is named."""
-    limits = numbers(thresholds)
-    packed = packed_bytes(model)
+    limits = _numbers(thresholds)
+    packed = _packed_bytes(model)
     tensors = tensors_of(packed_file(model) or model, packed)
     whole, parts = summed(tensors), by_part(tensors)
     if packed is not None:
-        parts[HEADER] = header(model, packed, tensors)
+        parts[HEADER] = _header(model, packed, tensors)
     if figure is not None:
         figures.save(figures.anatomy(parts, histogram(tensors), name=model.name), figure)
     found = {
@@ -46,28 +46,28 @@ def inspect_model(
                 for tensor in tensors}  # fmt: skip
         shares = {f"{limit:g}": share for limit, share in under(tensors, limits).items()}
         return print_json({**found, "tensors": rows, "under": shares, "histogram": histogram(tensors)})
-    show(model, found, tensors, limits, largest)
+    _show(model, found, tensors, limits, largest)
     if baselines:
-        show_baselines(model, found)
+        _show_baselines(model, found)
     if figure is not None:
         print(figure)
 
 
-def packed_bytes(model: Path) -> bytes | None:
+def _packed_bytes(model: Path) -> bytes | None:
     """The .light file that a model is, or makes; None for an encoder."""
     if (file := packed_file(model)) is not None:
         return read_bytes(file)
     return pack_folder(model) if is_packable(model) else None
 
 
-def header(model: Path, packed: bytes, tensors: list[Tensor]) -> dict[str, Any]:
+def _header(model: Path, packed: bytes, tensors: list[Tensor]) -> dict[str, Any]:
     """What is no tensor: in the folder tokenizer and config, in the packed file its header."""
     used = sum(tensor.packed or 0 for tensor in tensors)
     raw = folder_bytes(packed_file(model) or model) - sum(tensor.stored for tensor in tensors)
     return {"parameters": 0, "bytes": raw, "packed_bytes": len(packed) - used, "zeros": 0.0}
 
 
-def numbers(text: str) -> list[float]:
+def _numbers(text: str) -> list[float]:
     """ "0.01,0.1" -> [0.01, 0.1]."""
     try:
         found = [float(part) for part in text.split(",")]
@@ -78,21 +78,21 @@ def numbers(text: str) -> list[float]:
     return found
 
 
-def show(model: Path, found: Mapping[str, Any], tensors: list[Tensor], limits: list[float], largest: int) -> None:
+def _show(model: Path, found: Mapping[str, Any], tensors: list[Tensor], limits: list[float], largest: int) -> None:
     """Tables for people."""
     sizes = f"{found['bytes']:,} bytes"
     if found["packed_bytes"] is not None:
         sizes += f", {found['packed_bytes']:,} packed"
     print(f"{model}: {found['parameters']:,} parameters, {sizes}, {found['zeros']:.1%} zeros")
-    print_rows([row(part, about) for part, about in found["parts"].items()])
+    print_rows([_row(part, about) for part, about in found["parts"].items()])
     for limit, share in under(tensors, limits).items():
         print(f"{share:.1%} of the weights are at most {limit:g}")
     order = sorted(tensors, key=lambda tensor: -tensor.weights.size)[:largest]
     if order:
-        print_rows([{**row(tensor.name, summed([tensor])), "shape": str(tensor.weights.shape)} for tensor in order])
+        print_rows([{**_row(tensor.name, summed([tensor])), "shape": str(tensor.weights.shape)} for tensor in order])
 
 
-def row(name: str, about: Mapping[str, Any]) -> dict[str, object]:
+def _row(name: str, about: Mapping[str, Any]) -> dict[str, object]:
     """A part or a tensor as a row."""
     packed = about["packed_bytes"]
     return {
@@ -104,7 +104,7 @@ def row(name: str, about: Mapping[str, Any]) -> dict[str, object]:
     }
 
 
-def show_baselines(model: Path, found: Mapping[str, Any]) -> None:
+def _show_baselines(model: Path, found: Mapping[str, Any]) -> None:
     """The published models beside this one; its accuracy if it was scored on SST-2."""
     record: Any = read_json(model / RECORD) if (model / RECORD).exists() else {}
     metrics: dict[str, Any] = record.get("metrics", {})
@@ -113,6 +113,6 @@ def show_baselines(model: Path, found: Mapping[str, Any]) -> None:
     own = f"{100 * scores['accuracy']['value']:.2f}" if known else "-"
     size = found["packed_bytes"] or found["bytes"]
     rows = [{"": model.name, "SST-2 dev": own, "MB": f"{size / 1e6:.3f}"}]
-    rows += [{"": name, "SST-2 dev": f"{score:.2f}", "MB": f"{size:.0f}"} for name, (score, size) in BASELINES.items()]
+    rows += [{"": name, "SST-2 dev": f"{score:.2f}", "MB": f"{size:.0f}"} for name, (score, size) in _BASELINES.items()]
     print_rows(rows)
     print("Published: table 7.5 of the thesis on featherweight models, zipped; ours: the packed file, if there is one.")

@@ -16,20 +16,20 @@ from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.progress import say
 
-RANK, REDUCTION = 32, 16  # as in `finetune`
-BATCH, HEAD_WIDTH, INNER, WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said
+_RANK, _REDUCTION = 32, 16  # as in `finetune`
+_BATCH, _HEAD_WIDTH, _INNER, _WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said
 
 
 def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     """Predict, search or measure, and print."""
-    config = config_of(settings)
+    config = _config_of(settings)
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device, encoder=True, model_type=config.model_type)
     how: dict[str, Any] = {
         name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
     }
     architecture = architecture_of(config)
-    bottleneck = settings.bottleneck or architecture.width // REDUCTION
+    bottleneck = settings.bottleneck or architecture.width // _REDUCTION
     if settings.method in ("houlsby", "pfeiffer") and not bottleneck:
         raise UserError(f"--bottleneck is missing: a sixteenth of an encoder {architecture.width} wide is nothing.")
     if settings.measure and settings.method in ("houlsby", "pfeiffer") and architecture.width % bottleneck:
@@ -37,16 +37,16 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
         raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
     how |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
-    how |= {"rank": settings.rank or RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
-    batch = settings.batch or BATCH
+    how |= {"rank": settings.rank or _RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
+    batch = settings.batch or _BATCH
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")
-        batch = fitted(architecture, settings.fit, room, settings.length, how)
+        batch = _fitted(architecture, settings.fit, room, settings.length, how)
     measured = None
     if settings.measure:
         own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
         trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how)
-        batch, measured = (batch, rehearse(trial)) if settings.fit is None else largest_measured(trial, room)
+        batch, measured = (batch, rehearse(trial)) if settings.fit is None else _largest_measured(trial, room)
     if settings.as_published and settings.method == "houlsby":
         found = published_adapters(architecture, batch=batch, length=settings.length, bottleneck=bottleneck)
     elif settings.as_published:
@@ -54,16 +54,16 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     else:
         found = predict_memory(architecture, batch=batch, length=settings.length, **how)
     if as_json:
-        return print_json(as_object(found, batch, settings.length, measured))
-    show(found, batch, settings, measured)
+        return print_json(_as_object(found, batch, settings.length, measured))
+    _show(found, batch, settings, measured)
 
 
-def config_of(settings: MemorySettings) -> Any:
+def _config_of(settings: MemorySettings) -> Any:
     """The config of the model that is named, or of a BERT of these sizes."""
     if settings.model is None:
         assert settings.layers is not None and settings.hidden is not None
-        heads = settings.heads or max(settings.hidden // HEAD_WIDTH, 1)
-        ffn, vocab = settings.ffn or INNER * settings.hidden, settings.vocab or WORDS
+        heads = settings.heads or max(settings.hidden // _HEAD_WIDTH, 1)
+        ffn, vocab = settings.ffn or _INNER * settings.hidden, settings.vocab or _WORDS
         sizes = {"layers": settings.layers, "hidden": settings.hidden, "heads": heads, "ffn": ffn, "vocab": vocab}
         config = config_of_sizes(**sizes, length=settings.length)
     else:
@@ -75,7 +75,7 @@ def config_of(settings: MemorySettings) -> Any:
     return config
 
 
-def fitted(architecture: Architecture, given: str, room: int, length: int, how: dict[str, Any]) -> int:
+def _fitted(architecture: Architecture, given: str, room: int, length: int, how: dict[str, Any]) -> int:
     """The largest batch within room; a UserError that says what one example needs where there is none."""
     batch = largest_batch(architecture, room, length=length, **how)
     if batch:
@@ -85,35 +85,35 @@ def fitted(architecture: Architecture, given: str, room: int, length: int, how: 
     remedies = [] if how["checkpointing"] or how["method"] == "head" else ["--checkpointing"]
     remedies += ["a shorter --length", "a smaller model"] + ([] if how["method"] == "head" else ["--method head"])
     raise UserError(
-        f"--fit {given}: a single example of {length} tokens needs {megabytes(alone.total_bytes)}, most of it for "
-        f"{most} ({megabytes(alone.terms[most].bytes)}). Try {', '.join(remedies[:-1])} or {remedies[-1]}."
+        f"--fit {given}: a single example of {length} tokens needs {_megabytes(alone.total_bytes)}, most of it for "
+        f"{most} ({_megabytes(alone.terms[most].bytes)}). Try {', '.join(remedies[:-1])} or {remedies[-1]}."
     )
 
 
-def largest_measured(trial: Rehearsal, room: int) -> tuple[int, Measured]:
+def _largest_measured(trial: Rehearsal, room: int) -> tuple[int, Measured]:
     """The largest batch that was seen to fit, with its measurement; the search begins at the predicted one."""
     seen: dict[int, Measured] = {}
     batch, low, high = trial.batch, 0, 0  # high: the smallest batch that does not fit; 0 while there is none
     while batch and batch not in seen:
         seen[batch] = rehearse(replace(trial, batch=batch))
-        say(f"measured: {batch} examples take {megabytes(seen[batch].total_bytes)}")
+        say(f"measured: {batch} examples take {_megabytes(seen[batch].total_bytes)}")
         low, high = (batch, high) if seen[batch].total_bytes <= room else (low, batch)
         grown = low + max(int(low * (room / seen[low].total_bytes - 1)), 1) if low else 1
         batch = (low + high) // 2 if high else grown
     if not low:
         raise UserError(
-            f"--fit: a single example was predicted to fit, and took {megabytes(seen[1].total_bytes)} when measured. "
+            f"--fit: a single example was predicted to fit, and took {_megabytes(seen[1].total_bytes)} when measured. "
             "Try --checkpointing, a shorter --length or a smaller model."
         )
     return low, seen[low]
 
 
-def megabytes(count: int) -> str:
+def _megabytes(count: int) -> str:
     """In MB of 10^6 bytes."""
     return f"{count / 1e6:,.1f} MB"
 
 
-def as_object(found: Memory, batch: int, length: int, measured: Measured | None) -> dict[str, Any]:
+def _as_object(found: Memory, batch: int, length: int, measured: Measured | None) -> dict[str, Any]:
     """What --json prints."""
     about: dict[str, Any] = {
         "total_bytes": found.total_bytes,
@@ -132,10 +132,10 @@ def as_object(found: Memory, batch: int, length: int, measured: Measured | None)
     return about
 
 
-def show(found: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
+def _show(found: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
     """A table for people."""
     fits = f", the largest within {settings.fit}" if settings.fit else ""
-    print(f"{batch} examples of {settings.length} tokens{fits}: {megabytes(found.total_bytes)} at the peak")
+    print(f"{batch} examples of {settings.length} tokens{fits}: {_megabytes(found.total_bytes)} at the peak")
     print(f"{found.parameters:,} parameters, {found.trainable:,} of them trained; the peak: {found.moment}")
     rows = [{"": name, "MB": f"{term.bytes / 1e6:,.1f}", "formula": term.formula, "source": term.source}
             for name, term in found.terms.items()]  # fmt: skip
@@ -144,8 +144,8 @@ def show(found: Memory, batch: int, settings: MemorySettings, measured: Measured
     if measured is not None:
         off = found.total_bytes / measured.total_bytes - 1
         where = (
-            f"{megabytes(measured.before)} before the model loaded, {megabytes(measured.peak)} at the peak"
+            f"{_megabytes(measured.before)} before the model loaded, {_megabytes(measured.peak)} at the peak"
             if measured.cuda is None
             else "max_memory_allocated"
         )
-        print(f"measured: {megabytes(measured.total_bytes)} ({where}); predicted {off:+.1%}")
+        print(f"measured: {_megabytes(measured.total_bytes)} ({where}); predicted {off:+.1%}")

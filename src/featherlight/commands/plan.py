@@ -14,22 +14,22 @@ from featherlight.stages.label.stage import LABEL
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
-MINUTE, HOUR = 60, 3600
+_MINUTE, _HOUR = 60, 3600
 
 
 def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     """A line for each job, and the sums of those that are still to do."""
     estimator = CostModel(jobs)
     known = {job: estimator.estimate(job) for job in jobs}
-    took = {job: taken_by(job) for job in jobs}
+    took = {job: _taken_by(job) for job in jobs}
     left = [job for job in jobs if job.state != "done" and needed(job, jobs)]
-    total = summed([known[job] for job in left])
+    total = _summed([known[job] for job in left])
     if as_json:
-        rows = [{"stage": job.name, "address": job.folder.name, "state": job.state, **about(known[job], factors),
+        rows = [{"stage": job.name, "address": job.folder.name, "state": job.state, **_about(known[job], factors),
                  "took_seconds": took[job].seconds, "took_memory_bytes": took[job].memory} for job in jobs]  # fmt: skip
         stated = {"watts": factors.watts, "price": factors.price, "grid": factors.grid}
-        return print_json({"jobs": rows, "to_do": about(total, factors), "factors": stated})
-    print_rows([line(job, known[job], took[job], factors) for job in jobs])
+        return print_json({"jobs": rows, "to_do": _about(total, factors), "factors": stated})
+    print_rows([_line(job, known[job], took[job], factors) for job in jobs])
     if any(known[job].seconds is not None and took[job].seconds for job in jobs):
         print("time, memory: predicted, and in brackets measured where a job is done.")
     for reason in dict.fromkeys(found.why for found in known.values() if found.why):
@@ -38,15 +38,15 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     print(f"to do: {len(left)} of {len(jobs)}" + (f"; {unknown} of them not predicted, the others" if unknown else ""))
     if total.seconds:
         cost = f"money {plain(factors.money(total.seconds), 3)}, CO2 {with_grams(factors.grams(total.seconds))}"
-        print(f"  time {clock(total.seconds)}, {cost} ({factors}: --watts, --price, --grid)")
+        print(f"  time {_clock(total.seconds)}, {cost} ({factors}: --watts, --price, --grid)")
         memory = with_unit(total.memory, BYTES) if total.memory else NOTHING
         print(f"  memory {memory} at most, disk {with_unit(total.disk, BYTES)}, and up to "
               f"{with_unit(total.scratch, BYTES)} for checkpoints on the way")  # fmt: skip
-    print_errors("time", [(known[job].seconds, took[job].seconds) for job in jobs])
-    print_errors("memory", [(known[job].memory, took[job].memory) for job in jobs])
+    _print_errors("time", [(known[job].seconds, took[job].seconds) for job in jobs])
+    _print_errors("memory", [(known[job].memory, took[job].memory) for job in jobs])
 
 
-def print_errors(what: str, pairs: Sequence[tuple[float | None, float | None]]) -> None:
+def _print_errors(what: str, pairs: Sequence[tuple[float | None, float | None]]) -> None:
     """How far the predictions were off, where there is something to compare them with."""
     off = [abs(told / seen - 1) for told, seen in pairs if told and seen]
     if off:
@@ -54,7 +54,7 @@ def print_errors(what: str, pairs: Sequence[tuple[float | None, float | None]]) 
               f"{max(off):.0%} at most")  # fmt: skip
 
 
-def taken_by(job: Job) -> Estimate:
+def _taken_by(job: Job) -> Estimate:
     """What a job took, as far as it is done: seconds of all its phases together, and the peak of its process.
 
     A cell of `time` says what its calls took, and shares its process with others.
@@ -67,7 +67,7 @@ def taken_by(job: Job) -> Estimate:
     return Estimate(took, record.get("peak_memory_bytes"))
 
 
-def summed(found: Sequence[Estimate]) -> Estimate:
+def _summed(found: Sequence[Estimate]) -> Estimate:
     """Jobs one after the other: seconds and disk add up, memory does not."""
     return Estimate(
         sum(one.seconds or 0.0 for one in found),
@@ -77,7 +77,7 @@ def summed(found: Sequence[Estimate]) -> Estimate:
     )
 
 
-def about(found: Estimate, factors: Factors) -> dict[str, Any]:
+def _about(found: Estimate, factors: Factors) -> dict[str, Any]:
     """An estimate as programs get it; null where nothing is predicted."""
     seconds = found.seconds
     return {
@@ -90,14 +90,16 @@ def about(found: Estimate, factors: Factors) -> dict[str, Any]:
     }
 
 
-def line(job: Job, found: Estimate, took: Estimate, factors: Factors) -> dict[str, Any]:
+def _line(job: Job, found: Estimate, took: Estimate, factors: Factors) -> dict[str, Any]:
     """A line of the table."""
     seconds = found.seconds
     return {
         "stage": job.name.removesuffix(" (teacher's logits)") + (", logits" if job.stage is LABEL else ""),
         "address": job.folder.name,
         "state": job.state,
-        "time": NOTHING if seconds is None else clock(seconds) + (f" ({clock(took.seconds)})" if took.seconds else ""),
+        "time": NOTHING
+        if seconds is None
+        else _clock(seconds) + (f" ({_clock(took.seconds)})" if took.seconds else ""),
         "memory": with_unit(found.memory, BYTES) + (f" ({with_unit(took.memory, BYTES)})" if took.memory else ""),
         "disk": with_unit(found.disk, BYTES),
         "money": NOTHING if seconds is None else plain(factors.money(seconds)),
@@ -105,11 +107,11 @@ def line(job: Job, found: Estimate, took: Estimate, factors: Factors) -> dict[st
     }
 
 
-def clock(seconds: float) -> str:
+def _clock(seconds: float) -> str:
     """41 s, 12 min, 3.5 h."""
-    if seconds < 2 * MINUTE:
+    if seconds < 2 * _MINUTE:
         return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-    return f"{seconds / MINUTE:.0f} min" if seconds < 2 * HOUR else f"{seconds / HOUR:.1f} h"
+    return f"{seconds / _MINUTE:.0f} min" if seconds < 2 * _HOUR else f"{seconds / _HOUR:.1f} h"
 
 
 def with_grams(grams: float) -> str:

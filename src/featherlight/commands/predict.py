@@ -18,7 +18,7 @@ from featherlight.runtime.model import answers
 from featherlight.stages.settings import RunSettings
 from featherlight.store.layout import RECORD
 
-AT_ONCE = 1024  # texts per call; bounds memory on endless input
+_AT_ONCE = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]
 
 
@@ -31,28 +31,28 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
         compiled=settings.compile,
     )  # fmt: skip
     if source == "-" and sys.stdin.isatty():
-        return ask(predictor)
+        return _ask(predictor)
     is_table = Path(source).suffix.lower() in READERS
-    rows = iter(table_rows(Path(source), folder) if is_table else text_rows(source))
-    while part := list(islice(rows, AT_ONCE)):
-        for answer in answered(predictor, part):
+    rows = iter(table_rows(Path(source), folder) if is_table else _text_rows(source))
+    while part := list(islice(rows, _AT_ONCE)):
+        for answer in _answered(predictor, part):
             print(json.dumps(answer, ensure_ascii=False), flush=False)
     sys.stdout.flush()
 
 
-def ask(predictor: Predictor) -> None:
+def _ask(predictor: Predictor) -> None:
     """Prompt for texts on a terminal until the person ends the input."""
     print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     while True:
         try:
-            row = (prompt("text> "), prompt("second text> ") if predictor.pair else None)
+            row = (_prompt("text> "), _prompt("second text> ") if predictor.pair else None)
         except EOFError:
             print(file=sys.stderr)
             return
-        print(json.dumps(answered(predictor, [row])[0], ensure_ascii=False), flush=True)
+        print(json.dumps(_answered(predictor, [row])[0], ensure_ascii=False), flush=True)
 
 
-def prompt(question: str) -> str:
+def _prompt(question: str) -> str:
     """Ask on standard error, so that standard output holds answers only."""
     print(question, end="", file=sys.stderr, flush=True)
     line = sys.stdin.readline()
@@ -61,7 +61,7 @@ def prompt(question: str) -> str:
     return line.rstrip("\n")
 
 
-def text_rows(source: str) -> Iterator[Row]:
+def _text_rows(source: str) -> Iterator[Row]:
     """A text per line."""
     with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
         for number, line in enumerate(file, start=1):
@@ -89,7 +89,7 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
         yield text, pair
 
 
-def answered(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _answered(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
     return answers(predictor([first for first, _ in rows], seconds or None), predictor.labels)

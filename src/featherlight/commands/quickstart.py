@@ -20,19 +20,19 @@ from featherlight.stages.pack.stage import PACK
 from featherlight.stages.quantize.stage import QUANTIZE
 from featherlight.store.layout import RECORD
 
-WHERE = "quickstart"
-TITLE = "Featherlight quickstart: which package does a docstring come from?"
-TEACHER = {"model": "minilm", "epochs": 2, "learning_rate": 1e-4, "max_length": 64}
-STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learning_rate": 3e-3, "max_length": 64}
+_WHERE = "quickstart"
+_TITLE = "Featherlight quickstart: which package does a docstring come from?"
+_TEACHER = {"model": "minilm", "epochs": 2, "learning_rate": 1e-4, "max_length": 64}
+_STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learning_rate": 3e-3, "max_length": 64}
 
 
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
     """Fine-tune, distil twice, quantize, pack; write what came of it to standard output, report.md and report.html."""
     start = time.monotonic()
-    folders = run_jobs(quickstart_jobs(values, store=store))
+    folders = run_jobs(_quickstart_jobs(values, store=store))
     records = [read_json(folder / RECORD) for folder in folders]
     pages = {"html": store / "report.html", "markdown": store / "report.md"}
-    write_report(records, title=TITLE, headline=True, **pages)
+    write_report(records, title=_TITLE, headline=True, **pages)
     say(f"{time.monotonic() - start:.0f} s")
     if as_json:
         return print_json({"records": records, **{kind: str(path) for kind, path in pages.items()}})
@@ -41,17 +41,17 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
     print(f"Try a packed model:    featherlight predict {folders[-1] / LIGHT}")
 
 
-def quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
+def _quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
-    given = build(QuickstartSettings, values, where=WHERE).model_dump()
+    given = build(QuickstartSettings, values, where=_WHERE).model_dump()
     common = {"task": "docs", "device": given["device"], "precision": given["precision"]}
-    teacher = jobs_of(FINETUNE, {**common, **given, **TEACHER}, {}, store=store, where=WHERE)
+    teacher = jobs_of(FINETUNE, {**common, **given, **_TEACHER}, {}, store=store, where=_WHERE)
     students = jobs_of(
-        DISTILL, {**common, **given, **STUDENT}, {"teacher": teacher[0].folder}, store=store, where=WHERE
+        DISTILL, {**common, **given, **_STUDENT}, {"teacher": teacher[0].folder}, store=store, where=_WHERE
     )
     jobs = [*teacher, *students]
     for student in students:
         if student.stage is DISTILL:
-            quantized = jobs_of(QUANTIZE, common, {"model": student.folder}, store=store, where=WHERE)
-            jobs += [*quantized, *jobs_of(PACK, common, {"model": quantized[0].folder}, store=store, where=WHERE)]
+            quantized = jobs_of(QUANTIZE, common, {"model": student.folder}, store=store, where=_WHERE)
+            jobs += [*quantized, *jobs_of(PACK, common, {"model": quantized[0].folder}, store=store, where=_WHERE)]
     return jobs

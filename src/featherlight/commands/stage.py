@@ -45,7 +45,7 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         return print_json(shown[0] if len(shown) == 1 else {"steps": shown})
     for folder, record in zip(folders, records, strict=True):
         metric = record["tests"]["bootstrap"]["metric"]
-        print_rows([about_side(name, record[name], metric) for name in ("before", "after")])
+        print_rows([_about_side(name, record[name], metric) for name in ("before", "after")])
         difference = record["tests"]["bootstrap"]
         asked = record.get("zeros_asked")
         zeros = "" if record["zeros"] is None else f"zeros {record['zeros']:.1%}"
@@ -59,7 +59,7 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         print(folder)
 
 
-def about_side(name: str, side: Mapping[str, Any], metric: str) -> dict[str, object]:
+def _about_side(name: str, side: Mapping[str, Any], metric: str) -> dict[str, object]:
     """A model before or after a step as a row."""
     packed = side["packed_bytes"]
     return {

@@ -26,7 +26,7 @@ from featherlight.stages.label.stage import LABEL
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
-FAILED = 1  # exit code when a cell failed or was not run
+_FAILED = 1  # exit code when a cell failed or was not run
 
 
 def run_sweep(
@@ -47,21 +47,21 @@ def run_sweep(
             raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
         outcome = search(sweep, store=store, common=common, workers=workers, isolate=isolate, cells=cells,
                          storage=storage, retry=retry)  # fmt: skip
-        return show_outcome(outcome, as_json=as_json)
+        return _show_outcome(outcome, as_json=as_json)
     if cells is not None or storage is not None:
         raise UserError(f"{file}: --cells and --storage are for method random and bayes; a grid runs all its cells.")
     jobs = plan_grid(sweep, store=store, common=common, yes=yes)
     if dry_run is not None:
         return show_plan(jobs, dry_run, as_json=as_json)
     if sweep.stage is TIME:
-        return timed(jobs, workers=workers, store=store, retry=retry, as_json=as_json)
+        return _timed(jobs, workers=workers, store=store, retry=retry, as_json=as_json)
     if ray is None:
-        return show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
+        return _show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
         crew = RayPool(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
         crew.take(jobs)
         crew.work()
-    show_outcome(crew.outcome, as_json=as_json)
+    _show_outcome(crew.outcome, as_json=as_json)
 
 
 def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:
@@ -69,22 +69,22 @@ def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool
     if distributed.world_size() > 1:
         raise UserError("--workers and --isolate start processes of their own. Call without a launcher.")
     if any(job.stage is TIME for job in jobs):
-        check_alone(workers)
+        _check_alone(workers)
     outcome = run_in_workers(jobs, workers=workers, isolate=isolate)
     if outcome.failed or outcome.not_run:
-        return show_outcome(outcome, as_json=as_json)
+        return _show_outcome(outcome, as_json=as_json)
     finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
 
 
-def check_alone(workers: int) -> None:
+def _check_alone(workers: int) -> None:
     """UserError for more than one worker where something is timed."""
     if workers > 1:
         raise UserError(f"--workers {workers}: cells that are timed at once slow each other down. Leave it out.")
 
 
-def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_json: bool) -> None:
+def _timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_json: bool) -> None:
     """Cells of the stage `time` take turns in this process; one that crashed in three calls is left alone."""
-    check_alone(workers)
+    _check_alone(workers)
     lost = {job: error for job in jobs if (error := given_up(job, retry=retry)) is not None and job.state != "done"}
     failed = interleave([job for job in jobs if job not in lost], store=store)
     for job, why in failed.items():
@@ -96,17 +96,17 @@ def timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_jso
         failure_file(job).unlink(missing_ok=True)
     if not as_json:
         show_cells([job.folder for job in outcome.done])
-    show_outcome(outcome, as_json=as_json)
+    _show_outcome(outcome, as_json=as_json)
 
 
-def show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
+def _show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
     """Three lists; the records of what is done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
     if as_json:
         print_json({
             "done": [job.folder.name for job in done],
-            "failed": [about(job, error) for job, error in outcome.failed.items()],
-            "not_run": [about(job, why) for job, why in outcome.not_run.items()],
+            "failed": [_about(job, error) for job, error in outcome.failed.items()],
+            "not_run": [_about(job, why) for job, why in outcome.not_run.items()],
         })  # fmt: skip
     else:
         if done and done[0].stage is not TIME:
@@ -119,9 +119,9 @@ def show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
     if outcome.interrupted:
         raise KeyboardInterrupt
     if outcome.failed or outcome.not_run:
-        raise Exit(FAILED)
+        raise Exit(_FAILED)
 
 
-def about(job: Job, why: str) -> dict[str, Any]:
+def _about(job: Job, why: str) -> dict[str, Any]:
     """A cell that is missing, and why."""
     return {"address": job.folder.name, "error": why, "settings": job.settings.model_dump(mode="json")}

@@ -10,8 +10,8 @@ from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import listed, shortened
 
-EXAMPLES_SHOWN, CLASSES_SHOWN = 5, 10
-FEW_ROWS = 100  # of a split that scores or choices come from
+_EXAMPLES_SHOWN, _CLASSES_SHOWN = 5, 10
+_FEW_ROWS = 100  # of a split that scores or choices come from
 
 
 def task_list(*, as_json: bool) -> None:
@@ -39,7 +39,7 @@ def task_list(*, as_json: bool) -> None:
 def task(name: str, *, as_json: bool, **options: Any) -> None:
     """One task: splits, rows, labels, examples."""
     loaded = load_task(name, **options)
-    notes = [*loaded.notes, *few_rows(loaded)]
+    notes = [*loaded.notes, *_few_rows(loaded)]
     splits: dict[str, dict[str, object]] = {split: {"rows": len(part)} for split, part in loaded.splits.items()}
     if SELECT in splits:
         fitted = len(loaded.splits["train"])
@@ -64,21 +64,21 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
     for note in notes:
         print(f"note: {note}")
-    print_rows([{"split": split, "rows": shown["rows"], "": about(split, shown)} for split, shown in splits.items()])
-    print_audit(audit(loaded))
+    print_rows([{"split": split, "rows": shown["rows"], "": _about(split, shown)} for split, shown in splits.items()])
+    _print_audit(audit(loaded))
     first_split = next(iter(loaded.splits))
     examples = loaded.splits[first_split]
-    step = max(len(examples) // EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
-    for i in range(0, min(step * EXAMPLES_SHOWN, len(examples)), step):
-        label = "" if examples.labels is None else said_label(loaded.task.labels, examples.labels[i])
+    step = max(len(examples) // _EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
+    for i in range(0, min(step * _EXAMPLES_SHOWN, len(examples)), step):
+        label = "" if examples.labels is None else _said_label(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
 
 
-def few_rows(data: TaskData) -> list[str]:
+def _few_rows(data: TaskData) -> list[str]:
     """How little the splits can say that scores and choices come from, where they are small."""
     counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
-    few = {split: count for split, count in counts.items() if count < FEW_ROWS}
+    few = {split: count for split, count in counts.items() if count < _FEW_ROWS}
     if data.task.is_regression:
         return [f"{split} is small ({count}): its scores are rough" for split, count in few.items()]
     return [
@@ -87,14 +87,14 @@ def few_rows(data: TaskData) -> list[str]:
     ]
 
 
-def print_audit(found: Audit) -> None:
+def _print_audit(found: Audit) -> None:
     """What the audit found, a line each; nothing where there is nothing to say."""
     counts = found.counts()
     for split, part in found.splits.items():
         if part.classes:
             total = max(sum(part.classes.values()), 1)
-            shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:CLASSES_SHOWN])
-            print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > CLASSES_SHOWN else ''}")
+            shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:_CLASSES_SHOWN])
+            print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > _CLASSES_SHOWN else ''}")
     lines = {
         "rows of train repeat an earlier one": counts["duplicates"],
         "further rows of train nearly repeat an earlier one": counts["near_duplicates"],
@@ -122,13 +122,13 @@ def print_audit(found: Audit) -> None:
         print("audit: no duplicates, leaks, conflicting labels, empty or over-long texts")
 
 
-def about(split: str, shown: Mapping[str, object]) -> str:
+def _about(split: str, shown: Mapping[str, object]) -> str:
     """What a split's rows are for."""
     if split == SELECT:
         return "cut from train; every choice is made on it"
     return f"{shown['fitted']:,} to fit on, the rest is select" if "fitted" in shown else ""
 
 
-def said_label(labels: Sequence[str], value: Any) -> str:
+def _said_label(labels: Sequence[str], value: Any) -> str:
     """A label as people write it."""
     return labels[int(value)] if labels else f"{float(value):g}"

@@ -19,8 +19,8 @@ from featherlight.reports.tables import SECONDS, with_unit
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
-MANY = 1_000_000  # examples that energy is told for
-MOST_DIGITS = 100  # from here on without digits behind the point
+_MANY = 1_000_000  # examples that energy is told for
+_MOST_DIGITS = 100  # from here on without digits behind the point
 
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
@@ -37,7 +37,7 @@ def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: boo
         print_json({"cells": rows, "failed": lost})
     else:
         show_cells(done)
-        show_energy(done, factors, stated=stated)
+        _show_energy(done, factors, stated=stated)
         for job, why in failed.items():
             print(f"failed: {job.folder.name}: {why.last}")
     if failed:
@@ -49,8 +49,8 @@ def show_cells(folders: Sequence[Path]) -> None:
     if not folders:
         return
     rows = [row_of(record) for record in read_records(folders)]
-    print_rows([about(row) for row in rows])
-    show_parts(rows)
+    print_rows([_about(row) for row in rows])
+    _show_parts(rows)
     for line in best_throughputs(rows):
         print(line)
     print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
@@ -58,18 +58,19 @@ def show_cells(folders: Sequence[Path]) -> None:
         print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
 
 
-def show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
+def _show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
     """Where the time of a training step goes."""
     trained = [row for row in rows if "phases" in row]
     if trained:
         print_rows([
-            {"model": row["model"], "task": row["task"], "shape": shape(row), "a step": with_unit(row["step"], SECONDS),
+            {"model": row["model"], "task": row["task"], "shape": _shape(row),
+             "a step": with_unit(row["step"], SECONDS),
              **{part: f"{seconds / sum(row['phases'].values()):.0%}" for part, seconds in row["phases"].items()}}
             for row in trained
         ])  # fmt: skip
 
 
-def shape(row: Mapping[str, Any]) -> str:
+def _shape(row: Mapping[str, Any]) -> str:
     """ "32 x 128", or "32 x 128 at most" where batches are padded to their longest text only."""
     return f"{row['batch']} x {row['length']}{' at most' if row['pad'] == 'longest' else ''}"
 
@@ -88,24 +89,24 @@ def best_throughputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return lines
 
 
-def about(row: Mapping[str, Any]) -> dict[str, Any]:
+def _about(row: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the table."""
     each = row["unit"].removeprefix("s/")
     return {
         "model": row["model"],
         "task": row["task"],
         "runtime": row["runtime"],
-        "batch": shape(row),
+        "batch": _shape(row),
         f"time {'an' if each == 'epoch' else 'a'} {each}": with_unit(row["median"], SECONDS),
         "examples a second": f"{row['examples_per_second']:,.3g}"
-        if row["examples_per_second"] < MOST_DIGITS
+        if row["examples_per_second"] < _MOST_DIGITS
         else f"{row['examples_per_second']:,.0f}",
         "95 % interval": f"{with_unit(row['low'], SECONDS)} to {with_unit(row['high'], SECONDS)}",
         "": "noisy" if row["noisy"] else "",
     }
 
 
-def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
+def _show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
     """What a million examples take, where the machine counts joules or its watts were stated."""
     rows = []
     for record in read_records(folders):
@@ -114,11 +115,11 @@ def show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> N
         if joules is None and not stated:
             continue
         examples = cell["batch"] * (record["steps"] if cell["what"] == "finetune" else 1)
-        scale = MANY / examples
+        scale = _MANY / examples
         used = None if joules is None else joules * scale
         seconds = cell["median"] * scale
         rows.append({
-            "model": cell["model"], "runtime": cell["runtime"], "batch": shape(cell),
+            "model": cell["model"], "runtime": cell["runtime"], "batch": _shape(cell),
             "kWh": f"{factors.kilowatt_hours(seconds, used):.3g}", "money": f"{factors.money(seconds, used):.3g}",
             "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
         })  # fmt: skip

@@ -15,7 +15,7 @@ from torch import Tensor
 from featherlight.errors import UserError
 from featherlight.models.narrow import NARROW
 
-HEADS, NEURONS, LAYERS, UNITS, COLUMNS = METHODS = ("heads", "neurons", "layers", "units", "columns")
+HEADS, NEURONS, LAYERS, _UNITS, COLUMNS = METHODS = ("heads", "neurons", "layers", "units", "columns")
 
 
 @dataclass(frozen=True)
@@ -56,23 +56,23 @@ class Encoder:
     layers: str
 
 
-BERT = Encoder(
+_BERT = Encoder(
     layer="bert.encoder.layer.{}", query="attention.self.query", key="attention.self.key",
     value="attention.self.value", attended="attention.output.dense", up="intermediate.dense", down="output.dense",
     heads="num_attention_heads", neurons="intermediate_size", layers="num_hidden_layers",
 )  # fmt: skip
-ROBERTA = Encoder(**{**vars(BERT), "layer": "roberta.encoder.layer.{}"})
-DISTILBERT = Encoder(
+_ROBERTA = Encoder(**{**vars(_BERT), "layer": "roberta.encoder.layer.{}"})
+_DISTILBERT = Encoder(
     layer="distilbert.transformer.layer.{}", query="attention.q_lin", key="attention.k_lin", value="attention.v_lin",
     attended="attention.out_lin", up="ffn.lin1", down="ffn.lin2",
     heads="n_heads", neurons="hidden_dim", layers="n_layers",
 )  # fmt: skip
-ENCODERS: Mapping[str, Encoder] = {"bert": BERT, "roberta": ROBERTA, "distilbert": DISTILBERT}
-RECURRENT = ("featherlight-bilstm", "featherlight-rnn")
-STUDENTS = (*RECURRENT, "featherlight-bag")
+ENCODERS: Mapping[str, Encoder] = {"bert": _BERT, "roberta": _ROBERTA, "distilbert": _DISTILBERT}
+_RECURRENT = ("featherlight-bilstm", "featherlight-rnn")
+_STUDENTS = (*_RECURRENT, "featherlight-bag")
 CAN: Mapping[str, Sequence[str]] = {  # model types by method
-    HEADS: tuple(ENCODERS), NEURONS: (*ENCODERS, *STUDENTS), LAYERS: tuple(ENCODERS), UNITS: RECURRENT,
-    COLUMNS: STUDENTS,
+    HEADS: tuple(ENCODERS), NEURONS: (*ENCODERS, *_STUDENTS), LAYERS: tuple(ENCODERS), _UNITS: _RECURRENT,
+    COLUMNS: _STUDENTS,
 }  # fmt: skip
 
 
@@ -91,8 +91,8 @@ def families_of(model: Any, method: str) -> list[Family]:
             f"For this one: --method {', '.join(fitting)}, or topv, which zeroes single weights."
         )
     if kind in ENCODERS:
-        return encoder_families(model, ENCODERS[kind], method)
-    return {UNITS: units, COLUMNS: columns, NEURONS: student_neurons}[method](model)
+        return _encoder_families(model, ENCODERS[kind], method)
+    return {_UNITS: _units, COLUMNS: _columns, NEURONS: _student_neurons}[method](model)
 
 
 def touched(model: Any, method: str) -> list[str]:
@@ -110,7 +110,7 @@ def blocks(members: int, size: int, *, outer: int = 1) -> Tensor:
     return numbers.transpose(0, 1).reshape(members, -1)
 
 
-def encoder_families(model: Any, names: Encoder, method: str) -> list[Family]:
+def _encoder_families(model: Any, names: Encoder, method: str) -> list[Family]:
     """Heads or neurons of each layer, or the one family of layers."""
     count = int(getattr(model.config, names.layers))
     prefixes = [names.layer.format(i) for i in range(count)]
@@ -133,7 +133,7 @@ def encoder_families(model: Any, names: Encoder, method: str) -> list[Family]:
     return found
 
 
-def units(model: Any) -> list[Family]:
+def _units(model: Any) -> list[Family]:
     """The hidden units of each direction; they go on to the next step and, four times for pairs, to the classifier."""
     count, gates = model.config.hidden, 4 if kind_of_model(model).endswith("lstm") else 1
     into = torch.arange((4 if model.config.pair else 1) * 2 * count).view(-1, 2, count)
@@ -148,12 +148,12 @@ def units(model: Any) -> list[Family]:
     return found
 
 
-def columns(model: Any) -> list[Family]:
+def _columns(model: Any) -> list[Family]:
     """The columns of the embeddings; they go on to a recurrent layer, or to the classifier of a bag."""
     count = model.config.dim
     table = "embedding.vectors.weight" if model.config.embedding == "hash" else "embedding.weight"
     slices = [Slice(table, 1, blocks(count, 1), outgoing=True)]
-    if kind_of_model(model) in RECURRENT:
+    if kind_of_model(model) in _RECURRENT:
         slices += [Slice(f"body.network.weight_ih_l0{suffix}", 1, blocks(count, 1)) for suffix in ("", "_reverse")]
     else:
         texts = 4 if model.config.pair else 1
@@ -161,7 +161,7 @@ def columns(model: Any) -> list[Family]:
     return [Family("columns", count, slices)]
 
 
-def student_neurons(model: Any) -> list[Family]:
+def _student_neurons(model: Any) -> list[Family]:
     """The hidden units of the classifier."""
     places = blocks(model.config.classifier, 1)
     inner = [Slice(f"classifier.hidden.{what}", 0, places) for what in ("weight", "bias")]

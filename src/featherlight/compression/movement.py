@@ -17,7 +17,7 @@ from featherlight.compression.unstructured import Masks, Sparsity, cubic, masks_
 from featherlight.training.lazy_rows import LazyRows
 
 REACH = 4.0  # how far a score can go while the sparsity rises, in units of its matrix's spread (docs/design.md)
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # of Adam, by which scores are learned
+_BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, by which scores are learned
 
 
 class Movement(Masks):
@@ -73,11 +73,11 @@ class Movement(Masks):
             for gradient, score in zip(gradients, self.scores, strict=True):
                 risen = torch.sigmoid(score)
                 gradient.addcmul_(risen, 1 - risen, value=4 * usual)
-        bias = [1 - beta ** (step + 1) for beta in BETAS]
+        bias = [1 - beta ** (step + 1) for beta in _BETAS]
         for gradient, score, mean, square in zip(gradients, self.scores, self.means, self.squares, strict=True):
-            mean.lerp_(gradient, 1 - BETAS[0])
-            square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-            spread_now = square.sqrt().div_(math.sqrt(bias[1])).add_(EPSILON)
+            mean.lerp_(gradient, 1 - _BETAS[0])
+            square.mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+            spread_now = square.sqrt().div_(math.sqrt(bias[1])).add_(_EPSILON)
             score.addcdiv_(mean, spread_now, value=-rate / bias[0])
 
     def renew(self, done: float) -> None:

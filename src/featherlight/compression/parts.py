@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from featherlight.errors import UserError, listed, nearest
 
-EMBEDDING, RECURRENT, LINEAR = KINDS = ("embedding", "recurrent", "linear")
+EMBEDDING, _RECURRENT, _LINEAR = KINDS = ("embedding", "recurrent", "linear")
 
 
 @dataclass(frozen=True)
@@ -28,33 +28,33 @@ def parts_of(model: nn.Module, named: Sequence[str] = ()) -> list[Part]:
     """
     owners = {id(weight): owner for owner in model.modules() for weight in owner.parameters(recurse=False)}
     found = [
-        Part(name, kind_of(owners[id(weight)]), weight)
+        Part(name, _kind_of(owners[id(weight)]), weight)
         for name, weight in model.named_parameters()
         if weight.dim() > 1 and "bias" not in name.rpartition(".")[2]  # XLNet's biases have two dimensions
     ]
     for name in named:
-        if not any(fits(part, name) for part in found):
-            known = dict.fromkeys([*KINDS, *(begin for part in found for begin in beginnings(part.name))])
+        if not any(_fits(part, name) for part in found):
+            known = dict.fromkeys([*KINDS, *(begin for part in found for begin in _beginnings(part.name))])
             raise UserError(
                 f"--parts {name}: this model has no such part. {nearest(name, known)}"
                 f"Known: {listed([*KINDS, *(part.name for part in found)])}."
             )
-    return [part for part in found if not named or any(fits(part, name) for name in named)]
+    return [part for part in found if not named or any(_fits(part, name) for name in named)]
 
 
-def kind_of(owner: nn.Module) -> str:
+def _kind_of(owner: nn.Module) -> str:
     """The kind of the parts that a module owns."""
     if isinstance(owner, nn.Embedding):
         return EMBEDDING
-    return RECURRENT if isinstance(owner, nn.RNNBase) else LINEAR
+    return _RECURRENT if isinstance(owner, nn.RNNBase) else _LINEAR
 
 
-def fits(part: Part, name: str) -> bool:
+def _fits(part: Part, name: str) -> bool:
     """Whether a part is of this kind, or has these words of its name one after the other."""
     return name == part.kind or f".{name}." in f".{part.name}."
 
 
-def beginnings(name: str) -> list[str]:
+def _beginnings(name: str) -> list[str]:
     """ "a.b.c" -> "a", "a.b", "a.b.c"."""
     words = name.split(".")
     return [".".join(words[: i + 1]) for i in range(len(words))]

@@ -17,11 +17,11 @@ from featherlight.runtime.packed import Encoded
 Floats = NDArray[np.float32]
 Scheme = Callable[[Floats], Encoded]
 WIDTHS = ("8", "5", "4", "3", "2", "ternary", "fp16")
-SHARES = np.linspace(1.0, 0.2, 41)  # of the largest weight, tried as the end of the uniform scale
-ROUNDS = 30  # of Lloyd's algorithm over vectors; more changes the error in its third digit
-MOST_ROUNDS = 1000  # of Lloyd's algorithm over sorted numbers, where a round takes microseconds
-BINS = 1000  # of the histogram that a codebook starts from
-SAMPLE = 200_000  # weights that a codebook is fitted to at most
+_SHARES = np.linspace(1.0, 0.2, 41)  # of the largest weight, tried as the end of the uniform scale
+_ROUNDS = 30  # of Lloyd's algorithm over vectors; more changes the error in its third digit
+_MOST_ROUNDS = 1000  # of Lloyd's algorithm over sorted numbers, where a round takes microseconds
+_BINS = 1000  # of the histogram that a codebook starts from
+_SAMPLE = 200_000  # weights that a codebook is fitted to at most
 
 
 def levels_of(width: str) -> int:
@@ -58,7 +58,7 @@ def uniform(weights: Floats, *, levels: int, per_row: bool) -> Encoded:
     scales, codes = np.zeros(len(rows), dtype=np.float32), np.zeros(rows.shape, dtype=np.int16)
     most = np.abs(rows).max(axis=1)
     signs = (1.0, -1.0) if 2 < levels <= 16 and levels % 2 == 0 else (1.0,)
-    for share in SHARES if levels <= 64 else SHARES[:11]:
+    for share in _SHARES if levels <= 64 else _SHARES[:11]:
         for sign in signs:
             step = np.where(most > 0, sign * share * most / max(high, 1), 1.0)[:, None]
             rounded = np.clip(np.rint(rows / step), low, high)
@@ -67,11 +67,11 @@ def uniform(weights: Floats, *, levels: int, per_row: bool) -> Encoded:
             error = ((rows - rounded * fitted[:, None]) ** 2).sum(axis=1)
             better = error < best
             best[better], scales[better], codes[better] = error[better], fitted[better], rounded[better]
-    parts = {"codes": (codes + levels // 2).astype(np.uint8).ravel(), "scales": narrowed(scales)}
+    parts = {"codes": (codes + levels // 2).astype(np.uint8).ravel(), "scales": _narrowed(scales)}
     return Encoded("uniform", weights.shape, parts, levels)
 
 
-def narrowed(scales: Floats) -> NDArray[np.floating]:
+def _narrowed(scales: Floats) -> NDArray[np.floating]:
     """The scales as float16 where all of them have its eleven bits, which codes of at most eight cannot tell apart."""
     size = np.abs(scales[scales != 0])
     limits = np.finfo(np.float16)
@@ -86,24 +86,26 @@ def kmeans(weights: Floats, *, levels: int) -> Encoded:
     zero, one value is.
     """
     flat = weights.ravel().astype(np.float64)
-    sample = np.sort(flat if len(flat) <= SAMPLE else flat[:: len(flat) // SAMPLE + 1])
+    sample = np.sort(flat if len(flat) <= _SAMPLE else flat[:: len(flat) // _SAMPLE + 1])
     zeros = bool((flat == 0).any())
     spaced = np.linspace(sample[0], sample[-1], levels)
-    counts, edges = np.histogram(sample, bins=BINS)
+    counts, edges = np.histogram(sample, bins=_BINS)
     share = np.cumsum(np.cbrt(counts))
     dense = np.interp((np.arange(levels) + 0.5) / levels, share / share[-1], edges[1:])
-    tried = [lloyd(sample, start, zeros=zeros) for start in (spaced, dense)]
+    tried = [_lloyd(sample, start, zeros=zeros) for start in (spaced, dense)]
     book, _ = min(tried, key=lambda found: found[1])
     stored = np.sort(book).astype("<f4")
     codes = np.searchsorted((stored[1:] + stored[:-1]) / 2, flat).astype(np.uint8)
     return Encoded("codebook", weights.shape, {"codes": codes, "book": stored}, levels)
 
 
-def lloyd(sample: NDArray[np.float64], start: NDArray[np.float64], *, zeros: bool) -> tuple[NDArray[np.float64], float]:
+def _lloyd(
+    sample: NDArray[np.float64], start: NDArray[np.float64], *, zeros: bool
+) -> tuple[NDArray[np.float64], float]:
     """(values, squared error) of a sorted sample; zeros: whether one of the values must be zero."""
     sums, squares = (np.concatenate([[0.0], np.cumsum(part)]) for part in (sample, sample**2))
     book = np.sort(start)
-    for _ in range(MOST_ROUNDS):
+    for _ in range(_MOST_ROUNDS):
         if zeros:
             book[np.abs(book).argmin()] = 0.0
         ends = np.concatenate([[0], np.searchsorted(sample, (book[1:] + book[:-1]) / 2), [len(sample)]])
@@ -131,18 +133,18 @@ def product(weights: Floats, *, groups: int, levels: int = 256, seed: int = 0) -
     levels = min(levels, max(rows, 2))
     generator = np.random.default_rng(seed)
     parts = weights.reshape(rows, groups, -1).transpose(1, 0, 2).astype(np.float64)
-    books = np.stack([vector_book(part, levels, generator) for part in parts])
-    codes = np.stack([nearest(part, book) for part, book in zip(parts, books, strict=True)], axis=1)
+    books = np.stack([_vector_book(part, levels, generator) for part in parts])
+    codes = np.stack([_nearest(part, book) for part, book in zip(parts, books, strict=True)], axis=1)
     stored = {"codes": codes.astype(np.uint8).ravel(), "book": books.ravel().astype("<f2")}
     return Encoded("product", weights.shape, stored, levels)
 
 
-def vector_book(rows: NDArray[np.float64], levels: int, generator: np.random.Generator) -> NDArray[np.float64]:
+def _vector_book(rows: NDArray[np.float64], levels: int, generator: np.random.Generator) -> NDArray[np.float64]:
     """K vectors [K, d] for rows [V, d] by Lloyd's algorithm; the first is zero."""
     book = rows[generator.choice(len(rows), size=levels, replace=len(rows) < levels)].copy()
-    for _ in range(ROUNDS):
+    for _ in range(_ROUNDS):
         book[0] = 0
-        codes = nearest(rows, book)
+        codes = _nearest(rows, book)
         counts = np.bincount(codes, minlength=levels)
         sums = np.zeros_like(book)
         np.add.at(sums, codes, rows)
@@ -151,7 +153,7 @@ def vector_book(rows: NDArray[np.float64], levels: int, generator: np.random.Gen
     return book
 
 
-def nearest(rows: NDArray[np.float64], book: NDArray[np.float64]) -> NDArray[np.intp]:
+def _nearest(rows: NDArray[np.float64], book: NDArray[np.float64]) -> NDArray[np.intp]:
     """The vector of the book that is nearest to each row: [V, d], [K, d] -> [V]."""
     distances = (book**2).sum(axis=1) - 2 * rows @ book.T
     found: NDArray[np.intp] = distances.argmin(axis=1)

@@ -26,8 +26,8 @@ from featherlight.models.narrow import NARROW_MODELS, narrowed
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import Objective, TrainingSet
 
-SCORED, BATCH = 1024, 32  # examples that Taylor scores are taken from; a score sums the sizes of batches' means
-NUMBERS = {NEURONS: "classifier", "units": "hidden", COLUMNS: "dim"}  # what a student's config calls them
+_SCORED, _BATCH = 1024, 32  # examples that Taylor scores are taken from; a score sums the sizes of batches' means
+_NUMBERS = {NEURONS: "classifier", "units": "hidden", COLUMNS: "dim"}  # what a student's config calls them
 
 
 def shrink(
@@ -45,9 +45,9 @@ def shrink(
         what = "nothing at all" if not count else "everything"
         raise UserError(f"--sparsity {share:g} of {members} {method} is {what}. Give at least {1 / members:.2g}, "
                         f"at most {1 - 1 / members:.2g}.")  # fmt: skip
-    scores = layer_scores(model, gradients) if method == LAYERS else member_scores(model, families, gradients)
+    scores = _layer_scores(model, gradients) if method == LAYERS else member_scores(model, families, gradients)
     kept = [score.topk(members - count).indices.sort().values for score in scores]
-    smaller = without_layers(model, kept[0]) if method == LAYERS else without_members(model, method, families, kept)
+    smaller = _without_layers(model, kept[0]) if method == LAYERS else _without_members(model, method, families, kept)
     return smaller, {family.name: members.tolist() for family, members in zip(families, kept, strict=True)}
 
 
@@ -63,7 +63,7 @@ def member_scores(model: nn.Module, families: Sequence[Family], gradients: Itera
     if gradients is None:
         for family, score in zip(families, scores, strict=True):
             for part in family.slices:
-                score += per_member(weights[part.tensor].detach().square(), part.dim, part.positions)
+                score += _per_member(weights[part.tensor].detach().square(), part.dim, part.positions)
         return scores
     for _ in gradients:
         for family, score in zip(families, scores, strict=True):
@@ -71,18 +71,18 @@ def member_scores(model: nn.Module, families: Sequence[Family], gradients: Itera
             for part in family.slices:
                 weight = weights[part.tensor]
                 if part.outgoing and weight.grad is not None:
-                    change += per_member(weight.detach() * weight.grad, part.dim, part.positions)
+                    change += _per_member(weight.detach() * weight.grad, part.dim, part.positions)
             score += change.abs()
     return scores
 
 
-def per_member(values: Tensor, dim: int, positions: Tensor) -> Tensor:
+def _per_member(values: Tensor, dim: int, positions: Tensor) -> Tensor:
     """The sum of what belongs to each member: values, positions [n, k] along dim -> [n], on the processor."""
     along = values.sum(dim=[other for other in range(values.dim()) if other != dim]) if values.dim() > 1 else values
     return along.cpu()[positions].sum(dim=1)
 
 
-def layer_scores(model: Any, gradients: Iterator[None] | None) -> list[Tensor]:
+def _layer_scores(model: Any, gradients: Iterator[None] | None) -> list[Tensor]:
     """The one family's scores [layers]: the same over what each layer adds to its input, in both of its halves."""
     names = ENCODERS[kind_of_model(model)]
     weights = dict(model.named_parameters())
@@ -102,7 +102,7 @@ def layer_scores(model: Any, gradients: Iterator[None] | None) -> list[Tensor]:
     return [scores.view(count, 2).sum(dim=1)]
 
 
-def without_members(model: Any, method: str, families: Sequence[Family], kept: Sequence[Tensor]) -> Any:
+def _without_members(model: Any, method: str, families: Sequence[Family], kept: Sequence[Tensor]) -> Any:
     """The model with the kept members [n] of each family alone."""
     state = model.state_dict()
     left: dict[tuple[str, int], Tensor] = {}
@@ -114,20 +114,20 @@ def without_members(model: Any, method: str, families: Sequence[Family], kept: S
             stays[part.positions[gone].flatten()] = False
     for (tensor, dim), stays in left.items():
         state[tensor] = state[tensor].index_select(dim, stays.nonzero().flatten())
-    return rebuilt(smaller_config(model, method, len(kept[0])), state, like=model)
+    return rebuilt(_smaller_config(model, method, len(kept[0])), state, like=model)
 
 
-def smaller_config(model: Any, method: str, number: int) -> Any:
+def _smaller_config(model: Any, method: str, number: int) -> Any:
     """The config of the model with this number of heads, neurons, units or columns."""
     if method == HEADS:
         return narrowed(model.config, number)
     config = copy.deepcopy(model.config)
     names = ENCODERS.get(kind_of_model(model))
-    setattr(config, names.neurons if names else NUMBERS[method], number)
+    setattr(config, names.neurons if names else _NUMBERS[method], number)
     return config
 
 
-def without_layers(model: Any, kept: Tensor) -> Any:
+def _without_layers(model: Any, kept: Tensor) -> Any:
     """The model with these layers alone, numbered anew."""
     names = ENCODERS[kind_of_model(model)]
     config = copy.deepcopy(model.config)
@@ -151,10 +151,10 @@ def gradients_of(
     """Batch by batch, up to a thousand examples: yields when the gradients of one are in the model."""
     model.to(device).train()  # on a GPU recurrent layers have no gradients in evaluation; dropout is seeded
     seed_torch(seed, "taylor")
-    order = numpy_generator(seed, "taylor").permutation(len(data.tokens))[:SCORED]
-    for start in range(0, len(order), BATCH):
+    order = numpy_generator(seed, "taylor").permutation(len(data.tokens))[:_SCORED]
+    for start in range(0, len(order), _BATCH):
         model.zero_grad()
-        loss, _ = objective(model, data.batch(order[start : start + BATCH], torch.device(device)))
+        loss, _ = objective(model, data.batch(order[start : start + _BATCH], torch.device(device)))
         loss.backward()  # type: ignore[no-untyped-call]
         yield
     model.zero_grad()

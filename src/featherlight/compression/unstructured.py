@@ -14,8 +14,8 @@ from featherlight.errors import UserError
 from featherlight.seeds import derive
 from featherlight.training.lazy_rows import LazyRows
 
-RENEWALS = 100  # of the masks while the sparsity rises
-MAGNITUDE, TOPV, RANDOM, MOVEMENT, PATTERN = METHODS = ("magnitude", "topv", "random", "movement", "nm")
+_RENEWALS = 100  # of the masks while the sparsity rises
+_MAGNITUDE, _TOPV, _RANDOM, MOVEMENT, PATTERN = _METHODS = ("magnitude", "topv", "random", "movement", "nm")
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def cubic(done: float) -> float:
 
 def scores_of(parts: Sequence[Part], how: Sparsity) -> list[Tensor]:
     """What decides: the lowest go first. Random scores are the same at each call, and lowest for weights that are 0."""
-    if how.method != RANDOM:
+    if how.method != _RANDOM:
         sizes = [part.weight.detach().abs() for part in parts]
         return [size / spread(size) for size in sizes] if how.scope == "global" else sizes
     drawn = []
@@ -105,10 +105,10 @@ def masks_of(parts: Sequence[Part], scores: Sequence[Tensor], how: Sparsity, *, 
     elif how.threshold is not None:
         masks = [(score > how.threshold * done).to(score.dtype) for score in scores]
     elif how.scope == "global":
-        masks = CUTS[how.method](scores, how.share * done)
+        masks = _CUTS[how.method](scores, how.share * done)
     else:
         masks = [
-            CUTS[how.method]([score], how.of(part.kind) * done)[0] for part, score in zip(parts, scores, strict=True)
+            _CUTS[how.method]([score], how.of(part.kind) * done)[0] for part, score in zip(parts, scores, strict=True)
         ]
     for part, mask in zip(parts, masks, strict=True):
         if not mask.any():
@@ -119,7 +119,7 @@ def masks_of(parts: Sequence[Part], scores: Sequence[Tensor], how: Sparsity, *, 
     return masks
 
 
-def under_threshold(scores: Sequence[Tensor], share: float) -> list[Tensor]:
+def _under_threshold(scores: Sequence[Tensor], share: float) -> list[Tensor]:
     """One threshold for all these scores, found so that the share lies on or under it; equal scores go together."""
     together = torch.cat([score.flatten() for score in scores])
     count = round(share * len(together))
@@ -129,7 +129,7 @@ def under_threshold(scores: Sequence[Tensor], share: float) -> list[Tensor]:
     return [(score > threshold).to(score.dtype) for score in scores]
 
 
-def all_but_largest(scores: Sequence[Tensor], share: float) -> list[Tensor]:
+def _all_but_largest(scores: Sequence[Tensor], share: float) -> list[Tensor]:
     """All but the largest go, to the very count; of equal scores the first go (Sanh et al. 2020: top-v)."""
     together = torch.cat([score.flatten() for score in scores])
     count = round(share * len(together))
@@ -143,11 +143,11 @@ def all_but_largest(scores: Sequence[Tensor], share: float) -> list[Tensor]:
     return [mask.view_as(score) for mask, score in zip(flat, scores, strict=True)]
 
 
-CUTS: dict[str, Callable[[Sequence[Tensor], float], list[Tensor]]] = {
-    MAGNITUDE: under_threshold,
-    TOPV: all_but_largest,
-    RANDOM: all_but_largest,
-    MOVEMENT: all_but_largest,
+_CUTS: dict[str, Callable[[Sequence[Tensor], float], list[Tensor]]] = {
+    _MAGNITUDE: _under_threshold,
+    _TOPV: _all_but_largest,
+    _RANDOM: _all_but_largest,
+    MOVEMENT: _all_but_largest,
 }
 
 
@@ -197,7 +197,7 @@ class Masks:
     def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Between the gradients of a step (0 .. total - 1) and the update: renew the masks if it is time, and hold."""
         rise = self.rise(total)
-        if self.how and step <= rise and (step == rise or step % max(rise // RENEWALS, 1) == 0):
+        if self.how and step <= rise and (step == rise or step % max(rise // _RENEWALS, 1) == 0):
             if lazy:
                 lazy.settle()
             self.renew(step / rise if rise else 1.0)

@@ -18,8 +18,8 @@ from featherlight.compression.structured import rebuilt
 from featherlight.errors import UserError
 from featherlight.models.students.tokenizers import count_pieces, with_letters
 
-TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
-Json = dict[str, Any]
+_TOKENIZER = ("tokenizer.json", "tokenizer_config.json")
+_Json = dict[str, Any]
 
 
 def shrink_vocabulary(
@@ -41,7 +41,7 @@ def shrink_vocabulary(
     room = None if share is None else len(known) - round(share * len(ids))
     if room is not None and room < 1:
         raise UserError(f"--sparsity {share:g} leaves no piece but special ones. Ask for less.")
-    pieces = needed_pieces(description["model"], known, count_pieces(tokenizer, texts), room) | specials
+    pieces = _needed_pieces(description["model"], known, count_pieces(tokenizer, texts), room) | specials
     kept = sorted(i for piece, i in ids.items() if piece in pieces)
     if len(kept) == len(table):
         raise UserError("--method vocabulary: the task's texts use every piece. Give a --sparsity to take the rarest.")
@@ -54,14 +54,14 @@ def shrink_vocabulary(
     name = next(name for name, weight in model.named_parameters() if weight is table)
     state = model.state_dict()
     state[name] = table.detach()[kept]
-    return rebuilt(config, state, like=model), renumbered(tokenizer, description, number)
+    return rebuilt(config, state, like=model), _renumbered(tokenizer, description, number)
 
 
-def needed_pieces(model: Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
+def _needed_pieces(model: _Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
     """Those of the known pieces, in the order of the vocabulary, that stay. room: how many; None: all that occur."""
     prefix = model.get("continuing_subword_prefix") or "▁"  # no letter has it; only WordPiece and unigrams need it
     if model["type"] == "BPE":
-        return needed_pairs(model, known, counts, room)
+        return _needed_pairs(model, known, counts, room)
     letters = {letter for piece in counts for letter in piece.removeprefix(prefix)}
     raised = with_letters(counts, known, lambda piece: piece.removeprefix(prefix))
     if room is not None:
@@ -69,10 +69,10 @@ def needed_pieces(model: Json, known: Sequence[str], counts: Counter[str], room:
     return {piece for piece in known if counts[piece] or (piece.removeprefix(prefix) in letters)}
 
 
-def needed_pairs(model: Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
+def _needed_pairs(model: _Json, known: Sequence[str], counts: Counter[str], room: int | None) -> set[str]:
     """Byte pairs: a piece brings along what it is merged from; letters that are no result of a merge all stay."""
     parents: dict[str, list[tuple[str, str]]] = {}
-    for left, right in pairs(model):
+    for left, right in _pairs(model):
         parents.setdefault(left + right, []).append((left, right))
     kept = {piece for piece in known if piece not in parents}
     wanted = known if room is not None else counts
@@ -88,12 +88,12 @@ def needed_pairs(model: Json, known: Sequence[str], counts: Counter[str], room: 
     return kept
 
 
-def pairs(model: Json) -> list[tuple[str, str]]:
+def _pairs(model: _Json) -> list[tuple[str, str]]:
     """The merges, which are written in one of two ways."""
     return [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ", 1)) for merge in model["merges"]]
 
 
-def renumbered(tokenizer: PreTrainedTokenizerBase, description: Json, number: Mapping[int, int]) -> Any:
+def _renumbered(tokenizer: PreTrainedTokenizerBase, description: _Json, number: Mapping[int, int]) -> Any:
     """The tokenizer with these pieces alone: old id -> new id. It goes through its files, which is how it is read."""
     model = description["model"]
     if isinstance(model["vocab"], list):
@@ -103,30 +103,30 @@ def renumbered(tokenizer: PreTrainedTokenizerBase, description: Json, number: Ma
         model["vocab"] = {piece: number[i] for piece, i in model["vocab"].items() if i in number}
     if "merges" in model:
         kept = model["vocab"].keys()
-        model["merges"] = [list(merge) for merge in pairs(model) if {*merge, "".join(merge)} <= kept]
+        model["merges"] = [list(merge) for merge in _pairs(model) if {*merge, "".join(merge)} <= kept]
     for token in description["added_tokens"]:
         token["id"] = number[token["id"]]
     description["truncation"] = description["padding"] = None
-    description["post_processor"] = reframed(description["post_processor"], number)
+    description["post_processor"] = _reframed(description["post_processor"], number)
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         for path in Path(folder).iterdir():
-            if path.name not in TOKENIZER:  # a vocabulary in another form would be the old one
+            if path.name not in _TOKENIZER:  # a vocabulary in another form would be the old one
                 path.unlink()
-        Path(folder, TOKENIZER[0]).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
-        settings = json.loads(Path(folder, TOKENIZER[1]).read_text(encoding="utf-8"))
+        Path(folder, _TOKENIZER[0]).write_text(json.dumps(description, ensure_ascii=False), encoding="utf-8")
+        settings = json.loads(Path(folder, _TOKENIZER[1]).read_text(encoding="utf-8"))
         if "added_tokens_decoder" in settings:
             added = settings["added_tokens_decoder"]
             settings["added_tokens_decoder"] = {str(number[int(i)]): token for i, token in added.items()}
-            Path(folder, TOKENIZER[1]).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
+            Path(folder, _TOKENIZER[1]).write_text(json.dumps(settings, ensure_ascii=False), encoding="utf-8")
         return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-def reframed(part: Any, number: Mapping[int, int]) -> Any:
+def _reframed(part: Any, number: Mapping[int, int]) -> Any:
     """What a tokenizer puts around texts, with new ids: a template's lists, or pairs of token and id."""
     if not isinstance(part, dict):
         return part
-    changed: Json = {name: [reframed(item, number) for item in value] if name == "processors" else value
+    changed: _Json = {name: [_reframed(item, number) for item in value] if name == "processors" else value
                for name, value in part.items()}  # fmt: skip
     for special in changed.get("special_tokens", {}).values() if part["type"] == "TemplateProcessing" else ():
         special["ids"] = [number[i] for i in special["ids"]]

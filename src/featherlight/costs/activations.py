@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from featherlight.costs.architecture import Architecture, Family
 from featherlight.costs.optimizer_state import FP32
 
-INDEX = 8  # bytes of a place that is gathered
+_INDEX = 8  # bytes of a place that is gathered
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class TrainingShape:
 
 
 @dataclass(frozen=True)
-class Small:
+class _Small:
     """Small layers beside frozen weights: what a layer keeps for them, and what the first layer need not keep.
 
     low, full: tensors of batch x length x width, in the precision of products and in fp32; thin: of batch x length x
@@ -63,12 +63,12 @@ class Small:
 
 
 SMALL = {
-    "lora": Small(0, 1, 2, 1, 0),  # query and value: their common input (bf16: a cast for each); the low-rank product
-    "houlsby": Small(2, 0, 4, 3, 0, attention=True),  # two inputs; before and after two activations
-    "pfeiffer": Small(1, 0, 2, 3, 1, attention=True, whole=True),
+    "lora": _Small(0, 1, 2, 1, 0),  # query and value: their common input (bf16: a cast for each); the low-rank product
+    "houlsby": _Small(2, 0, 4, 3, 0, attention=True),  # two inputs; before and after two activations
+    "pfeiffer": _Small(1, 0, 2, 3, 1, attention=True, whole=True),
 }
-DROPPED = Small(2, 2, 2, 1, 2)  # lora with dropout: a dropped input and its mask for query and for value
-FROZEN_INPUTS = 3  # of a layer's products with frozen weights: the layer's own, the attention's output, feed-forward's
+_DROPPED = _Small(2, 2, 2, 1, 2)  # lora with dropout: a dropped input and its mask for query and for value
+_FROZEN_INPUTS = 3  # of a layer's products with frozen weights: the layer's own, the attention's output, feed-forward's
 
 
 class Activations:
@@ -76,7 +76,7 @@ class Activations:
 
     def __init__(self, architecture: Architecture, shape: TrainingShape):
         self.architecture, self.shape = architecture, shape
-        self.small = DROPPED if shape.method == "lora" and shape.lora_dropout else SMALL.get(shape.method)
+        self.small = _DROPPED if shape.method == "lora" and shape.lora_dropout else SMALL.get(shape.method)
         self.halved = self.small is not None and shape.frozen == "bf16"
         self.tokens = shape.batch * shape.length
 
@@ -163,7 +163,7 @@ class Activations:
         vectors = shape.batch * used * architecture.width
         scores = self.tokens * used * architecture.heads
         table = FP32 * (1 + (architecture.dropout > 0)) * architecture.distances * architecture.width
-        return 2 * (shape.size * (vectors + scores) + INDEX * shape.length**2) + table
+        return 2 * (shape.size * (vectors + scores) + _INDEX * shape.length**2) + table
 
     @property
     def low(self) -> int:
@@ -197,7 +197,7 @@ class Activations:
         """Bytes for each token and unit of width."""
         size, sums = self.shape.size, self.family.sums
         if self.small is not None:
-            return size * (self.low - FROZEN_INPUTS + self.masks + self.small.low) + FP32 * (sums + self.small.full)
+            return size * (self.low - _FROZEN_INPUTS + self.masks + self.small.low) + FP32 * (sums + self.small.full)
         return size * (self.low + self.masks) + FP32 * sums
 
     @property

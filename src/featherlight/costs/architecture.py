@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification
 from featherlight.errors import UserError, listed
 from featherlight.models.adapters import head_names
 
-IN_LAYER = re.compile(r"\.(layers?|albert_layer_groups|h)\.\d")
+_IN_LAYER = re.compile(r"\.(layers?|albert_layer_groups|h)\.\d")
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,9 @@ class Family:
     small: bool = True
 
 
-BERT = Family()
-FAMILIES: Mapping[str, Family] = {
-    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie"), BERT),
+_BERT = Family()
+_FAMILIES: Mapping[str, Family] = {
+    **dict.fromkeys(("bert", "roberta", "xlm-roberta", "camembert", "electra", "ernie"), _BERT),
     "distilbert": Family(masks=1),
     # What it adds up stays in bf16, inputs of norms too.
     "albert": Family(kept=8, after=4, masks=1, sums=0, casts=0, again=False),
@@ -82,11 +82,11 @@ FAMILIES: Mapping[str, Family] = {
     # after its activation, and their product.
     "modernbert": Family(casts=0, inner=4, gates=2, whole=2, small=False),
 }  # fmt: skip
-UNKNOWN: Mapping[str, tuple[str, Callable[[Any], bool]]] = {  # what a config of a known family may say, nevertheless
+_UNKNOWN: Mapping[str, tuple[str, Callable[[Any], bool]]] = {  # what a config of a known family may say, nevertheless
     "xlnet": ("memories in training", lambda config: config.use_mems_train),
     "deberta": ("distances in one direction, or talking heads",
-                lambda config: one_sided(config) or getattr(config, "talking_head", False)),
-    "deberta-v2": ("distances in one direction", lambda config: one_sided(config)),
+                lambda config: _one_sided(config) or getattr(config, "talking_head", False)),
+    "deberta-v2": ("distances in one direction", lambda config: _one_sided(config)),
     "modernbert": ("dropout", lambda config: any((config.attention_dropout, config.mlp_dropout,
                                                   config.embedding_dropout))),
 }  # fmt: skip
@@ -122,7 +122,7 @@ class Architecture:
     @property
     def family(self) -> Family:
         """What its layers keep."""
-        return FAMILIES[self.kind]
+        return _FAMILIES[self.kind]
 
     @property
     def table(self) -> int:
@@ -150,12 +150,12 @@ def config_of_sizes(*, layers: int, hidden: int, heads: int, ffn: int, vocab: in
 
 def architecture_of(config: Any) -> Architecture:
     """The sizes of the sequence classifier that a config describes; UserError for a family that is not known."""
-    if config.model_type not in FAMILIES:
+    if config.model_type not in _FAMILIES:
         raise UserError(
             f"model type {config.model_type!r}: what its layers keep for the backward pass is not known here. "
-            f"Known: {listed(sorted(FAMILIES))}. --measure tells what any model takes."
+            f"Known: {listed(sorted(_FAMILIES))}. --measure tells what any model takes."
         )
-    what, found = UNKNOWN.get(config.model_type, ("", lambda config: False))
+    what, found = _UNKNOWN.get(config.model_type, ("", lambda config: False))
     if found(config):
         raise UserError(
             f"a model of type {config.model_type!r} with {what}: what that keeps for the backward pass is not known "
@@ -166,11 +166,11 @@ def architecture_of(config: Any) -> Architecture:
     seen: dict[int, tuple[tuple[int, ...], str]] = {}
     head = tuple(f"{part}." for part in head_names(model))
     for name, weight in model.named_parameters():
-        part = "head" if name.startswith(head) else "layer" if IN_LAYER.search(name) else "embedding"
+        part = "head" if name.startswith(head) else "layer" if _IN_LAYER.search(name) else "embedding"
         seen.setdefault(id(weight), (tuple(weight.shape), part))
     rows, columns = model.get_input_embeddings().weight.shape
 
-    size = partial(first_of, config)
+    size = partial(_first_of, config)
     return Architecture(
         kind=config.model_type,
         layers=size("num_hidden_layers"),
@@ -186,22 +186,22 @@ def architecture_of(config: Any) -> Architecture:
         tensors=tuple(seen.values()),
         local=getattr(config, "layer_types", []).count("sliding_attention"),
         window=getattr(config, "sliding_window", 0),
-        distances=distances(config),
+        distances=_distances(config),
         convolution=getattr(config, "conv_kernel_size", 0) > 0,
     )
 
 
-def first_of(config: Any, *names: str) -> Any:
+def _first_of(config: Any, *names: str) -> Any:
     """The first of these settings that a config has."""
     return next(getattr(config, name) for name in names if getattr(config, name, None) is not None)
 
 
-def one_sided(config: Any) -> bool:
+def _one_sided(config: Any) -> bool:
     """Whether DeBERTa's relative positions are not both: from tokens to distances, and from distances to tokens."""
     return bool(config.relative_attention and set(config.pos_att_type or ()) != {"c2p", "p2c"})
 
 
-def distances(config: Any) -> int:
+def _distances(config: Any) -> int:
     """Rows of DeBERTa's table of distances; 0 for other models."""
     if not getattr(config, "relative_attention", False):
         return 0

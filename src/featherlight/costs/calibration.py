@@ -35,23 +35,28 @@ from featherlight.seeds import seed_torch
 from featherlight.training.loop import TrainingSet
 from featherlight.training.stepper import stepper_for
 
-VERSION = 2  # of what is measured
-WORDS = 30522
-SHAPES = ((1, 8), (8, 16), (32, 16), (8, 64), (32, 64), (2, 384))  # rows x tokens
-LARGE = ((1, 8), (8, 16), (8, 64), (2, 256))
-ENCODERS = ((2, 128, 2, SHAPES), (6, 128, 4, LARGE), (2, 384, 12, SHAPES), (1, 768, 12, LARGE))  # layers, width, heads
-UNITS = (75, 150, 300)  # units
-STUDENT_SHAPES = ((1, 8), (50, 8), (50, 32), (200, 16))
-LEAST, VISITS = 0.04, 3  # seconds of a visit; visits, of which the fastest counts: others may compute meanwhile
-DIM = 25
-MOST_OFF = 0.15  # median relative error of a fit that is kept
+_VERSION = 2  # of what is measured
+_WORDS = 30522
+_SHAPES = ((1, 8), (8, 16), (32, 16), (8, 64), (32, 64), (2, 384))  # rows x tokens
+_LARGE = ((1, 8), (8, 16), (8, 64), (2, 256))
+_ENCODERS = (
+    (2, 128, 2, _SHAPES),
+    (6, 128, 4, _LARGE),
+    (2, 384, 12, _SHAPES),
+    (1, 768, 12, _LARGE),
+)  # layers, width, heads
+_UNITS = (75, 150, 300)  # units
+_STUDENT_SHAPES = ((1, 8), (50, 8), (50, 32), (200, 16))
+_LEAST, _VISITS = 0.04, 3  # seconds of a visit; visits, of which the fastest counts: others may compute meanwhile
+_DIM = 25
+_MOST_OFF = 0.15  # median relative error of a fit that is kept
 
 
 @functools.lru_cache(maxsize=8)
 def rates_of(device: str, precision: str, threads: int) -> MachineRates:
     """The rates of this machine with so many threads, measured if they are not in the cache."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    told = [VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
+    told = [_VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
     path = cache_folder() / "rates" / f"{hash_text(json.dumps(told))[:12]}.json"
     if path.exists():
         return MachineRates(**read_json(path)["rates"])
@@ -64,7 +69,7 @@ def rates_of(device: str, precision: str, threads: int) -> MachineRates:
     finally:
         torch.set_num_threads(before)
     worst = max(found.off, key=lambda name: found.off[name])
-    if found.off[worst] > MOST_OFF:
+    if found.off[worst] > _MOST_OFF:
         say(f"not kept: rates miss their own measurements by {found.off[worst]:.0%} ({worst}); does another program "
             "compute? What follows is a rough guess.")  # fmt: skip
         return found
@@ -78,14 +83,14 @@ def measure_rates(device: str, precision: str) -> MachineRates:
     """Time all models at all shapes, forward and in training, and fit. Students compute in fp32 alone."""
     counts: dict[tuple[str, bool], list[np.ndarray]] = {}
     seconds: dict[tuple[str, bool], list[float]] = {}
-    for model, shapes in models():
+    for model, shapes in _models():
         if precision != "fp32" and not is_encoder(model):
             break  # encoders come first
         trainee = stepper_for(model, device=device, precision=precision)
         sizes = sizes_of(model, lazy=trainee.run.lazy is not None)
         use_short_attention(model)
         for rows, length in shapes:
-            tokens = made_up(rows, length, model.config.vocab_size)
+            tokens = _made_up(rows, length, model.config.vocab_size)
             training = TrainingSet(tokens, {"labels": np.arange(rows) % 2})
             step = functools.partial(trainee.take_steps, training, [np.arange(rows)])
             forward = functools.partial(
@@ -94,9 +99,9 @@ def measure_rates(device: str, precision: str) -> MachineRates:
             for train, call in ((True, step), (False, forward)):
                 key = (sizes.kind, train)
                 counts.setdefault(key, []).append(sizes.counts(np.array([rows]), np.array([length])))
-                seconds.setdefault(key, []).append(fastest(call, trainee.wait))
+                seconds.setdefault(key, []).append(_fastest(call, trainee.wait))
     rates = {key: fit_rates(counts[key], seconds[key]) for key in counts}
-    off = {f"{kind} {'training' if train else 'forward'}": error(counts[kind, train], rates[kind, train],
+    off = {f"{kind} {'training' if train else 'forward'}": _error(counts[kind, train], rates[kind, train],
            seconds[kind, train]) for kind, train in rates}  # fmt: skip
     return MachineRates(
         {kind: found.tolist() for (kind, train), found in rates.items() if not train},
@@ -105,20 +110,20 @@ def measure_rates(device: str, precision: str) -> MachineRates:
     )
 
 
-def error(counts: Sequence[np.ndarray], rates: np.ndarray, seconds: Sequence[float]) -> float:
+def _error(counts: Sequence[np.ndarray], rates: np.ndarray, seconds: Sequence[float]) -> float:
     """The median relative error of the fit."""
     return float(np.median(np.abs(np.asarray(counts) @ rates / np.asarray(seconds) - 1)))
 
 
-def fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
+def _fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
     """Seconds of a call: the shortest of some visits, after a first call."""
     call()
     found = []
-    for _ in range(VISITS):
+    for _ in range(_VISITS):
         calls = 0
         wait()
         start = time.perf_counter()
-        while not calls or time.perf_counter() - start < LEAST:
+        while not calls or time.perf_counter() - start < _LEAST:
             call()
             calls += 1
         wait()
@@ -126,23 +131,23 @@ def fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
     return min(found)
 
 
-def models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
+def _models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
     """What is timed, one after the other, with the shapes at which it is."""
     seed_torch(1, "initial weights")
-    for layers, width, heads, shapes in ENCODERS:
+    for layers, width, heads, shapes in _ENCODERS:
         config = AutoConfig.for_model(
             "bert", num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
-            intermediate_size=4 * width, vocab_size=WORDS if width < 768 else 1000, num_labels=2,
+            intermediate_size=4 * width, vocab_size=_WORDS if width < 768 else 1000, num_labels=2,
         )  # fmt: skip
         model = AutoModelForSequenceClassification.from_config(config)
         yield model, shapes
-    same: dict[str, Any] = {"dim": DIM, "vocab_size": 5000, "num_labels": 2}
-    for units in UNITS:
+    same: dict[str, Any] = {"dim": _DIM, "vocab_size": 5000, "num_labels": 2}
+    for units in _UNITS:
         students = [BiLSTMForSequenceClassification(BiLSTMConfig(hidden=units, **same)),
                     RNNForSequenceClassification(RNNConfig(hidden=units, **same))]  # fmt: skip
         for student in students:
-            yield student, STUDENT_SHAPES
-    yield BagForSequenceClassification(BagConfig(**same)), STUDENT_SHAPES
+            yield student, _STUDENT_SHAPES
+    yield BagForSequenceClassification(BagConfig(**same)), _STUDENT_SHAPES
 
 
 def sizes_of(model: Any, *, lazy: bool) -> ModelSizes:
@@ -166,7 +171,7 @@ def sizes_of(model: Any, *, lazy: bool) -> ModelSizes:
     return ModelSizes("encoder", config.num_hidden_layers, width, inner, dense, config.num_attention_heads)
 
 
-def made_up(rows: int, length: int, words: int) -> Tokens:
+def _made_up(rows: int, length: int, words: int) -> Tokens:
     """Rows of random ids, all of one length."""
     generator = np.random.default_rng(0)
     ids = generator.integers(1, words, size=(rows, length)).tolist()

@@ -17,14 +17,14 @@ from featherlight.errors import UserError, pick
 
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
-LIBRARIES = {4: 22_000_000, 2: 35_000_000}
-HOLES = 0.7
-LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers
-HOLES_SMALL = 0.3  # of small layers where every batch has one shape
+_LIBRARIES = {4: 22_000_000, 2: 35_000_000}
+_HOLES = 0.7
+_LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers
+_HOLES_SMALL = 0.3  # of small layers where every batch has one shape
 LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_rows.py
-LAZY_COPIES = 6  # of the rows that a batch reads, in their update
-SMALL_TARGETS = 2  # of lora: query and value
-FROZEN_LAYER = "a frozen layer"
+_LAZY_COPIES = 6  # of the rows that a batch reads, in their update
+_SMALL_TARGETS = 2  # of lora: query and value
+_FROZEN_LAYER = "a frozen layer"
 TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
 
 
@@ -60,7 +60,7 @@ def predict_memory(architecture: Architecture, *, batch: int, length: int, **how
     pick("attention", shape.attention, {"auto": 0, "eager": 0, "sdpa": 0})
     if shape.method == "head" and shape.checkpointing:
         raise UserError("--checkpointing: has no effect with --method head, whose layers keep nothing. Leave it out.")
-    check_family(architecture, shape)
+    _check_family(architecture, shape)
     return Prediction(architecture, shape).memory()
 
 
@@ -71,11 +71,11 @@ def predict_inference(architecture: Architecture, *, batch: int, length: int, **
     """
     shape = TrainingShape(batch, length, method="head", **how)  # type: ignore[arg-type]
     layers = Prediction(architecture, shape)
-    libraries = LIBRARIES[shape.size] if shape.device == "cpu" else 0
-    return layers.weights + sum(layers.moments()[FROZEN_LAYER]) + libraries
+    libraries = _LIBRARIES[shape.size] if shape.device == "cpu" else 0
+    return layers.weights + sum(layers.moments()[_FROZEN_LAYER]) + libraries
 
 
-def check_family(architecture: Architecture, shape: TrainingShape) -> None:
+def _check_family(architecture: Architecture, shape: TrainingShape) -> None:
     """UserError for what this family of models cannot do, or what is not known of it."""
     kind, family = architecture.kind, architecture.family
     if family.attention and shape.attention == "sdpa":
@@ -117,7 +117,7 @@ class Prediction:
         """Shapes of the small layers."""
         width, rank, inner = self.architecture.width, self.shape.rank, self.shape.bottleneck
         if self.shape.method == "lora":
-            return [(rank, width), (width, rank)] * (SMALL_TARGETS * self.distinct)
+            return [(rank, width), (width, rank)] * (_SMALL_TARGETS * self.distinct)
         places = {"houlsby": 2, "pfeiffer": 1}.get(self.shape.method, 0)
         return [(inner, width), (inner,), (width, inner), (width,)] * (places * self.distinct)
 
@@ -125,13 +125,13 @@ class Prediction:
         """What (gradients, activations, workspace) weigh when they may be heaviest."""
         architecture, shape = self.architecture, self.shape
         whole = FP32 * sum(map(prod, self.trained)) - (FP32 * architecture.table - self.rows if self.lazy else 0)
-        update = self.rule.copies * FP32 * max(map(prod, self.trained)) + LAZY_COPIES * self.rows
+        update = self.rule.copies * FP32 * max(map(prod, self.trained)) + _LAZY_COPIES * self.rows
         largest = FP32 * max(map(prod, self.trained if self.small else [tensor for tensor, _ in architecture.tensors]))
         moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
         kept, vectors = self.kept, architecture.width * self.tokens
         if shape.method == "head":
             running = max(kept.square + kept.into * vectors, 2 * kept.forward_part)
-            return {**moments, FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
+            return {**moments, _FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
         layers = architecture.layers
         head = FP32 * architecture.count("head")
         small = sum(map(prod, self.trained)) - architecture.count("head")
@@ -170,8 +170,8 @@ class Prediction:
         holes, libraries = 0, 0
         if self.shape.device == "cpu":
             kept = not self.shape.checkpointing  # what is freed
-            libraries = (LIBRARIES_SMALL if self.small and kept else LIBRARIES)[self.shape.size]
-            share = HOLES_SMALL if self.small and not self.shape.varied else HOLES
+            libraries = (_LIBRARIES_SMALL if self.small and kept else _LIBRARIES)[self.shape.size]
+            share = _HOLES_SMALL if self.small and not self.shape.varied else _HOLES
             holes = int(share * kept * (gradients + activations + passing))
             passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
         lazy = " + 16 v" if self.lazy else ""

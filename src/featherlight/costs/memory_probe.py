@@ -16,7 +16,7 @@ from featherlight.errors import UserError
 from featherlight.measurement.resident import Watch
 
 READY = "ready"
-REFUSED = "featherlight.errors.UserError: "  # how a traceback of the other process ends, where it is the user's fault
+_REFUSED = "featherlight.errors.UserError: "  # how a traceback of the other process ends, where it is the user's fault
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ def rehearse(what: Rehearsal) -> Measured:
             child.wait()
             complaints.seek(0)
             last = (complaints.read().strip().splitlines() or [f"it ended with code {child.returncode}"])[-1]
-            if REFUSED in last:
-                raise UserError(f"--measure: {last.partition(REFUSED)[2]}")
+            if _REFUSED in last:
+                raise UserError(f"--measure: {last.partition(_REFUSED)[2]}")
             raise UserError(f"--measure: the training did not come through: {last}. Try a smaller --batch.")
         watch.stop()
         child.stdin.close()

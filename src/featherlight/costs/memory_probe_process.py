@@ -21,10 +21,10 @@ from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
 from featherlight.training.optimizers import OPTIMIZERS
 
-STEPS = 3  # the first one makes the optimiser's state; those after it are alike
+_STEPS = 3  # the first one makes the optimiser's state; those after it are alike
 
 
-def configured(what: Rehearsal) -> Any:
+def _configured(what: Rehearsal) -> Any:
     """The model's config."""
     if what.model is not None:
         return source_of(what.model).config(num_labels=what.labels)
@@ -32,28 +32,28 @@ def configured(what: Rehearsal) -> Any:
     return AutoConfig.for_model(**{**what.config, "num_labels": what.labels})
 
 
-def loaded(what: Rehearsal, config: Any) -> Any:
+def _loaded(what: Rehearsal, config: Any) -> Any:
     """The model as `finetune` would train it."""
     if what.model is not None:
         labels = tuple(map(str, range(what.labels)))
         model, _ = load_encoder(what.model, labels=labels, max_length=what.length)
     else:
         model = AutoModelForSequenceClassification.from_config(config)
-    adapt(model, method_of(what, model.config))
+    adapt(model, _method_of(what, model.config))
     choose_attention(model, what.attention)
     if what.checkpointing:
         checkpoint_layers(model)
     return model
 
 
-def method_of(what: Rehearsal, config: Any) -> Method:
+def _method_of(what: Rehearsal, config: Any) -> Method:
     """What is trained."""
     width = getattr(config, "hidden_size", None) or config.dim
     reduction = width // what.bottleneck if what.method in BOTTLENECKS else 1
     return Method(what.method, rank=what.rank, dropout=what.lora_dropout, reduction=reduction, frozen=what.frozen)
 
 
-def made_up(what: Rehearsal, config: Any) -> TrainingSet:
+def _made_up(what: Rehearsal, config: Any) -> TrainingSet:
     """One batch of random ids, a row of it a token shorter, so that there is padding as in a batch of real texts."""
     generator = np.random.default_rng(0)
     lengths = [what.length - (row == what.batch - 1 and what.batch > 1) for row in range(what.batch)]
@@ -65,32 +65,32 @@ def made_up(what: Rehearsal, config: Any) -> TrainingSet:
     return TrainingSet(Tokens(columns, pads), {"labels": np.arange(what.batch) % max(what.labels, 1)})
 
 
-def steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
+def _steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
     """Train, keep the best weights, write and read checkpoints. Returns CUDA's own peak, in bytes, or None."""
     how = OptimizerOptions(
         optimizer=what.optimizer, learning_rate=5e-5, schedule="linear", warmup=0.06, weight_decay=0.01, clip=1.0,
-        epochs=STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
+        epochs=_STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
     )  # fmt: skip
     where = RunContext(what.device, what.precision, folder)
-    model = loaded(what, config)
-    train(model, LabelObjective(), made_up(what, config), lambda model, epoch: (epoch, {}), how=how, where=where)
+    model = _loaded(what, config)
+    train(model, LabelObjective(), _made_up(what, config), lambda model, epoch: (epoch, {}), how=how, where=where)
     return torch.cuda.max_memory_allocated() if what.device == "cuda" else None
 
 
 def main(task: str) -> None:
     """Import everything; then wait, train, and wait until somebody has looked."""
     what = Rehearsal(**json.loads(task))
-    config = configured(what)
+    config = _configured(what)
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
-    adapt(model, method_of(what, config))
+    adapt(model, _method_of(what, config))
     OPTIMIZERS[what.optimizer]([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
     if what.model is not None:
         AutoTokenizer.from_pretrained(source_of(what.model).where)  # so that the model alone is measured
     print(READY, flush=True)
     sys.stdin.readline()
     with tempfile.TemporaryDirectory() as folder:
-        cuda = steps(what, config, Path(folder))
+        cuda = _steps(what, config, Path(folder))
         print(json.dumps({"cuda": cuda}), flush=True)
         sys.stdin.readline()
 

@@ -15,11 +15,11 @@ from featherlight.errors import UserError, shortened
 
 POLARITIES = ("negative", "neutral", "positive")
 LEFT_OUT = "conflict"
-SEG_POLARITIES = {"-1": "negative", "0": "neutral", "1": "positive"}
-TERM = "$T$"
-COLUMNS = ("text", "text_pair", "label")
+_SEG_POLARITIES = {"-1": "negative", "0": "neutral", "1": "positive"}
+_TERM = "$T$"
+_COLUMNS = ("text", "text_pair", "label")
 CONFLICT_NOTE = f"aspect terms of polarity {LEFT_OUT!r} are left out"
-Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
+_Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
 
 
 def read_aspects(path: Path) -> Table:
@@ -27,17 +27,17 @@ def read_aspects(path: Path) -> Table:
 
     label: None where the XML gives a term no polarity (it may still be predicted).
     """
-    rows = list(xml_rows(path) if path.suffix.lower() == ".xml" else seg_rows(path))
+    rows = list(_xml_rows(path) if path.suffix.lower() == ".xml" else _seg_rows(path))
     if not rows:
         raise UserError(
             f"{path}: no aspect term in the file, those of polarity {LEFT_OUT!r} aside. Each row of this task is one "
             "term of a sentence."
         )
     places, *columns = zip(*rows, strict=True)
-    return Table(path, dict(zip(COLUMNS, columns, strict=True)), places)
+    return Table(path, dict(zip(_COLUMNS, columns, strict=True)), places)
 
 
-class NoDoctype(ElementTree.TreeBuilder):
+class _NoDoctype(ElementTree.TreeBuilder):
     """Builds a tree, but refuses a document type: its entities may grow without bound or read other files."""
 
     def doctype(self, name: str, *_: object) -> None:
@@ -47,9 +47,9 @@ class NoDoctype(ElementTree.TreeBuilder):
         )
 
 
-def xml_rows(path: Path) -> Iterator[Row]:
+def _xml_rows(path: Path) -> Iterator[_Row]:
     """The aspect terms of <sentences>, in the order of the file, those with a conflict left out."""
-    root = parse(path)
+    root = _parse(path)
     if root.tag != "sentences":
         raise UserError(
             f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Aspect terms are read from SemEval-14's "
@@ -59,14 +59,14 @@ def xml_rows(path: Path) -> Iterator[Row]:
         place = f"sentence {number} (id {shortened(repr(sentence.get('id', 'none')))})"
         text = sentence.findtext("text") or ""
         for element in sentence.findall("aspectTerms/aspectTerm"):
-            row = term_row(path, place, text, element)
+            row = _term_row(path, place, text, element)
             if row[-1] != LEFT_OUT:
                 yield row
 
 
-def parse(path: Path) -> ElementTree.Element:
+def _parse(path: Path) -> ElementTree.Element:
     """The root of an XML file, or a UserError with the line where it breaks."""
-    parser = ElementTree.XMLParser(target=NoDoctype(), encoding="utf-8")  # read_text has decoded it
+    parser = ElementTree.XMLParser(target=_NoDoctype(), encoding="utf-8")  # read_text has decoded it
     text = read_text(path)
     try:
         parser.feed(text.encode())
@@ -78,7 +78,7 @@ def parse(path: Path) -> ElementTree.Element:
     return root
 
 
-def term_row(path: Path, place: str, text: str, element: ElementTree.Element) -> Row:
+def _term_row(path: Path, place: str, text: str, element: ElementTree.Element) -> _Row:
     """One aspect term, checked against its sentence; UserError by file, sentence and term."""
     term, polarity = element.get("term"), element.get("polarity")
     if term is None or not term.strip():
@@ -87,14 +87,14 @@ def term_row(path: Path, place: str, text: str, element: ElementTree.Element) ->
     if polarity not in (None, LEFT_OUT, *POLARITIES):
         known = ", ".join((*POLARITIES, LEFT_OUT))
         raise UserError(f"{path}, {place}: no polarity called {shortened(repr(polarity))}. Known: {known}.")
-    check_place(path, place, text, term, element)
+    _check_place(path, place, text, term, element)
     return place, text, term, polarity
 
 
-def check_place(path: Path, place: str, text: str, term: str, element: ElementTree.Element) -> None:
+def _check_place(path: Path, place: str, text: str, term: str, element: ElementTree.Element) -> None:
     """UserError unless the term stands in the sentence, between its offsets where those are given."""
     offsets = [element.get("from"), element.get("to")]
-    if flat(term) not in flat(text) or (offsets == [None, None] and not stands_alone(flat(term), flat(text))):
+    if _flat(term) not in _flat(text) or (offsets == [None, None] and not _stands_alone(_flat(term), _flat(text))):
         raise UserError(f"{path}, {place}: the aspect term is not in its sentence. Correct the term or the text.")
     if offsets == [None, None]:
         return
@@ -102,31 +102,31 @@ def check_place(path: Path, place: str, text: str, term: str, element: ElementTr
         if offset is None or not (offset.strip().isascii() and offset.strip().isdecimal()):
             said = "missing" if offset is None else f"{offset[:40]!r}, which is no number"
             raise UserError(f"{path}, {place}: the offset {name!r} is {said}. Count characters from 0.")
-    start, end = (offset_value(str(offset)) for offset in offsets)
-    if end > len(text) or flat(text[start:end]) != flat(term):
+    start, end = (_offset_value(str(offset)) for offset in offsets)
+    if end > len(text) or _flat(text[start:end]) != _flat(term):
         raise UserError(
             f"{path}, {place}: from {start} to {end} the sentence has {text[start:end][:80]!r}. Correct the offsets, "
             "counted in characters from 0, or leave them out."
         )
 
 
-def stands_alone(term: str, text: str) -> bool:
+def _stands_alone(term: str, text: str) -> bool:
     """Whether a term is more than a part of a word: "art" stands in "art and food", not in "party"."""
     return re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text) is not None
 
 
-def offset_value(offset: str) -> int:
+def _offset_value(offset: str) -> int:
     """The number; one of more digits than any text has characters counts as beyond the end."""
     digits = offset.strip().lstrip("0") or "0"
     return int(digits) if len(digits) <= 12 else 10**12
 
 
-def flat(text: str) -> str:
+def _flat(text: str) -> str:
     """The text with single spaces: XML turns a line break into a space in an attribute, but not in a text."""
     return " ".join(text.split())
 
 
-def seg_rows(path: Path) -> Iterator[Row]:
+def _seg_rows(path: Path) -> Iterator[_Row]:
     """The examples of a .seg file, $T$ replaced by the term; blank lines may stand between examples."""
     lines = [line.strip() for line in read_text(path).rstrip("\r\n ").split("\n")]
     start = 0
@@ -138,11 +138,11 @@ def seg_rows(path: Path) -> Iterator[Row]:
         if len(lines) < start + 3:
             raise UserError(f"{path}, {line}: cut short. An example is three lines: sentence with $T$, term, polarity.")
         sentence, term, polarity = lines[start : start + 3]
-        if TERM not in sentence:
-            raise UserError(f"{path}, {line}: no {TERM} in the sentence. It stands where the aspect term is.")
+        if _TERM not in sentence:
+            raise UserError(f"{path}, {line}: no {_TERM} in the sentence. It stands where the aspect term is.")
         if not term:
             raise UserError(f"{path}, line {start + 2}: the aspect term is empty.")
-        if polarity not in SEG_POLARITIES:
+        if polarity not in _SEG_POLARITIES:
             raise UserError(f"{path}, line {start + 3}: the polarity is {polarity[:80]!r}, not one of -1, 0, 1.")
-        yield line, sentence.replace(TERM, term), term, SEG_POLARITIES[polarity]
+        yield line, sentence.replace(_TERM, term), term, _SEG_POLARITIES[polarity]
         start += 3

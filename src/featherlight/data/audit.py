@@ -107,35 +107,35 @@ class Audit:
 def audit(data: TaskData) -> Audit:
     """Look at all rows of a loaded task; at most a few seconds for 100,000 texts, and once per task."""
     parts = {name: split for name, split in data.splits.items() if name not in ("train", SELECT)}
-    train = whole_train(data)
+    train = _whole_train(data)
     splits = {**({} if train is None else {"train": train}), **parts}
-    looked_at = {name: audit_split(split, data.task.labels) for name, split in splits.items()}
+    looked_at = {name: _audit_split(split, data.task.labels) for name, split in splits.items()}
     if train is None:
-        return Audit(looked_at, Finding(), Finding(), Finding(), {}, {}, shared_rows(parts))
+        return Audit(looked_at, Finding(), Finding(), Finding(), {}, {}, _shared_rows(parts))
     keys = row_keys(train)
-    near = near_rows(train, parts)
-    repeated = copies(keys)
-    leaked = {name: contained(row_keys(split), set(keys)) for name, split in parts.items()}
+    near = _near_rows(train, parts)
+    repeated = _copies(keys)
+    leaked = {name: _contained(row_keys(split), set(keys)) for name, split in parts.items()}
     return Audit(
         splits=looked_at,
-        duplicates=finding(train, repeated),
-        near_duplicates=finding(train, near["train"] & ~repeated),
-        conflicts=conflicts(train, keys),
-        leaks={name: finding(split, leaked[name]) for name, split in parts.items()},
-        near_leaks={name: finding(split, near[name] & ~leaked[name]) for name, split in parts.items()},
-        shared=shared_rows(parts),
+        duplicates=_finding(train, repeated),
+        near_duplicates=_finding(train, near["train"] & ~repeated),
+        conflicts=_conflicts(train, keys),
+        leaks={name: _finding(split, leaked[name]) for name, split in parts.items()},
+        near_leaks={name: _finding(split, near[name] & ~leaked[name]) for name, split in parts.items()},
+        shared=_shared_rows(parts),
     )
 
 
-def shared_rows(parts: Mapping[str, Examples]) -> dict[str, Finding]:
+def _shared_rows(parts: Mapping[str, Examples]) -> dict[str, Finding]:
     """For every two splits besides train, the later one's rows that stand in the earlier one too."""
     return {
-        f"{one} and {two}": finding(parts[two], contained(row_keys(parts[two]), set(row_keys(parts[one]))))
+        f"{one} and {two}": _finding(parts[two], _contained(row_keys(parts[two]), set(row_keys(parts[one]))))
         for one, two in combinations(parts, 2)
     }
 
 
-def whole_train(data: TaskData) -> Examples | None:
+def _whole_train(data: TaskData) -> Examples | None:
     """Train with the select rows cut from it, in the order of the file; None without a train split."""
     train, select = data.splits.get("train"), data.splits.get(SELECT)
     if train is None or select is None:
@@ -146,7 +146,7 @@ def whole_train(data: TaskData) -> Examples | None:
     return Examples([*train.first, *select.first], second, labels, rows).take(np.argsort(rows, kind="stable"))
 
 
-def audit_split(examples: Examples, labels: tuple[str, ...]) -> SplitAudit:
+def _audit_split(examples: Examples, labels: tuple[str, ...]) -> SplitAudit:
     """Empty and over-long texts, and the rows of each class."""
     sides = [examples.first, *([] if examples.second is None else [examples.second])]
     blank = np.any([[not text.strip() for text in side] for side in sides], axis=0)
@@ -156,17 +156,17 @@ def audit_split(examples: Examples, labels: tuple[str, ...]) -> SplitAudit:
         counts = np.bincount(examples.labels, minlength=len(labels)).tolist()
         classes = dict(zip(labels, counts, strict=True))
     keys = row_keys(examples)
-    repeated, torn = finding(examples, copies(keys)), conflicts(examples, keys)
-    return SplitAudit(finding(examples, blank), finding(examples, long), repeated, torn, classes)
+    repeated, torn = _finding(examples, _copies(keys)), _conflicts(examples, keys)
+    return SplitAudit(_finding(examples, blank), _finding(examples, long), repeated, torn, classes)
 
 
-def finding(examples: Examples, mask: np.ndarray, count: int | None = None) -> Finding:
+def _finding(examples: Examples, mask: np.ndarray, count: int | None = None) -> Finding:
     """The rows where mask [N] holds; count: if it is not their number."""
     rows = examples.rows[mask]
     return Finding(len(rows) if count is None else count, tuple(rows[:MOST_ROWS].tolist()))
 
 
-def copies(keys: Iterable[str]) -> np.ndarray:
+def _copies(keys: Iterable[str]) -> np.ndarray:
     """bool [N]: whether an earlier key is equal."""
     seen: set[str] = set()
     found = []
@@ -176,12 +176,12 @@ def copies(keys: Iterable[str]) -> np.ndarray:
     return np.array(found, dtype=bool)
 
 
-def contained(keys: Iterable[str], known: set[str]) -> np.ndarray:
+def _contained(keys: Iterable[str], known: set[str]) -> np.ndarray:
     """bool [N]: whether each key is known."""
     return np.array([key in known for key in keys], dtype=bool)
 
 
-def conflicts(train: Examples, keys: list[str]) -> Finding:
+def _conflicts(train: Examples, keys: list[str]) -> Finding:
     """Texts that carry more than one label (a regression: score); rows: all that have them."""
     if train.labels is None:
         return Finding()
@@ -189,10 +189,10 @@ def conflicts(train: Examples, keys: list[str]) -> Finding:
     for key, label in zip(keys, train.labels.tolist(), strict=True):
         labels.setdefault(key, set()).add(label)
     torn = {key for key, found in labels.items() if len(found) > 1}
-    return finding(train, contained(keys, torn), count=len(torn))
+    return _finding(train, _contained(keys, torn), count=len(torn))
 
 
-def near_rows(train: Examples, parts: Mapping[str, Examples]) -> dict[str, np.ndarray]:
+def _near_rows(train: Examples, parts: Mapping[str, Examples]) -> dict[str, np.ndarray]:
     """Split to bool [N]: whether a row is near an earlier row of train."""
     splits = {"train": train, **parts}
     first = [text for split in splits.values() for text in split.first]

@@ -69,74 +69,75 @@ class Row:
     notes: tuple[str, ...] = ()
 
 
-def glue(name: str) -> Hub:
+def _glue(name: str) -> Hub:
     """One of GLUE's nine on the hub."""
     # Read in ZenML's huggingface_datasets_materializer.py, docstring of extract_repo_name (zenml-io/zenml).
     return Hub("nyu-mll/glue", name, "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
 
-FILES = {"train": ("train.tsv",), "dev": ("dev.tsv",), "test": ("test.tsv",)}
-MNLI_FILES = {
+_FILES = {"train": ("train.tsv",), "dev": ("dev.tsv",), "test": ("test.tsv",)}
+_MNLI_FILES = {
     "train": ("train.tsv",),
     "dev_matched": ("dev_matched.tsv", "dev_matched.jsonl"),
     "dev_mismatched": ("dev_mismatched.tsv", "dev_mismatched.jsonl"),
     "test_matched": ("test_matched.tsv",),
     "test_mismatched": ("test_mismatched.tsv",),
 }
-JSONL_FILES = {"train": ("train.jsonl",), "dev": ("dev.jsonl",), "test": ("test.jsonl",)}
-RESTAURANT_FILES = {
+_JSONL_FILES = {"train": ("train.jsonl",), "dev": ("dev.jsonl",), "test": ("test.jsonl",)}
+_RESTAURANT_FILES = {
     "train": ("Restaurants_Train.xml", "Restaurants_Train.xml.seg", "Restaurants_Train.seg"),
     "test": ("Restaurants_Test_Gold.xml", "Restaurants_Test_Gold.xml.seg", "Restaurants_Test_Gold.seg"),
 }
-PARTIAL = ("train_subset.tsv", "train_union.csv")  # files that hold a part of the published rows
-COLA = ("source", "label", "mark", "sentence")
-AG = ("class", "title", "description")
-PAIR = ("sentence1", "sentence2")
-ENTAILS = ("entailment", "not_entailment")
-BITS = ("0", "1")
-INTENTS = ("Background", "CompareOrContrast", "Extends", "Future", "Motivation", "Uses")
+_PARTIAL = ("train_subset.tsv", "train_union.csv")  # files that hold a part of the published rows
+_COLA = ("source", "label", "mark", "sentence")
+_AG = ("class", "title", "description")
+_PAIR = ("sentence1", "sentence2")
+_ENTAILS = ("entailment", "not_entailment")
+_BITS = ("0", "1")
+_INTENTS = ("Background", "CompareOrContrast", "Extends", "Future", "Motivation", "Uses")
 
 
-ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes, files, hub
+_ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes, files, hub
     Row(
         Task("cola", ("sentence",), ("unacceptable", "acceptable"), ("matthews", "accuracy")),
-        "glue/CoLA", ("sentence",), "label", BITS, FILES, glue("cola"), headers={"train.tsv": COLA, "dev.tsv": COLA},
+        "glue/CoLA", ("sentence",), "label", _BITS, _FILES, _glue("cola"),
+        headers={"train.tsv": _COLA, "dev.tsv": _COLA},
     ),
     Row(
         Task("sst2", ("sentence",), ("negative", "positive"), ("accuracy", "macro_f1")),
-        "glue/SST-2", ("sentence",), "label", BITS, FILES, glue("sst2"), nested_phrases=True,
+        "glue/SST-2", ("sentence",), "label", _BITS, _FILES, _glue("sst2"), nested_phrases=True,
     ),
     Row(
-        Task("mrpc", PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1")),
-        "glue/MRPC", ("#1 String", "#2 String"), "Quality", BITS, FILES, glue("mrpc"),
+        Task("mrpc", _PAIR, ("not_equivalent", "equivalent"), ("accuracy", "f1")),
+        "glue/MRPC", ("#1 String", "#2 String"), "Quality", _BITS, _FILES, _glue("mrpc"),
     ),
     Row(
-        Task("stsb", PAIR, (), ("pearson", "spearman")),
-        "glue/STS-B", PAIR, "score", (), FILES, glue("stsb"),
+        Task("stsb", _PAIR, (), ("pearson", "spearman")),
+        "glue/STS-B", _PAIR, "score", (), _FILES, _glue("stsb"),
     ),
     Row(
         Task("qqp", ("question1", "question2"), ("not_duplicate", "duplicate"), ("accuracy", "f1")),
-        "glue/QQP", ("question1", "question2"), "is_duplicate", BITS,
-        FILES | {"train": ("train.tsv", "train_subset.tsv")}, glue("qqp"), skip_short=True,
+        "glue/QQP", ("question1", "question2"), "is_duplicate", _BITS,
+        _FILES | {"train": ("train.tsv", "train_subset.tsv")}, _glue("qqp"), skip_short=True,
     ),
     Row(
         Task(
             "mnli", ("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), ("accuracy", "macro_f1"),
             reported=("dev_matched", "dev_mismatched"),
         ),
-        "glue/MNLI", PAIR, "gold_label", ("entailment", "neutral", "contradiction"), MNLI_FILES, glue("mnli"),
+        "glue/MNLI", _PAIR, "gold_label", ("entailment", "neutral", "contradiction"), _MNLI_FILES, _glue("mnli"),
     ),
     Row(
-        Task("qnli", ("question", "sentence"), ENTAILS, ("accuracy", "macro_f1")),
-        "glue/QNLI", ("question", "sentence"), "label", ENTAILS, FILES, glue("qnli"),
+        Task("qnli", ("question", "sentence"), _ENTAILS, ("accuracy", "macro_f1")),
+        "glue/QNLI", ("question", "sentence"), "label", _ENTAILS, _FILES, _glue("qnli"),
     ),
     Row(
-        Task("rte", PAIR, ENTAILS, ("accuracy", "macro_f1")),
-        "glue/RTE", PAIR, "label", ENTAILS, FILES, glue("rte"),
+        Task("rte", _PAIR, _ENTAILS, ("accuracy", "macro_f1")),
+        "glue/RTE", _PAIR, "label", _ENTAILS, _FILES, _glue("rte"),
     ),
     Row(
-        Task("wnli", PAIR, ("not_entailment", "entailment"), ("accuracy", "macro_f1")),
-        "glue/WNLI", PAIR, "label", BITS, FILES, glue("wnli"),
+        Task("wnli", _PAIR, ("not_entailment", "entailment"), ("accuracy", "macro_f1")),
+        "glue/WNLI", _PAIR, "label", _BITS, _FILES, _glue("wnli"),
     ),
     Row(
         Task(
@@ -146,15 +147,15 @@ ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes,
         "agnews", ("title", "description"), "class", ("1", "2", "3", "4"),
         {"train": ("train.csv", "train_union.csv"), "test": ("test.csv",)},
         Hub("fancyzhx/ag_news", revision="eb185aade064a813bc0b7f42de02595523103ca4"),
-        headers={"train.csv": AG, "test.csv": AG, "train_union.csv": ("class", "text", "source")}, line_break="\\",
+        headers={"train.csv": _AG, "test.csv": _AG, "train_union.csv": ("class", "text", "source")}, line_break="\\",
     ),
     Row(
-        Task("acl_arc", ("text",), INTENTS, ("macro_f1", "accuracy"), reported=("test",)),
-        "acl_arc", ("text",), "label", INTENTS, JSONL_FILES, Hub("zapsdcn/citation_intent"),
+        Task("acl_arc", ("text",), _INTENTS, ("macro_f1", "accuracy"), reported=("test",)),
+        "acl_arc", ("text",), "label", _INTENTS, _JSONL_FILES, Hub("zapsdcn/citation_intent"),
     ),
     Row(
         Task("restaurants", ("text", "text_pair"), POLARITIES, ("macro_f1", "accuracy"), reported=("test",)),
-        "semeval14", ("text", "text_pair"), "label", POLARITIES, RESTAURANT_FILES,
+        "semeval14", ("text", "text_pair"), "label", POLARITIES, _RESTAURANT_FILES,
         Hub(
             "tomaarsen/setfit-absa-semeval-restaurants", None, "8885372fe73256f96bb60f65b550538ac5c26047",
             ("text", "span"), note="the hub has 3,693 terms in train, conflicts included, where the XML has 3,699",
@@ -162,12 +163,12 @@ ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes,
         notes=(CONFLICT_NOTE,),
     ),
 )  # fmt: skip
-TASKS: Mapping[str, Row] = {row.task.name: row for row in ROWS}
+TASKS: Mapping[str, Row] = {row.task.name: row for row in _ROWS}
 
 
 def load_published(row: Row, data: Path | None) -> TaskData:
     """The task from files under the folder data, or from the hub if data is None."""
-    loaded = load_hub(row) if data is None else load_files(row, data)
+    loaded = _load_hub(row) if data is None else _load_files(row, data)
     loaded = replace(loaded, notes=(*row.notes, *loaded.notes))
     wanted = row.task.reported
     present = tuple(split for split in wanted if split in loaded.splits)
@@ -180,9 +181,9 @@ def load_published(row: Row, data: Path | None) -> TaskData:
     return replace(loaded, task=replace(row.task, reported=present), notes=(*loaded.notes, note))
 
 
-def load_files(row: Row, data: Path) -> TaskData:
+def _load_files(row: Row, data: Path) -> TaskData:
     """The task from its published files under the folder data; UserError if there are none."""
-    folder = find_folder(row, data)
+    folder = _find_folder(row, data)
     found: dict[str, Path] = {}
     notes = []
     for split, names in row.files.items():
@@ -191,16 +192,16 @@ def load_files(row: Row, data: Path) -> TaskData:
             found[split] = paths[0]
         elif split in row.task.reported or not split.startswith("test"):
             notes.append(f"no {split} split: {folder / names[0]} is not there")
-        if paths and paths[0].name in PARTIAL:
+        if paths and paths[0].name in _PARTIAL:
             notes.append(f"{split} is partial: read from {paths[0]}, as {names[0]} is not there")
     if not set(found) & {"train", "dev", *row.task.reported}:
         raise UserError(f"task {row.task.name!r}: nothing to train or score on. " + "; ".join(notes) + ".")
-    splits = {split: read_split(row, split, path) for split, path in found.items()}
+    splits = {split: _read_split(row, split, path) for split, path in found.items()}
     fingerprint = hash_text(row.task.name, hash_files(found.values()))
     return TaskData(row.task, splits, fingerprint, f"files under {folder}", tuple(notes))
 
 
-def find_folder(row: Row, data: Path) -> Path:
+def _find_folder(row: Row, data: Path) -> Path:
     """The task's folder under data, or a UserError with the paths that were looked for."""
     places = dict.fromkeys((data / row.folder, data / Path(row.folder).name))
     for place in places:
@@ -212,26 +213,26 @@ def find_folder(row: Row, data: Path) -> Path:
     )
 
 
-def read_split(row: Row, split: str, path: Path) -> Examples:
+def _read_split(row: Row, split: str, path: Path) -> Examples:
     """One published file as examples; a label "-" (no majority among the annotators) leaves its row out.
 
     AG News writes a line break as a backslash, in train and in test: there it becomes a space. The text is
     title, space, description, which is how the partial file (`train_union.csv`) has it already.
     """
-    table = read_published(row, path)
+    table = _read_published(row, path)
     target = row.target if row.target in table.columns else "label"
-    texts = text_columns(row, table)
+    texts = _text_columns(row, table)
     labels = None if split.startswith("test") and target not in table.columns else table.column(target)
     rows = [row for row in range(len(table.places)) if labels is None or labels[row] != "-"]
     return Examples(
         first=[texts[0][index] for index in rows],
         second=[texts[1][index] for index in rows] if len(texts) == 2 else None,
-        labels=None if labels is None else file_labels(row, table, labels, rows),
+        labels=None if labels is None else _file_labels(row, table, labels, rows),
         rows=np.array(rows, dtype=np.int64),
     )
 
 
-def read_published(row: Row, path: Path) -> Table:
+def _read_published(row: Row, path: Path) -> Table:
     """One published file as a table."""
     header = row.headers.get(path.name)
     if path.suffix == ".tsv":
@@ -239,7 +240,7 @@ def read_published(row: Row, path: Path) -> Table:
     return read_csv(path, header=header) if header else read_table(path)
 
 
-def text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
+def _text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
     """The columns that hold the task's texts, one for each; UserError for a value that is no text."""
     names = row.columns if set(row.columns) <= set(table.columns) else row.task.texts
     columns = [table.column(name) for name in names]
@@ -249,15 +250,15 @@ def text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
                 raise table.complaint(index, f"{name} is {value!r}, which is not a text.")
     if len(columns) > len(row.task.texts):
         columns = [[" ".join(parts) for parts in zip(*columns, strict=True)]]
-    return [unbroken(row, column) for column in columns]
+    return [_unbroken(row, column) for column in columns]
 
 
-def unbroken(row: Row, texts: Sequence[str]) -> Sequence[str]:
+def _unbroken(row: Row, texts: Sequence[str]) -> Sequence[str]:
     """The texts with a space for each line break that the data set writes in its own way."""
     return [text.replace(row.line_break, " ") for text in texts] if row.line_break else texts
 
 
-def file_labels(row: Row, table: Table, labels: Sequence[str], rows: Sequence[int]) -> np.ndarray:
+def _file_labels(row: Row, table: Table, labels: Sequence[str], rows: Sequence[int]) -> np.ndarray:
     """int64 or float32 [N]: the labels of these rows, or a UserError that names the line."""
     values: list[float] = []
     ids = {code: index for index, code in enumerate(row.codes)}
@@ -270,27 +271,27 @@ def file_labels(row: Row, table: Table, labels: Sequence[str], rows: Sequence[in
     return np.array(values, dtype=np.int64 if ids else np.float32)
 
 
-def load_hub(row: Row) -> TaskData:
+def _load_hub(row: Row) -> TaskData:
     """The task from the hub through `datasets`; UserError at once if the hub does not answer."""
     try:
         import datasets
     except ImportError:
         raise missing_extra("datasets", "train") from None
     if not hub.reachable() and not hub.switched_off():
-        raise unreachable(row, hub.why_unreachable())  # `datasets` would retry for half a minute
+        raise _unreachable(row, hub.why_unreachable())  # `datasets` would retry for half a minute
     place = row.hub
     try:
         tables = datasets.load_dataset(place.name, place.subset, revision=place.revision)
     except (OSError, ValueError, RuntimeError) as error:  # no network, no cached copy, cut off ...
-        raise unreachable(row, str(error)) from error
-    splits = {name.replace("validation", "dev"): hub_examples(row, tables[name]) for name in tables}
+        raise _unreachable(row, str(error)) from error
+    splits = {name.replace("validation", "dev"): _hub_examples(row, tables[name]) for name in tables}
     notes = [f"no {split} split on the hub" for split in row.task.reported if split not in splits]
     notes += [place.note] if place.note else []
     source = f"hub {place} at {place.revision or 'its newest commit'}"
-    return TaskData(row.task, splits, hash_splits(row.task, splits), source, tuple(notes))
+    return TaskData(row.task, splits, _hash_splits(row.task, splits), source, tuple(notes))
 
 
-def unreachable(row: Row, reason: str) -> UserError:
+def _unreachable(row: Row, reason: str) -> UserError:
     """The error for a hub that cannot be read, with the local alternative."""
     return UserError(
         f"cannot read {row.hub} from the Hugging Face hub: {reason}. Without it: --data DIR with "
@@ -298,16 +299,16 @@ def unreachable(row: Row, reason: str) -> UserError:
     )
 
 
-def hub_examples(row: Row, table: Any) -> Examples:
+def _hub_examples(row: Row, table: Any) -> Examples:
     """One split of a `datasets.DatasetDict` as examples; labels that are all -1 count as none."""
-    texts = [unbroken(row, list(table[name])) for name in row.hub.columns or row.task.texts]
+    texts = [_unbroken(row, list(table[name])) for name in row.hub.columns or row.task.texts]
     found = table["label"]
     kept = np.array([index for index, label in enumerate(found) if label != LEFT_OUT], dtype=np.int64)
-    labels = hub_labels(row, table.features["label"], found)
+    labels = _hub_labels(row, table.features["label"], found)
     return Examples(texts[0], texts[1] if row.task.is_pair else None, labels, np.arange(len(found))).take(kept)
 
 
-def hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | None:
+def _hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | None:
     """int64 or float32 [N], or None if all are -1. Classes may be numbers with names, or names.
 
     A name that is no label of the task (a conflict, which is left out) is -1.
@@ -324,7 +325,7 @@ def hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | Non
     return np.array([ids[name] for name in names])[values] if names else np.array([ids[name] for name in found])
 
 
-def hash_splits(task: Task, splits: Mapping[str, Examples]) -> str:
+def _hash_splits(task: Task, splits: Mapping[str, Examples]) -> str:
     """SHA-256 of a task's rows, for data that did not come from files of known content."""
     parts = [task.name]
     for name, split in splits.items():

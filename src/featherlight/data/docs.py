@@ -26,18 +26,18 @@ from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import cache_folder, hash_text, write_atomically
 
-TASK_NAME = "docs"
-BUILDER_VERSION = "1"  # bump when the same files give other rows: it names the cached table
-STANDARD_LIBRARY = "python"
+_TASK_NAME = "docs"
+_BUILDER_VERSION = "1"  # bump when the same files give other rows: it names the cached table
+_STANDARD_LIBRARY = "python"
 MASK = "package"
 
-TEXTS_PER_LABEL = 2000  # the large packages have many times more; equal classes make a fairer score
-TEXTS_PER_FILE = 40  # many files say more about a package than a few long ones, which have one subject each
-WORDS = range(6, 61)
-PLAIN_SHARE = 0.75  # of the words; below, a text is mostly names and formulas
-DEV_SHARE = 0.15  # of the files
+_TEXTS_PER_LABEL = 2000  # the large packages have many times more; equal classes make a fairer score
+_TEXTS_PER_FILE = 40  # many files say more about a package than a few long ones, which have one subject each
+_WORDS = range(6, 61)
+_PLAIN_SHARE = 0.75  # of the words; below, a text is mostly names and formulas
+_DEV_SHARE = 0.15  # of the files
 
-SKIPPED_FOLDER = re.compile(  # tests, copies of other packages, and what pip puts inside the standard library
+_SKIPPED_FOLDER = re.compile(  # tests, copies of other packages, and what pip puts inside the standard library
     r"(\w+_)?tests?|_?vendor(ed)?|_?extern(als?)?|_?third_party|array_api_\w+|site-packages|dist-packages"
 )
 
@@ -60,7 +60,7 @@ class Package:
 
 # Only what `pip install featherlight[train]` brings for certain: the classes must not depend on the machine.
 PACKAGES = (
-    Package(STANDARD_LIBRARY, "", names=("python",), words=("stdlib",)),
+    Package(_STANDARD_LIBRARY, "", names=("python",), words=("stdlib",)),
     Package("numpy", "numpy", names=("numpy",), words=("np",)),
     Package("scipy", "scipy", names=("scipy",)),
     Package("pandas", "pandas", names=("pandas",), words=("pd",)),
@@ -99,13 +99,13 @@ def load_docs() -> TaskData:
     Raises UserError, naming the pip command, if a package of the table is not installed.
     """
     sources = [find_source(package) for package in PACKAGES]
-    rows = cached_rows(sources, cache_folder() / TASK_NAME)
+    rows = cached_rows(sources, cache_folder() / _TASK_NAME)
     labels = tuple(source.package.label for source in sources)
     versions = ", ".join(f"{source.package.label} {source.version}" for source in sources)
     return TaskData(
-        task=Task(TASK_NAME, texts=("text",), labels=labels, metrics=("accuracy", "macro_f1"), reported=("dev",)),
+        task=Task(_TASK_NAME, texts=("text",), labels=labels, metrics=("accuracy", "macro_f1"), reported=("dev",)),
         splits={split: examples(rows, labels, split) for split in ("train", "dev")},
-        fingerprint=fingerprint(rows),
+        fingerprint=_fingerprint(rows),
         source=f"docstrings of the installed packages: {versions}",
         notes=("The rows follow the installed versions; compare scores of equal fingerprints only.",),
     )
@@ -113,7 +113,7 @@ def load_docs() -> TaskData:
 
 def find_source(package: Package) -> Source:
     """Where the package lies on this machine, found without importing it."""
-    if package.label == STANDARD_LIBRARY:
+    if package.label == _STANDARD_LIBRARY:
         return Source(package, Path(sysconfig.get_path("stdlib")), platform.python_version())
     spec = importlib.util.find_spec(package.module)
     if spec is None or spec.origin is None:  # no origin: a mere folder of that name, such as the user's own "datasets"
@@ -141,10 +141,10 @@ def examples(rows: Sequence[Row], labels: Sequence[str], split: str) -> Examples
 
 def split_of(file: str) -> str:
     """ "train" or "dev", by the file's name alone, so that no file is ever on both sides."""
-    return "dev" if int(hash_text("split", file)[:8], 16) / 16**8 < DEV_SHARE else "train"
+    return "dev" if int(hash_text("split", file)[:8], 16) / 16**8 < _DEV_SHARE else "train"
 
 
-def fingerprint(rows: Sequence[Row]) -> str:
+def _fingerprint(rows: Sequence[Row]) -> str:
     """SHA-256 of all texts, labels and files."""
     return hash_text(*(field for row in rows for field in row))
 
@@ -155,21 +155,21 @@ def fingerprint(rows: Sequence[Row]) -> str:
 def cached_rows(sources: Sequence[Source], folder: Path) -> list[Row]:
     """The table from the folder; built and written there if it is absent, damaged or of other versions."""
     versions = [f"{source.package} {source.version}" for source in sources]
-    path = folder / f"{hash_text(BUILDER_VERSION, platform.python_version(), *versions)[:16]}.jsonl"
-    rows = read_rows(path)
+    path = folder / f"{hash_text(_BUILDER_VERSION, platform.python_version(), *versions)[:16]}.jsonl"
+    rows = _read_rows(path)
     if rows is None:
         rows = build_rows(sources)
-        lines = [*rows, fingerprint(rows)]
+        lines = [*rows, _fingerprint(rows)]
         write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
     return rows
 
 
-def read_rows(path: Path) -> list[Row] | None:
+def _read_rows(path: Path) -> list[Row] | None:
     """The rows of a cached table, or None if there is none or it is not what was written."""
     try:
         *lines, stored = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rows = [Row(*line) for line in lines]
-        return rows if fingerprint(rows) == stored else None
+        return rows if _fingerprint(rows) == stored else None
     except (FileNotFoundError, ValueError, TypeError, AttributeError):  # what damaged lines can raise
         return None
 
@@ -177,30 +177,30 @@ def read_rows(path: Path) -> list[Row] | None:
 # From files to rows.
 
 
-def build_rows(sources: Sequence[Source], *, limit: int = TEXTS_PER_LABEL) -> list[Row]:
+def build_rows(sources: Sequence[Source], *, limit: int = _TEXTS_PER_LABEL) -> list[Row]:
     """The table, in the order of sources and files; at most `limit` rows of each source.
 
     No two rows say the same, and what two labels both say is in neither.
     """
     names = names_pattern([source.package for source in sources])
-    rows = [row for source in sources for row in rows_of(source, names, limit)]
+    rows = [row for source in sources for row in _rows_of(source, names, limit)]
     labels_saying: dict[str, set[str]] = {}
     for row in rows:
-        labels_saying.setdefault(said(row.text), set()).add(row.label)
-    return [row for row in rows if len(labels_saying[said(row.text)]) == 1]
+        labels_saying.setdefault(_said(row.text), set()).add(row.label)
+    return [row for row in rows if len(labels_saying[_said(row.text)]) == 1]
 
 
-def rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
+def _rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
     """Up to `limit` different texts of one source, from files in an order that their names alone decide.
 
     Reading stops at the limit: most files of the large packages are never parsed.
     """
     label = source.package.label
     found: dict[str, Row] = {}
-    for file in sorted(python_files(source.root), key=lambda file: hash_text("order", file)):
-        texts = [names.sub(MASK, text) for text in first_paragraphs((source.root / file).read_bytes())]
-        for text in texts[:TEXTS_PER_FILE]:
-            found.setdefault(said(text), Row(text, label, f"{label}/{file}"))
+    for file in sorted(_python_files(source.root), key=lambda file: hash_text("order", file)):
+        texts = [names.sub(MASK, text) for text in _first_paragraphs((source.root / file).read_bytes())]
+        for text in texts[:_TEXTS_PER_FILE]:
+            found.setdefault(_said(text), Row(text, label, f"{label}/{file}"))
         if len(found) >= limit:
             break
     if not found:
@@ -208,7 +208,7 @@ def rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
     return sorted(list(found.values())[:limit], key=lambda row: row.file)
 
 
-def said(text: str) -> str:
+def _said(text: str) -> str:
     """What counts when two texts are compared: the words, not their case or punctuation."""
     return " ".join(re.findall(r"\w+", text.casefold()))
 
@@ -224,16 +224,16 @@ def names_pattern(packages: Sequence[Package]) -> re.Pattern[str]:
     return re.compile("|".join(forms))
 
 
-def python_files(root: Path) -> Iterator[str]:
+def _python_files(root: Path) -> Iterator[str]:
     """Paths below root, with forward slashes, of all Python files but tests and copies of other packages."""
     for folder, subfolders, files in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not SKIPPED_FOLDER.fullmatch(name)]
+        subfolders[:] = [name for name in subfolders if not _SKIPPED_FOLDER.fullmatch(name)]
         for name in files:
             if name.endswith(".py") and not name.startswith(("test_", "conftest")):
                 yield (Path(folder) / name).relative_to(root).as_posix()
 
 
-def first_paragraphs(content: bytes) -> list[str]:
+def _first_paragraphs(content: bytes) -> list[str]:
     """The readable first paragraphs of a file's docstrings; none if the file does not parse."""
     try:
         with warnings.catch_warnings():
@@ -243,45 +243,45 @@ def first_paragraphs(content: bytes) -> list[str]:
         return []
     kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     docstrings = [ast.get_docstring(node) or "" for node in nodes if isinstance(node, kinds)]
-    return [text for text in map(first_paragraph, docstrings) if is_readable(text)]
+    return [text for text in map(_first_paragraph, docstrings) if _is_readable(text)]
 
 
 # What ends a first paragraph besides a blank line: section heads, field lists, bullets, directives, rules.
-NOT_PROSE_LINE = re.compile(
+_NOT_PROSE_LINE = re.compile(
     r"\s*(?:(?:args?|arguments|param(?:eter)?s?|returns?|raises|yields|examples?|notes?|attributes|usage|inputs?"
     r"|outputs?|references|see also)\s*:{0,2}\s*$|:\w+[^`]*:\s|@\w+|[-*+•]\s|\(?\d+[.)]\s|\.\.\s|>>>|```|[-=~^#*]{3,}"
     r"|\w+ \(.*\):)",
     re.IGNORECASE,
 )
-MARKUP = (  # reStructuredText and Markdown tell the package's tools, not its subject
+_MARKUP = (  # reStructuredText and Markdown tell the package's tools, not its subject
     (re.compile(r":[a-zA-Z][\w:.+-]*:(?=`)"), ""),  # :class:`Name`
     (re.compile(r"(?<=\w)\s+<[^<>`]*>(?=`)"), ""),  # `words <target>`
     (re.compile(r"\[?`+[~!.]*([^`]*)`+_{0,2}\]?"), r"\1"),
     (re.compile(r"(?<![\w*])\*{1,2}(\w[^*]*)\*{1,2}(?![\w*])"), r"\1"),
     (re.compile(r"\s+"), " "),
 )
-NOT_PROSE = re.compile(r"[\\{}<>=|@#$~^`]|__|\.\.\.|\s[.,;:](?:\s|$)|https?:|copyright|licen[sc]e", re.IGNORECASE)
-PLAIN_WORD = re.compile(r"[\"'(]*[A-Za-z]?[a-z]+(?:['-][A-Za-z]?[a-z]+)*[\"')]*[.,;:!?]*")
+_NOT_PROSE = re.compile(r"[\\{}<>=|@#$~^`]|__|\.\.\.|\s[.,;:](?:\s|$)|https?:|copyright|licen[sc]e", re.IGNORECASE)
+_PLAIN_WORD = re.compile(r"[\"'(]*[A-Za-z]?[a-z]+(?:['-][A-Za-z]?[a-z]+)*[\"')]*[.,;:!?]*")
 
 
-def first_paragraph(docstring: str) -> str:
+def _first_paragraph(docstring: str) -> str:
     """The docstring's first paragraph as one line without markup; empty if it does not start as prose."""
     lines = re.split(r"\n\s*\n", docstring, maxsplit=1)[0].splitlines()
-    text = " ".join(itertools.takewhile(lambda line: not NOT_PROSE_LINE.match(line), lines))
-    for pattern, replacement in MARKUP:
+    text = " ".join(itertools.takewhile(lambda line: not _NOT_PROSE_LINE.match(line), lines))
+    for pattern, replacement in _MARKUP:
         text = pattern.sub(replacement, text)
     return text.strip()
 
 
-def is_readable(text: str) -> bool:
+def _is_readable(text: str) -> bool:
     """Whether a text is a sentence for people: of fair length, mostly plain words, no code and no formula."""
     words = text.split()
-    plain = sum(PLAIN_WORD.fullmatch(word) is not None for word in words)
+    plain = sum(_PLAIN_WORD.fullmatch(word) is not None for word in words)
     return (
-        len(words) in WORDS
+        len(words) in _WORDS
         and text[0].isalpha()
         and text[-1] != ":"  # what it announces is not there
         and text.isprintable()
-        and not NOT_PROSE.search(text)
-        and plain >= PLAIN_SHARE * len(words)
+        and not _NOT_PROSE.search(text)
+        and plain >= _PLAIN_SHARE * len(words)
     )

@@ -18,8 +18,8 @@ from featherlight.errors import UserError, listed, nearest, pick, shortened
 from featherlight.files import hash_file, hash_text
 from featherlight.progress import say
 
-TEXT_NAMES = ("text", "sentence", "sentence1", "content", "review", "document", "body", "comment", "message", "tweet")
-PAIR_NAMES = (  # tried before single texts
+_TEXT_NAMES = ("text", "sentence", "sentence1", "content", "review", "document", "body", "comment", "message", "tweet")
+_PAIR_NAMES = (  # tried before single texts
     ("text", "text_pair"),
     ("sentence1", "sentence2"),
     ("text1", "text2"),
@@ -27,13 +27,13 @@ PAIR_NAMES = (  # tried before single texts
     ("question1", "question2"),
     ("question", "sentence"),
 )
-LABEL_NAMES = ("label", "labels", "class", "target", "score", "category", "sentiment", "rating", "similarity")
-SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
-MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores, unless they are 0..C-1
-MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
-FEW_CLASSES = 100  # up to here a class may have a single row
-LONGEST_LABEL = 200  # characters
-KINDS = ("auto", "classification", "regression")
+_LABEL_NAMES = ("label", "labels", "class", "target", "score", "category", "sentiment", "rating", "similarity")
+_SPLIT_NAMES = {"train": ("train",), "dev": ("dev", "validation", "valid", "val"), "test": ("test",)}
+_MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores, unless they are 0..C-1
+_MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
+_FEW_CLASSES = 100  # up to here a class may have a single row
+_LONGEST_LABEL = 200  # characters
+_KINDS = ("auto", "classification", "regression")
 
 
 def load_own(
@@ -42,27 +42,27 @@ def load_own(
     """A user's file (all train) or folder with train.*, dev.* and test.*; no split is cut here.
 
     text, text_pair, label: columns; None means that the usual names are tried.
-    kind: "classification", "regression", or "auto": see `decide_kind`.
+    kind: "classification", "regression", or "auto": see `_decide_kind`.
     dev: the file of the dev split, instead of the folder's own; None means that.
     Raises UserError for whatever is wrong with the files, by file and line.
     """
-    pick("kind of task", kind, dict.fromkeys(KINDS))
+    pick("kind of task", kind, dict.fromkeys(_KINDS))
     if is_torn(str(path)):
         raise UserError(f"{path}: this name is not UTF-8, and results could not be kept under it. Rename it.")
-    files = find_files(path, dev)
+    files = _find_files(path, dev)
     tables = {split: read_table(file) for split, file in files.items()}
     train = tables["train"]
-    texts, target = find_columns(train, text, text_pair, label)
-    kind, reason = decide_kind(train, target) if kind == "auto" else (kind, "as given")
-    names = class_names(train, target) if kind == "classification" else ()
-    splits = {split: examples_of(split, table, texts, target, names, train) for split, table in tables.items()}
+    texts, target = _find_columns(train, text, text_pair, label)
+    kind, reason = _decide_kind(train, target) if kind == "auto" else (kind, "as given")
+    names = _class_names(train, target) if kind == "classification" else ()
+    splits = {split: _examples_of(split, table, texts, target, names, train) for split, table in tables.items()}
     scores = np.unique(splits["train"].labels)  # type: ignore[arg-type]
     if len(scores) < 2:
         only = shortened(repr(train.columns[target][0]))
         raise UserError(f"{train.path}: {target} is {only} in every row; nothing can be learned.")
     name = path.resolve().name if path.is_dir() else path.stem
-    task = Task(name, texts, names, metrics_for(names))
-    doubts = spelling_doubts(train.columns[target]) if names else []
+    task = Task(name, texts, names, _metrics_for(names))
+    doubts = _spelling_doubts(train.columns[target]) if names else []
     for doubt in doubts:
         say(f"{train.path}: {doubt}")
     notes = [f"{kind}: {reason}", *doubts]
@@ -83,29 +83,29 @@ def load_whole(
     the file need not hold every class. Raises UserError as `load_own` does.
     """
     table = read_table(path)
-    texts, target = find_columns(table, text, text_pair, label)
+    texts, target = _find_columns(table, text, text_pair, label)
     first, *second = (texts_of(table, name) for name in texts)
-    values = labels_of(table, target)
-    labels = class_ids(table, values, names, source="the model") if names else scores_of(table, values)
+    values = _labels_of(table, target)
+    labels = _class_ids(table, values, names, source="the model") if names else _scores_of(table, values)
     rows = Examples(first, second[0] if second else None, labels, np.arange(len(first)))
     fingerprint = hash_text(hash_file(path), *texts, target, *names)
-    task = Task(path.stem, texts, tuple(names), metrics_for(names), reported=("all",))
+    task = Task(path.stem, texts, tuple(names), _metrics_for(names), reported=("all",))
     return TaskData(task, {"all": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
 
 
-def metrics_for(names: Sequence[str]) -> tuple[str, ...]:
+def _metrics_for(names: Sequence[str]) -> tuple[str, ...]:
     """The scores of a task with these classes; none means regression."""
     by_count = {0: ("pearson", "spearman"), 2: ("accuracy", "macro_f1", "f1")}
     return by_count.get(len(names), ("accuracy", "macro_f1"))
 
 
-def find_files(path: Path, dev: Path | None) -> dict[str, Path]:
+def _find_files(path: Path, dev: Path | None) -> dict[str, Path]:
     """The file of each split that there is, train first; UserError if there is no train file or more than one."""
     if path.is_file():
         found = {"train": path}
     elif path.is_dir():
         found = {}
-        for split, stems in SPLIT_NAMES.items():
+        for split, stems in _SPLIT_NAMES.items():
             files = [path / f"{stem}{suffix}" for stem in stems for suffix in READERS]
             present = [file for file in files if file.is_file()]
             if len(present) > 1:
@@ -119,10 +119,10 @@ def find_files(path: Path, dev: Path | None) -> dict[str, Path]:
         raise UserError(f"{path}: no such file or folder.")
     if dev is not None:
         found["dev"] = dev
-    return {split: found[split] for split in SPLIT_NAMES if split in found}
+    return {split: found[split] for split in _SPLIT_NAMES if split in found}
 
 
-def find_columns(
+def _find_columns(
     table: Table, text: str | None, text_pair: str | None, label: str | None
 ) -> tuple[tuple[str, ...], str]:
     """(text columns, label column) as named, else by the usual names in any case; UserError if not found."""
@@ -132,11 +132,11 @@ def find_columns(
     if len(set(named)) < len(named):
         raise UserError(f"{table.path}: one column is named for two purposes: {listed(named)}. Name different ones.")
     known = {name.casefold(): name for name in table.columns if name not in named}
-    pairs = [pair for pair in PAIR_NAMES if known.keys() >= set(pair)]
+    pairs = [pair for pair in _PAIR_NAMES if known.keys() >= set(pair)]
     if text is None and text_pair is None and pairs:
         text, text_pair = (known[name] for name in pairs[0])
-    text = text or usual_column(table, known, TEXT_NAMES, "text")
-    label = label or usual_column(table, known, LABEL_NAMES, "label")
+    text = text or _usual_column(table, known, _TEXT_NAMES, "text")
+    label = label or _usual_column(table, known, _LABEL_NAMES, "label")
     texts = (text,) if text_pair is None else (text, text_pair)
     for name in (*texts, label):
         twins = [other for other in table.columns if other.casefold() == name.casefold()]
@@ -145,12 +145,12 @@ def find_columns(
     return texts, label
 
 
-def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], option: str) -> str:
+def _usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], option: str) -> str:
     """The first of these names that is known, as the table spells it; UserError if none is."""
     for name in names:
         if name in known:
             return known[name]
-    refuse_lists(table)
+    _refuse_lists(table)
     columns = listed(table.columns)
     if len(table.columns) == 1 and any(mark in columns for mark in ";\t|"):
         raise UserError(
@@ -163,17 +163,17 @@ def usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], o
     )
 
 
-def refuse_lists(table: Table) -> None:
+def _refuse_lists(table: Table) -> None:
     """UserError if a column holds lists: tokens with a tag each are not a task for this program."""
     for name, values in table.columns.items():
-        if as_list(values[0]) is not None:
+        if _as_list(values[0]) is not None:
             raise UserError(
                 f"{table.path}: column {shortened(repr(name))} holds lists. Sequence labelling (tokens with tags) and "
                 "multi-label tasks are not supported; give each row one text and one label."
             )
 
 
-def as_list(value: object) -> Collection[object] | None:
+def _as_list(value: object) -> Collection[object] | None:
     """The value if it is a list or an object, or a text that spells a list ("[1, 2]"); else None."""
     if isinstance(value, str) and value.strip()[:1] == "[":
         try:
@@ -188,39 +188,39 @@ def texts_of(table: Table, name: str) -> list[str]:
     texts = []
     for row, value in enumerate(table.column(name)):
         if isinstance(value, list | tuple | dict):
-            refuse_lists(table)
+            _refuse_lists(table)
         if not isinstance(value, str):
             what = "missing" if value is None else f"{shortened(repr(value))}, which is not a text"
             raise table.complaint(row, f"{name} is {what}. Give each row a text, or leave the row out.")
-        refuse_torn(table, row, name, value)
+        _refuse_torn(table, row, name, value)
         texts.append(value)
     return texts
 
 
-def refuse_torn(table: Table, row: int, name: str, value: str) -> None:
+def _refuse_torn(table: Table, row: int, name: str, value: str) -> None:
     """UserError if a text or label holds half of a character."""
     if is_torn(value):
         raise table.complaint(row, f"{name} holds half of a surrogate pair, which is no character. Remove it.")
 
 
-def labels_of(table: Table, name: str) -> Sequence[object]:
+def _labels_of(table: Table, name: str) -> Sequence[object]:
     """A label column, or a UserError that names the row that has no label or several."""
     values = table.column(name)
     for row, value in enumerate(values):
         if value is None or value != value or (isinstance(value, str) and not value.strip()):  # NaN: a gap in a table
             raise table.complaint(row, f"the {name} is empty. Fill it in, or leave the row out.")
-        if as_list(value) is not None:
+        if _as_list(value) is not None:
             raise table.complaint(
                 row, f"{name} is a list. Multi-label tasks and sequence labelling are not supported; one label a row."
             )
         if isinstance(value, str):
-            refuse_torn(table, row, name, value)
-        if len(str(value)) > LONGEST_LABEL:
-            raise table.complaint(row, f"the {name} has over {LONGEST_LABEL} characters. Name another with --label.")
+            _refuse_torn(table, row, name, value)
+        if len(str(value)) > _LONGEST_LABEL:
+            raise table.complaint(row, f"the {name} has over {_LONGEST_LABEL} characters. Name another with --label.")
     return values
 
 
-def as_number(value: object) -> float | None:
+def _as_number(value: object) -> float | None:
     """The value as a number, read from text if need be; None for other texts and for true and false."""
     if isinstance(value, bool) or (isinstance(value, str) and "_" in value):  # Python would read 1_2 as 12
         return None
@@ -232,31 +232,31 @@ def as_number(value: object) -> float | None:
         return None
 
 
-def decide_kind(table: Table, name: str) -> tuple[str, str]:
+def _decide_kind(table: Table, name: str) -> tuple[str, str]:
     """("classification" or "regression", why), from the label column of train.
 
     Texts, true and false are classes. Numbers with fractions are scores. Whole numbers are classes if
     at most 20 of them differ, or if they are just 0..C-1 (ids); else scores.
     """
-    values = labels_of(table, name)
-    numbers = [as_number(value) for value in values]
+    values = _labels_of(table, name)
+    numbers = [_as_number(value) for value in values]
     known = {number for number in numbers if number is not None}
     if None in numbers:
-        refuse_commas(table, name, values, numbers)
-        refuse_stray_text(table, name, values, numbers)
+        _refuse_commas(table, name, values, numbers)
+        _refuse_stray_text(table, name, values, numbers)
         return "classification", f"{name} holds texts"
     if not all(number.is_integer() for number in known):
         return "regression", f"{name} holds fractions (else give --kind classification)"
-    if len(known) <= MOST_COUNTED_CLASSES or known == set(range(len(known))):
+    if len(known) <= _MOST_COUNTED_CLASSES or known == set(range(len(known))):
         return "classification", f"{name} holds {len(known)} whole numbers (else give --kind regression)"
     return "regression", f"{name} holds {len(known)} whole numbers (else give --kind classification)"
 
 
-def refuse_stray_text(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
+def _refuse_stray_text(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
     """UserError if a few texts stand among scores, whose every value would become a class."""
     known = [number for number in numbers if number is not None]
     fractions = any(not number.is_integer() for number in known)
-    if len(known) > len(numbers) / 2 and (fractions or len(set(known)) > MOST_COUNTED_CLASSES):
+    if len(known) > len(numbers) / 2 and (fractions or len(set(known)) > _MOST_COUNTED_CLASSES):
         row = numbers.index(None)
         raise table.complaint(
             row,
@@ -265,12 +265,12 @@ def refuse_stray_text(table: Table, name: str, values: Sequence[object], numbers
         )
 
 
-def refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
+def _refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
     """UserError if all labels were numbers but for their commas: 3,5 for 3.5, or 1,000 for 1000."""
     others = [
         (row, str(value)) for row, (value, number) in enumerate(zip(values, numbers, strict=True)) if number is None
     ]
-    if all("," in value and as_number(value.replace(",", "")) is not None for _, value in others):
+    if all("," in value and _as_number(value.replace(",", "")) is not None for _, value in others):
         row, value = others[0]
         raise table.complaint(
             row,
@@ -279,7 +279,7 @@ def refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Se
         )
 
 
-def class_name(value: object) -> str:
+def _class_name(value: object) -> str:
     """How a label is called: 1, 1.0 (a number) and " 1 " are all "1"; true is "true"."""
     if isinstance(value, bool):
         return str(value).lower()
@@ -288,10 +288,10 @@ def class_name(value: object) -> str:
     return str(value).strip()
 
 
-def class_names(table: Table, name: str) -> tuple[str, ...]:
+def _class_names(table: Table, name: str) -> tuple[str, ...]:
     """The distinct labels, whole numbers by size, others by alphabet; UserError if they are too many."""
-    names = {class_name(value) for value in labels_of(table, name)}
-    most = min(MOST_CLASSES, max(FEW_CLASSES, len(table) // 2))
+    names = {_class_name(value) for value in _labels_of(table, name)}
+    most = min(_MOST_CLASSES, max(_FEW_CLASSES, len(table) // 2))
     if len(names) > most:
         raise UserError(
             f"{table.path}: {name} has {len(names):,} different values in {len(table):,} rows, and at most {most:,} "
@@ -303,12 +303,12 @@ def class_names(table: Table, name: str) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def spelling_doubts(values: Sequence[object]) -> list[str]:
+def _spelling_doubts(values: Sequence[object]) -> list[str]:
     """What a reader should know of labels that differ by white space or case only: a sentence each."""
     spaced: dict[str, set[str]] = {}
     cased: dict[str, set[str]] = {}
     for value in {value for value in values if isinstance(value, str)}:
-        name = class_name(value)
+        name = _class_name(value)
         spaced.setdefault(name, set()).add(value)
         cased.setdefault(normalise(name), set()).add(name)
     merged = sorted(name for name, forms in spaced.items() if len(forms) > 1)
@@ -324,35 +324,35 @@ def spelling_doubts(values: Sequence[object]) -> list[str]:
     return doubts
 
 
-def examples_of(
+def _examples_of(
     split: str, table: Table, texts: Sequence[str], target: str, names: Sequence[str], train: Table
 ) -> Examples:
     """A table's rows; class ids by names, scores if there are no names. Only test may lack the labels."""
     first, *second = (texts_of(table, name) for name in texts)
     labels = None
     if split != "test" or target in table.columns:
-        values = labels_of(table, target)
-        labels = class_ids(table, values, names, source=str(train.path)) if names else scores_of(table, values)
+        values = _labels_of(table, target)
+        labels = _class_ids(table, values, names, source=str(train.path)) if names else _scores_of(table, values)
     return Examples(first, second[0] if second else None, labels, np.arange(len(first)))
 
 
-def class_ids(table: Table, values: Sequence[object], names: Sequence[str], *, source: str) -> np.ndarray:
+def _class_ids(table: Table, values: Sequence[object], names: Sequence[str], *, source: str) -> np.ndarray:
     """int64 [N]; UserError for a label that is none of the names, which come from source."""
     ids = {name: index for index, name in enumerate(names)}
     for row, value in enumerate(values):
-        if class_name(value) not in ids:
-            name = class_name(value)
+        if _class_name(value) not in ids:
+            name = _class_name(value)
             raise table.complaint(
                 row, f"no label {name!r} in {source}. {nearest(name, ids)}Labels there: {listed(names)}."
             )
-    return np.array([ids[class_name(value)] for value in values], dtype=np.int64)
+    return np.array([ids[_class_name(value)] for value in values], dtype=np.int64)
 
 
-def scores_of(table: Table, values: Sequence[object]) -> np.ndarray:
+def _scores_of(table: Table, values: Sequence[object]) -> np.ndarray:
     """float32 [N]; UserError for a value that is no finite number."""
     scores, largest = np.empty(len(values), dtype=np.float32), float(np.finfo(np.float32).max)
     for row, value in enumerate(values):
-        number = as_number(value)
+        number = _as_number(value)
         if number is None or not abs(number) <= largest:  # NaN is not either
             said = shortened(repr(value))
             raise table.complaint(row, f"the score {said} is not a finite number. Correct it, or leave the row out.")

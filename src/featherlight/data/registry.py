@@ -50,9 +50,9 @@ def load_task(
         raise UserError(f"select_on is {select_on!r}; choose 'select' or 'dev'.")
     options = {"text": text, "text_pair": text_pair, "label": label, "dev": dev}
     if name in task_names():
-        refuse_options(name, {**options, "kind": None if kind == "auto" else kind})
-        loaded = load_named(name, data)
-    elif is_path(name):
+        _refuse_options(name, {**options, "kind": None if kind == "auto" else kind})
+        loaded = _load_named(name, data)
+    elif _is_path(name):
         loaded = load_own(Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev)
         if Path(name).suffix.lower() == ".xml" or any(Path(name).glob("*.xml")):
             loaded = replace(loaded, notes=(*loaded.notes, CONFLICT_NOTE))
@@ -64,13 +64,13 @@ def load_task(
         )
     nested = name in TASKS and TASKS[name].nested_phrases
     try:
-        loaded = with_dev(loaded, nested)
-        return with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
+        loaded = _with_dev(loaded, nested)
+        return _with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
     except UserError as error:  # a cut that is not possible
         raise UserError(f"{name}: {error}") from None
 
 
-def load_named(name: str, data: Path | None) -> TaskData:
+def _load_named(name: str, data: Path | None) -> TaskData:
     """A named task as its loader gives it; docs is built here and ignores data."""
     if name == DOCS:
         from featherlight.data.docs import load_docs
@@ -79,19 +79,19 @@ def load_named(name: str, data: Path | None) -> TaskData:
     return load_published(TASKS[name], data)
 
 
-def is_path(name: str) -> bool:
+def _is_path(name: str) -> bool:
     """Whether a task that has no known name is meant as a path."""
     return os.sep in name or "/" in name or Path(name).suffix.lower() in READERS or Path(name).exists()
 
 
-def refuse_options(name: str, options: Mapping[str, object]) -> None:
+def _refuse_options(name: str, options: Mapping[str, object]) -> None:
     """UserError if an option for users' files is given with a named task."""
     given = [f"--{option.replace('_', '-')}" for option, value in options.items() if value is not None]
     if given:
         raise UserError(f"{', '.join(given)}: only for a file of your own. Leave it out: {name!r} knows its columns.")
 
 
-def with_dev(loaded: TaskData, nested: bool) -> TaskData:
+def _with_dev(loaded: TaskData, nested: bool) -> TaskData:
     """The same, with dev cut off train if there is train and none of the splits that are reported."""
     if "train" not in loaded.splits or any(split in loaded.splits for split in loaded.task.reported):
         return loaded
@@ -125,7 +125,7 @@ def without_leaks(loaded: TaskData) -> TaskData:
     return replace(loaded, splits={**loaded.splits, "train": train.take(kept)}, notes=(*loaded.notes, note))
 
 
-def with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
+def _with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
     """The same, with select cut off train; for select_on "dev" whole, with a note if dev is what is reported.
 
     Raises UserError where there is no dev split to choose on.

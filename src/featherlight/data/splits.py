@@ -12,11 +12,11 @@ from featherlight.data.task import SELECT, Examples
 from featherlight.errors import UserError
 from featherlight.files import hash_text
 
-SHARE = 0.1  # of train
-MOST_SELECT = 3000  # rows; more would cost evaluation time and decide nothing else
-MOST_DEV = 5000
-MOST_WORDS = 200  # of a text that is looked for others; the longest of SST-2 has 56
-SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
+_SHARE = 0.1  # of train
+_MOST_SELECT = 3000  # rows; more would cost evaluation time and decide nothing else
+_MOST_DEV = 5000
+_MOST_WORDS = 200  # of a text that is looked for others; the longest of SST-2 has 56
+_SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
 
 
 def cut_select(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
@@ -26,25 +26,25 @@ def cut_select(train: Examples, *, nested_phrases: bool = False) -> tuple[Exampl
     Raises UserError where all rows are related, so that nothing can be cut.
     """
     groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
-    return cut(train, groups, most=MOST_SELECT, name=SELECT)
+    return _cut(train, groups, most=_MOST_SELECT, name=SELECT)
 
 
 def cut_dev(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
     """(train, dev) for data without a dev split: 10 % of train and at most 5,000 rows; else as cut_select."""
     groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
-    return cut(train, groups, most=MOST_DEV, name="dev")
+    return _cut(train, groups, most=_MOST_DEV, name="dev")
 
 
-def cut(train: Examples, groups: np.ndarray, *, most: int, name: str) -> tuple[Examples, Examples]:
+def _cut(train: Examples, groups: np.ndarray, *, most: int, name: str) -> tuple[Examples, Examples]:
     """(rest, cut): whole groups in the order of their hashes, each taken if it still fits.
 
     groups: int64 [N], rows with equal numbers stay together. name: salts the hashes, so that two
     cuts of the same rows differ. The rows keep their order.
     """
-    room = max(1, min(most, int(len(train) * SHARE)))
+    room = max(1, min(most, int(len(train) * _SHARE)))
     sizes = np.bincount(groups)
     taken = np.zeros(len(sizes), dtype=bool)
-    for group in hash_order(train, groups, salt=name):
+    for group in _hash_order(train, groups, salt=name):
         if sizes[group] <= room:
             taken[group] = True
             room -= sizes[group]
@@ -57,7 +57,7 @@ def cut(train: Examples, groups: np.ndarray, *, most: int, name: str) -> tuple[E
     return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
 
 
-def hash_order(train: Examples, groups: np.ndarray, *, salt: str) -> list[int]:
+def _hash_order(train: Examples, groups: np.ndarray, *, salt: str) -> list[int]:
     """Group numbers ordered by a SHA-256 of the groups' distinct texts."""
     texts: dict[int, set[str]] = {}
     for group, key in zip(groups.tolist(), row_keys(train), strict=True):
@@ -83,25 +83,25 @@ def row_groups(examples: Examples) -> np.ndarray:
 
     A shared second text counts from five words on.
     """
-    first = number(("first", normalise(text)) for text in examples.first)
+    first = _number(("first", normalise(text)) for text in examples.first)
     if examples.origins is not None:
-        first = linked(first, examples.origins)
+        first = _linked(first, examples.origins)
     if examples.second is None:
         return first
-    second = number(
-        ("second", key) if len(key.split()) >= SHORT_SECOND else ("row", index)
+    second = _number(
+        ("second", key) if len(key.split()) >= _SHORT_SECOND else ("row", index)
         for index, key in enumerate(normalise(text) for text in examples.second)
     )
-    return linked(first, second)
+    return _linked(first, second)
 
 
-def number(keys: Iterable[tuple[str, object]]) -> np.ndarray:
+def _number(keys: Iterable[tuple[str, object]]) -> np.ndarray:
     """int64 [N]: 0, 1, 2 ... for each key when it is first met."""
     seen: dict[object, int] = {}
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
 
 
-def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def _linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """int64 [N]: the connected components of rows that share a number in either array (union-find)."""
     parents = list(range(int(first.max(initial=-1)) + int(second.max(initial=-1)) + 2))
     offset = int(first.max(initial=-1)) + 1
@@ -114,7 +114,7 @@ def linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     for one, two in zip(first.tolist(), (second + offset).tolist(), strict=True):
         parents[root(two)] = root(one)
-    return number(("root", root(node)) for node in first.tolist())
+    return _number(("root", root(node)) for node in first.tolist())
 
 
 def phrase_groups(texts: Sequence[str]) -> np.ndarray:
@@ -123,16 +123,16 @@ def phrase_groups(texts: Sequence[str]) -> np.ndarray:
     owners: dict[str, str] = dict.fromkeys(keys, "")
     for phrase in sorted(owners, key=lambda key: (-key.count(" "), key)):
         if not owners[phrase]:  # no longer phrase has claimed it
-            claim_spans(phrase, owners)
-    return number(("phrase", owners[key]) for key in keys)
+            _claim_spans(phrase, owners)
+    return _number(("phrase", owners[key]) for key in keys)
 
 
-def claim_spans(phrase: str, owners: dict[str, str]) -> None:
+def _claim_spans(phrase: str, owners: dict[str, str]) -> None:
     """Make phrase the owner of each known, still free run of its words, itself included.
 
     A text of more than 200 words is no phrase (its runs would be as many as its words squared): it claims itself.
     """
-    if phrase.count(" ") >= MOST_WORDS:
+    if phrase.count(" ") >= _MOST_WORDS:
         owners[phrase] = phrase
         return
     breaks = [index for index, letter in enumerate(phrase) if letter == " "]
@@ -158,12 +158,12 @@ def cut_stratified(examples: Examples, count: int, seed: int) -> Examples:
     classes, sizes = np.unique(labels, return_counts=True)
     kept = [
         generator.permutation(np.flatnonzero(labels == label))[:quota]
-        for label, quota in zip(classes, quotas(sizes, count), strict=True)
+        for label, quota in zip(classes, _quotas(sizes, count), strict=True)
     ]
     return examples.take(np.sort(np.concatenate(kept)))
 
 
-def quotas(sizes: np.ndarray, count: int) -> np.ndarray:
+def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
     """int64 [C]: how many of each class's rows (sizes [C], each above 0) to keep; adds up to count."""
     shares = sizes * count / sizes.sum()
     kept: np.ndarray = np.floor(shares).astype(np.int64)

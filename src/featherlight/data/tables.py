@@ -15,7 +15,7 @@ from typing import Any
 from featherlight.errors import UserError, listed, missing_extra, nearest, shortened
 from featherlight.files import read_bytes
 
-MOST_COLUMNS = 5000  # more are data in the place of names: one key per value would fill the memory
+_MOST_COLUMNS = 5000  # more are data in the place of names: one key per value would fill the memory
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def decoded(data: bytes, source: object, *, line: int = 1) -> str:
     raise UserError(f"{source}, line {line}: not UTF-8 (byte 0x{data[wrong]:02x}{what}). Save it as UTF-8.")
 
 
-def lines_of(text: str) -> list[str]:
+def _lines_of(text: str) -> list[str]:
     """Lines that end with "\n" or "\r\n", or all with "\r" as on old Macintoshes."""
     return [line.removesuffix("\r") for line in text.split("\n" if "\n" in text else "\r")]
 
@@ -75,7 +75,7 @@ def read_csv(path: Path, *, header: Sequence[str] | None = None) -> Table:
     """
     text = read_text(path)
     records = []
-    with large_cells():
+    with _large_cells():
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         line = 1
         try:
@@ -89,11 +89,11 @@ def read_csv(path: Path, *, header: Sequence[str] | None = None) -> Table:
                 'stands in double quotes, and a quote inside it is doubled: "say ""yes"", please".'
             ) from None
     remedy = "A cell that holds a comma stands in double quotes."
-    return table_of(path, records.pop(0)[1] if header is None else header, records, remedy=remedy)
+    return _table_of(path, records.pop(0)[1] if header is None else header, records, remedy=remedy)
 
 
 @contextmanager
-def large_cells() -> Iterator[None]:
+def _large_cells() -> Iterator[None]:
     """Lift the csv module's limit on a cell's length, and put it back."""
     before = csv.field_size_limit(2**31 - 1)
     try:
@@ -108,17 +108,17 @@ def read_tsv(path: Path, *, header: Sequence[str] | None = None, skip_short: boo
     header: the columns' names, for a file that has no header line.
     skip_short: leave out rows with too few cells instead of raising UserError.
     """
-    lines = enumerate(lines_of(read_text(path)), start=1)
+    lines = enumerate(_lines_of(read_text(path)), start=1)
     records = [(number, line.split("\t")) for number, line in lines if line]
     names = records.pop(0)[1] if header is None else header
     if skip_short:
         records = [(number, cells) for number, cells in records if len(cells) >= len(names)]
-    return table_of(path, names, records, remedy="One tab stands between two cells and none inside a cell.")
+    return _table_of(path, names, records, remedy="One tab stands between two cells and none inside a cell.")
 
 
-def table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequence[str]]], *, remedy: str) -> Table:
+def _table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequence[str]]], *, remedy: str) -> Table:
     """Records, each with its line, as columns; UserError if there are none or one is ragged (the remedy is said)."""
-    names = distinct(path, [name.strip() for name in names])
+    names = _distinct(path, [name.strip() for name in names])
     if not records:
         raise UserError(f"{path}: there is a header but no row below it. Add rows.")
     for line, cells in records:
@@ -129,10 +129,10 @@ def table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequ
     return Table(path, dict(zip(names, columns, strict=True)), [f"line {line}" for line, _ in records])
 
 
-def distinct(where: object, names: Sequence[str]) -> Sequence[str]:
+def _distinct(where: object, names: Sequence[str]) -> Sequence[str]:
     """The names, or a UserError if two columns share one or there are too many."""
-    if len(names) > MOST_COLUMNS:
-        raise UserError(f"{where}: {len(names):,} columns, at most {MOST_COLUMNS:,} are read. Keep texts and labels.")
+    if len(names) > _MOST_COLUMNS:
+        raise UserError(f"{where}: {len(names):,} columns, at most {_MOST_COLUMNS:,} are read. Keep texts and labels.")
     if len(set(names)) < len(names):
         name = next(name for position, name in enumerate(names) if name in names[:position])
         raise UserError(f"{where}: two columns are called {shortened(repr(name))}. Rename one of them.")
@@ -147,7 +147,7 @@ def is_torn(text: str) -> bool:
 def read_jsonl(path: Path) -> Table:
     """One JSON object per line; a key that a line lacks counts as null there."""
     records, places = [], []
-    for number, line in enumerate(lines_of(read_text(path)), start=1):
+    for number, line in enumerate(_lines_of(read_text(path)), start=1):
         if not line.strip():
             continue
         try:
@@ -157,10 +157,10 @@ def read_jsonl(path: Path) -> Table:
             raise UserError(f'{path}, line {number}: {what}. Each line is one object, as {{"text": ...}}.') from None
         if not line.lstrip().startswith("{"):
             raise UserError(f'{path}, line {number}: not a JSON object. Each line must be one, as {{"text": ...}}.')
-        distinct(f"{path}, line {number}", [key for key, _ in pairs])
+        _distinct(f"{path}, line {number}", [key for key, _ in pairs])
         records.append(dict(pairs))
         places.append(f"line {number}")
-    names = distinct(path, list(dict.fromkeys(key for record in records for key in record)))
+    names = _distinct(path, list(dict.fromkeys(key for record in records for key in record)))
     if any(map(is_torn, names)):
         raise UserError(f"{path}: a key holds half of a surrogate pair, which is no character. Rename it.")
     return Table(path, {name: [record.get(name) for record in records] for name in names}, places)
@@ -177,8 +177,8 @@ def read_parquet(path: Path) -> Table:
         raise UserError(f"{path}: no such file.")
     try:
         table = parquet.ParquetFile(path).read()
-        names = distinct(path, table.column_names)
-        columns = {name: python_values(table.column(index)) for index, name in enumerate(names)}
+        names = _distinct(path, table.column_names)
+        columns = {name: _python_values(table.column(index)) for index, name in enumerate(names)}
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({shortened(str(error))}). Write it again.") from None
     if not table.num_rows:
@@ -186,7 +186,7 @@ def read_parquet(path: Path) -> Table:
     return Table(path, columns, [f"row {index + 1}" for index in range(table.num_rows)])
 
 
-def python_values(column: Any) -> list[Any]:
+def _python_values(column: Any) -> list[Any]:
     """An Arrow column as Python values.
 
     Of lists and the like, which are refused anyhow, the first stands for all: a column of embeddings

@@ -24,17 +24,17 @@ from featherlight.store.layout import DRAFT, RECORD
 from featherlight.store.runs import adopt
 from featherlight.store.stage import Inputs
 
-SECONDS = 5.0  # that an address has to answer in
-Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder
+_SECONDS = 5.0  # that an address has to answer in
+_Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder
 Sent = list[Any]  # the reference to a folder's bytes, in a list, which Ray leaves to the node to fetch; or nothing
-BLIND = "the node does not see the store"
+_BLIND = "the node does not see the store"
 
 
 class RayPool(WorkerPool):
     """A crew whose workers are a cluster's. processors, gpus: of one cell."""
 
     def __init__(self, address: str, store: Path, *, processors: float, gpus: float, retry: bool):
-        self.ray = connected(address)
+        self.ray = _connected(address)
         resources = self.ray.cluster_resources()
         size = int(resources.get("CPU", 0) // processors) if processors else 1
         size = min(size, int(resources.get("GPU", 0) // gpus)) if gpus else size
@@ -47,7 +47,7 @@ class RayPool(WorkerPool):
         self.token = store / f".ray-{uuid.uuid4().hex}"
         store.mkdir(parents=True, exist_ok=True)
         self.token.touch()
-        self.cell = self.ray.remote(num_cpus=processors, num_gpus=gpus, max_retries=0)(work_there)
+        self.cell = self.ray.remote(num_cpus=processors, num_gpus=gpus, max_retries=0)(_work_there)
         self.tasks: dict[Any, tuple[Job, float]] = {}
         self.sending = False  # until a node says that it does not see the store
         self.sent: dict[Path, Sent] = {}
@@ -81,12 +81,12 @@ class RayPool(WorkerPool):
                 error, final, folder = self.ray.get(task)
             except self.ray.exceptions.RayError as lost:
                 error, final, folder = f"{type(lost).__name__}: {str(lost).splitlines()[0]}", False, None
-            if error == BLIND:
+            if error == _BLIND:
                 self.sending = True
                 self.start(job)
                 continue
             if folder is not None:
-                bring_home(folder, job)
+                _bring_home(folder, job)
             self.note(job, error, final=final, seconds=time.monotonic() - since)
 
     def dismiss(self) -> None:
@@ -95,14 +95,14 @@ class RayPool(WorkerPool):
         self.ray.shutdown()
 
 
-def connected(address: str) -> Any:
+def _connected(address: str) -> Any:
     """Ray, connected; a UserError for an address at which nothing answers."""
     import ray
 
     host, colon, port = address.rpartition(":")
     try:
         if colon and not address.startswith("ray://"):
-            socket.create_connection((host, int(port)), timeout=SECONDS).close()
+            socket.create_connection((host, int(port)), timeout=_SECONDS).close()
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
@@ -112,13 +112,13 @@ def connected(address: str) -> Any:
     return ray
 
 
-def work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]], store: Path, token: Path) -> Answer:
+def _work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]], store: Path, token: Path) -> _Answer:
     """One job, on a node: in the store itself where it is seen, else in a folder of this task's own."""
     if token.exists():
         error, final = attempt(name, settings, {role: folder for role, (folder, _) in inputs.items()}, store)
         return error, final, None
     if not all(sent for _, sent in inputs.values()):
-        return BLIND, False, None
+        return _BLIND, False, None
     import ray
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -146,7 +146,7 @@ def unpacked(data: bytes, folder: Path) -> Path:
     return folder
 
 
-def bring_home(data: bytes, job: Job) -> None:
+def _bring_home(data: bytes, job: Job) -> None:
     """Put a folder that came as bytes under its final name."""
     draft = job.store / (DRAFT + job.folder.name)
     unpacked(data, draft)

@@ -11,8 +11,8 @@ from featherlight.stages.task_training import FIT, REFIT
 from featherlight.store.layout import DRAFT
 from featherlight.training.memory import MOST_HALVINGS, halve, halvings
 
-TRIES, FAILURES = 3, ".failures"
-REMEDY = "Shorten the texts (max_length), store less (checkpointing), or take a smaller model or fewer workers."
+TRIES, _FAILURES = 3, ".failures"
+_REMEDY = "Shorten the texts (max_length), store less (checkpointing), or take a smaller model or fewer workers."
 
 
 def answer_to_a_kill(job: Job) -> tuple[bool, bool, str]:
@@ -26,13 +26,13 @@ def answer_to_a_kill(job: Job) -> tuple[bool, bool, str]:
     return (
         True,
         False,
-        f", out of memory: it does not fit, though its batches were halved {MOST_HALVINGS} times. {REMEDY}",
+        f", out of memory: it does not fit, though its batches were halved {MOST_HALVINGS} times. {_REMEDY}",
     )
 
 
 def failure_file(job: Job) -> Path:
     """Where a job's crashes are counted."""
-    return job.store / FAILURES / f"{job.folder.name}.json"
+    return job.store / _FAILURES / f"{job.folder.name}.json"
 
 
 def earlier_failures(job: Job) -> tuple[int, str]:

@@ -51,7 +51,7 @@ def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, 
             locks.enter_context(lock(store / LOCKS / name, waiting=partial(say, f"{name}: waiting")))
             draft = store / (DRAFT + name)
             draft.mkdir(exist_ok=True)
-            with noting(job, failed):
+            with _noting(job, failed):
                 if not is_measured(job.settings, draft):  # type: ignore[arg-type]
                     cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
         failed |= visit_all(cells, store, np.random.default_rng(seed))
@@ -61,7 +61,7 @@ def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, 
                 shutil.rmtree(draft)
     for job in jobs:
         if job not in failed:
-            with noting(job, failed):
+            with _noting(job, failed):
                 job.run()
     return failed
 
@@ -78,7 +78,7 @@ def visit_all(cells: dict[Job, Cell], store: Path, generator: np.random.Generato
             waiting = [job for job in missing if len(cells[job].samples) == fewest]
             for place in generator.permutation(len(waiting)):
                 job = waiting[place]
-                with noting(job, failed):
+                with _noting(job, failed):
                     take_sample(cells[job], store / (DRAFT + job.folder.name))
                 if job in failed:
                     del cells[job]
@@ -88,7 +88,7 @@ def visit_all(cells: dict[Job, Cell], store: Path, generator: np.random.Generato
 
 
 @contextmanager
-def noting(job: Job, failed: dict[Job, Failure]) -> Iterator[None]:
+def _noting(job: Job, failed: dict[Job, Failure]) -> Iterator[None]:
     """Note what goes wrong within, and go on; a full disk or a package that is missing is no cell's own."""
     try:
         yield
@@ -99,12 +99,12 @@ def noting(job: Job, failed: dict[Job, Failure]) -> Iterator[None]:
         if full or isinstance(error, ModuleNotFoundError):
             raise
         out = is_memory_out(error)
-        failed[job] = Failure(does_not_fit(job) if out else traceback.format_exc(), users=out)
+        failed[job] = Failure(_does_not_fit(job) if out else traceback.format_exc(), users=out)
     if job in failed:
         say(f"{job.folder.name}: failed: {failed[job].last}")
 
 
-def does_not_fit(job: Job) -> str:
+def _does_not_fit(job: Job) -> str:
     """The complaint about a cell that is out of memory: a batch in parts would be the time of something else."""
     settings: Any = job.settings
     shape = f"{settings.batch} x {settings.length} tokens"

@@ -21,50 +21,50 @@ if TYPE_CHECKING:
     from featherlight.kinds import Kinds
     from featherlight.store.stage import Inputs
 
-THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
-METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-LOADED = ["featherlight.stages.table"]
+_THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
+_METHOD = "forkserver" if sys.platform == "linux" else "spawn"
+_LOADED = ["featherlight.stages.table"]
 Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 
 def prepare(size: int) -> None:
     """Begin to load what workers need, for a crew of this size to come; a second call changes nothing."""
-    if METHOD == "forkserver":
+    if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        forkserver.set_forkserver_preload(LOADED)
-        with threads(share(size)):
+        forkserver.set_forkserver_preload(_LOADED)
+        with _threads(_share(size)):
             forkserver.ensure_running()
 
 
 def spawn(size: int) -> Hired:
     """A process with its share of the cores, one of so many."""
     prepare(size)
-    context: Any = multiprocessing.get_context(METHOD)
+    context: Any = multiprocessing.get_context(_METHOD)
     ours, theirs = context.Pipe()
-    with threads(share(size)):
+    with _threads(_share(size)):
         process = context.Process(target=serve, args=(theirs,), daemon=True)
         process.start()
     theirs.close()
     return process, ours
 
 
-def share(size: int) -> int:
+def _share(size: int) -> int:
     """Threads for each of so many processes."""
     return max(1, (os.cpu_count() or 1) // size)
 
 
 @contextmanager
-def threads(number: int) -> Iterator[None]:
+def _threads(number: int) -> Iterator[None]:
     """Processes started meanwhile compute with this many threads, unless the user has said how many."""
-    if THREADS in os.environ:
+    if _THREADS in os.environ:
         yield
         return
-    os.environ[THREADS] = str(number)
+    os.environ[_THREADS] = str(number)
     try:
         yield
     finally:
-        del os.environ[THREADS]
+        del os.environ[_THREADS]
 
 
 def serve(pipe: Any) -> None:

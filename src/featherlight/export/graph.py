@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
-OPSET, IR_VERSION = 17, 8  # of 2022: engines of the last years read it
-MICROSOFT = "com.microsoft"  # the domain of onnxruntime's own operators
-IDS, MASK, PAIR, LOGITS = "input_ids", "attention_mask", "pair_", "logits"
-INPUT, STATE = "recurrent.input", "recurrent.state"  # the weights of both directions
-HASHES = 3  # buckets per word of a hash embedding
-GATES = {"lstm": (0, 3, 1, 2), "rnn": (0,)}  # torch's input, forget, cell, output in the order of ONNX: i, o, f, c
+_OPSET, _IR_VERSION = 17, 8  # of 2022: engines of the last years read it
+_MICROSOFT = "com.microsoft"  # the domain of onnxruntime's own operators
+_IDS, _MASK, _PAIR, _LOGITS = "input_ids", "attention_mask", "pair_", "logits"
+_INPUT, _STATE = "recurrent.input", "recurrent.state"  # the weights of both directions
+_HASHES = 3  # buckets per word of a hash embedding
+_GATES = {"lstm": (0, 3, 1, 2), "rnn": (0,)}  # torch's input, forget, cell, output in the order of ONNX: i, o, f, c
 
 
 @dataclass(frozen=True)
@@ -101,20 +101,20 @@ class Graph:
         scales = self.constant(
             f"{name}.weight.scale", weight.scales.reshape(-1) if weight.scales.ndim else weight.scales
         )
-        return self.add("DynamicQuantizeMatMul", values, turned, scales, "", bias, domain=MICROSOFT, output=output)
+        return self.add("DynamicQuantizeMatMul", values, turned, scales, "", bias, domain=_MICROSOFT, output=output)
 
     def recurrent(self, body: str, vectors: str, lengths: str) -> tuple[str, str]:
         """Both directions over [T, B, D]: every state [T, 2, B, H], and each direction's last one [2, B, H]."""
-        w_in, w_state = (directions(self.weights, name, body) for name in ("weight_ih", "weight_hh"))
-        biases = [floats(directions(self.weights, name, body)) for name in ("bias_ih", "bias_hh")]
+        w_in, w_state = (_directions(self.weights, name, body) for name in ("weight_ih", "weight_hh"))
+        biases = [floats(_directions(self.weights, name, body)) for name in ("bias_ih", "bias_hh")]
         bias = self.constant("recurrent.bias", np.concatenate([part.reshape(2, -1) for part in biases], axis=1))
         hidden = floats(w_state).shape[-1]
         if self.int8 and body == "lstm" and isinstance(w_in, Rounded) and isinstance(w_state, Rounded):
-            turned = [self.constant(INPUT, turn(w_in.values)), self.constant(STATE, turn(w_state.values))]
-            scales = [*self.lstm_scales(INPUT, w_in), *self.lstm_scales(STATE, w_state)]
+            turned = [self.constant(_INPUT, _turn(w_in.values)), self.constant(_STATE, _turn(w_state.values))]
+            scales = [*self.lstm_scales(_INPUT, w_in), *self.lstm_scales(_STATE, w_state)]
             inputs = [vectors, *turned, bias, lengths, "", "", "", *scales]
-            return self.run("DynamicQuantizeLSTM", inputs, hidden, MICROSOFT)
-        stored = [self.matrix(INPUT, w_in), self.matrix(STATE, w_state)]
+            return self.run("DynamicQuantizeLSTM", inputs, hidden, _MICROSOFT)
+        stored = [self.matrix(_INPUT, w_in), self.matrix(_STATE, w_state)]
         return self.run(body.upper(), [vectors, *stored, bias, lengths], hidden)
 
     def lstm_scales(self, name: str, rounded: Rounded) -> list[str]:
@@ -136,18 +136,18 @@ def floats(weight: np.ndarray | Rounded) -> np.ndarray:
     return weight.floats if isinstance(weight, Rounded) else weight
 
 
-def turn(matrices: np.ndarray) -> np.ndarray:
+def _turn(matrices: np.ndarray) -> np.ndarray:
     """[2, GH, D] -> [2, D, GH]."""
     return matrices.transpose(0, 2, 1)
 
 
-def directions(weights: Weights, name: str, body: str) -> np.ndarray | Rounded:
+def _directions(weights: Weights, name: str, body: str) -> np.ndarray | Rounded:
     """A recurrent weight of both directions with the gates in the order of ONNX: [2, GH, ...]."""
     both = [weights[f"body.network.{name}_l0{suffix}"] for suffix in ("", "_reverse")]
 
     def ordered(rows: np.ndarray) -> np.ndarray:
-        blocks = np.split(rows, len(GATES[body]))
-        return np.concatenate([blocks[i] for i in GATES[body]])
+        blocks = np.split(rows, len(_GATES[body]))
+        return np.concatenate([blocks[i] for i in _GATES[body]])
 
     if not all(isinstance(part, Rounded) for part in both):
         return np.stack([ordered(floats(part)) for part in both])
@@ -168,54 +168,54 @@ def student_graph(architecture: Mapping[str, Any], weights: Weights, *, int8: bo
     length of their own. Padding is on the right.
     """
     graph = Graph(weights, int8=int8)
-    prefixes = ("", PAIR) if architecture["pair"] else ("",)
-    vectors = [text_vector(graph, architecture, f"{prefix}{IDS}", f"{prefix}{MASK}") for prefix in prefixes]
-    joined = compared(graph, *vectors) if architecture["pair"] else vectors[0]
+    prefixes = ("", _PAIR) if architecture["pair"] else ("",)
+    vectors = [_text_vector(graph, architecture, f"{prefix}{_IDS}", f"{prefix}{_MASK}") for prefix in prefixes]
+    joined = _compared(graph, *vectors) if architecture["pair"] else vectors[0]
     hidden = graph.add("Relu", graph.linear("classifier.hidden", joined))
-    graph.linear("classifier.out", hidden, output=LOGITS)
+    graph.linear("classifier.out", hidden, output=_LOGITS)
     classes = len(floats(weights["classifier.out.bias"]))
     inputs = [
         helper.make_tensor_value_info(f"{prefix}{name}", TensorProto.INT64, ["texts", f"{prefix}tokens"])
         for prefix in prefixes
-        for name in (IDS, MASK)
+        for name in (_IDS, _MASK)
     ]
-    outputs = [helper.make_tensor_value_info(LOGITS, TensorProto.FLOAT, ["texts", classes])]
+    outputs = [helper.make_tensor_value_info(_LOGITS, TensorProto.FLOAT, ["texts", classes])]
     body = helper.make_graph(graph.nodes, "student", inputs, outputs, list(graph.initializers.values()))
-    domains = [helper.make_opsetid(domain, version) for domain, version in (("", OPSET), (MICROSOFT, 1))[: 1 + int8]]
-    return helper.make_model(body, opset_imports=domains, ir_version=IR_VERSION, producer_name="featherlight")
+    domains = [helper.make_opsetid(domain, version) for domain, version in (("", _OPSET), (_MICROSOFT, 1))[: 1 + int8]]
+    return helper.make_model(body, opset_imports=domains, ir_version=_IR_VERSION, producer_name="featherlight")
 
 
-def text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: str) -> str:
+def _text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: str) -> str:
     """One vector per text: [B, T] -> [B, W]."""
     if architecture["body"] == "mean":
-        return mean_of_pieces(graph, embedded(graph, architecture, ids), mask)
-    vectors = embedded(graph, architecture, graph.add("Transpose", ids, perm=[1, 0]))
+        return _mean_of_pieces(graph, _embedded(graph, architecture, ids), mask)
+    vectors = _embedded(graph, architecture, graph.add("Transpose", ids, perm=[1, 0]))
     count = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
     lengths = graph.add("Max", count, graph.integers(1))  # an empty text is read as one token of padding
     counts = graph.add("Cast", lengths, to=TensorProto.INT32)
     states, last = graph.recurrent(architecture["body"], vectors, counts)
     if architecture["pooling"] == "last":
-        return side_by_side(graph, last, perm=[1, 0, 2], shape=(0, -1))
-    return pooled(
-        graph, architecture["pooling"], side_by_side(graph, states, perm=[2, 0, 1, 3], shape=(0, 0, -1)), lengths
+        return _side_by_side(graph, last, perm=[1, 0, 2], shape=(0, -1))
+    return _pooled(
+        graph, architecture["pooling"], _side_by_side(graph, states, perm=[2, 0, 1, 3], shape=(0, 0, -1)), lengths
     )
 
 
-def side_by_side(graph: Graph, states: str, *, perm: list[int], shape: tuple[int, ...]) -> str:
+def _side_by_side(graph: Graph, states: str, *, perm: list[int], shape: tuple[int, ...]) -> str:
     """Both directions of a state in one row; a 0 in shape keeps that size."""
     return graph.add("Reshape", graph.add("Transpose", states, perm=perm), graph.integers(*shape))
 
 
-def embedded(graph: Graph, architecture: Mapping[str, Any], ids: str) -> str:
+def _embedded(graph: Graph, architecture: Mapping[str, Any], ids: str) -> str:
     """Vectors of token ids: [...] -> [..., D]. Hashed words: see `models.embeddings.HashEmbedding`."""
     if architecture["embedding"] == "table":
         return graph.rows("embedding.weight", ids)
-    rows = len(floats(graph.weights["embedding.importance.weight"])) // HASHES
+    rows = len(floats(graph.weights["embedding.importance.weight"])) // _HASHES
     shared = len(floats(graph.weights["embedding.vectors.weight"])) - 1
-    places = graph.integers(*(rows**place for place in range(HASHES)))
+    places = graph.integers(*(rows**place for place in range(_HASHES)))
     digits = graph.add("Div", graph.add("Unsqueeze", ids, graph.integers(-1)), places)
     buckets = graph.add("Mod", digits, graph.integers(rows))
-    sectors = graph.add("Add", buckets, graph.integers(*(rows * place for place in range(HASHES))))
+    sectors = graph.add("Add", buckets, graph.integers(*(rows * place for place in range(_HASHES))))
     before = graph.add("Mod", graph.add("Sub", buckets, graph.integers(1)), graph.integers(shared))
     real = graph.add("Greater", buckets, graph.integers(0))
     vectors = graph.add("Where", real, graph.add("Add", before, graph.integers(1)), graph.integers(0))
@@ -224,7 +224,7 @@ def embedded(graph: Graph, architecture: Mapping[str, Any], ids: str) -> str:
     return graph.add("ReduceSum", weighted, graph.integers(-2), keepdims=0)
 
 
-def mean_of_pieces(graph: Graph, vectors: str, mask: str) -> str:
+def _mean_of_pieces(graph: Graph, vectors: str, mask: str) -> str:
     """[B, T, D], [B, T] -> [B, D]; an empty text gives zeros."""
     kept = graph.add("Cast", mask, to=TensorProto.FLOAT)
     sums = graph.add("MatMul", graph.add("Unsqueeze", kept, graph.integers(1)), vectors)
@@ -233,7 +233,7 @@ def mean_of_pieces(graph: Graph, vectors: str, mask: str) -> str:
     return graph.add("Div", graph.add("Squeeze", sums, graph.integers(1)), most)
 
 
-def pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
+def _pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
     """States [B, T, 2H] summed up over the real tokens: [B, 2H]; those of padding are zero."""
     column = graph.add("Unsqueeze", lengths, graph.integers(1))
     if pooling == "mean":
@@ -249,7 +249,7 @@ def pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
     return graph.add("ReduceMax", graph.add("Where", real, states, below), axes=[1], keepdims=0)
 
 
-def compared(graph: Graph, first: str, second: str) -> str:
+def _compared(graph: Graph, first: str, second: str) -> str:
     """[u; v; |u - v|; u * v] of two text vectors; see `models.students.heads.compare`."""
     apart = graph.add("Abs", graph.add("Sub", first, second))
     return graph.add("Concat", first, second, apart, graph.add("Mul", first, second), axis=-1)

@@ -39,29 +39,29 @@ if TYPE_CHECKING:
 
     from featherlight.export.graph import Rounded, Weights
 
-OPSET = 17
-BATCHES, BATCH = "calibration.npz", 16
-MOST_BYTES = 2_000_000_000  # of a file in this format
+_OPSET = 17
+_BATCHES, _BATCH = "calibration.npz", 16
+_MOST_BYTES = 2_000_000_000  # of a file in this format
 QUANTIZER = (sys.executable, "-m", "featherlight.export.onnx_quantizer")
-SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
+_SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
 
 
 def write_float(source: TorchPredictor, folder: Path, out: Path) -> None:
     """Fill out with model.onnx, config and tokenizer of a model; source: the model of folder, on the processor."""
     check_installed()
-    if footprint.parameters(source.model) * 4 > MOST_BYTES:
+    if footprint.parameters(source.model) * 4 > _MOST_BYTES:
         raise UserError(f"{folder}: too large for one ONNX file (2 GB). Distil it into a smaller model.")
     for pattern in (*footprint.CONFIG, *footprint.TOKENIZER):
         for path in folder.glob(pattern):
             shutil.copy(path, out / path.name)
-    write_tokenizer(source, folder, out)
+    _write_tokenizer(source, folder, out)
     if source.model.config.model_type in BODIES:
         from featherlight.export.graph import student_graph
 
         graph = student_graph(architecture(source.model.config.to_dict()), student_weights(folder))
     else:
-        graph = encoder_graph(source)
-    save(graph, out / MODEL, source, precision="fp32")
+        graph = _encoder_graph(source)
+    _save(graph, out / MODEL, source, precision="fp32")
 
 
 def write_int8(
@@ -79,15 +79,15 @@ def write_int8(
 
         weights = rounded_weights(student_weights(folder), per_channel=per_channel)
         graph = student_graph(architecture(source.model.config.to_dict()), weights, int8=True)
-        save(graph, after, source, precision="int8")
+        _save(graph, after, source, precision="int8")
         arguments = [str(after)]
     else:
         arguments = [str(after), str(before), "channel" if per_channel else "tensor"]
         if calibration is not None:
-            arguments.append(str(write_batches(OnnxPredictor(out), calibration, out)))
+            arguments.append(str(_write_batches(OnnxPredictor(out), calibration, out)))
     done = subprocess.run([*QUANTIZER, *arguments], capture_output=True, text=True, check=False)
     before.unlink()
-    (out / BATCHES).unlink(missing_ok=True)
+    (out / _BATCHES).unlink(missing_ok=True)
     if done.returncode:
         after.unlink(missing_ok=True)
         said = done.stderr.strip().splitlines() or ["it said nothing"]
@@ -96,16 +96,16 @@ def write_int8(
     after.rename(before)
 
 
-def write_batches(model: OnnxPredictor, examples: Examples, out: Path) -> Path:
+def _write_batches(model: OnnxPredictor, examples: Examples, out: Path) -> Path:
     """The inputs that onnxruntime gets for these texts, in batches of texts of similar length, as a file."""
     tokens = model.tokens(examples)
     batches: dict[str, np.ndarray] = {}
     order = np.argsort(tokens.lengths, kind="stable")
-    for number, start in enumerate(range(0, len(order), BATCH)):
-        arrays = tokens.arrays(order[start : start + BATCH])
+    for number, start in enumerate(range(0, len(order), _BATCH)):
+        arrays = tokens.arrays(order[start : start + _BATCH])
         batches |= {f"{name}.{number}": arrays[name] for name in model.inputs}
-    np.savez(out / BATCHES, **batches)  # type: ignore[arg-type]  # its stub takes any further name for an option
-    return out / BATCHES
+    np.savez(out / _BATCHES, **batches)  # type: ignore[arg-type]  # its stub takes any further name for an option
+    return out / _BATCHES
 
 
 def check_installed() -> None:
@@ -117,7 +117,7 @@ def check_installed() -> None:
             raise missing_extra(package, "onnx") from None
 
 
-def save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: str) -> None:
+def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: str) -> None:
     """Write a model that says of itself what `OnnxPredictor` must know of it."""
     about = {
         "labels": source.labels,
@@ -132,7 +132,7 @@ def save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: 
     write_atomically(path, graph.SerializeToString())
 
 
-def write_tokenizer(source: TorchPredictor, folder: Path, out: Path) -> None:
+def _write_tokenizer(source: TorchPredictor, folder: Path, out: Path) -> None:
     """tokenizer.json that says how to cut and pad, so that `tokenizers` alone makes batches of it."""
     tokenizer = source.tokenizer
     if not tokenizer.is_fast:
@@ -155,7 +155,7 @@ def student_weights(folder: Path) -> "Weights":
     if not (folder / LIGHT).exists():
         return dict(arrays(folder))
     packed = load(folder / LIGHT).packed
-    weights = {name: whole_or_decoded(encoded) for name, encoded in packed.tensors.items()}
+    weights = {name: _whole_or_decoded(encoded) for name, encoded in packed.tensors.items()}
     if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
         ids = read_json(folder / TOKENIZER)["model"]["vocab"]
         order = np.argsort([ids[piece] for piece in front_coded(packed.about["tokenizer"]["pieces"])])
@@ -163,7 +163,7 @@ def student_weights(folder: Path) -> "Weights":
     return weights
 
 
-def whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
+def _whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
     """Uniform codes as int8 and scales; everything else as the float32 that it stands for."""
     from featherlight.export.graph import Rounded
 
@@ -175,7 +175,7 @@ def whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
     return Rounded(values.astype(np.int8).reshape(encoded.shape), scales.reshape(shape))
 
 
-class Logits(nn.Module):
+class _Logits(nn.Module):
     """A classifier as a function of its inputs in a fixed order."""
 
     def __init__(self, model: nn.Module, names: Sequence[str]):
@@ -188,7 +188,7 @@ class Logits(nn.Module):
         return logits
 
 
-def encoder_graph(source: TorchPredictor) -> "ModelProto":
+def _encoder_graph(source: TorchPredictor) -> "ModelProto":
     """The traced graph of an encoder; texts and tokens may be as many as one likes."""
     import onnx
 
@@ -201,11 +201,11 @@ def encoder_graph(source: TorchPredictor) -> "ModelProto":
         with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the tracer warns of every size that it sees; `agreement` tries them
             torch.onnx.export(
-                Logits(model, list(batch)).eval(),
+                _Logits(model, list(batch)).eval(),
                 tuple(batch.values()),
                 Path(folder) / MODEL,
                 dynamo=False,
-                opset_version=OPSET,
+                opset_version=_OPSET,
                 input_names=list(batch),
                 output_names=["logits"],
                 dynamic_axes={**{name: {0: "texts", 1: "tokens"} for name in batch}, "logits": {0: "texts"}},
@@ -240,6 +240,6 @@ def shaped(examples: Examples) -> Iterator[Examples]:
         lengths = [most, *generator.integers(0, most + 1, size=count - 1)]
         return [" ".join(generator.choice(words, size=length)) for length in lengths]
 
-    for count, most in SHAPES:
+    for count, most in _SHAPES:
         second = None if examples.second is None else texts(count, most)[::-1]
         yield Examples(texts(count, most), second, None, np.arange(count))

@@ -15,7 +15,7 @@ import numpy as np
 
 from featherlight.inference.onnx_predictor import ABOUT, open_session
 
-WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
+_WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
 
 
 def main(target: str, source: str = "", granularity: str = "", calibration: str = "") -> None:
@@ -35,14 +35,14 @@ def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path
     logging.disable(logging.WARNING)  # it asks for a step that `torch.onnx` has done
     if calibration is not None:
         quantize_static(
-            source, target, Batches(calibration), quant_format=QuantFormat.QDQ, per_channel=per_channel,
+            source, target, _Batches(calibration), quant_format=QuantFormat.QDQ, per_channel=per_channel,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"], calibrate_method=CalibrationMethod.MinMax,
             extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
         )  # fmt: skip
     else:
         quantize_dynamic(source, target, per_channel=per_channel)
     model = onnx.load(target)
-    if not any(array.data_type in WHOLE and len(array.dims) > 1 for array in model.graph.initializer):
+    if not any(array.data_type in _WHOLE and len(array.dims) > 1 for array in model.graph.initializer):
         raise SystemExit("none of its weights could be put into int8")
     for entry in model.metadata_props:
         if entry.key == ABOUT:
@@ -50,7 +50,7 @@ def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path
     onnx.save(model, target)
 
 
-class Batches:
+class _Batches:
     """Batches of an .npz, one after the other, as onnxruntime's calibration asks for them."""
 
     def __init__(self, file: Path):

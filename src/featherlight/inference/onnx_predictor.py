@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ABOUT = "featherlight"  # the key of what the file says of itself
 CACHED_TOKENS = 256  # of an encoder's batch, for each thread: what is between two layers stays in a core's cache
-SLOW_FUSIONS = ["SkipLayerNormFusion"]  # slower than the sum and the norm that it replaces; docs/onnx.md
+_SLOW_FUSIONS = ["SkipLayerNormFusion"]  # slower than the sum and the norm that it replaces; docs/onnx.md
 
 
 def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
@@ -39,7 +39,7 @@ def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
     options.log_severity_level = 3  # errors; they are raised besides
     try:
         return onnxruntime.InferenceSession(
-            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=SLOW_FUSIONS
+            file, options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOW_FUSIONS
         )
     except Exception as error:  # onnxruntime has a class of its own for each way to fail, and no common one
         raise UserError(f"{file}: onnxruntime cannot load it: {str(error).splitlines()[0]} Export it again.") from None
@@ -77,7 +77,7 @@ class OnnxPredictor:
         if precision not in ("auto", self.precision):
             raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
         self.reader = reader_of(folder, student=about["student"], max_length=about["max_length"])
-        cached = CACHED_TOKENS * (threads or cores())
+        cached = CACHED_TOKENS * (threads or _cores())
         self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, cached)
 
     def check_pair(self, given: bool) -> None:
@@ -108,7 +108,7 @@ class OnnxPredictor:
         columns = self.read(first, second)
         alone = len(first) == 1 and all(rows[0] for rows in columns.values())
         if alone:  # nothing to sort or pad, which takes as long as a third of a BiLSTM
-            return self.shaped(self.run(without_padding(columns)))
+            return self.shaped(self.run(_without_padding(columns)))
         return self.logits(self.packed(columns))
 
     def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
@@ -130,13 +130,13 @@ class OnnxPredictor:
         return logits if self.labels else logits[:, 0]
 
 
-def without_padding(columns: Columns) -> dict[str, np.ndarray]:
+def _without_padding(columns: Columns) -> dict[str, np.ndarray]:
     """The columns of a single text, and their masks, as arrays [1, T]."""
     arrays = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
     masks = {mask_of(name): np.ones_like(array) for name, array in arrays.items() if name.endswith(IDS)}
     return {**arrays, **masks}
 
 
-def cores() -> int:
+def _cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

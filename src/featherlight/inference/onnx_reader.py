@@ -18,7 +18,7 @@ from featherlight.runtime.text import beginning, tokenizer_of
 
 Columns = Mapping[str, Sequence[Sequence[int]]]
 TOKENIZER = "tokenizer.json"
-IDS, PAIR_IDS, SEGMENTS = "input_ids", "pair_input_ids", "token_type_ids"
+IDS, _PAIR_IDS, _SEGMENTS = "input_ids", "pair_input_ids", "token_type_ids"
 
 
 class Reader(Protocol):
@@ -47,7 +47,7 @@ class RuntimeReader:
     def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """input_ids; of a pair pair_input_ids too."""
         columns = {IDS: self.ids(first)}
-        return columns if second is None else {**columns, PAIR_IDS: self.ids(second)}
+        return columns if second is None else {**columns, _PAIR_IDS: self.ids(second)}
 
     def ids(self, texts: Sequence[str]) -> Sequence[Sequence[int]]:
         """The ids of each text, cut."""
@@ -70,18 +70,18 @@ class FileReader:
         self.tokenizer.encode_special_tokens = bool(settings.get("split_special_tokens"))
         self.pads: Mapping[str, int] = {
             IDS: padding["pad_id"],
-            PAIR_IDS: padding["pad_id"],
-            SEGMENTS: padding["pad_type_id"],
+            _PAIR_IDS: padding["pad_id"],
+            _SEGMENTS: padding["pad_type_id"],
         }
         self.left = padding["direction"] == "left"
-        self.max_length, self.uncut = truncation["max_length"], Uncut(folder / TOKENIZER, truncation["direction"])
+        self.max_length, self.uncut = truncation["max_length"], _Uncut(folder / TOKENIZER, truncation["direction"])
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """input_ids and token_type_ids; or input_ids and pair_input_ids."""
         if not self.apart:
             return self.columns(first, second)
         columns = {IDS: self.columns(first)[IDS]}
-        return columns if second is None else {**columns, PAIR_IDS: self.columns(second)[IDS]}
+        return columns if second is None else {**columns, _PAIR_IDS: self.columns(second)[IDS]}
 
     def columns(self, first: Sequence[str], second: Sequence[str] | None = None) -> Columns:
         """Ids and segments of texts, or of pairs as one sequence, cut."""
@@ -92,10 +92,10 @@ class FileReader:
         else:
             rows = texts if others is None else zip(texts, others, strict=True)
             encodings = self.tokenizer.encode_batch_fast(list(rows))
-        return {IDS: [row.ids for row in encodings], SEGMENTS: [row.type_ids for row in encodings]}
+        return {IDS: [row.ids for row in encodings], _SEGMENTS: [row.type_ids for row in encodings]}
 
 
-class Uncut:
+class _Uncut:
     """A tokenizer as `beginnings` asks one: ids without special tokens, cut to a length of its own."""
 
     def __init__(self, file: Path, truncation_side: str):

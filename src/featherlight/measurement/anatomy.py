@@ -15,7 +15,7 @@ from featherlight.runtime.packed import LIGHT, decoded, read_packed
 
 HEADER = "tokenizer"  # what is left of a packed file: its vocabulary for the most part
 # What a tensor belongs to, by words in its name; the first that fits.
-PARTS: Mapping[str, tuple[str, ...]] = {
+_PARTS: Mapping[str, tuple[str, ...]] = {
     "embedding": ("embeddings.", "embedding.", "wte.", "word_embedding", "tok_embeddings", "embed_tokens"),
     "recurrent": ("body.network.",),
     "linear": ("classifier.hidden.", "classifier.out.weight", "classifier.out.bias"),
@@ -23,8 +23,8 @@ PARTS: Mapping[str, tuple[str, ...]] = {
     "feed-forward": ("intermediate.", "output.dense.", ".ffn", "ff.", "mlp.", ".lin1.", ".lin2."),
     "head": ("classifier.", "pooler.", "pre_classifier.", "logits_proj.", "sequence_summary.", "head.", "score."),
 }
-OTHER = "norms and other"
-BINS = 40
+_OTHER = "norms and other"
+_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -52,12 +52,12 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
         arrays = {name: decoded(encoded) for name, encoded in own.tensors.items()}
         stored = own.stored
     else:
-        arrays = read_safetensors(model)
+        arrays = _read_safetensors(model)
         stored = {name: array.nbytes for name, array in arrays.items()}
     return [Tensor(name, part_of(name), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
 
 
-def read_safetensors(folder: Path) -> dict[str, np.ndarray]:
+def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
     """The weights of a folder, those of several files together; UserError where there are none."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
@@ -78,7 +78,7 @@ def read_safetensors(folder: Path) -> dict[str, np.ndarray]:
 
 def part_of(name: str) -> str:
     """The part that a tensor belongs to, by its name."""
-    return next((part for part, words in PARTS.items() if any(word in name for word in words)), OTHER)
+    return next((part for part, words in _PARTS.items() if any(word in name for word in words)), _OTHER)
 
 
 def by_part(tensors: Sequence[Tensor]) -> dict[str, dict[str, float | int | None]]:
@@ -114,5 +114,5 @@ def histogram(tensors: Sequence[Tensor]) -> dict[str, list[float]]:
     weights = np.concatenate([tensor.weights.ravel().astype(np.float64) for tensor in tensors])
     low, high = np.quantile(weights, [0.001, 0.999])
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-    counts, edges = np.histogram(weights.clip(low, high), bins=BINS, range=(float(low), float(high)))
+    counts, edges = np.histogram(weights.clip(low, high), bins=_BINS, range=(float(low), float(high)))
     return {"edges": edges.tolist(), "counts": counts.tolist()}

@@ -9,7 +9,7 @@ from typing import Any
 
 from featherlight import distributed
 
-LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
+_LIBRARIES = ("featherlight", "torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors", "numpy",
              "onnx", "onnxruntime",
              )  # fmt: skip
 
@@ -25,8 +25,8 @@ def environment() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
-        **{library: version(library) for library in LIBRARIES},
-        "git_commit": git_commit(),
+        **{library: version(library) for library in _LIBRARIES},
+        "git_commit": _git_commit(),
     }
 
 
@@ -47,7 +47,7 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def git_commit() -> str | None:
+def _git_commit() -> str | None:
     """The commit that this program runs from, "+" behind it if files differ; None for an installed copy."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():

@@ -15,10 +15,10 @@ from featherlight.measurement import footprint
 from featherlight.models.adapters import read_adapter
 from featherlight.models.source import ADAPTER
 
-FP32 = 4  # bytes of a weight
+_FP32 = 4  # bytes of a weight
 
-SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
-WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx", "adapter.safetensors")
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+_WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx", "adapter.safetensors")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
 TOKENIZER = (
     "tokenizer.json",
@@ -47,7 +47,7 @@ def parameters(model: HasParameters) -> int:
     return sum(tensor.numel() for tensor in distinct.values())
 
 
-def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + TOKENIZER) -> int:
+def folder_bytes(folder: Path, *, patterns: Iterable[str] = _WEIGHTS + CONFIG + TOKENIZER) -> int:
     """Bytes of the files directly in a checkpoint folder that are needed to load it and predict.
 
     Counted are weights, config and tokenizer by their Hugging Face names; records, predictions,
@@ -63,9 +63,9 @@ def folder_bytes(folder: Path, *, patterns: Iterable[str] = WEIGHTS + CONFIG + T
 def bytes_of(text: str, *, option: str) -> int:
     """ "100KB" -> 100000; KB, MB and GB are thousands, KiB, MiB and GiB powers of two. option: for a complaint."""
     found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in SIZES:
+    if found is None or found[2].upper() not in _SIZES:
         raise UserError(f"--{option} {text!r}: write a size like 100KB, 1.5MB, 64KiB or 4GB.")
-    return int(float(found[1]) * SIZES[found[2].upper()])
+    return int(float(found[1]) * _SIZES[found[2].upper()])
 
 
 def forget_peak_memory() -> None:
@@ -73,12 +73,12 @@ def forget_peak_memory() -> None:
 
     What earlier work has freed is given back before, for it is no part of what comes.
     """
-    trim_freed_memory()
+    _trim_freed_memory()
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def trim_freed_memory() -> None:
+def _trim_freed_memory() -> None:
     """Give what is free now back to the system, where glibc can."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
@@ -111,4 +111,4 @@ def needed_bytes(folder: Path, parameters: int) -> int:
     if not (folder / ADAPTER).exists():
         return own
     _, _, tensors = read_adapter(folder)
-    return own + FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))
+    return own + _FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))

@@ -13,8 +13,8 @@ import numpy as np
 
 from featherlight.measurement.energy import Meter
 
-T = TypeVar("T")
-UNMETERED = Meter(())
+_T = TypeVar("_T")
+_UNMETERED = Meter(())
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Samples:
         return float(np.quantile(self.values, share))
 
 
-RESAMPLES, SEED = 2000, 0
+_RESAMPLES, _SEED = 2000, 0
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Minimum, median, p90, p99, and a 95 % bootstrap interval of the median (percentile method, 2,000 resamples)."""
     samples = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(SEED).integers(len(samples), size=(RESAMPLES, len(samples)))
+    draws = np.random.default_rng(_SEED).integers(len(samples), size=(_RESAMPLES, len(samples)))
     low, high = np.quantile(np.median(samples[draws], axis=1), (0.025, 0.975))
     p90, p99 = np.quantile(samples, (0.9, 0.99))
     return {
@@ -73,7 +73,7 @@ def spread(values: Sequence[float]) -> float:
 
 
 def visit(
-    call: Callable[[], object], *, least: float, wait: Callable[[], object], warm: int = 1, meter: Meter = UNMETERED
+    call: Callable[[], object], *, least: float, wait: Callable[[], object], warm: int = 1, meter: Meter = _UNMETERED
 ) -> Sample:
     """One sample: warm-up calls, then one call, and more until `least` seconds are over, without garbage collection."""
     for _ in range(warm):
@@ -96,12 +96,12 @@ def visit(
     return Sample(seconds / calls, computed / seconds, None if joules is None else joules / calls)
 
 
-def nothing() -> None:
+def _nothing() -> None:
     """What a processor has to wait for."""
 
 
 def time_calls(
-    call: Callable[[], object], *, warmup: int = 10, repeats: int = 100, wait: Callable[[], object] = nothing
+    call: Callable[[], object], *, warmup: int = 10, repeats: int = 100, wait: Callable[[], object] = _nothing
 ) -> Samples:
     """Wall time of one call, in seconds, once per repeat.
 
@@ -112,7 +112,7 @@ def time_calls(
 
 
 def time_each(
-    call: Callable[[T], object], items: Iterable[T], *, warmup: int = 10, wait: Callable[[], object] = nothing
+    call: Callable[[_T], object], items: Iterable[_T], *, warmup: int = 10, wait: Callable[[], object] = _nothing
 ) -> Samples:
     """Wall time of call(item), in seconds, once per item and in their order.
 

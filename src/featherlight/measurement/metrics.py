@@ -21,8 +21,8 @@ Score = dict[str, float]  # {"value", "low", "high"}
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-CALIBRATION_BINS = 15  # as in Guo et al. 2017, arXiv:1706.04599, section 2
-NUMBERS_PER_CHUNK = 2**16  # of resampled counts at once, 512 KiB: what fits a processor's cache
+_CALIBRATION_BINS = 15  # as in Guo et al. 2017, arXiv:1706.04599, section 2
+_NUMBERS_PER_CHUNK = 2**16  # of resampled counts at once, 512 KiB: what fits a processor's cache
 
 
 @dataclass(frozen=True)
@@ -54,30 +54,30 @@ class Metric:
     values: Callable[[Any], Floats]
 
 
-def accuracies(tally: Tally) -> Floats:
+def _accuracies(tally: Tally) -> Floats:
     """The share of examples whose class is right; with one label per example this is the micro-F1 too."""
     shares: Floats = tally.hits.sum(axis=1) / tally.truths.sum(axis=1)
     return shares
 
 
-def class_f1s(tally: Tally) -> Floats:
+def _class_f1s(tally: Tally) -> Floats:
     """F1 of each class in each resample [R, C]; 0.0 for a class that does not occur in it."""
     return 2 * tally.hits / np.maximum(tally.truths + tally.guesses, 1)
 
 
-def macro_f1s(tally: Tally) -> Floats:
+def _macro_f1s(tally: Tally) -> Floats:
     """Mean F1 of the classes that occur among labels or predictions."""
     occurs = tally.truths + tally.guesses > 0
-    means: Floats = class_f1s(tally).sum(axis=1) / occurs.sum(axis=1)
+    means: Floats = _class_f1s(tally).sum(axis=1) / occurs.sum(axis=1)
     return means
 
 
-def positive_f1s(tally: Tally) -> Floats:
+def _positive_f1s(tally: Tally) -> Floats:
     """F1 of class 1; 0.0 if it occurs neither among labels nor predictions."""
-    return class_f1s(tally)[:, 1]
+    return _class_f1s(tally)[:, 1]
 
 
-def all_matthews(tally: Tally) -> Floats:
+def _all_matthews(tally: Tally) -> Floats:
     """Matthews correlation for any number of classes (Gorodkin 2004, eq. 8); 0.0 where one side is one class only."""
     total = tally.truths.sum(axis=1)
     shared = total * tally.hits.sum(axis=1) - (tally.truths * tally.guesses).sum(axis=1)
@@ -85,17 +85,17 @@ def all_matthews(tally: Tally) -> Floats:
     return np.where(spread > 0, shared / np.sqrt(np.maximum(spread, 1)), 0.0)
 
 
-def pearsons(drawn: Counted) -> Floats:
+def _pearsons(drawn: Counted) -> Floats:
     """Pearson correlation; 0.0 where either side is constant, which leaves it undefined."""
-    return correlate(drawn.counts, drawn.x, drawn.y)
+    return _correlate(drawn.counts, drawn.x, drawn.y)
 
 
-def spearmans(drawn: Counted) -> Floats:
+def _spearmans(drawn: Counted) -> Floats:
     """Spearman correlation, ties at their mean rank within the resample; 0.0 where either side is constant."""
-    return correlate(drawn.counts, ranks(drawn.counts, drawn.x), ranks(drawn.counts, drawn.y))
+    return _correlate(drawn.counts, _ranks(drawn.counts, drawn.x), _ranks(drawn.counts, drawn.y))
 
 
-def ranks(counts: Floats, values: Floats) -> Floats:
+def _ranks(counts: Floats, values: Floats) -> Floats:
     """The mean rank [R, N] that each of N values has in each resample, found without sorting R times.
 
     Equal values share the mean of the ranks that they take up: those after `below` and up to `upto`.
@@ -107,18 +107,18 @@ def ranks(counts: Floats, values: Floats) -> Floats:
     return ((below + upto + 1) / 2)[:, place]
 
 
-def correlate(counts: Floats, x: Floats, y: Floats) -> Floats:
+def _correlate(counts: Floats, x: Floats, y: Floats) -> Floats:
     """Pearson correlation under counts [R, N] of x and y, each [N] or [R, N]; 0.0 where one is constant."""
     # Rounding leaves a constant a spread of about 1e-32 of its square: less than this is no spread.
     x_least, y_least = (1e-26 * (side * side).max() for side in (x, y))
-    x, y = (side - weigh(counts, side)[:, None] for side in (x, y))
-    shared, x_spread, y_spread = weigh(counts, x * y), weigh(counts, x * x), weigh(counts, y * y)
+    x, y = (side - _weigh(counts, side)[:, None] for side in (x, y))
+    shared, x_spread, y_spread = _weigh(counts, x * y), _weigh(counts, x * x), _weigh(counts, y * y)
     defined = (x_spread > x_least) & (y_spread > y_least)
     correlation = np.where(defined, shared / np.sqrt(np.where(defined, x_spread * y_spread, 1.0)), 0.0)
     return correlation.clip(-1.0, 1.0)
 
 
-def weigh(counts: Floats, values: Floats) -> Floats:
+def _weigh(counts: Floats, values: Floats) -> Floats:
     """The mean [R] of values, [N] or [R, N], under counts [R, N]."""
     sums = counts @ values if values.ndim == 1 else np.einsum("rn,rn->r", counts, values)
     means: Floats = sums / counts.sum(axis=1)
@@ -135,13 +135,13 @@ def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("classes", accuracies),
-    "micro_f1": Metric("classes", accuracies),
-    "macro_f1": Metric("classes", macro_f1s),
-    "f1": Metric("classes", positive_f1s),
-    "matthews": Metric("classes", all_matthews),
-    "pearson": Metric("numbers", pearsons),
-    "spearman": Metric("numbers", spearmans),
+    "accuracy": Metric("classes", _accuracies),
+    "micro_f1": Metric("classes", _accuracies),
+    "macro_f1": Metric("classes", _macro_f1s),
+    "f1": Metric("classes", _positive_f1s),
+    "matthews": Metric("classes", _all_matthews),
+    "pearson": Metric("numbers", _pearsons),
+    "spearman": Metric("numbers", _spearmans),
 }
 
 
@@ -197,12 +197,12 @@ def score(
     check(chosen, kind, classes=logits.shape[-1], rows=len(labels))
     predicted = predictions(logits)
     labels = labels.astype(predicted.dtype)
-    draw: Callable[..., Iterator[Tally | Counted]] = tallies if kind == "classes" else counted
+    draw: Callable[..., Iterator[Tally | Counted]] = tallies if kind == "classes" else _counted
     parts: dict[str, list[Floats]] = {name: [] for name in names}
     for chunk in draw(labels, predicted, seed=seed, resamples=resamples):
         for name, metric in chosen.items():
             parts[name].append(metric.values(chunk))
-    return {name: with_interval(value(name, labels, predicted), np.concatenate(parts[name])) for name in names}
+    return {name: _with_interval(value(name, labels, predicted), np.concatenate(parts[name])) for name in names}
 
 
 def check(chosen: Mapping[str, Metric], kind: str, *, classes: int, rows: int) -> None:
@@ -227,30 +227,30 @@ def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: 
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
     truth, guess = np.divmod(cells, classes)
     generator = np.random.default_rng(seed)
-    for size in chunks(resamples, width=max(len(cells), classes)):
+    for size in _chunks(resamples, width=max(len(cells), classes)):
         drawn = generator.multinomial(len(labels), counts / len(labels), size=size).astype(np.float64)
         hits = sum_groups(drawn * (truth == guess), truth, classes)
         yield Tally(hits, truths=sum_groups(drawn, truth, classes), guesses=sum_groups(drawn, guess, classes))
 
 
-def counted(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Counted]:
+def _counted(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Counted]:
     """Resamples of pairs of numbers in chunks."""
     rows = len(labels)
     generator = np.random.default_rng(seed)
-    for size in chunks(resamples, width=rows):
+    for size in _chunks(resamples, width=rows):
         drawn = generator.integers(rows, size=(size, rows)) + rows * np.arange(size)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=size * rows).reshape(size, rows)
         yield Counted(counts.astype(np.float64), labels, predicted)
 
 
-def chunks(resamples: int, *, width: int) -> Iterator[int]:
+def _chunks(resamples: int, *, width: int) -> Iterator[int]:
     """How many resamples of this width to draw at a time, so that memory stays bounded."""
-    size = max(1, NUMBERS_PER_CHUNK // width)
+    size = max(1, _NUMBERS_PER_CHUNK // width)
     for start in range(0, resamples, size):
         yield min(size, resamples - start)
 
 
-def with_interval(value: float, resampled: Floats) -> Score:
+def _with_interval(value: float, resampled: Floats) -> Score:
     """A value with the middle 95 % of its resampled values."""
     low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return {"value": value, "low": float(low), "high": float(high)}
@@ -306,11 +306,11 @@ def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
             for name, row in zip(classes, zip(*columns, strict=True), strict=True)
         },
         "confusion": confusion.tolist(),
-        "calibration_error": calibration_error(labels, logits),
+        "calibration_error": _calibration_error(labels, logits),
     }
 
 
-def calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
+def _calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, over bins of confidence.
 
     logits [N, C] go through a softmax; 15 bins of equal width, each open to the left and weighted by
@@ -319,6 +319,6 @@ def calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     confidence = 1 / np.exp(shifted).sum(axis=1)  # of the likeliest class, whose shifted logit is 0
     right = (logits.argmax(axis=1) == labels).astype(float)
-    bins = np.ceil(confidence * CALIBRATION_BINS).astype(int)
+    bins = np.ceil(confidence * _CALIBRATION_BINS).astype(int)
     gaps = np.bincount(bins, weights=confidence - right)
     return float(np.abs(gaps).sum() / len(labels))

@@ -7,7 +7,7 @@ from typing import Self
 
 from featherlight.errors import missing_extra
 
-SECONDS_BETWEEN_LOOKS = 0.005  # where the system keeps no peak
+_SECONDS_BETWEEN_LOOKS = 0.005  # where the system keeps no peak
 
 
 class Watch:
@@ -58,5 +58,5 @@ class Watch:
 
     def sample(self) -> None:
         """Look again and again."""
-        while not self.over.wait(SECONDS_BETWEEN_LOOKS):
+        while not self.over.wait(_SECONDS_BETWEEN_LOOKS):
             self.peak = max(self.peak, self.now())

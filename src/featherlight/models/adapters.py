@@ -24,20 +24,20 @@ from featherlight.models.source import ADAPTER, quiet_bitsandbytes
 
 LORA, BOTTLENECKS, PROMPT = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer"), "prompt_tuning"
 WHOLE = ("full", "head")  # whose result is a model of its own
-METHODS = (*WHOLE, *LORA, PROMPT, *BOTTLENECKS)
-ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
-START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
-IN_LAYER = re.compile(r".*\.\d+\.")
+_METHODS = (*WHOLE, *LORA, PROMPT, *BOTTLENECKS)
+_ACTIVATIONS = {"gelu": nn.GELU, "swish": nn.SiLU}
+_START = 1e-2  # standard deviation of new weights (Houlsby et al. 2019, section 3.6)
+_IN_LAYER = re.compile(r".*\.\d+\.")
 DEFAULT = "default"  # what an adapter is called where there is one
-POOLER = "pooler"  # what stands between a BERT's layers and its classifier; other families have the same in the head
-INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
-PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
-READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
+_POOLER = "pooler"  # what stands between a BERT's layers and its classifier; other families have the same in the head
+_INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
+_PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
+_READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
 
 # The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows; as
 # they are called in BERT and all who took over its names (RoBERTa, ELECTRA, DeBERTa, BigBird ...), and in others.
-AS_IN_BERT = ("attention.output.dense", "output.dense")
-OUTPUTS: Mapping[str, tuple[str, str]] = {
+_AS_IN_BERT = ("attention.output.dense", "output.dense")
+_OUTPUTS: Mapping[str, tuple[str, str]] = {
     "distilbert": ("attention.out_lin", "ffn.lin2"),
     "albert": ("attention.dense", "ffn_output"),
     "xlnet": ("rel_attn.layer_norm", "ff.layer_2"),  # its attention has no projection that is a module
@@ -45,7 +45,7 @@ OUTPUTS: Mapping[str, tuple[str, str]] = {
     "mpnet": ("attention.attn.o", "output.dense"),
 }  # fmt: skip
 # Query and value, or what stands for them.
-TARGETS: Mapping[str, tuple[str, ...]] = {
+_TARGETS: Mapping[str, tuple[str, ...]] = {
     "distilbert": ("q_lin", "v_lin"),
     "deberta-v2": ("query_proj", "value_proj"),
     "deberta": ("in_proj",),
@@ -81,9 +81,9 @@ class Bottleneck(nn.Module):
     def __init__(self, width: int, inner: int, activation: str):
         super().__init__()
         self.down, self.up = nn.Linear(width, inner), nn.Linear(inner, width)
-        self.between = pick("activation", activation, ACTIVATIONS)()
+        self.between = pick("activation", activation, _ACTIVATIONS)()
         for layer in (self.down, self.up):
-            nn.init.trunc_normal_(layer.weight, std=START, a=-2 * START, b=2 * START)
+            nn.init.trunc_normal_(layer.weight, std=_START, a=-2 * _START, b=2 * _START)
             nn.init.zeros_(layer.bias)
 
     def forward(self, states: Tensor) -> Tensor:
@@ -103,20 +103,20 @@ class Switched(nn.ModuleDict):
         self.active = name
 
 
-def through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+def _through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
     """Forward hook of a projection; it holds nothing of its own, so that a copy of the model has hooks of its own."""
-    bottlenecks = getattr(module, INSIDE)
+    bottlenecks = getattr(module, _INSIDE)
     changed: Tensor = output if bottlenecks.active is None else bottlenecks[bottlenecks.active](output)
     return changed
 
 
-def after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+def _after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     """Forward pre-hook of a classifier: ids [B, T] become vectors [B, T + V, D], the prompt's beside the token read.
 
     `peft` puts a prompt before everything, where the head of a BERT would read the prompt's first vector instead of
     the token that it was pre-trained on.
     """
-    prompts = getattr(model.base_model, PROMPTS)
+    prompts = getattr(model.base_model, _PROMPTS)
     inputs = {**dict(zip(inspect.signature(type(model).forward).parameters, (model, *given), strict=False)), **named}
     del inputs["self"]
     if prompts.active is None:
@@ -124,16 +124,16 @@ def after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> t
     prompt = prompts[prompts.active]
     ids = inputs.pop("input_ids")
     vectors = prompt(torch.arange(prompt.embedding.num_embeddings, device=ids.device)).expand(ids.shape[0], -1, -1)
-    place = ids.shape[1] - 1 if model.config.model_type in READ_LAST else 1
+    place = ids.shape[1] - 1 if model.config.model_type in _READ_LAST else 1
     words = model.get_input_embeddings()(ids)
-    inputs["inputs_embeds"] = between(words, vectors.to(words.dtype), place)
+    inputs["inputs_embeds"] = _between(words, vectors.to(words.dtype), place)
     for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
         if inputs.get(name) is not None:
-            inputs[name] = between(inputs[name], inputs[name].new_full(vectors.shape[:2], value), place)
+            inputs[name] = _between(inputs[name], inputs[name].new_full(vectors.shape[:2], value), place)
     return (), inputs
 
 
-def between(row: Tensor, more: Tensor, place: int) -> Tensor:
+def _between(row: Tensor, more: Tensor, place: int) -> Tensor:
     """`more` put into `row` before that place of dimension 1."""
     return torch.cat([row[:, :place], more, row[:, place:]], dim=1)
 
@@ -146,20 +146,20 @@ def head_names(model: Any) -> list[str]:
     prefix = model.base_model_prefix
     beside = [name for name, _ in model.named_children() if name != prefix]
     layers = [layer for name in beside for layer in model.get_submodule(name).modules() if isinstance(layer, nn.Linear)]
-    reads = getattr(model.base_model, POOLER, None) is not None and len(layers) == 1
-    return [*beside, f"{prefix}.{POOLER}"] if reads else beside
+    reads = getattr(model.base_model, _POOLER, None) is not None and len(layers) == 1
+    return [*beside, f"{prefix}.{_POOLER}"] if reads else beside
 
 
-def in_layers(name: str) -> bool:
+def _in_layers(name: str) -> bool:
     """Whether a module of an encoder, by its name there, is no part of a pooler."""
-    return name != POOLER and not name.startswith(f"{POOLER}.")
+    return name != _POOLER and not name.startswith(f"{_POOLER}.")
 
 
-def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
+def _places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     """ "attention" and "output": (name, module) of each projection that a bottleneck may follow."""
     kind = model.config.model_type
     inside = [(name, module) for name, module in model.named_modules() if name.startswith(model.base_model_prefix)]
-    attention, output = OUTPUTS.get(kind, AS_IN_BERT)
+    attention, output = _OUTPUTS.get(kind, _AS_IN_BERT)
     found = {
         "attention": [(name, module) for name, module in inside if name.endswith("." + attention)],
         "output": [(name, module) for name, module in inside if name.endswith("." + output)
@@ -167,8 +167,8 @@ def places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     }  # fmt: skip
     if not found["attention"] or len(found["attention"]) != len(found["output"]):
         raise UserError(
-            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(OUTPUTS))}, and into "
-            "models whose layers are named as BERT's. Use --method lora with --targets."
+            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(_OUTPUTS))}, and "
+            "into models whose layers are named as BERT's. Use --method lora with --targets."
         )
     return found
 
@@ -179,17 +179,17 @@ def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
     What the encoder's checkpoint lacked is drawn anew each time it is loaded, and so is trained and kept like the head.
     Raises UserError for sizes or targets that cannot be.
     """
-    pick("method", method.name, dict.fromkeys(METHODS))
+    pick("method", method.name, dict.fromkeys(_METHODS))
     if method.name == "full":
         return
     drawn = [weight for key, weight in model.named_parameters() if key in getattr(model, "new_weights", ())]
     model.base_model.requires_grad_(False)
     if method.name in LORA:
-        add_lora(model, method, name)
+        _add_lora(model, method, name)
     elif method.name in BOTTLENECKS:
-        add_bottlenecks(model, method, name)
+        _add_bottlenecks(model, method, name)
     elif method.name == PROMPT:
-        add_prompt(model, method, name)
+        _add_prompt(model, method, name)
     for weight in drawn:
         weight.requires_grad_(True)
     for part in head_names(model):
@@ -198,7 +198,7 @@ def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
         hold_frozen(model, torch.bfloat16)
 
 
-def add_bottlenecks(model: Any, method: Method, name: str) -> None:
+def _add_bottlenecks(model: Any, method: Method, name: str) -> None:
     """Houlsby: after attention and after feed-forward, and the layers' norms are trained along (arXiv:1902.00751).
 
     Pfeiffer: after feed-forward alone (arXiv:2005.00247). With d layers, h wide, and bottlenecks a wide, Houlsby trains
@@ -208,21 +208,21 @@ def add_bottlenecks(model: Any, method: Method, name: str) -> None:
     inner = width // method.reduction
     if not inner:
         raise UserError(f"--reduction {method.reduction}: leaves nothing of an encoder {width} wide. Give less.")
-    found = places(model)
+    found = _places(model)
     chosen = [*found["attention"], *found["output"]] if method.name == "houlsby" else found["output"]
     for _, module in chosen:
-        if not hasattr(module, INSIDE):
-            setattr(module, INSIDE, Switched())
-            module.register_forward_hook(through_bottleneck)
-        getattr(module, INSIDE).put(name, Bottleneck(width, inner, method.activation))
+        if not hasattr(module, _INSIDE):
+            setattr(module, _INSIDE, Switched())
+            module.register_forward_hook(_through_bottleneck)
+        getattr(module, _INSIDE).put(name, Bottleneck(width, inner, method.activation))
     if method.name == "houlsby":
-        layers = tuple({IN_LAYER.match(place)[0] for place, _ in chosen})  # type: ignore[index]
+        layers = tuple({_IN_LAYER.match(place)[0] for place, _ in chosen})  # type: ignore[index]
         for place, module in model.named_modules():
             if place.startswith(layers) and is_norm(module):
                 module.requires_grad_(True)
 
 
-def add_prompt(model: Any, method: Method, name: str) -> None:
+def _add_prompt(model: Any, method: Method, name: str) -> None:
     """Vectors that every text is read with, which start as those of random words (Lester et al. 2021,
     arXiv:2104.08691)."""
     quiet_bitsandbytes()
@@ -232,10 +232,10 @@ def add_prompt(model: Any, method: Method, name: str) -> None:
     table = model.get_input_embeddings()
     config = PromptTuningConfig(num_virtual_tokens=method.virtual_tokens, token_dim=table.weight.shape[1],
                                 num_transformer_submodules=1, prompt_tuning_init="SAMPLE_VOCAB")  # fmt: skip
-    if not hasattr(model.base_model, PROMPTS):
-        setattr(model.base_model, PROMPTS, Switched())
-        model.register_forward_pre_hook(after_prompt, with_kwargs=True)
-    getattr(model.base_model, PROMPTS).put(name, PromptEmbedding(config, table))  # type: ignore[no-untyped-call]
+    if not hasattr(model.base_model, _PROMPTS):
+        setattr(model.base_model, _PROMPTS, Switched())
+        model.register_forward_pre_hook(_after_prompt, with_kwargs=True)
+    getattr(model.base_model, _PROMPTS).put(name, PromptEmbedding(config, table))  # type: ignore[no-untyped-call]
 
 
 def hold_frozen(model: nn.Module, kind: torch.dtype) -> None:
@@ -253,15 +253,15 @@ def is_norm(module: nn.Module) -> bool:
     return isinstance(module, nn.LayerNorm) or type(module).__name__.endswith(("LayerNorm", "RMSNorm"))
 
 
-def add_lora(model: Any, method: Method, name: str) -> None:
+def _add_lora(model: Any, method: Method, name: str) -> None:
     """What `peft` puts beside linear layers (Hu et al. 2021, arXiv:2106.09685)."""
     quiet_bitsandbytes()
     from peft import IA3Config, LoraConfig, inject_adapter_in_model
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     kinds = (nn.Linear, BaseTunerLayer)  # the latter: where another adapter stands already
-    linear = [key for key, module in model.base_model.named_modules() if isinstance(module, kinds) and in_layers(key)]
-    targets = method.targets or TARGETS.get(model.config.model_type, ("query", "value"))
+    linear = [key for key, module in model.base_model.named_modules() if isinstance(module, kinds) and _in_layers(key)]
+    targets = method.targets or _TARGETS.get(model.config.model_type, ("query", "value"))
     chosen: list[str] = []
     for target in targets:
         found = [key for key in linear if key == target or key.endswith("." + target)]
@@ -293,7 +293,7 @@ def work_of_a_step(model: Any) -> float:
     twice.
     """
     sizes = [(layer.weight.numel(), layer.weight.requires_grad) for name, layer in model.base_model.named_modules()
-             if isinstance(layer, nn.Linear) and in_layers(name)]  # fmt: skip
+             if isinstance(layer, nn.Linear) and _in_layers(name)]  # fmt: skip
     frozen = sum(size for size, trained in sizes if not trained)
     return (2 * frozen + 3 * sum(size for size, trained in sizes if trained)) / (3 * frozen) if frozen else 1.0
 

@@ -20,7 +20,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from featherlight.errors import UserError
 from featherlight.models.dropout import keep_mask
 
-NAME, FUSED, USUAL = "featherlight_short", "featherlight_fused", "sdpa"
+NAME, _FUSED, _USUAL = "featherlight_short", "featherlight_fused", "sdpa"
 LONGEST = 64  # tokens; without dropout PyTorch's own is faster above: at 128 twice as fast
 
 
@@ -47,7 +47,7 @@ def short_attention(
     return torch.matmul(shares.to(value.dtype), value).transpose(1, 2).contiguous(), None
 
 
-def fused_attention(
+def _fused_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     dropout: float = 0.0, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
@@ -61,19 +61,19 @@ def fused_attention(
     )
 
 
-for name, function in ((NAME, short_attention), (FUSED, fused_attention)):
+for name, function in ((NAME, short_attention), (_FUSED, _fused_attention)):
     AttentionInterface.register(name, function)
     AttentionMaskInterface.register(name, sdpa_mask)
 
 
 def choose_attention(model: nn.Module, name: str) -> None:
-    """Let a model compute its attention so. name: "auto" (nothing changes), "eager" or "sdpa" (`fused_attention`).
+    """Let a model compute its attention so. name: "auto" (nothing changes), "eager" or "sdpa" (`_fused_attention`).
 
     Raises UserError for a model that has no such choice.
     """
     if name == "auto":
         return
-    chosen = {"eager": "eager", "sdpa": FUSED}[name]
+    chosen = {"eager": "eager", "sdpa": _FUSED}[name]
     config: Any = model.config
     if getattr(config, "_attn_implementation", None) == chosen:
         return
@@ -87,7 +87,7 @@ def use_short_attention(model: nn.Module) -> bool:
     """Let a model that would use PyTorch's attention use this one, and say so; others keep their own."""
     config = getattr(model, "config", None)
     can = getattr(model, "_can_set_attn_implementation", lambda: False)()
-    fits = can and getattr(config, "_attn_implementation", None) == USUAL
+    fits = can and getattr(config, "_attn_implementation", None) == _USUAL
     if fits:
         model.set_attn_implementation(NAME)  # type: ignore[operator]
     return bool(fits)
@@ -101,4 +101,4 @@ def short_attention_in(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         if fits:
-            model.set_attn_implementation(USUAL)  # type: ignore[operator]
+            model.set_attn_implementation(_USUAL)  # type: ignore[operator]

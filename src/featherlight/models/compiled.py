@@ -9,7 +9,7 @@ from torch import nn
 
 from featherlight.errors import UserError
 
-VARIANTS = 32  # one text or several, training or not, one thread or all: each is compiled on its own
+_VARIANTS = 32  # one text or several, training or not, one thread or all: each is compiled on its own
 
 
 def compile_in_place(model: nn.Module, device: str) -> None:
@@ -20,7 +20,7 @@ def compile_in_place(model: nn.Module, device: str) -> None:
     missing = missing_tool(device)
     if missing:
         raise UserError(f"--compile: torch.compile cannot work here: {missing}, or leave --compile out.")
-    torch._dynamo.config.recompile_limit = VARIANTS
+    torch._dynamo.config.recompile_limit = _VARIANTS
     model.compile(dynamic=True)
 
 
@@ -31,11 +31,11 @@ def missing_tool(device: str) -> str | None:
 
         return None if has_triton() else "Triton is missing, which writes GPU code. Run `pip install triton`"
     if device == "cpu":
-        return missing_compiler()
+        return _missing_compiler()
     return None
 
 
-def missing_compiler() -> str | None:
+def _missing_compiler() -> str | None:
     """The same for CPU code, which is C++ that includes Python's own headers."""
     from torch._inductor import exc
     from torch._inductor.cpp_builder import get_cpp_compiler

@@ -11,8 +11,8 @@ import torch
 
 from featherlight.errors import UserError
 
-MALLOPT = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # from malloc.h
-KERNELS = 64  # that a training keeps; one step uses about thirty
+_MALLOPT = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # from malloc.h
+_KERNELS = 64  # that a training keeps; one step uses about thirty
 KEPT_KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of what calls it in PyTorch
 NO_BF16 = {"deberta"}  # masks with the least number of fp32, which bf16 cannot hold; its versions 2 and 3 do not
 
@@ -74,7 +74,7 @@ def keep_freed_memory() -> None:
     Every step frees and asks for the same buffers, 47 MB for the gradient of one embedding table.
     Returned and mapped anew they cost a page fault per 4 KB (`benchmarks/keep_memory.py`). Changes no number.
     """
-    set_allocator(mmap_max=0, trim_threshold=2**31 - 1)
+    _set_allocator(mmap_max=0, trim_threshold=2**31 - 1)
 
 
 def return_freed_memory() -> None:
@@ -84,7 +84,7 @@ def return_freed_memory() -> None:
     to as much as all that is in use (docs/studies/memory.md).
     """
     keep_freed_memory()  # is then done, and nobody does it later
-    set_allocator(mmap_max=2**16, mmap_threshold=2**17, trim_threshold=2**17)
+    _set_allocator(mmap_max=2**16, mmap_threshold=2**17, trim_threshold=2**17)
 
 
 def keep_few_kernels() -> None:
@@ -95,15 +95,15 @@ def keep_few_kernels() -> None:
     product, and who has set these variables keeps them. Measured in docs/studies/memory.md.
     """
     for name in KEPT_KERNELS:
-        os.environ.setdefault(name, str(KERNELS))
+        os.environ.setdefault(name, str(_KERNELS))
 
 
-def set_allocator(**options: int) -> None:
+def _set_allocator(**options: int) -> None:
     """glibc's `mallopt`; nothing elsewhere."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         for name, value in options.items():
-            mallopt(MALLOPT[name], value)
+            mallopt(_MALLOPT[name], value)
 
 
 def is_encoder(model: Any) -> bool:

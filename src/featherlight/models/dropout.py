@@ -7,7 +7,7 @@ PyTorch's own dropout on a processor draws a double per element, one after the o
 import torch
 from torch import Tensor, nn
 
-STEPS = 2**16  # a probability is rounded to 1/65536
+_STEPS = 2**16  # a probability is rounded to 1/65536
 
 
 class Dropout(nn.Dropout):
@@ -22,12 +22,12 @@ class Dropout(nn.Dropout):
 
 def keep_mask(like: Tensor, p: float) -> Tensor:
     """Of shape and type of `like`: 0 with probability p, else 1 / (1 - p)."""
-    dropped = min(round(p * STEPS), STEPS - 1)
+    dropped = min(round(p * _STEPS), _STEPS - 1)
     count = like.numel()
     draws = torch.empty((count + 3) // 4, dtype=torch.int64).random_(-(2**63), None)
     lanes = draws.view(torch.int16)[:count].view(like.shape)
-    kept = lanes >= dropped - STEPS // 2
-    return kept.to(like.dtype).mul_(STEPS / (STEPS - dropped))
+    kept = lanes >= dropped - _STEPS // 2
+    return kept.to(like.dtype).mul_(_STEPS / (_STEPS - dropped))
 
 
 def use_cheap_dropout(model: nn.Module) -> None:

@@ -25,16 +25,16 @@ from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded
 from featherlight.runtime.text import front_coded
 
-VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
-MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
+_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "sentencepiece.bpe.model")
+_MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
-UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
-COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
+_UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
+_COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
                         "xmod", "data2vec-text", "longformer", "ibert"}  # fmt: skip
-SEGMENTS = "token_type_ids"
-MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
+_SEGMENTS = "token_type_ids"
+_MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
-MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
+_MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
 def load_encoder(
@@ -55,22 +55,22 @@ def load_encoder(
         config = source.config(**options, **head_options(labels))
         check_length(config, max_length)
         if source.width:
-            model = random_encoder(config)
+            model = _random_encoder(config)
         else:
             model, info = AutoModelForSequenceClassification.from_pretrained(
                 source.where, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
                 ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
         tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
-    keep_capitals(name, tokenizer)
-    read_segments(model, tokenizer)
-    check_weights(name, model, info)
+    _keep_capitals(name, tokenizer)
+    _read_segments(model, tokenizer)
+    _check_weights(name, model, info)
     model.new_weights = tuple(sorted(info["missing_keys"]))  # for `adapt`
     tokenizer.model_max_length = max_length
     return model, tokenizer
 
 
-def random_encoder(config: Any) -> Any:
+def _random_encoder(config: Any) -> Any:
     """One and the same encoder with random weights, whatever the seed; its head is drawn like any other new head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -90,19 +90,19 @@ def head_options(labels: Sequence[str]) -> dict[str, Any]:
 
 def check_length(config: Any, max_length: int, *, option: str = "max-length") -> None:
     """An encoder with learned positions cannot read past the last of them. option: for the complaint."""
-    most = most_positions(config)
+    most = _most_positions(config)
     if most and most < max_length:
         raise UserError(f"--{option} {max_length}: this model reads at most {most} tokens.")
 
 
-def check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
+def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
     """A checkpoint of another architecture or of other sizes would leave weights at random without a word.
 
     Only the head may have other sizes, for it had other labels.
     """
     state, missing = model.state_dict(), info["missing_keys"]
     new = sum(state[key].numel() for key in missing if key in state)
-    if new > MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
+    if new > _MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
         raise UserError(f"model {name!r}: its weights do not fit its config.json: {len(missing)} tensors are missing.")
     head = tuple(f"{part}." for part in head_names(model))
     for key, there, here in sorted(info["mismatched_keys"]):  # a set: which one is named must not change
@@ -137,7 +137,7 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
     try:
         with quiet_transformers():
             if (folder / LIGHT).exists():
-                model, info = load_quantized(folder)
+                model, info = _load_quantized(folder)
             else:
                 model, info = AutoModelForSequenceClassification.from_pretrained(
                     folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
@@ -149,8 +149,8 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
         raise UserError(f"{folder}: the weights lack {sorted(info['missing_keys'])[0]!r}. Is this a fine-tuned model?")
     if tokenizer.pad_token_id is None:
         raise UserError(f"{folder}: the tokenizer has no padding token, so texts cannot be batched. Save it with one.")
-    stated = tokenizer.model_max_length if tokenizer.model_max_length < UNSTATED else LONGEST
-    tokenizer.model_max_length = min(stated, most_positions(model.config) or stated)
+    stated = tokenizer.model_max_length if tokenizer.model_max_length < _UNSTATED else LONGEST
+    tokenizer.model_max_length = min(stated, _most_positions(model.config) or stated)
     return model.eval(), tokenizer
 
 
@@ -189,7 +189,7 @@ def origin_of(name: str, revision: str | None, model: Any) -> BaseEncoder:
     return BaseEncoder(name, commit, found, sizes)
 
 
-def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
+def _load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
     """A student whose weights stand in model.light, decoded to float32, and the names that are missing."""
     packed = load(folder / LIGHT).packed
     model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
@@ -202,29 +202,29 @@ def load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
     return model, {"missing_keys": missing}
 
 
-def most_positions(config: Any) -> int | None:
+def _most_positions(config: Any) -> int | None:
     """The longest input of an encoder with learned positions, in tokens; None for a model without that limit."""
     if getattr(config, "relative_attention", False) and not config.position_biased_input:
         return None  # DeBERTa v2 and v3: the number in their config bounds distances, not texts
     most = getattr(config, "max_position_embeddings", None)
-    if most and config.model_type.removeprefix(NARROW) in COUNTED_FROM_PADDING:
+    if most and config.model_type.removeprefix(NARROW) in _COUNTED_FROM_PADDING:
         most -= config.pad_token_id + 1  # the first token has the number after that of padding
     return most if most and most > 0 else None
 
 
-def read_segments(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
+def _read_segments(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     """Let the tokenizer of a model that was trained to tell two texts apart say which is which.
 
     transformers 5 leaves that out for ALBERT, XLNet and tokenizers without a class of their own.
     Saved with the tokenizer, so that everyone who loads it gets the same inputs.
     """
     segments = 2 if model.config.model_type == "xlnet" else getattr(model.config, "type_vocab_size", 0)
-    if segments > 1 and SEGMENTS not in tokenizer.model_input_names:
-        tokenizer.model_input_names = [*tokenizer.model_input_names, SEGMENTS]
+    if segments > 1 and _SEGMENTS not in tokenizer.model_input_names:
+        tokenizer.model_input_names = [*tokenizer.model_input_names, _SEGMENTS]
         tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names
 
 
-def keep_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
+def _keep_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
     """Do not lower-case texts for a vocabulary that has capitals.
 
     A vocab.txt does not say whether it is cased, and transformers takes it for an uncased one
@@ -235,7 +235,7 @@ def keep_capitals(name: str, tokenizer: PreTrainedTokenizerBase) -> None:
         return
     special = set(tokenizer.all_special_tokens)
     capitals = sum(piece != piece.lower() for piece in tokenizer.get_vocab() if piece not in special)
-    if capitals > MOST_STRAY_CAPITALS * len(tokenizer):
+    if capitals > _MOST_STRAY_CAPITALS * len(tokenizer):
         normalizer.lowercase = False
         tokenizer.backend_tokenizer.normalizer = normalizer
         tokenizer.do_lower_case = tokenizer.init_kwargs["do_lower_case"] = False
@@ -272,13 +272,13 @@ def check_folder(folder: Path) -> None:
         if (folder / name).exists()
     }
     hashed = described.get("tokenizer_config.json", {}).get("tokenizer_class") == HashTokenizer.__name__
-    if not hashed and not any((folder / name).exists() for name in VOCABULARIES):
-        raise UserError(f"{folder}: no tokenizer ({', '.join(VOCABULARIES)}). The folder is incomplete.")
+    if not hashed and not any((folder / name).exists() for name in _VOCABULARIES):
+        raise UserError(f"{folder}: no tokenizer ({', '.join(_VOCABULARIES)}). The folder is incomplete.")
 
 
-def check_once(folder: Path) -> None:
+def _check_once(folder: Path) -> None:
     """`check_folder`, which reads megabytes of tokenizer, unless the folder's files are those that it has seen."""
-    versions = [version_of(path) for path in model_files(folder)] if folder.is_dir() else []
+    versions = [version_of(path) for path in _model_files(folder)] if folder.is_dir() else []
     if None in versions or CHECKED.get(folder) != versions:
         check_folder(folder)
         CHECKED[folder] = versions
@@ -292,12 +292,14 @@ def read_json_object(path: Path) -> dict[str, Any]:
     return value
 
 
-def model_files(folder: Path) -> list[Path]:
+def _model_files(folder: Path) -> list[Path]:
     """The files that decide what a model folder computes: config, weights, tokenizer."""
     return sorted(
         path
         for path in folder.iterdir()
-        if path.is_file() and path.suffix in MODEL_SUFFIXES and not path.name.startswith((".", "predictions", "record"))
+        if path.is_file()
+        and path.suffix in _MODEL_SUFFIXES
+        and not path.name.startswith((".", "predictions", "record"))
     )
 
 
@@ -306,8 +308,8 @@ def fingerprint(name: str, revision: str | None = None) -> str:
     source = source_of(name)
     change = f"[{source.change}]" if source.change else ""
     if source.folder is not None:
-        check_once(source.folder)
-        return hash_files(model_files(source.folder)) + change
+        _check_once(source.folder)
+        return hash_files(_model_files(source.folder)) + change
     with quiet_transformers(), hub_errors(source.base, None):
         path = cached_file(source.base, "config.json", revision=revision, **offline_options(None))
     commit = Path(str(path)).parent.name  # the hub's cache names a snapshot's folder by it

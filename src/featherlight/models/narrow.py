@@ -23,28 +23,28 @@ from transformers.models.roberta.modeling_roberta import RobertaAttention
 NARROW = "narrow-"  # what a model type begins with
 
 
-class NarrowBertConfig(BertConfig):
+class _NarrowBertConfig(BertConfig):
     """`num_attention_heads` gives the size of a head, `kept_heads` how many there are in each layer."""
 
     model_type = NARROW + "bert"
     kept_heads: int = 12
 
 
-class NarrowRobertaConfig(RobertaConfig):
-    """As `NarrowBertConfig`."""
+class _NarrowRobertaConfig(RobertaConfig):
+    """As `_NarrowBertConfig`."""
 
     model_type = NARROW + "roberta"
     kept_heads: int = 12
 
 
-class NarrowDistilBertConfig(DistilBertConfig):
-    """As `NarrowBertConfig`; here the size of a head comes from `n_heads`."""
+class _NarrowDistilBertConfig(DistilBertConfig):
+    """As `_NarrowBertConfig`; here the size of a head comes from `n_heads`."""
 
     model_type = NARROW + "distilbert"
     kept_heads: int = 12
 
 
-def narrow_bert(attention: Any, heads: int) -> None:
+def _narrow_bert(attention: Any, heads: int) -> None:
     """Give an attention layer of BERT or RoBERTa fewer heads; its new matrices wait for weights."""
     inner, outer = attention.self, attention.output
     inner.num_attention_heads, inner.all_head_size = heads, heads * inner.attention_head_size
@@ -53,7 +53,7 @@ def narrow_bert(attention: Any, heads: int) -> None:
     outer.dense = nn.Linear(inner.all_head_size, outer.dense.out_features)
 
 
-def narrow_distilbert(attention: Any, heads: int) -> None:
+def _narrow_distilbert(attention: Any, heads: int) -> None:
     """The same for DistilBERT."""
     attention.n_heads, width = heads, heads * attention.attention_head_size
     for name in ("q_lin", "k_lin", "v_lin"):
@@ -61,49 +61,49 @@ def narrow_distilbert(attention: Any, heads: int) -> None:
     attention.out_lin = nn.Linear(width, attention.dim)
 
 
-def narrow(model: nn.Module, heads: int) -> None:
+def _narrow(model: nn.Module, heads: int) -> None:
     """Give every attention layer of a model this many heads."""
     for part in list(model.modules()):
         if isinstance(part, BertAttention | RobertaAttention):
-            narrow_bert(part, heads)
+            _narrow_bert(part, heads)
         elif isinstance(part, DistilBertSelfAttention):
-            narrow_distilbert(part, heads)
+            _narrow_distilbert(part, heads)
 
 
-class NarrowBertForSequenceClassification(BertForSequenceClassification):
+class _NarrowBertForSequenceClassification(BertForSequenceClassification):
     """BERT with `config.kept_heads` heads in each layer."""
 
-    config_class = NarrowBertConfig
+    config_class = _NarrowBertConfig
 
-    def __init__(self, config: NarrowBertConfig):
+    def __init__(self, config: _NarrowBertConfig):
         super().__init__(config)
-        narrow(self, config.kept_heads)
+        _narrow(self, config.kept_heads)
 
 
-class NarrowRobertaForSequenceClassification(RobertaForSequenceClassification):
+class _NarrowRobertaForSequenceClassification(RobertaForSequenceClassification):
     """RoBERTa with `config.kept_heads` heads in each layer."""
 
-    config_class = NarrowRobertaConfig
+    config_class = _NarrowRobertaConfig
 
-    def __init__(self, config: NarrowRobertaConfig):
+    def __init__(self, config: _NarrowRobertaConfig):
         super().__init__(config)
-        narrow(self, config.kept_heads)
+        _narrow(self, config.kept_heads)
 
 
-class NarrowDistilBertForSequenceClassification(DistilBertForSequenceClassification):
+class _NarrowDistilBertForSequenceClassification(DistilBertForSequenceClassification):
     """DistilBERT with `config.kept_heads` heads in each layer."""
 
-    config_class = NarrowDistilBertConfig
+    config_class = _NarrowDistilBertConfig
 
-    def __init__(self, config: NarrowDistilBertConfig):
+    def __init__(self, config: _NarrowDistilBertConfig):
         super().__init__(config)
-        narrow(self, config.kept_heads)
+        _narrow(self, config.kept_heads)
 
 
 NARROW_MODELS: dict[Any, Any] = {
-    NarrowBertConfig: NarrowBertForSequenceClassification,
-    NarrowRobertaConfig: NarrowRobertaForSequenceClassification,
-    NarrowDistilBertConfig: NarrowDistilBertForSequenceClassification,
+    _NarrowBertConfig: _NarrowBertForSequenceClassification,
+    _NarrowRobertaConfig: _NarrowRobertaForSequenceClassification,
+    _NarrowDistilBertConfig: _NarrowDistilBertForSequenceClassification,
 }
 
 

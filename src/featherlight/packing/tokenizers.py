@@ -19,7 +19,7 @@ def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
     if settings.get("tokenizer_class") == "HashTokenizer":
         return {"kind": "hash", "buckets": settings["buckets"]}
     described: Json = read_json(folder / "tokenizer.json")
-    kind = next((kind for kind, known in KINDS.items() if agrees(known, described)), None)
+    kind = next((kind for kind, known in _KINDS.items() if _agrees(known, described)), None)
     ids: Json = described["model"]["vocab"]
     if kind is None or not isinstance(ids, dict) or sorted(ids.values()) != list(range(len(ids))):
         parts = [(described[part] or {}).get("type", "none") for part in ("model", "pre_tokenizer", "normalizer")]
@@ -27,20 +27,20 @@ def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
             f"{folder}: its tokenizer ({' over '.join(parts)}) cannot be packed: the runtime does not know it. Distil "
             "with --embedding bpe, char, byte or hash, or export the model with --format onnx."
         )
-    return {"kind": kind, **DESCRIBERS[kind](described)}
+    return {"kind": kind, **_DESCRIBERS[kind](described)}
 
 
-def agrees(known: Any, found: Any) -> bool:
+def _agrees(known: Any, found: Any) -> bool:
     """Whether a description has what is known of a kind; what is not named there may be anything."""
     if isinstance(known, dict):
-        return isinstance(found, dict) and all(agrees(part, found.get(name)) for name, part in known.items())
+        return isinstance(found, dict) and all(_agrees(part, found.get(name)) for name, part in known.items())
     return bool(known == found)
 
 
-PLAIN = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "dropout": None, "byte_fallback": False}
-NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
+_PLAIN = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "dropout": None, "byte_fallback": False}
+_NOT_LETTERS = {"Regex": r"[^\ abcdefghijklmnopqrstuvwxyz,\.;:\?!]"}
 # What `tokenizers` says of those that `runtime.text` has: all that changes an id, but for what DESCRIBERS write down.
-KINDS: Mapping[str, Json] = {
+_KINDS: Mapping[str, Json] = {
     "wordpiece": {
         "normalizer": {"type": "BertNormalizer", "clean_text": True},
         "pre_tokenizer": {"type": "BertPreTokenizer"},
@@ -49,17 +49,17 @@ KINDS: Mapping[str, Json] = {
     "bpe": {
         "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFKC"}, {"type": "Lowercase"}]},
         "pre_tokenizer": {"type": "Metaspace", "prepend_scheme": "always", "split": True},
-        "model": {"type": "BPE", "fuse_unk": False, "ignore_merges": False, **PLAIN},
+        "model": {"type": "BPE", "fuse_unk": False, "ignore_merges": False, **_PLAIN},
     },
     "byte": {
         "normalizer": None,
         "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "use_regex": False},
-        "model": {"type": "BPE", "merges": [], **PLAIN},
+        "model": {"type": "BPE", "merges": [], **_PLAIN},
     },
     "char": {
         "normalizer": {
             "type": "Sequence",
-            "normalizers": [{"type": "Lowercase"}, {"type": "Replace", "pattern": NOT_LETTERS, "content": ""}],
+            "normalizers": [{"type": "Lowercase"}, {"type": "Replace", "pattern": _NOT_LETTERS, "content": ""}],
         },
         "pre_tokenizer": {"type": "Split", "pattern": {"String": ""}, "behavior": "Isolated", "invert": False},
         "model": {"type": "WordLevel", "vocab": {sign: row for row, sign in enumerate(LETTERS, start=1)}},
@@ -67,12 +67,12 @@ KINDS: Mapping[str, Json] = {
 }
 
 
-def word_pieces(described: Json) -> Json:
+def _word_pieces(described: Json) -> Json:
     """What `runtime.text.WordPiece` needs."""
     model, normalizer = described["model"], described["normalizer"]
     accents = normalizer["strip_accents"]
     return {
-        "pieces": front_code(by_id(model["vocab"])),
+        "pieces": front_code(_by_id(model["vocab"])),
         "unknown": model["vocab"][model["unk_token"]],
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
@@ -100,13 +100,13 @@ def characters_of(ids: Iterable[int]) -> str:
     return "".join(chr(i + FIRST + SURROGATES * (i + FIRST >= 0xD800)) for i in ids)
 
 
-def byte_pairs(described: Json) -> Json:
+def _byte_pairs(described: Json) -> Json:
     """What `runtime.text.BytePairs` needs: what the merges make is left out."""
     model = described["model"]
     ids, merges = model["vocab"], [tuple(merge) for merge in model["merges"]]
     made = {left + right for left, right in merges}
     return {
-        "letters": [piece for piece in by_id(ids) if piece not in made],
+        "letters": [piece for piece in _by_id(ids) if piece not in made],
         "left": characters_of(ids[left] for left, _ in merges),
         "right": characters_of(ids[right] for _, right in merges),
         "unknown": ids[model["unk_token"]],
@@ -114,14 +114,14 @@ def byte_pairs(described: Json) -> Json:
     }
 
 
-DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
-    "wordpiece": word_pieces,
-    "bpe": byte_pairs,
+_DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
+    "wordpiece": _word_pieces,
+    "bpe": _byte_pairs,
     "byte": lambda described: {},
     "char": lambda described: {},
 }
 
 
-def by_id(vocabulary: Mapping[str, int]) -> list[str]:
+def _by_id(vocabulary: Mapping[str, int]) -> list[str]:
     """Pieces in the order of their ids."""
     return sorted(vocabulary, key=vocabulary.__getitem__)

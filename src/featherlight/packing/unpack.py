@@ -17,22 +17,22 @@ from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, Packed
 from featherlight.runtime.text import BytePairs, WordPiece
 
-Json = Mapping[str, Any]
+_Json = Mapping[str, Any]
 
 
 def unpack(file: Path, folder: Path) -> None:
     """Fill a folder with what `models.load.load_checkpoint` reads; UserError for a damaged file."""
     model = load(file)
     packed, about = model.packed, model.packed.about["tokenizer"]
-    tokenizer = TOKENIZERS[about["kind"]](model.tokenizer, about)
+    tokenizer = _TOKENIZERS[about["kind"]](model.tokenizer, about)
     tokenizer.model_max_length = model.max_length
     with quiet_transformers():
-        student_config(packed).save_pretrained(folder)
+        _student_config(packed).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     shutil.copy(file, folder / LIGHT)
 
 
-def student_config(packed: Packed) -> Any:
+def _student_config(packed: Packed) -> Any:
     """The config of a packed student; what its header does not say, the shapes of its tensors do."""
     architecture = packed.about["architecture"]
     shapes = {name: encoded.shape for name, encoded in packed.tensors.items()}
@@ -51,7 +51,7 @@ def student_config(packed: Packed) -> Any:
     return found
 
 
-def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
+def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.cut_vocabulary` makes them of BERT's."""
     unknown = next(piece for piece, row in known.ids.items() if row == known.unknown)
     tokenizer = Tokenizer(
@@ -67,7 +67,7 @@ def word_pieces(known: WordPiece, about: Json) -> PreTrainedTokenizerBase:
     return wrapped(tokenizer, unk_token=unknown)
 
 
-def byte_pairs(known: BytePairs, about: Json) -> PreTrainedTokenizerBase:
+def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
     pieces = dict(enumerate(about["letters"]))
     merges = []
@@ -82,9 +82,9 @@ def byte_pairs(known: BytePairs, about: Json) -> PreTrainedTokenizerBase:
     return wrapped(tokenizer, unk_token=unknown)
 
 
-TOKENIZERS: Mapping[str, Callable[[Any, Json], PreTrainedTokenizerBase]] = {
-    "wordpiece": word_pieces,
-    "bpe": byte_pairs,
+_TOKENIZERS: Mapping[str, Callable[[Any, _Json], PreTrainedTokenizerBase]] = {
+    "wordpiece": _word_pieces,
+    "bpe": _byte_pairs,
     "char": lambda known, about: letters(),
     "byte": lambda known, about: utf8_bytes(),
     "hash": lambda known, about: HashTokenizer(about["buckets"]),

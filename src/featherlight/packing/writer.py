@@ -37,11 +37,11 @@ def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = 
     listed: Json = {}
     blobs: list[bytes] = []
     for name, encoded in tensors.items():
-        described, stored = min(layouts(encoded), key=lambda found: sum(map(len, found[1])) + len(str(found[0])))
+        described, stored = min(_layouts(encoded), key=lambda found: sum(map(len, found[1])) + len(str(found[0])))
         listed[name] = described
         blobs += stored
     text = json.dumps({**about, "tensors": listed}, ensure_ascii=False, separators=(",", ":")).encode()
-    coder, header = squeezed(text)
+    coder, header = _squeezed(text)
     start = START.pack(MAGIC, version, coder, len(header), len(text))
     body = b"".join([start, header, *blobs])
     return body + CHECKSUM.pack(zlib.crc32(body))
@@ -64,7 +64,7 @@ def with_sorted_pieces(about: Json, tensors: Mapping[str, Encoded]) -> tuple[Jso
     return {**about, "tokenizer": tokenizer}, {**tensors, TABLE: replace(tensors[TABLE], parts=parts)}
 
 
-def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
+def _layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
     """The ways to store a tensor, each as its entry in the header and its bytes."""
     about: Json = {"kind": encoded.kind, "shape": list(encoded.shape)}
     if encoded.levels:
@@ -73,7 +73,7 @@ def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
         about["scales"] = [len(encoded.parts["scales"]), encoded.parts["scales"].itemsize]
     if encoded.kind == "product":
         about["groups"] = len(encoded.parts["codes"]) // encoded.shape[0]
-    yield coded(about, {name: part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items()})
+    yield _coded(about, {name: _part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items()})
     zero = zero_code(encoded)
     if encoded.kind not in SPARSE or zero is None:
         return
@@ -82,25 +82,25 @@ def layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
     if kept.all():
         return
     parts = {**encoded.parts, name: encoded.parts[name][kept]}
-    stored = {name: part_bytes(name, part, encoded.levels) for name, part in parts.items()}
+    stored = {name: _part_bytes(name, part, encoded.levels) for name, part in parts.items()}
     mask = np.packbits(kept, bitorder="little").tobytes()
-    yield coded({**about, "kept": int(kept.sum())}, {"mask": mask, **stored})
+    yield _coded({**about, "kept": int(kept.sum())}, {"mask": mask, **stored})
 
 
-def coded(about: Json, parts: Mapping[str, bytes]) -> tuple[Json, list[bytes]]:
+def _coded(about: Json, parts: Mapping[str, bytes]) -> tuple[Json, list[bytes]]:
     """A tensor's entry with coder and length of each part, and the parts."""
-    found = [squeezed(part) for part in parts.values()]
+    found = [_squeezed(part) for part in parts.values()]
     return {**about, "parts": [[coder, len(data)] for coder, data in found]}, [data for _, data in found]
 
 
-def part_bytes(name: str, part: np.ndarray, levels: int) -> bytes:
+def _part_bytes(name: str, part: np.ndarray, levels: int) -> bytes:
     """A part as bytes: codes packed; floats as planes (all first bytes, then all second ...), which compress better."""
     if name == "codes":
-        return pack_codes(part, levels)
+        return _pack_codes(part, levels)
     return part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes()
 
 
-def pack_codes(codes: np.ndarray, levels: int) -> bytes:
+def _pack_codes(codes: np.ndarray, levels: int) -> bytes:
     """Codes below `levels` as bits, the lowest first; three levels as digits to the base 3, five in a byte."""
     if levels == 3:
         digits = np.zeros(math.ceil(len(codes) / 5) * 5, dtype=np.uint8)
@@ -110,21 +110,21 @@ def pack_codes(codes: np.ndarray, levels: int) -> bytes:
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def zlib_bytes(data: bytes) -> bytes:
+def _zlib_bytes(data: bytes) -> bytes:
     """Deflate without the header and checksum of zlib: the file has its own."""
     squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
     return squeezer.compress(data) + squeezer.flush()
 
 
-def lzma_bytes(data: bytes) -> bytes:
+def _lzma_bytes(data: bytes) -> bytes:
     """LZMA2 without a container."""
     return lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA)
 
 
-CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: zlib_bytes, 2: lzma_bytes}
+CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: _zlib_bytes, 2: _lzma_bytes}
 
 
-def squeezed(data: bytes) -> tuple[int, bytes]:
+def _squeezed(data: bytes) -> tuple[int, bytes]:
     """(coder, bytes) of the coder that makes the least of them."""
     tries = ((number, write(data)) for number, write in CODERS.items())
     return min(tries, key=lambda found: (len(found[1]), found[0]))

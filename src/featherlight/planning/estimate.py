@@ -51,9 +51,9 @@ from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.stage import Inputs
 from featherlight.training.lazy_rows import lazy_table
 
-FP32, MOMENTS = 4, 2
-START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder
-STEP_BYTES = 45  # of a step in a record's curves
+_FP32, _MOMENTS = 4, 2
+_START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder
+_STEP_BYTES = 45  # of a step in a record's curves
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class CostModel:
 
     def rates(self, plan: MetaModel, settings: Any, *, threads: int) -> MachineRates:
         """This machine's, where and how the model will compute."""
-        return rates_of(resolve_device(settings.device), precision_of(plan, settings), threads)
+        return rates_of(resolve_device(settings.device), _precision_of(plan, settings), threads)
 
     def fitted(self, job: Job) -> Estimate:
         """A training with its evaluations."""
@@ -136,7 +136,7 @@ class CostModel:
         rates = self.rates(plan, settings, threads=torch.get_num_threads())
         rows = fitted_rows(data, settings) if isinstance(settings, DistillSettings) else train_rows(
             data, settings.examples, settings.seed)  # fmt: skip
-        sizes = trained_sizes(plan.model, settings)
+        sizes = _trained_sizes(plan.model, settings)
         lengths = lengths_of(plan, data, "train")
         seen = lengths.of(len(rows))
         step = parts_of(seen, settings.batch_size, settings.batch_tokens)
@@ -160,12 +160,12 @@ class CostModel:
         single = rates.seconds(sizes, np.ones_like(means), means, training=False) + lengths.seconds
         texts = len(rows) + sum(count for count, _ in [scored[0], *reported])
         seconds = training * passes + settings.epochs * forward(scored) + forward(reported)
-        seconds += START + lengths.seconds * texts + TIMED_TEXTS * single
+        seconds += _START + lengths.seconds * texts + TIMED_TEXTS * single
         steps = -(-len(rows) // settings.batch_size) * settings.epochs
-        kept = plan.weights if method in WHOLE else trained_of(plan, settings)
-        moving = trained_of(plan, settings) if isinstance(settings, FinetuneSettings) else plan.weights
-        disk = FP32 * kept + tokenizer_bytes(plan.tokenizer) + STEP_BYTES * steps
-        return Estimate(seconds, self.memory(plan, settings, step), disk, (2 + MOMENTS) * FP32 * moving)
+        kept = plan.weights if method in WHOLE else _trained_of(plan, settings)
+        moving = _trained_of(plan, settings) if isinstance(settings, FinetuneSettings) else plan.weights
+        disk = _FP32 * kept + tokenizer_bytes(plan.tokenizer) + _STEP_BYTES * steps
+        return Estimate(seconds, self.memory(plan, settings, step), disk, (2 + _MOMENTS) * _FP32 * moving)
 
     def forward(
         self, plan: MetaModel, rates: MachineRates, data: TaskData, split: str, count: int, settings: Any
@@ -173,7 +173,7 @@ class CostModel:
         """Seconds of predicting so many rows of a split."""
         lengths = lengths_of(plan, data, split).of(count)
         parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=settings.batch_tokens)
-        return rates.seconds(trained_sizes(plan.model, settings), *shapes_of(parts, lengths), training=False)
+        return rates.seconds(_trained_sizes(plan.model, settings), *shapes_of(parts, lengths), training=False)
 
     def applied(self, job: Job) -> Estimate:
         """Predictions of a model that is there or will be."""
@@ -192,11 +192,11 @@ class CostModel:
         seconds = sum(self.forward(plan, rates, data, name, count, settings) for name, count in splits)
         count = sum(count for _, count in splits)
         lengths = lengths_of(plan, data, "train")
-        seconds += START + count * lengths.seconds
+        seconds += _START + count * lengths.seconds
         longest = int(lengths.sample.sum(axis=1).max())
         rows = max(settings.batch_tokens // longest, 1)
-        held = FP32 * plan.weights + forward_bytes(plan, rows, longest)
-        return Estimate(seconds, self.resident + held, FP32 * count * max(plan.model.config.num_labels, 1))
+        held = _FP32 * plan.weights + _forward_bytes(plan, rows, longest)
+        return Estimate(seconds, self.resident + held, _FP32 * count * max(plan.model.config.num_labels, 1))
 
     def timed(self, settings: TimeSettings) -> Estimate:
         """A cell of the stage `time`."""
@@ -212,7 +212,7 @@ class CostModel:
             visits = max(min(wanted, int(settings.seconds / seconds)),
                          min(wanted, FEWEST_SLOW if seconds > SLOW else FEWEST))  # fmt: skip
             seconds, warm = max(seconds, LEAST), 1
-        return Estimate(seconds * (visits + warm), self.memory_of_cell(settings), STEP_BYTES * visits)
+        return Estimate(seconds * (visits + warm), self.memory_of_cell(settings), _STEP_BYTES * visits)
 
     def memory_of_cell(self, settings: TimeSettings) -> int | None:
         """Bytes of a process with this cell alone; None for a family without formulas.
@@ -225,7 +225,7 @@ class CostModel:
             return self.memory(plan, settings, step)
         largest = int(np.argmax(step[0] * step[1]))
         rows, longest = int(step[0][largest]), int(step[1][largest])
-        device, precision = resolve_device(settings.device), precision_of(plan, settings)
+        device, precision = resolve_device(settings.device), _precision_of(plan, settings)
         try:
             architecture = architecture_of(plan.model.config)
         except UserError:
@@ -251,7 +251,7 @@ class CostModel:
     def call_seconds(self, settings: TimeSettings) -> float:
         """Seconds of the batches of one call of a cell: all those of an epoch, or some to predict."""
         plan = self.trained(settings, {})
-        rates, sizes = self.rates(plan, settings, threads=settings.threads), trained_sizes(plan.model, settings)
+        rates, sizes = self.rates(plan, settings, threads=settings.threads), _trained_sizes(plan.model, settings)
         return rates.seconds(sizes, *self.batches(settings), training=settings.what == "finetune")
 
     def memory(self, plan: MetaModel, settings: Any, step: tuple[np.ndarray, np.ndarray]) -> int | None:
@@ -260,15 +260,15 @@ class CostModel:
         rows, longest = int(step[0][largest]), int(step[1][largest])
         if not is_encoder(plan.model):
             moments = RULES[settings.optimizer].state([tuple(weight.shape) for weight in plan.model.parameters()])
-            kept = 3 * forward_bytes(plan, rows, longest)  # inputs, states and gates of each token, and gradients
-            return self.resident + 2 * FP32 * plan.weights + moments + kept
+            kept = 3 * _forward_bytes(plan, rows, longest)  # inputs, states and gates of each token, and gradients
+            return self.resident + 2 * _FP32 * plan.weights + moments + kept
         method = getattr(settings, "method", "full")
         if method not in (*WHOLE, *SMALL):
             return None
         how = {name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
                if hasattr(settings, name)}  # fmt: skip
         device = resolve_device(settings.device)
-        precision = precision_of(plan, settings)
+        precision = _precision_of(plan, settings)
         how["varied"] = getattr(settings, "pad", "longest") == "longest"
         if method in SMALL:
             how |= {"rank": settings.rank, "lora_dropout": settings.lora_dropout, "frozen": settings.frozen_precision}
@@ -282,33 +282,33 @@ class CostModel:
         except UserError:
             return None
         # the saved model is read to be scored beside the trained one; what a full training frees has room for it
-        again = FP32 * plan.weights
+        again = _FP32 * plan.weights
         return self.resident + max(training + (0 if method == "full" else again), scoring + again)
 
 
-def precision_of(plan: MetaModel, settings: Any) -> str:
+def _precision_of(plan: MetaModel, settings: Any) -> str:
     """What a job's products are computed in."""
     timed = "bf16" if getattr(settings, "runtime", None) == "bf16" else "fp32"
     name = timed if isinstance(settings, TimeSettings) else getattr(settings, "precision", "auto")
     return model_precision(plan.model, name, resolve_device(settings.device))
 
 
-def trained_of(plan: MetaModel, settings: FinetuneSettings) -> int:
+def _trained_of(plan: MetaModel, settings: FinetuneSettings) -> int:
     """The number of weights that a fine-tuning trains."""
     model = copy.deepcopy(plan.model)
     adapt(model, method_of(settings))
     return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
 
 
-def forward_bytes(plan: MetaModel, rows: int, length: int) -> int:
+def _forward_bytes(plan: MetaModel, rows: int, length: int) -> int:
     """Bytes of a layer's results for a batch, about: the widest thing that a forward pass makes."""
     config = plan.model.config
     wide = 4 * getattr(config, "hidden_size", 0) + getattr(config, "intermediate_size", 0)
     wide += 10 * getattr(config, "hidden", 0) + getattr(config, "dim", 0)
-    return FP32 * rows * length * wide
+    return _FP32 * rows * length * wide
 
 
-def trained_sizes(model: Any, settings: Any) -> ModelSizes:
+def _trained_sizes(model: Any, settings: Any) -> ModelSizes:
     """The sizes of a model in a training with these settings."""
     on_processor = resolve_device(settings.device) == "cpu"
     usual = {"optimizer": "adamw", "weight_decay": 0.0, "learning_rate": 0.0}

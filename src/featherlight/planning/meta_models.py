@@ -23,8 +23,8 @@ from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.distill.student import student_body
 from featherlight.stages.rows import task_data, train_rows
 
-SAMPLE, PIECES = 2000, 5000  # texts whose lengths are seen; that the pieces of a student to come are chosen for
-KEPT = 256
+_SAMPLE, _PIECES = 2000, 5000  # texts whose lengths are seen; that the pieces of a student to come are chosen for
+_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ def meta_model_of_encoder(name: str, revision: str | None, labels: tuple[str, ..
     with quiet_transformers():
         config = source.config(**options, **head_options(labels))
         tokenizer = AutoTokenizer.from_pretrained(source.where, **options)
-    return MetaModel(without_weights(config), tokenizer, longest)
+    return MetaModel(_without_weights(config), tokenizer, longest)
 
 
 def meta_model_of_folder(folder: Path) -> MetaModel:
     """A model that is there."""
     with quiet_transformers():
-        model = without_weights(AutoConfig.from_pretrained(folder, local_files_only=True))
+        model = _without_weights(AutoConfig.from_pretrained(folder, local_files_only=True))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return MetaModel(model, tokenizer, min(tokenizer.model_max_length, LONGEST))
 
@@ -78,14 +78,14 @@ def meta_model_of_folder(folder: Path) -> MetaModel:
 def meta_model_of_student(settings: DistillSettings, teacher: Any) -> MetaModel:
     """A student to come, with pieces that a sample of its texts brings."""
     data = task_data(settings)
-    texts = list(train_rows(data, settings.examples, settings.seed).first[:PIECES])
+    texts = list(train_rows(data, settings.examples, settings.seed).first[:_PIECES])
     tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher)
     with torch.device("meta"):
         model = student_body(settings, data, vocabulary=settings.vocabulary + 1)
     return MetaModel(model, tokenizer, settings.max_length)
 
 
-def without_weights(config: Any) -> Any:
+def _without_weights(config: Any) -> Any:
     """The model of a config, its weights nowhere."""
     with torch.device("meta"):
         return AutoModelForSequenceClassification.from_config(config)
@@ -94,11 +94,11 @@ def without_weights(config: Any) -> Any:
 def lengths_of(plan: MetaModel, data: TaskData, split: str) -> Lengths:
     """How long the texts of a split are for a model; those of train for a split that is cut from it."""
     known = split if split in data.splits else "train"
-    return seen_lengths(Key(plan.tokenizer, data), known, plan.longest, not is_encoder(plan.model))
+    return _seen_lengths(_Key(plan.tokenizer, data), known, plan.longest, not is_encoder(plan.model))
 
 
 @dataclass(frozen=True)
-class Key:
+class _Key:
     """What lengths are remembered by: a tokenizer and the rows of a task."""
 
     tokenizer: Any
@@ -108,14 +108,14 @@ class Key:
         return hash((id(self.tokenizer), self.data.fingerprint))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Key) and hash(self) == hash(other)
+        return isinstance(other, _Key) and hash(self) == hash(other)
 
 
-@functools.lru_cache(maxsize=KEPT)
-def seen_lengths(key: Key, split: str, most: int, apart: bool) -> Lengths:
+@functools.lru_cache(maxsize=_KEPT)
+def _seen_lengths(key: _Key, split: str, most: int, apart: bool) -> Lengths:
     """Tokenise some rows of a split, evenly spaced."""
     rows: Examples = key.data.splits[split]
-    chosen = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), SAMPLE)).astype(int))
+    chosen = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int))
     start = time.perf_counter()
     tokens: Tokens = tokenise(key.tokenizer, chosen, max_length=most, apart=apart)
     seconds = (time.perf_counter() - start) / max(len(chosen), 1)

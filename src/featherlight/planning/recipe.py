@@ -27,15 +27,15 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
     for key in recipe:
         if key not in ("stages", "common"):
             raise UserError(f"{path}: no key called {key!r}. Known: common, stages.")
-    shared = section(recipe.get("common") or {}, where=f"{path}: common")
+    shared = _section(recipe.get("common") or {}, where=f"{path}: common")
     stages: dict[str, tuple[Stage, dict[str, Any]]] = {}
     mistakes: list[str] = []
     earlier: list[str] = []
     for name, raw in recipe["stages"].items():
         where = f"{path}: stages.{name}"
-        with noting(mistakes):
-            stages[str(name)] = stage, given = read_stage(str(name), raw, shared=shared, common=common, where=where)
-            check_stage(stage, given, earlier=earlier, mistakes=mistakes, where=where)
+        with _noting(mistakes):
+            stages[str(name)] = stage, given = _read_stage(str(name), raw, shared=shared, common=common, where=where)
+            _check_stage(stage, given, earlier=earlier, mistakes=mistakes, where=where)
         earlier.append(str(name))
     if mistakes:
         raise UserError("\n".join(mistakes))
@@ -49,7 +49,7 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
 
 
 @contextmanager
-def noting(mistakes: list[str]) -> Iterator[None]:
+def _noting(mistakes: list[str]) -> Iterator[None]:
     """A complaint from inside joins the others, so that a user meets all of them at once."""
     try:
         yield
@@ -57,33 +57,33 @@ def noting(mistakes: list[str]) -> Iterator[None]:
         mistakes.append(str(error))
 
 
-def read_stage(
+def _read_stage(
     name: str, raw: Any, *, shared: Mapping[str, Any], common: Mapping[str, Any], where: str
 ) -> tuple[Stage, dict[str, Any]]:
     """A stage of a recipe and what is given for it: its own, what all stages share, the command line's before both."""
-    values = section(raw, where=where)
-    stage = pick_stage(values.pop("stage", name), where)
+    values = _section(raw, where=where)
+    stage = _pick_stage(values.pop("stage", name), where)
     fields = stage.settings.model_fields
     given = {key: value for key, value in {**shared, **values}.items() if key in values or key in fields}
     return stage, given | {key: value for key, value in common.items() if key in fields}
 
 
-def check_stage(
+def _check_stage(
     stage: Stage, given: Mapping[str, Any], *, earlier: Collection[str], mistakes: list[str], where: str
 ) -> None:
     """Note what is wrong with a stage's inputs and settings, before anything is planned."""
     roles = stage.inputs
     for role in roles:
-        with noting(mistakes):
-            check_input(role, given, earlier, where=where)
-    with noting(mistakes):
+        with _noting(mistakes):
+            _check_input(role, given, earlier, where=where)
+    with _noting(mistakes):
         choices = combinations({key: value for key, value in given.items() if key not in roles}, where=where)
         found = dict.fromkeys(mistake for chosen in choices for mistake in mistakes_in(stage.settings, chosen))
         if found:
             raise UserError(f"{where}: {'; '.join(found)}")
 
 
-def section(raw: Any, *, where: str) -> dict[str, Any]:
+def _section(raw: Any, *, where: str) -> dict[str, Any]:
     """A mapping of settings as YAML gives it, with numbers like 3e-5 read as numbers."""
     if not isinstance(raw, dict):
         raise UserError(f"{where}: write settings as `key: value` lines.")
@@ -95,7 +95,7 @@ def section(raw: Any, *, where: str) -> dict[str, Any]:
     return values
 
 
-def pick_stage(name: Any, where: str) -> Stage:
+def _pick_stage(name: Any, where: str) -> Stage:
     """The stage of this name; an error says where it was asked for."""
     try:
         return pick("stage", str(name), STAGES)
@@ -110,8 +110,8 @@ def plan_stage(
     roles = stage.inputs
     earlier = [job for jobs in done.values() for job in jobs]
     for role in roles:
-        check_input(role, values, done, where=where)
-    choices = [input_folders(role, values, done) for role in roles]
+        _check_input(role, values, done, where=where)
+    choices = [_input_folders(role, values, done) for role in roles]
     jobs = []
     for folders in itertools.product(*choices):
         inputs = dict(zip(roles, folders, strict=True))
@@ -121,17 +121,17 @@ def plan_stage(
     return jobs
 
 
-def named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:
+def _named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:
     """What a stage names as this input: earlier stages or folders."""
     named = values[role]
     return [str(name) for name in (named if isinstance(named, list) else [named])]
 
 
-def check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], *, where: str) -> None:
+def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], *, where: str) -> None:
     """UserError for an input that is missing, or no earlier stage and no folder."""
     if role not in values:
         raise UserError(f"{where}: {role} is missing: name an earlier stage or a model folder.")
-    for name in named_inputs(role, values):
+    for name in _named_inputs(role, values):
         if name not in earlier and not Path(name).is_dir():
             raise UserError(
                 f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, dict.fromkeys(earlier))}"
@@ -139,10 +139,10 @@ def check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], 
             )
 
 
-def input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Path]:
+def _input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Path]:
     """The folders that an input may be, which is taken out of values: an earlier stage's, or named by their paths."""
     folders: list[Path] = []
-    for name in named_inputs(role, values):
+    for name in _named_inputs(role, values):
         folders += [job.folder for job in done[name] if job.stage is not LABEL] if name in done else [Path(name)]
     del values[role]
     return folders

@@ -16,8 +16,8 @@ from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.settings import Device, Precision
 from featherlight.stages.time.settings import TimeSettings
 
-INPUTS = ("teacher",)  # folders; `model` is a setting of some stages and an input of others
-STAGES = (
+_INPUTS = ("teacher",)  # folders; `model` is a setting of some stages and an input of others
+_STAGES = (
     FinetuneSettings, LabelSettings, DistillSettings, PruneSettings, QuantizeSettings, MergeSettings, PackSettings,
     ExportSettings,
     EvaluateSettings, TimeSettings,
@@ -28,8 +28,8 @@ class RecipeSettings(Settings):
     """What the command line may say over a recipe or a sweep; `--set` takes any setting and input of any stage."""
 
     settable: ClassVar[tuple[str, ...]] = (
-        *dict.fromkeys(name for stage in STAGES for name in stage.model_fields),
-        *INPUTS,
+        *dict.fromkeys(name for stage in _STAGES for name in stage.model_fields),
+        *_INPUTS,
     )
 
     data: Path | None = free(None, "Root folder of local data sets.")

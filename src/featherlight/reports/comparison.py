@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Json = dict[str, Any]
-COLOURS = (BLUE, ORANGE, GREEN, INK, "#cc79a7", "#e69f00", "#56b4e9", GREY)
-MB = 1e6
-SAME = "Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
-MEMORY = (
+_COLOURS = (BLUE, ORANGE, GREEN, INK, "#cc79a7", "#e69f00", "#56b4e9", GREY)
+_MB = 1e6
+_SAME = "Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
+_MEMORY = (
     "Memory is the peak of the process minus what it held when the run began: model, data and libraries that were "
     "loaded on the way are in it. `featherlight memory --measure` measures a training alone."
 )
-NO_MEMORY = (
+_NO_MEMORY = (
     "Memory is told of runs that had a process of their own (`--isolate`), for what earlier runs leave in a heap is in "
     "the peak of later ones. No run here had one."
 )
-AXIS_INCHES, INCHES_PER_LETTER = 4.5, 0.08
+_AXIS_INCHES, _INCHES_PER_LETTER = 4.5, 0.08
 
 
 @dataclass(frozen=True)
@@ -83,20 +83,20 @@ class Compared:
 
 def sections_of(found: Compared) -> list[Section]:
     """The report."""
-    ranks = [ranked(found.ranking)] if found.ranking else []
-    scatter = [scattered(found)] if found.factors else []
+    ranks = [_ranked(found.ranking)] if found.ranking else []
+    scatter = [_scattered(found)] if found.factors else []
     return [
         Section("Verdicts", " ".join(v for one in found.data for v in found.verdicts(one)), found.doubts),
-        scored(found), paired(found), *ranks, costs(found), curves(found), *scatter,
+        _scored(found), _paired(found), *ranks, _costs(found), _curves(found), *scatter,
     ]  # fmt: skip
 
 
-def scored(found: Compared) -> Section:
+def _scored(found: Compared) -> Section:
     """Mean and standard deviation over seeds of every score."""
     every = [row for models in found.rows.values() for rows in models.values() for row in rows]
     names = metrics_of(every)
     once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in every if "micro_f1" in row.scores)
-    notes = [SAME] if "accuracy" in names and once else []
+    notes = [_SAME] if "accuracy" in names and once else []
     names = [name for name in names if name != "micro_f1" or not once]
     tables = {}
     for one in found.data:
@@ -105,7 +105,7 @@ def scored(found: Compared) -> Section:
             cells: list[Cell] = [name]
             for metric in names:
                 values = [row.scores[metric]["value"] for row in rows if metric in row.scores]
-                cells += in_points(values)
+                cells += _in_points(values)
             lines.append([*cells, len(rows)])
         heads = [f"{NAMES.get(name, name)} {part}" for name in names for part in ("mean", "sd")]
         tables[f"Scores on {one.where}, times 100"] = Sheet(("model", *heads, "runs"), lines)
@@ -113,7 +113,7 @@ def scored(found: Compared) -> Section:
     return Section("Scores", " ".join([about, *notes]), tables=tables)
 
 
-def in_points(values: Sequence[float]) -> list[Cell]:
+def _in_points(values: Sequence[float]) -> list[Cell]:
     """Mean and deviation, times 100."""
     if not values:
         return [None, None]
@@ -121,7 +121,7 @@ def in_points(values: Sequence[float]) -> list[Cell]:
     return [round(100 * float(part), 2) if part is not None else None for part in (of["mean"], of["sd"])]
 
 
-def paired(found: Compared) -> Section:
+def _paired(found: Compared) -> Section:
     """Every pair with its test."""
     heads = ("first", "second", "second - first", "low", "high", "p", "p (Holm)", "equivalent", "flips")
     tables = {}
@@ -142,14 +142,14 @@ def paired(found: Compared) -> Section:
     return Section("Pairs", about, tables=tables)
 
 
-def ranked(ranking: Ranking) -> Section:
+def _ranked(ranking: Ranking) -> Section:
     """Models over data sets."""
     return Section(
         "Over data sets", verdict_on_ranks(ranking), figures={"Average ranks": partial(rank_figure, ranking)}
     )
 
 
-def costs(found: Compared) -> Section:
+def _costs(found: Compared) -> Section:
     """What was trained, how long it took, and in how much memory."""
     heads = ("model", "trained parameters", "parameters", "training s, mean", "sd", "memory MB, most")
     tables = {}
@@ -163,15 +163,15 @@ def costs(found: Compared) -> Section:
             of = summary(seconds) if seconds else {"mean": None, "sd": None}
             peaks = [run["peak_memory_bytes"] - run["memory_before_bytes"] for run in trainings
                      if run.get("earlier_runs") == 0]  # fmt: skip
-            most = round(max(peaks) / MB) if peaks else None
+            most = round(max(peaks) / _MB) if peaks else None
             rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
             lines.append([name, trained, record.get("parameters"), *rounded, most])
         tables[f"Cost on {one.task}"] = Sheet(heads, lines)
     told = any(line[-1] is not None for sheet in tables.values() for line in sheet.rows)
-    return Section("Cost", MEMORY if told else NO_MEMORY, tables=tables)
+    return Section("Cost", _MEMORY if told else _NO_MEMORY, tables=tables)
 
 
-def curves(found: Compared) -> Section:
+def _curves(found: Compared) -> Section:
     """The score on select after each epoch, with a band over seeds."""
     figures: dict[str, Callable[[], Figure]] = {}
     for one in found.data:
@@ -179,12 +179,12 @@ def curves(found: Compared) -> Section:
             of = [row for model in part.models for row in found.rows[one.task][model.name] if row.record.get("best")]
             best = of[0].record["best"] if of else {}
             metric, split = best.get("metric", one.metric), best.get("split", SELECT)
-            runs = {model.name: curve_points(found.rows[one.task][model.name], metric) for model in part.models}
+            runs = {model.name: _curve_points(found.rows[one.task][model.name], metric) for model in part.models}
             drawn = {model: points for model, points in runs.items() if points}
             if drawn:
                 title = ", ".join(filter(None, [one.task, name]))
                 caption = "Learning curves on " + " of ".join(filter(None, [one.task, name]))
-                figures[caption] = partial(learning_figure, drawn, title, metric, split)
+                figures[caption] = partial(_learning_figure, drawn, title, metric, split)
     about = (
         "Line: mean over seeds of the score after each epoch, on the split that epochs are chosen on, as long as all "
         "seeds train. Band: lowest to highest seed."
@@ -192,7 +192,7 @@ def curves(found: Compared) -> Section:
     return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
 
 
-def curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
+def _curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
     """Epoch -> the score of each seed, for the epochs that all seeds reached; nothing without that metric."""
     found: dict[int, list[float]] = {}
     for row in rows:
@@ -202,14 +202,16 @@ def curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
     return {epoch: scores for epoch, scores in found.items() if len(scores) == len(rows)}
 
 
-def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str) -> "Figure":
+def _learning_figure(
+    runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str
+) -> "Figure":
     """Models by their scores per epoch, times 100."""
     from matplotlib.ticker import MaxNLocator
 
     figure, (axes,) = draw(6.6, 3.6)
     scale = 1 if metric == "loss" else 100
     for place, (name, epochs) in enumerate(runs.items()):
-        colour, across = COLOURS[place % len(COLOURS)], sorted(epochs)
+        colour, across = _COLOURS[place % len(_COLOURS)], sorted(epochs)
         values = [[scale * value for value in epochs[epoch]] for epoch in across]
         axes.fill_between(across, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
         axes.plot(across, [float(np.mean(v)) for v in values], color=colour, marker="o", markersize=3.5, label=name)
@@ -223,7 +225,7 @@ def learning_figure(runs: Mapping[str, Mapping[int, Sequence[float]]], title: st
     return figure
 
 
-def scattered(found: Compared) -> Section:
+def _scattered(found: Compared) -> Section:
     """How much of the scatter each factor, and the seed, is worth."""
     assert found.levels is not None
     tables, doubts = {}, []
@@ -253,7 +255,7 @@ def rank_figure(ranking: Ranking) -> Any:
     left = (count + 1) // 2  # the better half is named on the left
     deepest = 0.5 + 0.3 * bars
     longest = [max(map(len, names)) for names in (ranking.models[:left], ranking.models[left:])]
-    width = AXIS_INCHES + INCHES_PER_LETTER * (sum(longest) + 16)  # the names stand on both sides of the axis
+    width = _AXIS_INCHES + _INCHES_PER_LETTER * (sum(longest) + 16)  # the names stand on both sides of the axis
     figure, (axes,) = draw(width, 1.2 + 0.25 * left + 0.16 * bars)
     axes.set_axis_off()
     margin = 0.08 * (count - 1)

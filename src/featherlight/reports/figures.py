@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.transforms import Bbox
 
 BLUE, ORANGE, GREEN, INK, GREY = "#0072b2", "#d55e00", "#009e73", "#222222", "#8a8a8a"
-FORMATS = (".svg", ".png", ".pdf")
-MOST_STEPS = 2000  # drawn of a loss curve: more than a screen has columns
+_FORMATS = (".svg", ".png", ".pdf")
+_MOST_STEPS = 2000  # drawn of a loss curve: more than a screen has columns
 
 # From a point to its name, in points of 1/72 inch: near places first, right and above first.
-OFFSETS = [
+_OFFSETS = [
     (distance * across, distance * up)
     for distance in (9, 14, 22, 34)
     for across, up in ((0.8, 1), (0.8, -1), (1, 0), (-0.8, 1), (-1, 0), (-0.8, -1))
@@ -81,15 +81,15 @@ def learning_curves(curves: Mapping[str, Any], *, metric: str, best_epoch: int |
     """
     epochs = [one for one in curves.get("epochs", []) if metric in {*one.get("train", {}), *one.get("select", {})}]
     figure, panels = draw(8.4, 3.0, panels=2 if epochs else 1)
-    draw_loss(panels[0], curves.get("step", []), curves.get("loss", []))
+    _draw_loss(panels[0], curves.get("step", []), curves.get("loss", []))
     if epochs:
-        draw_epochs(panels[1], epochs, metric=metric, best_epoch=best_epoch)
+        _draw_epochs(panels[1], epochs, metric=metric, best_epoch=best_epoch)
     return figure
 
 
-def draw_loss(axes: "Axes", steps: Sequence[int], losses: Sequence[float]) -> None:
+def _draw_loss(axes: "Axes", steps: Sequence[int], losses: Sequence[float]) -> None:
     """The loss of each step, faint, under its running mean."""
-    stride = 1 + len(steps) // MOST_STEPS
+    stride = 1 + len(steps) // _MOST_STEPS
     axes.plot(steps[::stride], losses[::stride], color=BLUE, alpha=0.22, linewidth=0.8)
     axes.plot(steps[::stride], smooth(losses)[::stride], color=BLUE, linewidth=1.8)
     entitle(axes, "Loss", across="optimiser step", up="training loss")
@@ -108,7 +108,7 @@ def smooth(values: Sequence[float]) -> list[float]:
     return means
 
 
-def draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int | None) -> None:
+def _draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int | None) -> None:
     """A metric per epoch on train and select, each line named at its end, the best epoch ringed."""
     from matplotlib.ticker import MaxNLocator
 
@@ -155,16 +155,16 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     name = NAMES.get(metric, metric)
     title = f"{capital(name)} against size: {where}"
     entitle(axes, title, across="bytes on disk (logarithmic)", up=f"{unit_of(name)} (bars: 95 % interval)")
-    scale_bytes(axes, [point.bytes for point in points])
+    _scale_bytes(axes, [point.bytes for point in points])
     axes.margins(y=0.12)
     corners = skyline(points)
     right = axes.get_xlim()[1]
     stairs = [(corner.bytes, 100 * corner.value) for corner in corners] + [(right, 100 * corners[-1].value)]
     axes.step(*zip(*stairs, strict=True), where="post", color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
-    add_legend(axes, points)
+    _add_legend(axes, points)
     others = [point for point in points if point not in corners]
-    with any_script():
-        name_points(figure, axes, corners, others, stairs=stairs)
+    with _any_script():
+        _name_points(figure, axes, corners, others, stairs=stairs)
     return figure
 
 
@@ -196,10 +196,10 @@ def anatomy(parts: Mapping[str, Mapping[str, Any]], histogram: Mapping[str, Sequ
 
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as what its suffix says: .svg, .png or .pdf; UserError for anything else."""
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"{path}: a figure is one of {', '.join(FORMATS)}. Name the file so.")
+    if path.suffix.lower() not in _FORMATS:
+        raise UserError(f"{path}: a figure is one of {', '.join(_FORMATS)}. Name the file so.")
     buffer = io.BytesIO()
-    with any_script():
+    with _any_script():
         figure.savefig(buffer, format=path.suffix[1:].lower(), metadata={})
     write_atomically(path, buffer.getvalue())
 
@@ -213,7 +213,7 @@ def skyline(points: Sequence[Point]) -> list[Point]:
     return corners
 
 
-def scale_bytes(axes: "Axes", sizes: Sequence[int]) -> None:
+def _scale_bytes(axes: "Axes", sizes: Sequence[int]) -> None:
     """A logarithmic x axis with room around the sizes and marks such as "500 kB"."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -232,7 +232,7 @@ def mark(size: float) -> str:
     return f"{size / factor:g} {unit}"
 
 
-def add_legend(axes: "Axes", points: Sequence[Point]) -> None:
+def _add_legend(axes: "Axes", points: Sequence[Point]) -> None:
     """What colours and lines mean, under the plot where it covers nothing."""
     from matplotlib.lines import Line2D
 
@@ -247,7 +247,7 @@ def add_legend(axes: "Axes", points: Sequence[Point]) -> None:
     axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
 
 
-def name_points(
+def _name_points(
     figure: "Figure",
     axes: "Axes",
     corners: Sequence[Point],
@@ -264,27 +264,27 @@ def name_points(
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its backends without types
     canvas.draw()  # settles the layout; only then are places on the paper known
     renderer = canvas.get_renderer()
-    taken = [box for point in (*corners, *others) for box in boxes_of(axes, point)] + boxes_of_steps(axes, stairs)
+    taken = [box for point in (*corners, *others) for box in _boxes_of(axes, point)] + _boxes_of_steps(axes, stairs)
     for point in (*corners, *others):
         label = axes.annotate(
             point.name, (point.bytes, 100 * point.value), (0, 0), textcoords="offset points", fontsize=8.5, color=INK,
             va="center", parse_math=False, arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.6},
         )  # fmt: skip
         trials = []
-        for rank, offset in enumerate(OFFSETS):
-            box = put(label, offset, renderer)
+        for rank, offset in enumerate(_OFFSETS):
+            box = _put(label, offset, renderer)
             outside = box.x0 < axes.bbox.x0 or box.x1 > axes.bbox.x1 or not axes.bbox.y0 < box.y0 < axes.bbox.y1
             trials.append((box.count_overlaps(taken) + 3 * outside, rank))
         covered, best = min(trials)
         if covered and point in others:
             label.remove()
         else:
-            taken.append(put(label, OFFSETS[best], renderer))
+            taken.append(_put(label, _OFFSETS[best], renderer))
             if label.arrow_patch is not None:
-                label.arrow_patch.set_visible(best >= len(OFFSETS) // 4)  # a near name needs no line
+                label.arrow_patch.set_visible(best >= len(_OFFSETS) // 4)  # a near name needs no line
 
 
-def put(label: "Annotation", offset: tuple[float, float], renderer: Any) -> "Bbox":
+def _put(label: "Annotation", offset: tuple[float, float], renderer: Any) -> "Bbox":
     """Move a name to an offset from its point, in points; returns the place on the paper it then takes."""
     from matplotlib.text import Text
 
@@ -294,7 +294,7 @@ def put(label: "Annotation", offset: tuple[float, float], renderer: Any) -> "Bbo
     return Text.get_window_extent(label, renderer)  # Annotation's own would add the line to the point
 
 
-def boxes_of(axes: "Axes", point: Point) -> list["Bbox"]:
+def _boxes_of(axes: "Axes", point: Point) -> list["Bbox"]:
     """The places on the paper that a point's dot and bar take up."""
     from matplotlib.transforms import Bbox
 
@@ -303,7 +303,7 @@ def boxes_of(axes: "Axes", point: Point) -> list["Bbox"]:
     return [Bbox([[x - 9, y - 9], [x + 9, y + 9]]), Bbox([[x - 3, low], [x + 3, high]])]
 
 
-def boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list["Bbox"]:
+def _boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list["Bbox"]:
     """The places on the paper that the skyline's level and upright parts take up."""
     from matplotlib.transforms import Bbox
 
@@ -314,7 +314,7 @@ def boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list[
 
 
 @contextmanager
-def same_names(salt: str) -> Iterator[None]:
+def _same_names(salt: str) -> Iterator[None]:
     """Let equal figures be equal files: matplotlib draws the ids inside an SVG at random unless they are salted."""
     from matplotlib import rc_context
 
@@ -323,7 +323,7 @@ def same_names(salt: str) -> Iterator[None]:
 
 
 @contextmanager
-def any_script() -> Iterator[None]:
+def _any_script() -> Iterator[None]:
     """Let names in a script without a font here be drawn as boxes; the tables beside the figure have them whole."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")
@@ -338,7 +338,7 @@ def to_svg(figure: "Figure", *, name: str, alone: bool = False) -> str:
     """
     paper = io.StringIO()
     nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with any_script(), same_names(name):
+    with _any_script(), _same_names(name):
         figure.savefig(paper, format="svg", transparent=not alone, metadata=nowhere)
     return paper.getvalue() if alone else inlined(paper.getvalue(), name=name)
 

@@ -14,9 +14,9 @@ from featherlight.reports.figures import learning_curves, to_svg
 from featherlight.reports.tables import BYTES, COUNTS, SECONDS, Table, percent, show_score, with_unit
 from featherlight.store.records import Record
 
-MOST_CLASSES = 20  # beyond, a confusion matrix is too large to read and its largest errors are listed
+_MOST_CLASSES = 20  # beyond, a confusion matrix is too large to read and its largest errors are listed
 
-STYLE = """
+_STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --soft: #667080; --line: #dfe3e8; --paper: #fff; --tint: #0072b2 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e7eb; --soft: #98a2b0; --line: #353b44; --paper: #15181c; --tint: #56b4e9 }
@@ -50,7 +50,7 @@ def begun(title: str) -> list[str]:
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
     ]
 
@@ -66,7 +66,7 @@ def page(
     for heading, shown in tables.items():
         parts += [f"<h2>{escape(heading)}</h2>", draw_table(shown)]
     parts += [draw_figure(svg, says) for says, svg in figures.items()]
-    parts += ["<h2>Runs</h2>", *(draw_run(row, number) for number, row in enumerate(rows)), "</body></html>"]
+    parts += ["<h2>Runs</h2>", *(_draw_run(row, number) for number, row in enumerate(rows)), "</body></html>"]
     return "\n".join(parts) + "\n"
 
 
@@ -88,7 +88,7 @@ def draw_figure(svg: str, says: str) -> str:
     return f'<figure role="img" aria-label="{escape(says)}">{svg}</figure>'
 
 
-def draw_run(row: Row, number: int) -> str:
+def _draw_run(row: Row, number: int) -> str:
     """One run, folded away: its scores by class, curves, settings and surroundings."""
     record = row.record
     facts = [task_of(record), row.split, show_score(row.scores[row.headline], interval=True)]
@@ -97,28 +97,28 @@ def draw_run(row: Row, number: int) -> str:
     parts = [f"<details><summary>{escape(row.name)} <span>· {escape(' · '.join(facts))}</span></summary>"]
     curves = record.get("curves") or {}
     if curves.get("loss") or curves.get("epochs"):
-        parts.append(draw_curves(record, row.headline, name=f"run{number}"))
+        parts.append(_draw_curves(record, row.headline, name=f"run{number}"))
     for split, part in record["metrics"].items():
-        parts.append(draw_split(split, part))
+        parts.append(_draw_split(split, part))
     blocks = {
         "Settings": record["settings"],
         "Inputs": record.get("inputs", {}),
-        "Task": about_task(record["task"]),
-        "Cost": about_cost(record),
+        "Task": _about_task(record["task"]),
+        "Cost": _about_cost(record),
         "Environment": record.get("environment", {}),
     }
-    parts += ['<div class="columns">', *(draw_facts(name, block) for name, block in blocks.items() if block), "</div>"]
+    parts += ['<div class="columns">', *(_draw_facts(name, block) for name, block in blocks.items() if block), "</div>"]
     return "\n".join([*parts, f'<p class="note">{escape(record["address"])}</p></details>'])
 
 
-def draw_curves(record: Record, headline: str, *, name: str) -> str:
+def _draw_curves(record: Record, headline: str, *, name: str) -> str:
     """The learning curves of a run."""
     best = record.get("best") or {}
     figure = learning_curves(record["curves"], metric=best.get("metric", headline), best_epoch=best.get("epoch"))
     return draw_figure(to_svg(figure, name=name), f"Learning curves of {record['name']}")
 
 
-def draw_split(split: str, part: Mapping[str, Any]) -> str:
+def _draw_split(split: str, part: Mapping[str, Any]) -> str:
     """All scores of one split, and what lies behind them."""
     lines = [
         (NAMES.get(name, name), percent(score["value"]), percent(score["low"]), percent(score["high"]))
@@ -132,12 +132,12 @@ def draw_split(split: str, part: Mapping[str, Any]) -> str:
             parts.append(f'<p class="note">{name.replace("_", " ")}: {details[name]:.3g}</p>')
     parts.append("</div>")
     if details.get("per_class"):
-        parts.append(draw_table(class_table(details["per_class"])))
-        parts.append(draw_confusion(list(details["per_class"]), details["confusion"]))
+        parts.append(draw_table(_class_table(details["per_class"])))
+        parts.append(_draw_confusion(list(details["per_class"]), details["confusion"]))
     return "\n".join([*parts, "</div>"])
 
 
-def class_table(classes: Mapping[str, Mapping[str, float]]) -> Table:
+def _class_table(classes: Mapping[str, Mapping[str, float]]) -> Table:
     """Precision, recall and F1 of each class, times 100."""
     lines = tuple(
         (name, *(percent(one[key]) for key in ("precision", "recall", "f1")), f"{one['support']:,}")
@@ -146,26 +146,26 @@ def class_table(classes: Mapping[str, Mapping[str, float]]) -> Table:
     return Table(("class", "precision", "recall", "F1", "examples"), lines, words=1)
 
 
-def draw_confusion(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
+def _draw_confusion(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
     """A confusion matrix, tinted by the share of its row; with many classes the most frequent mistakes instead."""
-    if len(classes) > MOST_CLASSES:
-        return draw_table(frequent_mistakes(classes, matrix))
+    if len(classes) > _MOST_CLASSES:
+        return draw_table(_frequent_mistakes(classes, matrix))
     head = "".join(f"<th>{escape(name)}</th>" for name in classes)
     lines = [
-        f'<tr><th class="word">{escape(name)}</th>' + "".join(tinted(count, sum(row)) for count in row) + "</tr>"
+        f'<tr><th class="word">{escape(name)}</th>' + "".join(_tinted(count, sum(row)) for count in row) + "</tr>"
         for name, row in zip(classes, matrix, strict=True)
     ]
     table = f'<table class="matrix"><tr><th class="word">truth ↓ predicted →</th>{head}</tr>{"".join(lines)}</table>'
     return f'<div class="scroll">{table}</div>'
 
 
-def tinted(count: int, total: int) -> str:
+def _tinted(count: int, total: int) -> str:
     """A cell whose background grows stronger with its share of the row."""
     share = 70 * count / total if total else 0.0
     return f'<td style="background:color-mix(in srgb, var(--tint) {share:.0f}%, transparent)">{count:,}</td>'
 
 
-def frequent_mistakes(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+def _frequent_mistakes(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
     """The largest numbers beside the diagonal."""
     mistakes = [
         (count, truth, guess)
@@ -173,18 +173,18 @@ def frequent_mistakes(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -
         for guess, count in zip(classes, row, strict=True)
         if truth != guess and count
     ]
-    largest = sorted(mistakes, key=lambda mistake: -mistake[0])[:MOST_CLASSES]
+    largest = sorted(mistakes, key=lambda mistake: -mistake[0])[:_MOST_CLASSES]
     lines = tuple((truth, guess, f"{count:,}") for count, truth, guess in largest)
     return Table(("truth", "predicted", "examples"), lines, words=2, notes=("The most frequent mistakes.",))
 
 
-def about_task(task: Mapping[str, Any]) -> dict[str, Any]:
+def _about_task(task: Mapping[str, Any]) -> dict[str, Any]:
     """Where the examples came from."""
     rows = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
     return {"name": task["name"], "source": task.get("source", ""), **rows, "notes": "; ".join(task.get("notes", []))}
 
 
-def about_cost(record: Record) -> dict[str, str]:
+def _about_cost(record: Record) -> dict[str, str]:
     """What a run took and what its model takes."""
     seconds = {f"seconds to {phase}": f"{value:,.1f}" for phase, value in record.get("seconds", {}).items()}
     found = {
@@ -192,10 +192,10 @@ def about_cost(record: Record) -> dict[str, str]:
         "bytes on disk": with_unit(record.get("bytes"), BYTES),
         "peak memory": with_unit(record.get("peak_memory_bytes"), BYTES),
     }
-    return seconds | found | about_latency(record.get("latency") or {})
+    return seconds | found | _about_latency(record.get("latency") or {})
 
 
-def about_latency(latency: Mapping[str, Any]) -> dict[str, str]:
+def _about_latency(latency: Mapping[str, Any]) -> dict[str, str]:
     """The spread of the time for one text, and how it was taken."""
     values = sorted(latency.get("values", []))
     if not values:
@@ -206,7 +206,7 @@ def about_latency(latency: Mapping[str, Any]) -> dict[str, str]:
     return {f"time per text, {name}": value for name, value in (spread | how).items()}
 
 
-def draw_facts(heading: str, facts: Mapping[str, Any]) -> str:
+def _draw_facts(heading: str, facts: Mapping[str, Any]) -> str:
     """Names and values, side by side."""
     lines: Iterable[str] = (
         f'<tr><td class="word">{escape(str(key))}</td><td class="word wide">{escape(str(value))}</td></tr>'

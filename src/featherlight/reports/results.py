@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 from featherlight.reports.markdown import quote, to_markdown
 
-MOST_LETTERS = 30  # of a name inside a figure
+_MOST_LETTERS = 30  # of a name inside a figure
 
 
 def tables_of(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> dict[str, Table]:
@@ -31,10 +31,10 @@ def tables_of(records: Sequence[Record], *, reference: str | None = None, headli
     of_tasks = {f"{heading}: {task}": [one for one in records if task_of(one) == task] for task in tasks}
     parts = of_tasks if len(tasks) > 1 else {heading: records}
     made = {says: make(some, reference=reference) for says, some in parts.items()}
-    return each_note_once({**made, **({"Over seeds": seeds} if seeds else {})})
+    return _each_note_once({**made, **({"Over seeds": seeds} if seeds else {})})
 
 
-def each_note_once(tables: dict[str, Table]) -> dict[str, Table]:
+def _each_note_once(tables: dict[str, Table]) -> dict[str, Table]:
     """The tables, each note below the last of those that have it."""
     last = {note: heading for heading, shown in tables.items() for note in shown.notes}
     return {
@@ -67,7 +67,7 @@ def point_of(rows: Sequence[Row]) -> Point:
     """
     score = {key: mean(row.scores[row.headline][key] for row in rows) for key in ("value", "low", "high")}
     size = round(mean(row.record["bytes"] for row in rows))
-    name = shorten(rows[0].name, MOST_LETTERS, placeholder=" …")
+    name = shorten(rows[0].name, _MOST_LETTERS, placeholder=" …")
     name = name if len(rows) == 1 else f"{name} ({len(rows)} seeds)"
     return Point(name, size, distilled=rows[0].record["stage"] == "distill", **score)
 
@@ -91,10 +91,10 @@ def write_report(
         drawn = {says: to_svg(figure, name=f"size{number}") for number, (says, figure) in enumerate(figures.items())}
         write_atomically(html, page(title, tables, drawn, rows).encode())
     if markdown is not None:
-        write_markdown(markdown, title, tables, {**figures, **curve_figures(rows)})
+        _write_markdown(markdown, title, tables, {**figures, **_curve_figures(rows)})
 
 
-def curve_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
+def _curve_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
     """The learning curves of each run that has some, by a sentence that says so."""
     figures = {}
     for row in rows:
@@ -106,7 +106,7 @@ def curve_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
     return figures
 
 
-def write_markdown(path: Path, title: str, tables: dict[str, Table], figures: dict[str, "Figure"]) -> None:
+def _write_markdown(path: Path, title: str, tables: dict[str, Table], figures: dict[str, "Figure"]) -> None:
     """The Markdown file; its figures are SVG files in the folder `NAME-figures` beside it."""
     folder = path.with_name(f"{path.stem}-figures")
     parts = [f"# {quote(title)}", *(f"## {quote(heading)}\n\n{to_markdown(one)}" for heading, one in tables.items())]

@@ -29,39 +29,39 @@ class Table:
     notes: tuple[str, ...] = ()
 
 
-Column = tuple[str, Callable[[Row], str]]
+_Column = tuple[str, Callable[[Row], str]]
 
 
 def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
     """Every record with scores as one row: its model, its scores, what it costs."""
     rows = collect_rows(records, reference=reference)
     headlines = {row.headline for row in rows}
-    columns: list[Column] = [
+    columns: list[_Column] = [
         ("model", lambda row: row.name),
         ("task", lambda row: task_of(row.record)),
         ("split", lambda row: row.split),
         ("seed", lambda row: NOTHING if seed_of(row) < 0 else str(seed_of(row))),
-        ("parameters", show_parameters),
-        ("bytes on disk", show_bytes),
-        *(score_column(name, interval=name in headlines) for name in metrics_of(rows)),
-        *COST,
+        ("parameters", _show_parameters),
+        ("bytes on disk", _show_bytes),
+        *(_score_column(name, interval=name in headlines) for name in metrics_of(rows)),
+        *_COST,
         ("folder", lambda row: str(row.record["address"])),
     ]
-    return build(columns, rows, words=3, notes=[*explain(rows), *left_out(records)])
+    return _build(columns, rows, words=3, notes=[*_explain(rows), *_left_out(records)])
 
 
 def headline_table(records: Sequence[Record], *, reference: str | None = None) -> Table:
     """The table of the quickstart: teacher against students on one task."""
-    columns: list[Column] = [
+    columns: list[_Column] = [
         ("model", lambda row: row.name),
-        ("parameters", show_parameters),
-        ("bytes on disk", show_bytes),
-        score_column("accuracy", interval=True),
-        score_column("macro_f1", interval=False),
-        *COST,
+        ("parameters", _show_parameters),
+        ("bytes on disk", _show_bytes),
+        _score_column("accuracy", interval=True),
+        _score_column("macro_f1", interval=False),
+        *_COST,
     ]
     rows = collect_rows(records, reference=reference)
-    return build(columns, rows, words=1, notes=explain(rows))
+    return _build(columns, rows, words=1, notes=_explain(rows))
 
 
 def seeds_table(records: Sequence[Record]) -> Table | None:
@@ -79,7 +79,7 @@ def seeds_table(records: Sequence[Record]) -> Table | None:
         cells = [rows[0].name, task_of(rows[0].record), rows[0].split]
         for name in shown:
             values = [row.scores[name]["value"] for row in rows if name in row.scores]
-            cells += [*show_summary(values)] if values else [NOTHING, NOTHING]
+            cells += [*_show_summary(values)] if values else [NOTHING, NOTHING]
         lines.append((*cells, str(len(rows))))
     return Table(
         ("model", "task", "split", *scores, "n"),
@@ -89,20 +89,20 @@ def seeds_table(records: Sequence[Record]) -> Table | None:
     )
 
 
-def show_summary(values: Sequence[float]) -> tuple[str, str]:
+def _show_summary(values: Sequence[float]) -> tuple[str, str]:
     """Mean and standard deviation, times 100."""
     found = summary(values)
     mean, deviation = found["mean"], found["sd"]
     return percent(mean or 0.0), NOTHING if deviation is None else f"{100 * deviation:.2f}"
 
 
-def build(columns: Sequence[Column], rows: Sequence[Row], *, words: int, notes: Iterable[str]) -> Table:
+def _build(columns: Sequence[_Column], rows: Sequence[Row], *, words: int, notes: Iterable[str]) -> Table:
     """The table that these columns make of these rows."""
     cells = tuple(tuple(show(row) for _, show in columns) for row in rows)
     return Table(tuple(heading for heading, _ in columns), cells, words, tuple(notes))
 
 
-def score_column(name: str, *, interval: bool) -> Column:
+def _score_column(name: str, *, interval: bool) -> _Column:
     """A score times 100; with an interval where it is the row's headline."""
 
     def show(row: Row) -> str:
@@ -119,55 +119,55 @@ def show_score(score: Score, *, interval: bool) -> str:
     return percent(score["value"]) + limits
 
 
-def show_parameters(row: Row) -> str:
+def _show_parameters(row: Row) -> str:
     """The number of parameters: "22.7 M"."""
     return with_unit(row.record.get("parameters"), COUNTS)
 
 
-def show_bytes(row: Row) -> str:
+def _show_bytes(row: Row) -> str:
     """What a model takes on disk: "90.9 MB"."""
     return with_unit(row.record.get("bytes"), BYTES)
 
 
-def show_time(row: Row) -> str:
+def _show_time(row: Row) -> str:
     """The median time for one text: "4.21 ms"."""
-    return with_unit(time_of(row.record), SECONDS)
+    return with_unit(_time_of(row.record), SECONDS)
 
 
-def show_smaller(row: Row) -> str:
+def _show_smaller(row: Row) -> str:
     """How many times fewer bytes on disk than the reference."""
     other = row.reference or {}
     return times(other.get("bytes"), row.record.get("bytes"))
 
 
-def show_faster(row: Row) -> str:
+def _show_faster(row: Row) -> str:
     """How many times less time per text than the reference, if both were timed in the same way."""
-    if row.reference is None or conditions(row.record) != conditions(row.reference):
+    if row.reference is None or _conditions(row.record) != _conditions(row.reference):
         return NOTHING
-    return times(time_of(row.reference), time_of(row.record))
+    return times(_time_of(row.reference), _time_of(row.record))
 
 
-COST: tuple[Column, ...] = (
-    ("time per text", show_time),
-    ("times smaller", show_smaller),
-    ("times faster", show_faster),
+_COST: tuple[_Column, ...] = (
+    ("time per text", _show_time),
+    ("times smaller", _show_smaller),
+    ("times faster", _show_faster),
 )
 
 
-def time_of(record: Record) -> float | None:
+def _time_of(record: Record) -> float | None:
     """The median of a record's latencies, in seconds; None if it has none."""
     values = record.get("latency", {}).get("values")
     return median(values) if values else None
 
 
-def conditions(record: Record) -> tuple[object, ...]:
+def _conditions(record: Record) -> tuple[object, ...]:
     """What must be equal for two times to be comparable. Precision is a model's own choice."""
     latency = record.get("latency", {})
     machine = record.get("environment", {}).get("machine")
     return (machine, *(latency.get(key) for key in ("device", "threads", "batch")))
 
 
-def explain(rows: Sequence[Row]) -> list[str]:
+def _explain(rows: Sequence[Row]) -> list[str]:
     """What a reader must know to read the numbers."""
     if not rows:
         return []
@@ -175,16 +175,16 @@ def explain(rows: Sequence[Row]) -> list[str]:
         "Scores are times 100; intervals are 95 % bootstraps over the examples of the split. 1 MB is 10^6 bytes.",
         "Times smaller: bytes on disk, times faster: median time per text, both against the model's teacher.",
     ]
-    timed = [row.record for row in rows if time_of(row.record) is not None]
-    if timed and len({conditions(record) for record in timed}) == 1:
-        _, device, threads, batch = conditions(timed[0])
+    timed = [row.record for row in rows if _time_of(row.record) is not None]
+    if timed and len({_conditions(record) for record in timed}) == 1:
+        _, device, threads, batch = _conditions(timed[0])
         notes.append(f"Time per text: median of single calls; device {device}, threads {threads}, batch {batch}.")
     elif timed:
         notes.append(f"Times come from unlike machines, devices or threads; {NOTHING} where they do not compare.")
     return notes
 
 
-def left_out(records: Iterable[Record]) -> list[str]:
+def _left_out(records: Iterable[Record]) -> list[str]:
     """A note on the records that have no scores."""
     stages = Counter(record["stage"] for record in records if reported(record) is None)
     counted = ", ".join(f"{number} {stage}" for stage, number in sorted(stages.items()))

@@ -34,15 +34,15 @@ def print_tables(records: Sequence[Record], *, reference: str | None = None, hea
 def print_table(shown: Table, console: "Console") -> None:
     """A table and its notes on a terminal; too narrow a terminal breaks lines but loses no column."""
     if len(shown.rows) > MANY:  # rich would take seconds over them
-        print(to_plain(shown))
+        print(_to_plain(shown))
     else:
-        drawn = to_terminal(shown, width=console.width)
+        drawn = _to_terminal(shown, width=console.width)
         console.print(drawn, width=max(console.width, console.measure(drawn).minimum), crop=False, no_wrap=True)
     for note in shown.notes:
         console.print(note, style="dim", markup=False, highlight=False)
 
 
-def to_plain(shown: Table) -> str:
+def _to_plain(shown: Table) -> str:
     """A table as aligned lines, however wide."""
     lines = [shown.columns, *shown.rows]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -56,7 +56,7 @@ def to_plain(shown: Table) -> str:
     )
 
 
-def to_terminal(shown: Table, *, width: int) -> "RichTable":
+def _to_terminal(shown: Table, *, width: int) -> "RichTable":
     """A table for rich; where all would be wider than width, intervals go below their values.
 
     Cells are plain text: in "89.9 [87.8, 91.7]" rich would look for a style.
@@ -85,10 +85,10 @@ def print_report(sections: Sequence[Section]) -> None:
     console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
     for section in sections:
         if section.heading in BRIEF:
-            print_section(section, console)
+            _print_section(section, console)
 
 
-def print_section(section: Section, console: "Console") -> None:
+def _print_section(section: Section, console: "Console") -> None:
     """A section without its explanation and comparisons of pairs."""
     for says, sheet in section.tables.items():
         if not says.startswith("Each level of"):

@@ -21,8 +21,8 @@ from featherlight.reports.sections import VALUE, Cell, Section, Sheet
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MOST_BOXES = 80  # of a figure: more cannot be read
-RELIED = 30  # rows with both a time and an accuracy: fewer correlate by chance
+_MOST_BOXES = 80  # of a figure: more cannot be read
+_RELIED = 30  # rows with both a time and an accuracy: fewer correlate by chance
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
     numbers: Json = {
         "n": n,
         "response": study.response,
-        "factors": {factor.name: kind_of(factor) for factor in study.factors},
+        "factors": {factor.name: _kind_of(factor) for factor in study.factors},
         "all": times.describe(study.times),
         "all_log": times.describe(study.times.map(np.log)),
         "descriptives": times.descriptives(study),
@@ -54,7 +54,7 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
         "loglinear": fit.numbers,
         "importance": found,
         **times.extremes(study),
-        "accuracy": against_accuracy(study),
+        "accuracy": _against_accuracy(study),
         "doubts": {
             "rows": times.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
             "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
@@ -65,7 +65,7 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
     return Analysis(study, fit, numbers)
 
 
-def kind_of(factor: Factor) -> Json:
+def _kind_of(factor: Factor) -> Json:
     """What a factor was taken for."""
     return {
         "kind": "numeric" if factor.numeric else "categorical",
@@ -74,7 +74,7 @@ def kind_of(factor: Factor) -> Json:
     }
 
 
-def against_accuracy(study: Study) -> Json | None:
+def _against_accuracy(study: Study) -> Json | None:
     """Pearson's and Spearman's correlation of time and accuracy, over rows that have both; None without a column."""
     if study.accuracy is None:
         return None
@@ -90,12 +90,12 @@ def against_accuracy(study: Study) -> Json | None:
 
 def sections_of(analysis: Analysis) -> list[Section]:
     """The report's sections in order."""
-    makers = (about_findings, about_rows, about_times, about_factors, about_pairs, about_balance,
-              about_correlations, about_anova, about_model, about_importance, about_accuracy)  # fmt: skip
+    makers = (_about_findings, _about_rows, _about_times, _about_factors, _about_pairs, _about_balance,
+              _about_correlations, _about_anova, _about_model, _about_importance, _about_accuracy)  # fmt: skip
     return [section for make in makers if (section := make(analysis)) is not None]
 
 
-def about_findings(analysis: Analysis) -> Section:
+def _about_findings(analysis: Analysis) -> Section:
     """The answers first."""
     columns = ("factor", "level", "against", "times as long", "low", "high", "p of the factor")
     rows = loglinear.findings(analysis.study, analysis.fit.numbers)
@@ -109,7 +109,7 @@ def about_findings(analysis: Analysis) -> Section:
     )
 
 
-def about_rows(analysis: Analysis) -> Section:
+def _about_rows(analysis: Analysis) -> Section:
     """What was studied."""
     numbers = analysis.numbers
     rows = [
@@ -126,18 +126,18 @@ def about_rows(analysis: Analysis) -> Section:
     )
 
 
-def about_times(analysis: Analysis) -> Section:
+def _about_times(analysis: Analysis) -> Section:
     """All times together, and the extremes."""
     study, numbers = analysis.study, analysis.numbers
     rows = [
-        described(name, numbers[key]) for name, key in ((study.response, "all"), (f"ln({study.response})", "all_log"))
+        _described(name, numbers[key]) for name, key in ((study.response, "all"), (f"ln({study.response})", "all_log"))
     ]
     skewed = numbers["all"]["mean"] > 1.5 * numbers["all"]["median"]
     doubt = ["Times are skewed: a few long ones decide the mean and the standard deviation. Read medians."] * skewed
     tables = {"All rows": Sheet(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
-        lines = [[level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
+        lines = [[_level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
                  for row in numbers[kind]]  # fmt: skip
         tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
     times = np.asarray(study.times, np.float64)
@@ -146,35 +146,35 @@ def about_times(analysis: Analysis) -> Section:
     return Section("Times", about, doubt, tables, draw)
 
 
-def level(value: Cell) -> Cell:
+def _level(value: Cell) -> Cell:
     """A cell that is no measured number, as words."""
     return value if value is None or isinstance(value, str) else times.word(value)
 
 
-def described(name: str, found: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _described(name: str, found: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A row of a table of descriptives."""
     return (name, *(found[key] for key in SHOWN))
 
 
-def about_factors(analysis: Analysis) -> Section:
+def _about_factors(analysis: Analysis) -> Section:
     """Descriptives and boxes by factor."""
     study = analysis.study
     tables, drawn = {}, {}
     for name, levels in analysis.numbers["descriptives"].items():
-        tables[f"By {name}"] = Sheet((name, *SHOWN), [described(*item) for item in levels.items()])
+        tables[f"By {name}"] = Sheet((name, *SHOWN), [_described(*item) for item in levels.items()])
         drawn[f"Boxes by {name}"] = lambda name=name: figures.boxplot(
-            boxes(study, name), factor=name, response=study.label
+            _boxes(study, name), factor=name, response=study.label
         )
     return Section("By factor", "Levels in words stand in the order of their median times.", (), tables, drawn)
 
 
-def boxes(study: Study, name: str) -> dict[str, Array]:
+def _boxes(study: Study, name: str) -> dict[str, Array]:
     """{level: its times}."""
     parts = study.times.groupby(study.groups[name], observed=True)
     return {str(level): np.asarray(part, np.float64) for level, part in parts}
 
 
-def about_pairs(analysis: Analysis) -> Section | None:
+def _about_pairs(analysis: Analysis) -> Section | None:
     """Descriptives and boxes by two factors."""
     study = analysis.study
     tables, drawn = {}, {}
@@ -184,8 +184,8 @@ def about_pairs(analysis: Analysis) -> Section | None:
         rows = [(*cell["levels"], *(cell[key] for key in SHOWN)) for cell in pair["cells"]]
         few += sum(cell["count"] < times.FEW_ROWS for cell in pair["cells"])
         tables[f"By {title}"] = Sheet((first.name, second.name, *SHOWN), rows, words=2)
-        if len(first.levels) * len(second.levels) <= MOST_BOXES:
-            drawn[f"Boxes by {title}"] = lambda first=first, second=second: paired_boxes(study, first, second)
+        if len(first.levels) * len(second.levels) <= _MOST_BOXES:
+            drawn[f"Boxes by {title}"] = lambda first=first, second=second: _paired_boxes(study, first, second)
     if not tables:
         return None
     doubt = f"{few:,} cells of these tables have fewer than {times.FEW_ROWS} rows; their figures say little."
@@ -193,7 +193,7 @@ def about_pairs(analysis: Analysis) -> Section | None:
     return Section("By pair of factors", about, [doubt] if few else [], tables, drawn)
 
 
-def paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
+def _paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
     """The figure of a pair of factors; the one with fewer levels has the colours."""
     outer, inner = (first, second) if len(first.levels) >= len(second.levels) else (second, first)
     parts = study.times.groupby([study.groups[outer.name], study.groups[inner.name]], observed=True)
@@ -202,7 +202,7 @@ def paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
     return figures.paired_boxplot(cells, factors=names, levels=levels, response=study.label)
 
 
-def about_balance(analysis: Analysis) -> Section | None:
+def _about_balance(analysis: Analysis) -> Section | None:
     """Each factor's levels under the same conditions."""
     found = analysis.numbers["balanced"]
     if not found:
@@ -210,7 +210,7 @@ def about_balance(analysis: Analysis) -> Section | None:
     tables, doubt = {}, []
     for name, one in found.items():
         tables[f"By {name}, {one['combinations']:,} combinations of the other factors"] = Sheet(
-            (name, *SHOWN), [described(*item) for item in one["levels"].items()]
+            (name, *SHOWN), [_described(*item) for item in one["levels"].items()]
         )
         if one["left_out"]:
             doubt.append(f"{name}: without {', '.join(one['left_out'])}, which share no combination with all others.")
@@ -226,7 +226,7 @@ def about_balance(analysis: Analysis) -> Section | None:
     )
 
 
-def about_correlations(analysis: Analysis) -> Section:
+def _about_correlations(analysis: Analysis) -> Section:
     """Pearson's correlations of numeric columns."""
     found = analysis.numbers["correlations"]
     sheet = Sheet(("", *found), [(name, *(row[other] for other in found)) for name, row in found.items()])
@@ -240,14 +240,14 @@ def about_correlations(analysis: Analysis) -> Section:
     )
 
 
-def about_anova(analysis: Analysis) -> Section | None:
+def _about_anova(analysis: Analysis) -> Section | None:
     """One-way analyses of variance, their assumptions, what to read beside them."""
     study, found = analysis.study, analysis.numbers["anova"]
     if not found:
         return None
     own = ("ss_between", "ss_within", "df_between", "df_within", "F", "p", "eta_squared")
     beside = [
-        (name, one["shapiro_p"], one["levene_p"], *(one[test][key] for test, key in BESIDE))
+        (name, one["shapiro_p"], one["levene_p"], *(one[test][key] for test, key in _BESIDE))
         for name, one in found.items()
     ]
     tables = {
@@ -266,7 +266,7 @@ def about_anova(analysis: Analysis) -> Section | None:
             tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
     drawn = {
         f"Q-Q plot of residuals by {name}": lambda name=name: figures.quantile_plot(
-            residuals(study, name), title=f"Residuals by {name}, Q-Q"
+            _residuals(study, name), title=f"Residuals by {name}, Q-Q"
         )
         for name in found
     }
@@ -283,16 +283,16 @@ def about_anova(analysis: Analysis) -> Section | None:
     )
 
 
-BESIDE = (("welch", "F"), ("welch", "p"), ("kruskal", "H"), ("kruskal", "p"))
+_BESIDE = (("welch", "F"), ("welch", "p"), ("kruskal", "H"), ("kruskal", "p"))
 
 
-def residuals(study: Study, name: str) -> Array:
+def _residuals(study: Study, name: str) -> Array:
     """Each time less the mean of its level [N]."""
     means = study.times.groupby(study.groups[name], observed=True).transform("mean")
     return np.asarray(study.times - means, np.float64)
 
 
-def about_model(analysis: Analysis) -> Section:
+def _about_model(analysis: Analysis) -> Section:
     """The log-linear model."""
     fit, response = analysis.fit, analysis.study.response
     numbers = fit.numbers
@@ -333,7 +333,7 @@ def about_model(analysis: Analysis) -> Section:
     )
 
 
-def about_importance(analysis: Analysis) -> Section | None:
+def _about_importance(analysis: Analysis) -> Section | None:
     """The random forest's importances."""
     found = analysis.numbers["importance"]
     if found is None:
@@ -352,14 +352,14 @@ def about_importance(analysis: Analysis) -> Section | None:
     )  # fmt: skip
 
 
-def about_accuracy(analysis: Analysis) -> Section | None:
+def _about_accuracy(analysis: Analysis) -> Section | None:
     """Time against accuracy."""
     study, found = analysis.study, analysis.numbers["accuracy"]
     if found is None or study.accuracy is None:
         return None
     both = study.frame[[study.response, study.accuracy]].dropna()
     doubt = ["What takes long (large tasks, large models) also tends to score well: this is no effect of time itself."]
-    if found["n"] < RELIED:
+    if found["n"] < _RELIED:
         doubt.append(f"Only {found['n']} rows have both numbers.")
     keys = ("n", "pearson", "pearson_p", "spearman", "spearman_p")
     draw = {"Accuracy against time": lambda: figures.scatter(both[study.response], both[study.accuracy])}

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-MOST_OUTLIERS = 100  # drawn of one box
-MOST_POINTS = 1500
-BINS = 20
-WIDE = 30  # times of which the longest is so many times the shortest are drawn on a logarithmic scale
-COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", GREY)  # Okabe and Ito
-Groups = Sequence[tuple[str, Array]]
+_MOST_OUTLIERS = 100  # drawn of one box
+_MOST_POINTS = 1500
+_BINS = 20
+_WIDE = 30  # times of which the longest is so many times the shortest are drawn on a logarithmic scale
+_COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", GREY)  # Okabe and Ito
+_Groups = Sequence[tuple[str, Array]]
 
 
 def boxplot(groups: Mapping[str, Array], *, factor: str, response: str) -> "Figure":
     """A box of times for each level, from left to right."""
     figure, (axes,) = draw(max(5.0, min(14.0, 1.2 + 0.9 * len(groups))), 3.8)
-    draw_boxes(axes, list(groups.values()), range(len(groups)), width=0.6, colour=BLUE)
-    axes.set_xticks(range(len(groups)), list(groups), rotation=30 if crowded(groups) else 0,
-                    ha="right" if crowded(groups) else "center", parse_math=False)  # fmt: skip
+    _draw_boxes(axes, list(groups.values()), range(len(groups)), width=0.6, colour=BLUE)
+    axes.set_xticks(range(len(groups)), list(groups), rotation=30 if _crowded(groups) else 0,
+                    ha="right" if _crowded(groups) else "center", parse_math=False)  # fmt: skip
     entitle(axes, f"{response} by {factor}", across=factor, up=response)
-    scale_times(axes, list(groups.values()))
+    _scale_times(axes, list(groups.values()))
     return figure
 
 
-def crowded(names: Mapping[str, Any]) -> bool:
+def _crowded(names: Mapping[str, Any]) -> bool:
     """Whether names beside each other would touch."""
     return sum(len(name) + 2 for name in names) > 11 * max(4, len(names))
 
@@ -56,20 +56,20 @@ def paired_boxplot(
         places = [place for place, name in enumerate(outer) if (name, level) in cells]
         boxes = [cells[outer[place], level] for place in places]
         shift = (number - (len(inner) - 1) / 2) * step
-        draw_boxes(axes, boxes, [place + shift for place in places], width=0.85 * step,
-                   colour=COLOURS[number % len(COLOURS)])  # fmt: skip
+        _draw_boxes(axes, boxes, [place + shift for place in places], width=0.85 * step,
+                   colour=_COLOURS[number % len(_COLOURS)])  # fmt: skip
     names = dict.fromkeys(outer)
-    axes.set_xticks(range(len(outer)), list(outer), rotation=30 if crowded(names) else 0,
-                    ha="right" if crowded(names) else "center", parse_math=False)  # fmt: skip
+    axes.set_xticks(range(len(outer)), list(outer), rotation=30 if _crowded(names) else 0,
+                    ha="right" if _crowded(names) else "center", parse_math=False)  # fmt: skip
     entitle(axes, f"{response} by {factors[0]} and {factors[1]}", across=factors[0], up=response)
-    scale_times(axes, list(cells.values()))
-    handles = [Patch(color=COLOURS[number % len(COLOURS)], label=level) for number, level in enumerate(inner)]
+    _scale_times(axes, list(cells.values()))
+    handles = [Patch(color=_COLOURS[number % len(_COLOURS)], label=level) for number, level in enumerate(inner)]
     figure.legend(handles=handles, title=factors[1], loc="outside right upper", fontsize=8, title_fontsize=8,
                   frameon=False)  # fmt: skip
     return figure
 
 
-def draw_boxes(axes: "Axes", values: Sequence[Array], places: Sequence[float], *, width: float, colour: str) -> None:
+def _draw_boxes(axes: "Axes", values: Sequence[Array], places: Sequence[float], *, width: float, colour: str) -> None:
     """Boxes with whiskers of 1.5 interquartile ranges; of outliers the farthest and some between."""
     from matplotlib.cbook import boxplot_stats
 
@@ -78,7 +78,7 @@ def draw_boxes(axes: "Axes", values: Sequence[Array], places: Sequence[float], *
     boxes: Any = [box for one in values for box in boxplot_stats(one)]
     for box in boxes:
         outliers = np.sort(box["fliers"])
-        box["fliers"] = outliers[thinned(len(outliers), MOST_OUTLIERS)]
+        box["fliers"] = outliers[thinned(len(outliers), _MOST_OUTLIERS)]
     drawn: Any = axes.bxp(
         boxes, positions=list(places), widths=width, patch_artist=True, manage_ticks=False,
         medianprops={"color": INK, "linewidth": 1.4}, whiskerprops={"color": GREY}, capprops={"color": GREY},
@@ -93,40 +93,40 @@ def thinned(count: int, most: int) -> Array:
     return np.unique(np.linspace(0, count - 1, min(count, most)).round()).astype(int) if count else np.zeros(0, int)
 
 
-def scale_times(axes: "Axes", values: Sequence[Array]) -> None:
+def _scale_times(axes: "Axes", values: Sequence[Array]) -> None:
     """A logarithmic axis where times differ by much, with plain numbers."""
     low, high = min(one.min() for one in values), max(one.max() for one in values)
-    if high > WIDE * low:
+    if high > _WIDE * low:
         axes.set_yscale("log")
         axes.set_ylabel(f"{axes.get_ylabel()} (logarithmic)", parse_math=False)
-        mark_logarithmic(axes.yaxis, low, high)
+        _mark_logarithmic(axes.yaxis, low, high)
     else:
-        mark_plain(axes.yaxis)
+        _mark_plain(axes.yaxis)
 
 
-def mark_plain(axis: "Axis") -> None:
+def _mark_plain(axis: "Axis") -> None:
     """40,000 in place of 40000 or 4 times 10 to the 4."""
     from matplotlib.ticker import FuncFormatter
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
 
 
-def mark_logarithmic(axis: "Axis", low: float, high: float) -> None:
+def _mark_logarithmic(axis: "Axis", low: float, high: float) -> None:
     """Plain numbers at powers of ten, between them at 2 and 5 where there are few."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     axis.set_major_locator(LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 2.0, 5.0), numticks=20))
-    mark_plain(axis)
+    _mark_plain(axis)
     axis.set_minor_formatter(NullFormatter())
 
 
 def histograms(times: Array, *, response: str) -> "Figure":
     """How often which time occurs: as it is, and its logarithm, in 20 bins each."""
     figure, (raw, logged) = draw(8.6, 3.2, panels=2)
-    raw.hist(times, bins=BINS, color=BLUE)
+    raw.hist(times, bins=_BINS, color=BLUE)
     entitle(raw, "As measured", across=response, up="rows")
-    mark_plain(raw.xaxis)
-    logged.hist(np.log(times), bins=BINS, color=BLUE)
+    _mark_plain(raw.xaxis)
+    logged.hist(np.log(times), bins=_BINS, color=BLUE)
     entitle(logged, "Natural logarithm", across=f"ln({response})", up="rows")
     return figure
 
@@ -156,28 +156,28 @@ def correlation_plot(found: Mapping[str, Mapping[str, float | int | None]]) -> "
 def quantile_plot(residuals: Array, *, title: str) -> "Figure":
     """Residuals against the quantiles of a normal distribution: on the line if they are normal."""
     figure, (axes,) = draw(4.4, 3.8)
-    draw_quantiles(axes, residuals, title=title)
+    _draw_quantiles(axes, residuals, title=title)
     return figure
 
 
-def draw_quantiles(axes: "Axes", residuals: Array, *, title: str) -> None:
+def _draw_quantiles(axes: "Axes", residuals: Array, *, title: str) -> None:
     """The points of a Q-Q plot, and the line through normal quartiles' slope."""
     ordered = np.sort(residuals)
     expected = stats.norm.ppf((np.arange(1, len(ordered) + 1) - 0.5) / len(ordered))
     slope = float(ordered.std()) or 1.0
     ends = expected[[0, -1]]
     axes.plot(ends, ordered.mean() + slope * ends, color=ORANGE, linewidth=1.4)
-    some = thinned(len(ordered), MOST_POINTS // 3)
+    some = thinned(len(ordered), _MOST_POINTS // 3)
     axes.plot(expected[some], ordered[some], "o", color=BLUE, markersize=3, alpha=0.7)
     entitle(axes, title, across="normal quantile", up="residual")
-    mark_plain(axes.yaxis)
+    _mark_plain(axes.yaxis)
 
 
 def residual_plots(fitted: Array, residuals: Array, *, response: str) -> "Figure":
     """The log-linear model's residuals: Q-Q, and against what was fitted; no pattern should be left."""
     figure, (left, right) = draw(8.8, 3.7, panels=2)
-    draw_quantiles(left, residuals, title="Residuals, Q-Q")
-    some = thinned(len(residuals), MOST_POINTS)
+    _draw_quantiles(left, residuals, title="Residuals, Q-Q")
+    some = thinned(len(residuals), _MOST_POINTS)
     right.plot(fitted[some], residuals[some], "o", color=BLUE, markersize=3, alpha=0.5)
     right.axhline(0, color=ORANGE, linewidth=1.4)
     entitle(right, "Residuals against fitted", across=f"fitted ln({response})", up="residual")
@@ -201,7 +201,7 @@ def effects(found: Mapping[str, Mapping[str, float | None]]) -> "Figure":
     axes.set_ylim(-0.6, len(names) - 0.2)
     axes.axvline(1, color=ORANGE, linewidth=1.2)
     axes.set_xscale("log")
-    mark_logarithmic(axes.xaxis, *axes.get_xlim())
+    _mark_logarithmic(axes.xaxis, *axes.get_xlim())
     axes.grid(axis="y", visible=False)
     entitle(axes, "Times as long as the reference", across="times as long (logarithmic; bars: 95 % interval)", up="")
     return figure
@@ -231,9 +231,9 @@ def importance_plot(impurity: Mapping[str, float], permutation: Mapping[str, Map
 def scatter(times: "pd.Series[float]", scores: "pd.Series[float]") -> "Figure":
     """Score against time; the time's axis is logarithmic."""
     figure, (axes,) = draw(6.4, 4.0)
-    some = thinned(len(times), MOST_POINTS)
+    some = thinned(len(times), _MOST_POINTS)
     axes.plot(times.to_numpy()[some], scores.to_numpy()[some], "o", color=BLUE, markersize=4, alpha=0.5)
     axes.set_xscale("log")
-    mark_logarithmic(axes.xaxis, times.min(), times.max())
+    _mark_logarithmic(axes.xaxis, times.min(), times.max())
     entitle(axes, f"{scores.name} against {times.name}", across=f"{times.name} (logarithmic)", up=str(scores.name))
     return figure

@@ -19,7 +19,7 @@ from featherlight.reports.tables import NOTHING, Table
 
 REPORT, PAGE, NUMBERS = "report.md", "report.html", "analysis.json"
 BRIEF = ("Findings", "What was studied", "By factor", "Analysis of variance", "Log-linear model", "Importance")
-BELIEVE = "Before you believe a number"
+_BELIEVE = "Before you believe a number"
 
 
 def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, title: str, how: str) -> None:
@@ -43,8 +43,8 @@ def write_report(sections: Sequence[Section], numbers: Json, folder: Path, *, ti
     for says, svg in drawn.items():
         write_atomically(folder / "figures" / f"{names[says]}.svg", svg.encode())
     write_json(folder / NUMBERS, numbers)
-    write_atomically(folder / REPORT, markdown(sections, names, title=title, how=how).encode())
-    write_atomically(folder / PAGE, page(sections, drawn, names, title=title, how=how).encode())
+    write_atomically(folder / REPORT, _markdown(sections, names, title=title, how=how).encode())
+    write_atomically(folder / PAGE, _page(sections, drawn, names, title=title, how=how).encode())
 
 
 def file_names(sections: Sequence[Section]) -> dict[str, str]:
@@ -74,12 +74,12 @@ def shown(sheet: Sheet) -> Table:
     """A table as it is read: numbers with about four digits."""
     rows = []
     for row in sheet.rows:
-        holds_p = [is_p(str(row[0]) if name == VALUE else name) for name in sheet.columns]
+        holds_p = [_is_p(str(row[0]) if name == VALUE else name) for name in sheet.columns]
         rows.append(tuple(show(cell, p=p) for cell, p in zip(row, holds_p, strict=True)))
     return Table(sheet.columns, tuple(rows), sheet.words)
 
 
-def is_p(name: str) -> bool:
+def _is_p(name: str) -> bool:
     """Whether a column, or a line of a table of values, holds p-values."""
     return bool(re.search(r"(^|[ _])p($| of )", name))
 
@@ -99,20 +99,20 @@ def show(cell: Cell, *, p: bool = False) -> str:
     return f"{cell:.4g}" if cell == 0 or abs(cell) >= 1e-3 else f"{cell:.3g}"
 
 
-def markdown(sections: Sequence[Section], names: Mapping[str, str], *, title: str, how: str) -> str:
+def _markdown(sections: Sequence[Section], names: Mapping[str, str], *, title: str, how: str) -> str:
     """The report in Markdown; its figures and tables are files beside it."""
-    parts = [f"# {quote(title)}", f"```\n{how}\n```", every_doubt(sections)]
+    parts = [f"# {quote(title)}", f"```\n{how}\n```", _every_doubt(sections)]
     for section in sections:
         parts += [f"## {quote(section.heading)}", quote(section.about)]
         if section.doubts:
-            parts += [f"**{BELIEVE}:**", "\n".join(f"- {quote(doubt)}" for doubt in section.doubts)]
+            parts += [f"**{_BELIEVE}:**", "\n".join(f"- {quote(doubt)}" for doubt in section.doubts)]
         for says, sheet in section.tables.items():
             parts += [f"**{quote(says)}** ([CSV](tables/{names[says]}.csv))", to_markdown(shown(sheet)).strip()]
         parts += [f"![{quote(says)}](figures/{names[says]}.svg)" for says in section.figures]
     return "\n\n".join(parts) + "\n"
 
 
-def every_doubt(sections: Sequence[Section]) -> str:
+def _every_doubt(sections: Sequence[Section]) -> str:
     """One sentence: how many cautions there are, and where."""
     found = {section.heading: len(section.doubts) for section in sections if section.doubts}
     if not found:
@@ -124,20 +124,20 @@ def every_doubt(sections: Sequence[Section]) -> str:
     return f"{count} cautions stand below, each beside the numbers that it is about: {where}."
 
 
-def page(
+def _page(
     sections: Sequence[Section], drawn: Mapping[str, str], names: Mapping[str, str], *, title: str, how: str
 ) -> str:
     """The report as one HTML page that needs nothing but itself. drawn: SVG files by caption."""
     parts = [
         *begun(title),
         f'<p class="note"><code>{escape(how)}</code></p>',
-        f"<p>{escape(every_doubt(sections).replace(chr(92), ''))}</p>",
+        f"<p>{escape(_every_doubt(sections).replace(chr(92), ''))}</p>",
     ]
     for section in sections:
         parts += [f"<h2>{escape(section.heading)}</h2>", f"<p>{escape(section.about)}</p>"]
         if section.doubts:
             lines = "".join(f"<li>{escape(doubt)}</li>" for doubt in section.doubts)
-            parts.append(f"<p><strong>{BELIEVE}:</strong></p><ul>{lines}</ul>")
+            parts.append(f"<p><strong>{_BELIEVE}:</strong></p><ul>{lines}</ul>")
         for says, sheet in section.tables.items():
             parts += [f"<h3>{escape(says)}</h3>", draw_table(shown(sheet))]
         parts += [draw_figure(inlined(drawn[says], name=names[says]), says) for says in section.figures]

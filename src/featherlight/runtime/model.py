@@ -15,16 +15,16 @@ from featherlight.runtime.packed import MOST_FILE, Json, Packed, damaged, decode
 from featherlight.runtime.text import HASHES, beginning, checked_texts, tokenizer_of
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
+_Integers = NDArray[np.int64]
 Texts = Iterable[str]
-Weights = Mapping[str, Floats]
+_Weights = Mapping[str, Floats]
 TOKENS_AT_ONCE = 8192  # padded tokens of one batch: bounds memory
 MOST_TOKENS = 2**20  # of a text
-TABLE, HASH = EMBEDDINGS = ("table", "hash")
-BAG, LSTM, RNN = BODIES = ("mean", "lstm", "rnn")
-LAST, PUBLISHED, MAX, MEAN = POOLINGS = ("last", "last_as_published", "max", "mean")
-SHARE = 10  # buckets per shared vector
-HALF = np.array(0.5, dtype=np.float32)  # in numpy's own form: a Python number takes longer than the product
+_TABLE, _HASH = _EMBEDDINGS = ("table", "hash")
+_BAG, _LSTM, _RNN = _BODIES = ("mean", "lstm", "rnn")
+_LAST, _PUBLISHED, _MAX, _MEAN = _POOLINGS = ("last", "last_as_published", "max", "mean")
+_SHARE = 10  # buckets per shared vector
+_HALF = np.array(0.5, dtype=np.float32)  # in numpy's own form: a Python number takes longer than the product
 
 
 def load(path: str | Path) -> "LightModel":
@@ -57,11 +57,11 @@ class LightModel:
         if not 1 <= self.max_length <= MOST_TOKENS:
             raise damaged("a length that cannot be")
         self.tokenizer = tokenizer_of(field(about, "tokenizer", dict))
-        check_shapes(packed, self.tokenizer.size, len(self.labels) or 1)
+        _check_shapes(packed, self.tokenizer.size, len(self.labels) or 1)
         weights = {name: decoded(encoded) for name, encoded in packed.tensors.items()}
-        self.embed = (Table if self.architecture["embedding"] == TABLE else HashTable)(weights)
-        self.sum_up = mean_body if self.architecture["body"] == BAG else Recurrent(weights, self.architecture)
-        self.classify = Classifier(weights)
+        self.embed = (_Table if self.architecture["embedding"] == _TABLE else _HashTable)(weights)
+        self.sum_up = _mean_body if self.architecture["body"] == _BAG else _Recurrent(weights, self.architecture)
+        self.classify = _Classifier(weights)
         self.width = self.classify.width // (4 if self.pair else 1)
 
     def predict(self, first: Texts, second: Texts | None = None) -> list[Json]:
@@ -76,7 +76,7 @@ class LightModel:
             raise UserError(f"{len(sides[0])} first texts and {len(sides[-1])} second ones: give as many of each.")
         with np.errstate(over="ignore", invalid="ignore"):
             vectors = [self.vectors(side) for side in sides]
-            found = self.classify(compare(*vectors) if self.pair else vectors[0])
+            found = self.classify(_compare(*vectors) if self.pair else vectors[0])
         if not np.isfinite(found).all():
             raise damaged("weights so large that an answer is no number")
         return found if self.labels else found[:, 0]
@@ -133,7 +133,7 @@ def answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
     return found
 
 
-def check_shapes(packed: Packed, pieces: int, classes: int) -> None:
+def _check_shapes(packed: Packed, pieces: int, classes: int) -> None:
     """UserError unless the tensors are those of the architecture, and each fits its neighbours and the tokenizer.
 
     D, H and the width of the classifier are read from the tensors, the rest follows.
@@ -141,20 +141,20 @@ def check_shapes(packed: Packed, pieces: int, classes: int) -> None:
     found = {name: encoded.shape for name, encoded in packed.tensors.items()}
     about = packed.about["architecture"]
     embedding, body, pooling = (field(about, name, str) for name in ("embedding", "body", "pooling"))
-    if embedding not in EMBEDDINGS or body not in BODIES or pooling not in POOLINGS:
+    if embedding not in _EMBEDDINGS or body not in _BODIES or pooling not in _POOLINGS:
         raise damaged("an architecture that this version does not know")
-    if (embedding == HASH) != (field(packed.about["tokenizer"], "kind", str) == HASH):
+    if (embedding == _HASH) != (field(packed.about["tokenizer"], "kind", str) == _HASH):
         raise damaged("a tokenizer that does not fit the embedding")
-    table = "embedding.weight" if embedding == TABLE else "embedding.vectors.weight"
+    table = "embedding.weight" if embedding == _TABLE else "embedding.vectors.weight"
     width = dim = found.get(table, (0,))[-1]
-    expected: dict[str, tuple[int, ...]] = {table: (pieces if embedding == TABLE else (pieces - 1) // SHARE + 1, dim)}
-    if embedding == HASH:
+    expected: dict[str, tuple[int, ...]] = {table: (pieces if embedding == _TABLE else (pieces - 1) // _SHARE + 1, dim)}
+    if embedding == _HASH:
         expected["embedding.importance.weight"] = (HASHES * pieces, 1)
-    if body != BAG:
+    if body != _BAG:
         hidden = found.get("body.network.weight_hh_l0", (0,))[-1]
-        gates, width = hidden * (4 if body == LSTM else 1), 2 * hidden
+        gates, width = hidden * (4 if body == _LSTM else 1), 2 * hidden
         for ending in ("", "_reverse"):
-            names = network_names(ending)
+            names = _network_names(ending)
             expected |= {names[0]: (gates, dim), names[1]: (gates, hidden), names[2]: (gates,), names[3]: (gates,)}
     inner = found.get("classifier.hidden.bias", (0,))[-1]
     width *= 4 if field(about, "pair", bool) else 1
@@ -164,7 +164,7 @@ def check_shapes(packed: Packed, pieces: int, classes: int) -> None:
         raise damaged("weights that do not fit together")
 
 
-def network_names(ending: str) -> list[str]:
+def _network_names(ending: str) -> list[str]:
     """The tensors of one direction of a recurrent body."""
     return [f"body.network.{kind}_l0{ending}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
@@ -172,25 +172,25 @@ def network_names(ending: str) -> list[str]:
 # --- embeddings
 
 
-class Table:
+class _Table:
     """A vector per piece."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, weights: _Weights):
         self.table = weights["embedding.weight"]
 
-    def __call__(self, ids: Integers) -> Floats:
+    def __call__(self, ids: _Integers) -> Floats:
         """[B, T] -> [B, T, D]."""
         return self.table.take(ids, axis=0)
 
 
-class HashTable:
+class _HashTable:
     """Three shared vectors per word, each weighed by an importance of its own; see `models.students.embeddings`."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, weights: _Weights):
         self.importance, self.vectors = weights["embedding.importance.weight"], weights["embedding.vectors.weight"]
         self.rows, self.shared = len(self.importance) // HASHES, len(self.vectors) - 1
 
-    def __call__(self, words: Integers) -> Floats:
+    def __call__(self, words: _Integers) -> Floats:
         """[B, T] packed buckets -> [B, T, D]; padding gives zeros."""
         places = np.arange(HASHES)
         buckets = words[..., None] // self.rows**places % self.rows
@@ -203,23 +203,23 @@ class HashTable:
 # --- bodies: [B, T, D] and lengths [B] (falling, 0 for an empty text) -> [B, W]
 
 
-def mean_body(vectors: Floats, lengths: Integers) -> Floats:
+def _mean_body(vectors: Floats, lengths: _Integers) -> Floats:
     """The bag: mean over the tokens; an empty text gives zeros."""
     kept = (np.arange(vectors.shape[1]) < lengths[:, None]).astype(np.float32)
     means: Floats = np.matmul(kept[:, None, :], vectors)[:, 0] / np.maximum(lengths, 1).astype(np.float32)[:, None]
     return means
 
 
-class Recurrent:
+class _Recurrent:
     """Both directions of an LSTM or Elman RNN at once, summed up by `pooling`.
 
     The gates of an LSTM are kept in the order input, forget, output, cell. The first three weigh half, for a sigmoid
     is a tanh: 1 / (1 + exp(-x)) = (tanh(x / 2) + 1) / 2; so that one tanh serves all four.
     """
 
-    def __init__(self, weights: Weights, architecture: Json):
-        self.lstm, self.pooling = architecture["body"] == LSTM, architecture["pooling"]
-        directions = [self.direction(*(weights[name] for name in network_names(end))) for end in ("", "_reverse")]
+    def __init__(self, weights: _Weights, architecture: Json):
+        self.lstm, self.pooling = architecture["body"] == _LSTM, architecture["pooling"]
+        directions = [self.direction(*(weights[name] for name in _network_names(end))) for end in ("", "_reverse")]
         self.inputs, self.recurrent, self.bias = (np.stack(parts) for parts in zip(*directions, strict=True))
         self.hidden = self.recurrent.shape[1]
 
@@ -235,7 +235,7 @@ class Recurrent:
             bias = bias[order] * half
         return inputs.T, recurrent.T, bias[None]
 
-    def __call__(self, vectors: Floats, lengths: Integers) -> Floats:
+    def __call__(self, vectors: Floats, lengths: _Integers) -> Floats:
         """[B, T, D] -> [B, 2H]; an empty text is read as one token of padding."""
         lengths = np.maximum(lengths, 1)
         batch, steps, _ = vectors.shape
@@ -243,10 +243,10 @@ class Recurrent:
         read = np.stack([vectors, vectors[np.arange(batch)[:, None], backward]]).swapaxes(1, 2)  # [2, T, B, D]
         alive = (lengths[:, None] > np.arange(steps)).sum(axis=0).tolist()  # the first ones, for lengths fall
         hidden, cell = np.zeros((2, 2, batch, self.hidden), dtype=np.float32)
-        summed = np.full_like(hidden, -np.inf if self.pooling == MAX else 0)
+        summed = np.full_like(hidden, -np.inf if self.pooling == _MAX else 0)
         for step, gates in enumerate(self.projected(read)):
             some = alive[step]
-            ways = 1 if step and self.pooling == PUBLISHED else 2  # published: backward reads one token alone
+            ways = 1 if step and self.pooling == _PUBLISHED else 2  # published: backward reads one token alone
             gates, state = gates[:ways, :some], hidden[:ways, :some]
             if step:  # states begin at 0
                 gates += np.matmul(state, self.recurrent[:ways])
@@ -255,13 +255,13 @@ class Recurrent:
                 self.lstm_step(gates, cell[:ways, :some], state)
             else:
                 state[...] = gates
-            if self.pooling == MAX:
+            if self.pooling == _MAX:
                 np.maximum(summed[:, :some], state, out=summed[:, :some])
-            elif self.pooling == MEAN:
+            elif self.pooling == _MEAN:
                 summed[:, :some] += state
-        if self.pooling == MEAN:
+        if self.pooling == _MEAN:
             summed /= lengths.astype(np.float32)[:, None]
-        found = summed if self.pooling in (MAX, MEAN) else hidden
+        found = summed if self.pooling in (_MAX, _MEAN) else hidden
         return found.swapaxes(0, 1).reshape(batch, -1)
 
     def projected(self, read: Floats) -> Iterable[Floats]:
@@ -278,8 +278,8 @@ class Recurrent:
         """The tanh of all gates [2, B, 4H]; cells and states [2, B, H] are changed in place."""
         h = self.hidden
         shares, new = gates[..., : 3 * h], gates[..., 3 * h :]
-        shares *= HALF
-        shares += HALF
+        shares *= _HALF
+        shares += _HALF
         cell *= shares[..., h : 2 * h]
         new *= shares[..., :h]
         cell += new
@@ -287,10 +287,10 @@ class Recurrent:
         np.multiply(new, shares[..., 2 * h :], out=state)
 
 
-class Classifier:
+class _Classifier:
     """One hidden layer with ReLU: [B, W] -> [B, C]."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, weights: _Weights):
         self.hidden, self.out = (
             (weights[f"classifier.{name}.weight"].T, weights[f"classifier.{name}.bias"]) for name in ("hidden", "out")
         )
@@ -303,6 +303,6 @@ class Classifier:
         return logits
 
 
-def compare(first: Floats, second: Floats) -> Floats:
+def _compare(first: Floats, second: Floats) -> Floats:
     """[u; v; |u - v|; u * v]: two vectors per pair [B, W] as one [B, 4W]."""
     return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)

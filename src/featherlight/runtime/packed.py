@@ -28,9 +28,9 @@ MOST_NUMBERS = 2**24  # in all tensors together, codebooks and scales included
 MOST_HEADER = 2**21  # bytes of JSON
 MOST_FILE = 4 * MOST_NUMBERS + 2 * MOST_HEADER  # bytes
 MOST_TENSORS = 1000
-MOST_LEVELS = 256
-DIGITS = (np.arange(256)[:, None] // 3 ** np.arange(5) % 3).astype(np.uint8)  # of a byte, to the base 3, lowest first
-DIGITS[3**5 :] = 3  # no byte of five digits
+_MOST_LEVELS = 256
+_DIGITS = (np.arange(256)[:, None] // 3 ** np.arange(5) % 3).astype(np.uint8)  # of a byte, to the base 3, lowest first
+_DIGITS[3**5 :] = 3  # no byte of five digits
 LZMA = [{"id": lzma.FILTER_LZMA2, "dict_size": 2**23, "lc": 3, "lp": 0, "pb": 0}]
 
 Json = dict[str, Any]
@@ -41,7 +41,7 @@ class Encoded:
     """A tensor as it is stored.
 
     kind: one of FLOATS or CODES. shape: of the tensor. levels: how many different codes there are, where there are
-    codes. parts: flat arrays by name, as `parts_of` tells them: "values" (float32 or float16), or "codes" (uint8) with
+    codes. parts: flat arrays by name, as `_parts_of` tells them: "values" (float32 or float16), or "codes" (uint8) with
     "scales" (float16 or float32) or "book" (float32; of a product float16).
     """
 
@@ -85,7 +85,7 @@ def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
     """
     raw = np.frombuffer(data, dtype=np.uint8)
     if levels == 3:
-        codes = DIGITS[raw].reshape(-1)[:count]
+        codes = _DIGITS[raw].reshape(-1)[:count]
     else:
         width = code_bits(levels)
         padded = np.zeros(-(-count // 8) * width + 1, dtype=np.uint16)
@@ -101,7 +101,7 @@ def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
     return codes
 
 
-def part_of(name: str, data: bytes, count: int, levels: int, dtype: str) -> np.ndarray:
+def _part_of(name: str, data: bytes, count: int, levels: int, dtype: str) -> np.ndarray:
     """A part's numbers from its bytes: codes, or finite floats as planes (all first bytes, then all second ...)."""
     if name == "codes":
         return unpack_codes(data, count, levels)
@@ -141,7 +141,7 @@ def expanded(coder: int, data: bytes, length: int) -> bytes:
 
 
 @dataclass(frozen=True)
-class Part:
+class _Part:
     """One stored array of a tensor: how many numbers it has and of which type ("codes": packed)."""
 
     name: str
@@ -149,33 +149,33 @@ class Part:
     dtype: str = "u1"
 
 
-FLOATS = {"float32": "<f4", "float16": "<f2"}
-CODES = ("uniform", "codebook", "product")
+_FLOATS = {"float32": "<f4", "float16": "<f2"}
+_CODES = ("uniform", "codebook", "product")
 
 
-def parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[Part]:
+def _parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[_Part]:
     """What a tensor of each kind consists of.
 
     float32, float16: the values. uniform: codes, and one scale for all or one per row. codebook: codes, and the value
     that each stands for. product: per row and group of columns a code, and per group a book of vectors.
     """
     count = math.prod(shape)
-    if kind in FLOATS:
-        return [Part("values", count, FLOATS[kind])]
+    if kind in _FLOATS:
+        return [_Part("values", count, _FLOATS[kind])]
     levels = field(about, "levels", int)
-    if kind not in CODES or not 2 <= levels <= MOST_LEVELS:
+    if kind not in _CODES or not 2 <= levels <= _MOST_LEVELS:
         raise damaged("a kind of tensor, or a number of levels, that this version does not know")
     if kind == "codebook":
-        return [Part("codes", count), Part("book", levels, "<f4")]
+        return [_Part("codes", count), _Part("book", levels, "<f4")]
     if kind == "uniform":
-        scales, width = numbers(about, "scales", length=2)
+        scales, width = _numbers(about, "scales", length=2)
         if scales not in (1, shape[0]) or width not in (2, 4):
             raise damaged("scales that are neither one nor one per row")
-        return [Part("codes", count), Part("scales", scales, f"<f{width}")]
+        return [_Part("codes", count), _Part("scales", scales, f"<f{width}")]
     groups = field(about, "groups", int)
     if len(shape) != 2 or groups < 1 or shape[1] % groups:
         raise damaged("groups that do not divide the columns")
-    return [Part("codes", shape[0] * groups), Part("book", levels * shape[1], "<f2")]
+    return [_Part("codes", shape[0] * groups), _Part("book", levels * shape[1], "<f2")]
 
 
 SPARSE = {"float32": "values", "float16": "values", "uniform": "codes", "codebook": "codes"}  # what zeros leave out
@@ -222,7 +222,7 @@ def decoded(encoded: Encoded) -> np.ndarray:
 
 def read_packed(data: bytes) -> Packed:
     """The header and the tensors of a file; UserError for anything that is not a whole, sound .light file."""
-    about, place = read_header(data)
+    about, place = _read_header(data)
     listed = about.pop("tensors", None)
     if not isinstance(listed, dict) or len(listed) > MOST_TENSORS:
         raise damaged("no list of tensors")
@@ -230,11 +230,11 @@ def read_packed(data: bytes) -> Packed:
     for name, described in listed.items():
         if not isinstance(described, dict):
             raise damaged("a tensor without a description")
-        shape, parts = layout(described)
+        shape, parts = _layout(described)
         room -= math.prod(shape) + sum(part.count for part in parts if part.name in ("scales", "book"))
         if room < 0:
             raise UserError(f"it has more than {MOST_NUMBERS:,} numbers, the most that a .light file can hold.")
-        tensors[name], used = read_tensor(described, shape, parts, memoryview(data)[place:end])
+        tensors[name], used = _read_tensor(described, shape, parts, memoryview(data)[place:end])
         stored[name] = used
         place += used
     if place != end:
@@ -242,7 +242,7 @@ def read_packed(data: bytes) -> Packed:
     return Packed(about, tensors, stored)
 
 
-def read_header(data: bytes) -> tuple[Json, int]:
+def _read_header(data: bytes) -> tuple[Json, int]:
     """The header, and where the tensors begin."""
     if data[: len(MAGIC)] != MAGIC:
         raise UserError("it is not a .light file: it does not begin with the format's mark.")
@@ -268,42 +268,42 @@ def read_header(data: bytes) -> tuple[Json, int]:
     return about, place
 
 
-def layout(about: Json) -> tuple[tuple[int, ...], list[Part]]:
+def _layout(about: Json) -> tuple[tuple[int, ...], list[_Part]]:
     """A tensor's shape, one to four numbers with a bounded product, and its parts without a mask."""
-    shape = tuple(numbers(about, "shape"))
+    shape = tuple(_numbers(about, "shape"))
     if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
         raise damaged("a tensor of a shape that cannot be")
-    return shape, parts_of(field(about, "kind", str), shape, about)
+    return shape, _parts_of(field(about, "kind", str), shape, about)
 
 
-def read_tensor(about: Json, shape: tuple[int, ...], expected: list[Part], data: memoryview) -> tuple[Encoded, int]:
+def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
     """A tensor from the bytes that begin with its parts, and how many of them it takes."""
     kind, count = about["kind"], math.prod(shape)
-    levels = about["levels"] if kind in CODES else 0
+    levels = about["levels"] if kind in _CODES else 0
     sparse = "kept" in about and kind in SPARSE
     listed = field(about, "parts", list)
     if len(listed) != len(expected) + sparse:
         raise damaged("a tensor with another number of parts")
     stored, place = [], 0
     for number in range(len(listed)):
-        coder, length = numbers({"parts": listed[number]}, "parts", length=2)
+        coder, length = _numbers({"parts": listed[number]}, "parts", length=2)
         if not 0 <= length <= len(data) - place:
             raise damaged("a part beyond the end of the file")
         stored.append((coder, bytes(data[place : place + length])))
         place += length
-    mask = read_mask(*stored.pop(0), count=count, kept=field(about, "kept", int)) if sparse else None
+    mask = _read_mask(*stored.pop(0), count=count, kept=field(about, "kept", int)) if sparse else None
     parts = {}
     for part, (coder, squeezed) in zip(expected, stored, strict=True):
         some = about["kept"] if sparse and part.name == SPARSE[kind] else part.count
         length = packed_length(some, levels) if part.name == "codes" else some * np.dtype(part.dtype).itemsize
-        parts[part.name] = part_of(part.name, expanded(coder, squeezed, length), some, levels, part.dtype)
+        parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), some, levels, part.dtype)
     encoded = Encoded(kind, shape, parts, levels)
     if mask is not None:
-        parts[SPARSE[kind]] = spread(parts[SPARSE[kind]], mask, zero_code(encoded))
+        parts[SPARSE[kind]] = _spread(parts[SPARSE[kind]], mask, zero_code(encoded))
     return encoded, place
 
 
-def read_mask(coder: int, squeezed: bytes, *, count: int, kept: int) -> np.ndarray:
+def _read_mask(coder: int, squeezed: bytes, *, count: int, kept: int) -> np.ndarray:
     """bool [count] with `kept` places set."""
     raw = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
     mask = np.unpackbits(raw, count=count, bitorder="little").view(bool)
@@ -312,7 +312,7 @@ def read_mask(coder: int, squeezed: bytes, *, count: int, kept: int) -> np.ndarr
     return mask
 
 
-def spread(kept: np.ndarray, mask: np.ndarray, zero: int | None) -> np.ndarray:
+def _spread(kept: np.ndarray, mask: np.ndarray, zero: int | None) -> np.ndarray:
     """The kept numbers at their places, zero everywhere else."""
     if zero is None:
         raise damaged("a sparse tensor without a zero")
@@ -331,7 +331,7 @@ def field(about: Mapping[str, Any], name: str, kind: type) -> Any:
     return about[name]
 
 
-def numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
+def _numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
     """about[name], a list of whole numbers, of this length."""
     found: list[int] = field(about, name, list)
     if length not in (None, len(found)) or not all(type(number) is int for number in found):

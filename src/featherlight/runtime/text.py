@@ -18,20 +18,20 @@ from featherlight.errors import UserError
 from featherlight.runtime.packed import Json, damaged, field
 
 LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"
-WORD = re.compile(r"\w+|[^\w\s]")
+_WORD = re.compile(r"\w+|[^\w\s]")
 HASHES = 3
 MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
-MOST_PIECES, LONGEST_PIECE = 2**19, 256  # of a file; more is refused before it takes memory
+MOST_PIECES, _LONGEST_PIECE = 2**19, 256  # of a file; more is refused before it takes memory
 MOST_CHARACTERS = 2**24  # of all byte-pair pieces: each merge may double one
 SHARED, FIRST, SURROGATES = 65, 32, 0x800  # how a file writes counts and ids as characters
 MOST_REMEMBERED = 100_000  # words; then all are forgotten, so that endless input needs bounded memory
-CHARACTERS_PER_TOKEN, SHORT = 8, 1024  # as in `data.tokens.beginnings`
-LONGEST_WORD = 100  # characters; WordPiece takes a longer one as unknown
-WHITE = "\t\n\r"
-GONE = -1  # a letter that was merged into the one before it
-REMOVED = ("Cc", "Cf", "Co", "Cs")
+_CHARACTERS_PER_TOKEN, _SHORT = 8, 1024  # as in `data.tokens.beginnings`
+_LONGEST_WORD = 100  # characters; WordPiece takes a longer one as unknown
+_WHITE = "\t\n\r"
+_GONE = -1  # a letter that was merged into the one before it
+_REMOVED = ("Cc", "Cf", "Co", "Cs")
 # Chinese characters, each a word of its own: BERT's ranges as `tokenizers` has them (one begins at 2b920 there).
-CHINESE = re.compile(
+_CHINESE = re.compile(
     "[\u4e00-\u9fff\u3400-\u4dbf\U00020000-\U0002a6df\U0002a700-\U0002b73f\U0002b740-\U0002b81f\U0002b920-\U0002ceaf"
     "\uf900-\ufaff\U0002f800-\U0002fa1f]"
 )
@@ -50,7 +50,7 @@ class WordPiece:
         self.size = len(pieces)
         if len(self.ids) < self.size:
             raise damaged("a piece that is there twice")
-        self.unknown, self.prefix = unknown(about, self.size), field(about, "prefix", str)
+        self.unknown, self.prefix = _unknown(about, self.size), field(about, "prefix", str)
         self.lower, self.accents = field(about, "lower", bool), field(about, "strip_accents", bool)
         self.chinese = field(about, "chinese", bool)
         self.longest = max(map(len, pieces))
@@ -67,25 +67,25 @@ class WordPiece:
             ids = seen.get(stretch)
             if ids is None:
                 ids = [i for word in self.words(stretch) for i in self.pieces(word)]
-                if len(stretch) <= LONGEST_WORD:
+                if len(stretch) <= _LONGEST_WORD:
                     seen[stretch] = ids
             found += ids
         return found
 
     def words(self, text: str) -> list[str]:
         """Words and signs, cleaned and lower-cased as BERT does."""
-        text = cleaned(text)
+        text = _cleaned(text)
         if self.chinese:
-            text = CHINESE.sub(r" \g<0> ", text)
+            text = _CHINESE.sub(r" \g<0> ", text)
         if self.accents:
             text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
         if self.lower:
             text = lowered(text)
-        return split_signs(text)
+        return _split_signs(text)
 
     def pieces(self, word: str) -> list[int]:
         """The ids of one word."""
-        if len(word) > LONGEST_WORD:
+        if len(word) > _LONGEST_WORD:
             return [self.unknown]
         found, start = [], 0
         while start < len(word):
@@ -106,30 +106,30 @@ def front_coded(text: str) -> list[str]:
     pieces, before = [], ""
     for word in text.split(" ", MOST_PIECES):
         shared = ord(word[0]) - SHARED if word else -1
-        if not 0 <= shared <= len(before) or shared + len(word) > LONGEST_PIECE:
+        if not 0 <= shared <= len(before) or shared + len(word) > _LONGEST_PIECE:
             raise damaged("a piece that cannot be")
         before = before[:shared] + word[1:]
         pieces.append(before)
     return pieces
 
 
-def cleaned(text: str) -> str:
+def _cleaned(text: str) -> str:
     """Without control characters; every kind of white space as a space."""
     if text.isascii() and text.isprintable():
         return text
-    kept = (c for c in text if c in WHITE or (c != "\ufffd" and unicodedata.category(c) not in REMOVED))
+    kept = (c for c in text if c in _WHITE or (c != "\ufffd" and unicodedata.category(c) not in _REMOVED))
     return "".join(" " if c.isspace() else c for c in kept)
 
 
-def split_signs(text: str) -> list[str]:
+def _split_signs(text: str) -> list[str]:
     """Words between white space, every punctuation sign by itself."""
     if text.isalnum():
         return [text]
-    spaced = "".join(f" {c} " if is_sign(c) else c for c in text)
+    spaced = "".join(f" {c} " if _is_sign(c) else c for c in text)
     return spaced.split()
 
 
-def is_sign(c: str) -> bool:
+def _is_sign(c: str) -> bool:
     """Whether BERT takes a character as punctuation: of Unicode's, or of ASCII's."""
     return c in string.punctuation or unicodedata.category(c).startswith("P")
 
@@ -170,7 +170,7 @@ class BytePairs:
         self.mark, self.size = field(about, "mark", str), len(pieces)
         if len(self.mark) != 1:
             raise damaged("a mark that is no character")
-        self.unknown = unknown(about, self.size)
+        self.unknown = _unknown(about, self.size)
         self.seen: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -187,7 +187,7 @@ class BytePairs:
             ids = self.seen.get(word)
             if ids is None:
                 ids = self.merged([self.letters.get(c, self.unknown) for c in self.mark + word])
-                if len(word) <= LONGEST_WORD:
+                if len(word) <= _LONGEST_WORD:
                     self.seen[word] = ids
             found += ids
         return found
@@ -203,9 +203,9 @@ class BytePairs:
         while waiting:
             rank, place, made = heapq.heappop(waiting)
             right = after[place]
-            if ids[place] == GONE or right == alive or ranks.get((ids[place], ids[right])) != (rank, made):
+            if ids[place] == _GONE or right == alive or ranks.get((ids[place], ids[right])) != (rank, made):
                 continue  # one of the two was merged with another neighbour meanwhile
-            ids[place], ids[right] = made, GONE
+            ids[place], ids[right] = made, _GONE
             after[place] = after[right]
             if after[place] < alive:
                 before[after[place]] = place
@@ -213,7 +213,7 @@ class BytePairs:
                 if left >= 0 and other < alive and (ids[left], ids[other]) in ranks:
                     rank, made = ranks[ids[left], ids[other]]
                     heapq.heappush(waiting, (rank, left, made))
-        return [i for i in ids if i != GONE]
+        return [i for i in ids if i != _GONE]
 
 
 def ids_of(text: str) -> list[int]:
@@ -221,7 +221,7 @@ def ids_of(text: str) -> list[int]:
     return [ord(c) - FIRST - SURROGATES * (c >= "\ue000") for c in text]
 
 
-def unknown(about: Json, size: int) -> int:
+def _unknown(about: Json, size: int) -> int:
     """The id of what cannot be spelled."""
     found: int = field(about, "unknown", int)
     if not 0 <= found < size:
@@ -229,7 +229,7 @@ def unknown(about: Json, size: int) -> int:
     return found
 
 
-class Letters:
+class _Letters:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
 
     def __init__(self, about: Json):
@@ -241,7 +241,7 @@ class Letters:
         return [self.ids[c] for c in lowered(text) if c in self.ids]
 
 
-class Bytes:
+class _Bytes:
     """One piece per byte of the text's UTF-8; visible bytes of Latin-1 come first, as GPT-2's byte signs are sorted."""
 
     def __init__(self, about: Json):
@@ -254,7 +254,7 @@ class Bytes:
         return [row + 1 for row in text.encode().translate(self.rows)]
 
 
-class Hashed:
+class _Hashed:
     """Words and signs, lower-cased, as three buckets each, written as one number; see `models.students.tokenizers`."""
 
     def __init__(self, about: Json):
@@ -268,7 +268,7 @@ class Hashed:
         """The packed buckets of a text's words."""
         if len(self.seen) > MOST_REMEMBERED:
             self.seen.clear()
-        return [self.packed(word) for word in WORD.findall(text.lower())]
+        return [self.packed(word) for word in _WORD.findall(text.lower())]
 
     def packed(self, word: str) -> int:
         """The three buckets of a word as one number."""
@@ -278,7 +278,7 @@ class Hashed:
             for place in range(HASHES):
                 digest = hashlib.md5(f"{word}{place}".encode(), usedforsecurity=False).digest()
                 number += (1 + int.from_bytes(digest, "big") % self.buckets) * (self.buckets + 1) ** place
-            if len(word) <= LONGEST_WORD:
+            if len(word) <= _LONGEST_WORD:
                 self.seen[word] = number
         return number
 
@@ -293,30 +293,30 @@ class Tokenizer(Protocol):
         ...
 
 
-TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
+_TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
     "wordpiece": WordPiece,
     "bpe": BytePairs,
-    "char": Letters,
-    "byte": Bytes,
-    "hash": Hashed,
+    "char": _Letters,
+    "byte": _Bytes,
+    "hash": _Hashed,
 }
 
 
 def tokenizer_of(about: Json) -> Tokenizer:
     """The tokenizer that a file describes; UserError if it does not describe one."""
     kind = field(about, "kind", str)
-    if kind not in TOKENIZERS:
+    if kind not in _TOKENIZERS:
         raise damaged("a tokenizer that this version does not know")
-    return TOKENIZERS[kind](about)
+    return _TOKENIZERS[kind](about)
 
 
 def beginning(text: str, tokenize: Tokenizer, most: int) -> list[int]:
     """The first `most` ids of a text; of an over-long one, only as much is read as gives enough of them."""
-    reach = max(CHARACTERS_PER_TOKEN * most, SHORT)
+    reach = max(_CHARACTERS_PER_TOKEN * most, _SHORT)
     while len(text) > reach:
         start = text[:reach].rpartition(" ")[0]
         ids = tokenize(start or text[:reach])
-        if len(ids) > most + (0 if start else LONGEST_WORD):  # a word that was cut may be read otherwise
+        if len(ids) > most + (0 if start else _LONGEST_WORD):  # a word that was cut may be read otherwise
             return ids[:most]
         reach *= 4
     return tokenize(text)[:most]

@@ -19,18 +19,18 @@ from featherlight.search.trainer_arguments import DROPPED, FIXED, TIMED, TRANSLA
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
 
-MANY = 1000  # cells; more than these are planned only when the user says so
-METHODS, GOALS = ("grid", "random", "bayes"), ("minimize", "maximize")
-LEFT_OUT = {
+_MANY = 1000  # cells; more than these are planned only when the user says so
+_METHODS, _GOALS = ("grid", "random", "bayes"), ("minimize", "maximize")
+_LEFT_OUT = {
     "project": "there is no server",
     "entity": "there is no server",
     "command": "the stage is called directly",
     "controller": "there is no server",
     "early_terminate": "every cell is finished",
 }
-KEYS = ("program", "method", "metric", "parameters", "name", "description", "run_cap", *LEFT_OUT)
+_KEYS = ("program", "method", "metric", "parameters", "name", "description", "run_cap", *_LEFT_OUT)
 # The range of a parameter: does it begin and end with numbers, in whole steps, evenly in the logarithm?
-DISTRIBUTIONS = {
+_DISTRIBUTIONS = {
     "constant": (),
     "categorical": (),
     "uniform": ("float", False),
@@ -40,7 +40,7 @@ DISTRIBUTIONS = {
     "log_uniform_values": ("float", True),
     "q_log_uniform_values": ("float", True),
 }
-RANGE_KEYS = ("value", "values", "min", "max", "distribution", "q", "probabilities")
+_RANGE_KEYS = ("value", "values", "min", "max", "distribution", "q", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -91,32 +91,32 @@ def read_sweep(path: Path, *, stage: str | None = None) -> Sweep:
     if not isinstance(raw, dict):
         raise UserError(f"{path}: a sweep needs `program`, `method` and `parameters`. See examples/.")
     for key in raw:
-        if key not in KEYS:
-            raise UserError(f"{path}: no key called {key!r}. {nearest(str(key), dict.fromkeys(KEYS))}Known: "
-                            f"{', '.join(KEYS)}.")  # fmt: skip
-        if key in LEFT_OUT:
-            say(f"{path}: {key} is left out: {LEFT_OUT[key]}.")
+        if key not in _KEYS:
+            raise UserError(f"{path}: no key called {key!r}. {nearest(str(key), dict.fromkeys(_KEYS))}Known: "
+                            f"{', '.join(_KEYS)}.")  # fmt: skip
+        if key in _LEFT_OUT:
+            say(f"{path}: {key} is left out: {_LEFT_OUT[key]}.")
     method = raw.get("method", "grid")
-    if method not in METHODS:
-        raise UserError(f"{path}: method: {pick_message('method', method, METHODS)}")
+    if method not in _METHODS:
+        raise UserError(f"{path}: method: {_pick_message('method', method, _METHODS)}")
     parameters = raw.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         raise UserError(f"{path}: parameters is empty. Give at least one: `model: {{value: minilm}}`.")
-    ranges = {str(name): read_range(raw, method, f"{path}: parameters.{name}") for name, raw in parameters.items()}
-    chosen = pick_stage(stage or str(raw.get("program", "")), ranges, path, asked=stage is not None)
+    ranges = {str(name): _read_range(raw, method, f"{path}: parameters.{name}") for name, raw in parameters.items()}
+    chosen = _pick_stage(stage or str(raw.get("program", "")), ranges, path, asked=stage is not None)
     cap = raw.get("run_cap")
     if cap is not None and (not isinstance(cap, int) or cap < 1):
         raise UserError(f"{path}: run_cap = {cap!r}: give a whole number above 0.")
-    metrics = read_metrics(raw.get("metric"), method, path)
-    return Sweep(chosen, method, metrics, translated(ranges, chosen, path), cap, str(path))
+    metrics = _read_metrics(raw.get("metric"), method, path)
+    return Sweep(chosen, method, metrics, _translated(ranges, chosen, path), cap, str(path))
 
 
-def pick_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
+def _pick_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
     """The message of an unknown name."""
     return f"no {kind} called {name!r}. {nearest(str(name), dict.fromkeys(known))}Known: {', '.join(known)}."
 
 
-def pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked: bool) -> Stage:
+def _pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked: bool) -> Stage:
     """The stage that a program names: a verb of ours, or a script that fine-tunes (and, if it repeats, times)."""
     words = program.replace("\\", "/").removesuffix(".py").rsplit("/", 1)[-1].split()
     verb = words[-1] if words else ""
@@ -126,15 +126,15 @@ def pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked: 
         return STAGES["time" if "finetuning_iters" in ranges else "finetune"]
     what = "--stage" if asked else "program"
     hint = "" if asked else " Name the stage with --stage."
-    raise UserError(f"{path}: {what} {program!r}: {pick_message('stage', verb, tuple(STAGES))}{hint}")
+    raise UserError(f"{path}: {what} {program!r}: {_pick_message('stage', verb, tuple(STAGES))}{hint}")
 
 
-def read_range(raw: Any, method: str, where: str) -> Range:
+def _read_range(raw: Any, method: str, where: str) -> Range:
     """One entry of `parameters`."""
     if not isinstance(raw, dict):
         return Range((number(raw),))
-    if unknown := next((key for key in raw if key not in RANGE_KEYS), None):
-        raise UserError(f"{where}: {pick_message('key', unknown, RANGE_KEYS)}")
+    if unknown := next((key for key in raw if key not in _RANGE_KEYS), None):
+        raise UserError(f"{where}: {_pick_message('key', unknown, _RANGE_KEYS)}")
     if "value" in raw:
         return Range((number(raw["value"]),))
     if "values" in raw:
@@ -145,19 +145,19 @@ def read_range(raw: Any, method: str, where: str) -> Range:
         raise UserError(f"{where}: give value, values, or min and max.")
     if method == "grid":
         raise UserError(f"{where}: a grid needs values; min and max are for method random or bayes.")
-    return read_numbers(raw, where)
+    return _read_numbers(raw, where)
 
 
-def read_numbers(raw: Mapping[str, Any], where: str) -> Range:
+def _read_numbers(raw: Mapping[str, Any], where: str) -> Range:
     """A range with min and max."""
     low, high = number(raw["min"]), number(raw["max"])
     if not all(isinstance(end, int | float) for end in (low, high)) or not low < high:
         raise UserError(f"{where}: min {low!r} must be a number below max {high!r}.")
     default = "int_uniform" if isinstance(low, int) and isinstance(high, int) else "uniform"
     name = raw.get("distribution", default)
-    if name not in DISTRIBUTIONS or not DISTRIBUTIONS[name]:
-        raise UserError(f"{where}: {pick_message('distribution', name, tuple(DISTRIBUTIONS))}")
-    kind, logarithmic = DISTRIBUTIONS[name]
+    if name not in _DISTRIBUTIONS or not _DISTRIBUTIONS[name]:
+        raise UserError(f"{where}: {_pick_message('distribution', name, tuple(_DISTRIBUTIONS))}")
+    kind, logarithmic = _DISTRIBUTIONS[name]
     if name == "log_uniform":  # Weights & Biases gives the exponents of this one, to the base e
         low, high = math.exp(low), math.exp(high)
     if logarithmic and low <= 0:
@@ -165,11 +165,11 @@ def read_numbers(raw: Mapping[str, Any], where: str) -> Range:
     return Range(low=low, high=high, step=raw.get("q"), whole=kind == "int", logarithmic=bool(logarithmic))
 
 
-def read_metrics(raw: Any, method: str, path: Path) -> tuple[Metric, ...]:
+def _read_metrics(raw: Any, method: str, path: Path) -> tuple[Metric, ...]:
     """`metric`: one, or a list of several for a front; a grid needs none."""
     found = []
     for one in raw if isinstance(raw, list) else [] if raw is None else [raw]:
-        if not isinstance(one, dict) or "name" not in one or one.get("goal", "minimize") not in GOALS:
+        if not isinstance(one, dict) or "name" not in one or one.get("goal", "minimize") not in _GOALS:
             raise UserError(f"{path}: metric: write `metric: {{name: accuracy, goal: maximize}}`.")
         name = str(one["name"]).replace("/", "_").removeprefix("eval_").removeprefix("select_")
         found.append(Metric(name, one.get("goal", "minimize") == "maximize"))
@@ -178,7 +178,7 @@ def read_metrics(raw: Any, method: str, path: Path) -> tuple[Metric, ...]:
     return tuple(found)
 
 
-def translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[str, Range]:
+def _translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[str, Range]:
     """The same under our names; a line for each that is left out; UserError for what has no counterpart."""
     known = [*stage.settings.model_fields, *stage.inputs]
     found: dict[str, Range] = {}
@@ -210,7 +210,7 @@ def translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[st
 def plan_grid(sweep: Sweep, *, store: Path, common: Mapping[str, Any], yes: bool) -> list[Job]:
     """Every cell of a grid, each once. common: settings of the command line; they go before the file's."""
     cells = sweep.cells or 0
-    if cells > MANY and not yes:
+    if cells > _MANY and not yes:
         raise UserError(f"{sweep.where}: a grid of {cells:,} cells. Call again with --yes if that is what you want.")
     values: dict[str, Any] = {name: list(range.values) for name, range in sweep.ranges.items()}
     values |= sweep.fitting(common)

@@ -8,78 +8,78 @@ from typing import Any
 
 from featherlight.errors import UserError
 
-TASKS = {"sts-b": "stsb", "sst-2": "sst2", "mnli-mm": "mnli"}  # as the GLUE folders spell them
-SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
+_TASKS = {"sts-b": "stsb", "sst-2": "sst2", "mnli-mm": "mnli"}  # as the GLUE folders spell them
+_SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
 
 
-def same(value: Any) -> Any:
+def _same(value: Any) -> Any:
     """What needs no translation."""
     return value
 
 
-def task(value: Any) -> str:
+def _task(value: Any) -> str:
     """RTE -> rte, STS-B -> stsb."""
     name = str(value).lower()
-    return TASKS.get(name, name)
+    return _TASKS.get(name, name)
 
 
-def whole(value: Any) -> int:
+def _whole(value: Any) -> int:
     """3.0 -> 3; a UserError for parts of epochs."""
     if float(value) != int(float(value)):
         raise UserError(f"{value} is no whole number; epochs are counted whole here.")
     return int(float(value))
 
 
-def schedule(value: Any) -> str:
+def _schedule(value: Any) -> str:
     """Our name of a schedule."""
-    if value not in SCHEDULES:
-        raise UserError(f"no schedule called {value!r}. Known: {', '.join(SCHEDULES)}.")
-    return SCHEDULES[value]
+    if value not in _SCHEDULES:
+        raise UserError(f"no schedule called {value!r}. Known: {', '.join(_SCHEDULES)}.")
+    return _SCHEDULES[value]
 
 
-def precision(value: Any) -> str:
+def _precision(value: Any) -> str:
     """`bf16: true` is bf16, `false` fp32."""
     return "bf16" if value else "fp32"
 
 
-def padding(value: Any) -> str:
+def _padding(value: Any) -> str:
     """`pad_to_max_length: true` is max."""
     return "max" if value else "longest"
 
 
 # Their name -> ours, and what becomes of the value.
 TRANSLATED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "model_name_or_path": ("model", same),
-    "model_revision": ("revision", same),
-    "task_name": ("task", task),
-    "dataset_name": ("task", task),
-    "train_file": ("task", same),
-    "validation_file": ("dev", same),
-    "per_device_train_batch_size": ("batch_size", same),
-    "per_gpu_train_batch_size": ("batch_size", same),
-    "train_batch_size": ("batch_size", same),
-    "max_seq_length": ("max_length", same),
-    "max_length": ("max_length", same),
-    "num_train_epochs": ("epochs", whole),
-    "max_train_samples": ("examples", same),
-    "max_grad_norm": ("clip", same),
-    "adam_epsilon": ("epsilon", same),
-    "warmup_ratio": ("warmup", same),
-    "lr_scheduler_type": ("schedule", schedule),
-    "bf16": ("precision", precision),
-    "seeds": ("seed", same),  # as in our recipes
+    "model_name_or_path": ("model", _same),
+    "model_revision": ("revision", _same),
+    "task_name": ("task", _task),
+    "dataset_name": ("task", _task),
+    "train_file": ("task", _same),
+    "validation_file": ("dev", _same),
+    "per_device_train_batch_size": ("batch_size", _same),
+    "per_gpu_train_batch_size": ("batch_size", _same),
+    "train_batch_size": ("batch_size", _same),
+    "max_seq_length": ("max_length", _same),
+    "max_length": ("max_length", _same),
+    "num_train_epochs": ("epochs", _whole),
+    "max_train_samples": ("examples", _same),
+    "max_grad_norm": ("clip", _same),
+    "adam_epsilon": ("epsilon", _same),
+    "warmup_ratio": ("warmup", _same),
+    "lr_scheduler_type": ("schedule", _schedule),
+    "bf16": ("precision", _precision),
+    "seeds": ("seed", _same),  # as in our recipes
 }
 # The same for the stage `time`, where the forked trainer of the thesis on timing repeated a training.
 TIMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "finetuning_iters": ("repeats", same),
-    "max_seq_length": ("length", same),
-    "max_length": ("length", same),
-    "per_device_train_batch_size": ("batch", same),
-    "per_gpu_train_batch_size": ("batch", same),
-    "train_batch_size": ("batch", same),
-    "per_device_eval_batch_size": ("batch", same),
-    "per_gpu_eval_batch_size": ("batch", same),
-    "pad_to_max_length": ("pad", padding),
+    "finetuning_iters": ("repeats", _same),
+    "max_seq_length": ("length", _same),
+    "max_length": ("length", _same),
+    "per_device_train_batch_size": ("batch", _same),
+    "per_gpu_train_batch_size": ("batch", _same),
+    "train_batch_size": ("batch", _same),
+    "per_device_eval_batch_size": ("batch", _same),
+    "per_gpu_eval_batch_size": ("batch", _same),
+    "pad_to_max_length": ("pad", _padding),
 }
 # Where they put and say things, and what cannot change a result here: left out, with a line each.
 DROPPED: Mapping[str, str] = {

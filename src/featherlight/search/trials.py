@@ -25,9 +25,9 @@ from featherlight.progress import say
 from featherlight.search.sweep_file import Metric, Range, Sweep
 from featherlight.store.layout import RECORD
 
-SECOND_TRY = 2.0  # seconds
-CELLS, OWNER, SEED = 20, "owner", 1  # how many cells, if nobody says
-ADDRESS = "address"
+_SECOND_TRY = 2.0  # seconds
+_CELLS, _OWNER, _SEED = 20, "owner", 1  # how many cells, if nobody says
+_ADDRESS = "address"
 
 
 def search(
@@ -38,7 +38,7 @@ def search(
 
     storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
-    search = Search(sweep, store, common, cells or sweep.cap or CELLS, storage)
+    search = Search(sweep, store, common, cells or sweep.cap or _CELLS, storage)
     crew = WorkerPool(workers, retry=retry, isolate=isolate, more=search.ask, told=search.tell)
     crew.work()
     return crew.outcome
@@ -49,7 +49,7 @@ class Search:
 
     def __init__(self, sweep: Sweep, store: Path, common: Mapping[str, Any], cells: int, storage: str | None):
         self.sweep, self.store, self.common, self.cells = sweep, store, sweep.fitting(common), cells
-        self.study = open_study(sweep, self.common, store, storage)
+        self.study = _open_study(sweep, self.common, store, storage)
         self.trials: dict[Path, list[Any]] = {}
         self.mourn()
 
@@ -58,8 +58,8 @@ class Search:
         from optuna.trial import TrialState
 
         for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
-            host, process = str(trial.user_attrs.get(OWNER, ":0")).rsplit(":", 1)
-            if host == socket.gethostname() and not alive(int(process)):
+            host, process = str(trial.user_attrs.get(_OWNER, ":0")).rsplit(":", 1)
+            if host == socket.gethostname() and not _alive(int(process)):
                 self.study.enqueue_trial(trial.params)
                 self.study.tell(trial.number, state=TrialState.FAIL)
 
@@ -73,13 +73,13 @@ class Search:
         if self.asked_before(trial.number) >= self.cells:  # another process asked for the last one in between
             self.study.tell(trial, state=TrialState.FAIL)
             return []
-        trial.set_user_attr(OWNER, f"{socket.gethostname()}:{os.getpid()}")
+        trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}")
         values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
         sweep = self.sweep
         jobs = plan_stage(
             sweep.stage, {**values, **self.common}, {}, store=self.store, where=sweep.where, name=f"cell {trial.number}"
         )
-        trial.set_user_attr(ADDRESS, jobs[-1].folder.name)
+        trial.set_user_attr(_ADDRESS, jobs[-1].folder.name)
         self.trials.setdefault(jobs[-1].folder, []).append(trial)
         return jobs
 
@@ -99,11 +99,11 @@ class Search:
                 self.study.tell(trial, state=TrialState.FAIL)
                 continue
             reached = measured(read_json(job.folder / RECORD))
-            values = [value_of(metric, reached) for metric in self.sweep.metrics]
+            values = [_value_of(metric, reached) for metric in self.sweep.metrics]
             self.study.tell(trial, values or [0.0])  # a random search without a metric has nothing to compare
 
 
-def open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
+def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
     """The study of this sweep, begun or gone on with; another file or another setting is another study."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
@@ -124,18 +124,18 @@ def open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: st
         try:
             study = begin()
         except SQLAlchemyError:  # two that begin at the same moment both make the tables, and one of them is late
-            time.sleep(SECOND_TRY)
+            time.sleep(_SECOND_TRY)
             study = begin()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}. Give an SQLAlchemy URL of a database "
                         "that answers, for example postgresql+psycopg://user@host/name.") from None  # fmt: skip
     tried = len(study.get_trials(deepcopy=False))
     say(f"search {name}: {tried} cells tried before")
-    study.sampler = sampler_of(sweep, None if shared else SEED + tried)  # not those of the last call once more
+    study.sampler = _sampler_of(sweep, None if shared else _SEED + tried)  # not those of the last call once more
     return study
 
 
-def sampler_of(sweep: Sweep, seed: int | None) -> Any:
+def _sampler_of(sweep: Sweep, seed: int | None) -> Any:
     """What chooses the next cell."""
     from optuna import samplers
 
@@ -170,12 +170,12 @@ def measured(record: Mapping[str, Any]) -> dict[str, float]:
     return found
 
 
-def value_of(metric: Metric, reached: Mapping[str, float]) -> float:
+def _value_of(metric: Metric, reached: Mapping[str, float]) -> float:
     """The value of a metric; UserError if a record does not have it."""
     return float(pick("metric (of the select split)", metric.name, reached))
 
 
-def alive(process: int) -> bool:
+def _alive(process: int) -> bool:
     """Whether a process of this machine is there."""
     try:
         os.kill(process, 0)

@@ -23,10 +23,10 @@ def files_named(**paths: Path | None) -> dict[str, str]:
 def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
     """What can change the result; what the sources say by content (rows, columns, weights) is left to them."""
     identity = {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
-    return {**identity, "precision": precision_of(settings, encoder=encoder)}
+    return {**identity, "precision": _precision_of(settings, encoder=encoder)}
 
 
-def precision_of(settings: RunSettings, *, encoder: bool) -> str:
+def _precision_of(settings: RunSettings, *, encoder: bool) -> str:
     """The precision that `auto` means here."""
     return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
 

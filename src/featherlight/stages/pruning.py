@@ -15,7 +15,7 @@ class Pruning:
     """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing."""
 
     def __init__(self, model: Any, settings: PruneSettings | DistillSettings):
-        self.model, self.how = model, sparsity_of(settings)
+        self.model, self.how = model, _sparsity_of(settings)
         self.parts: list[Part] = []
         if self.how is not None:
             names = tuple(name.strip() for name in settings.parts.split(",")) if settings.parts else ()
@@ -53,7 +53,7 @@ class Pruning:
         }
 
 
-def sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
+def _sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
     """The settings of unstructured pruning; None where there is none."""
     method = settings.method if isinstance(settings, PruneSettings) else settings.prune
     if method not in UNSTRUCTURED:

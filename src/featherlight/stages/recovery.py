@@ -96,7 +96,7 @@ def recovery_target(
     """The model's own distillation if the teacher's logits are still there, else the labels alone."""
     rows, places = origin.rows(settings, data)
     targets = label_targets(data, rows)
-    if "labels" not in inputs or not labels_rows(inputs["labels"], settings, data):
+    if "labels" not in inputs or not _labels_rows(inputs["labels"], settings, data):
         lost = f"{origin.labels} is not in its store, or of other rows"
         why = "there was no teacher" if origin.labels is None else lost
         return RecoveryTarget(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
@@ -108,7 +108,7 @@ def recovery_target(
     return RecoveryTarget(rows, targets, imitation(own, data), inputs["labels"].name)
 
 
-def labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:
+def _labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:
     """Whether a teacher's logits belong to the rows that these settings give."""
     record = read_json_object(folder / RECORD)
     alike = all(record["settings"].get(name) == getattr(settings, name) for name in ("drop_leaks", "select_on"))

@@ -15,7 +15,7 @@ from featherlight.errors import UserError
 from featherlight.stages.settings import TaskSettings, TrainSettings
 from featherlight.training.finetune import balanced_weights
 
-TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
+_TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
 
 
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
@@ -69,12 +69,12 @@ def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
 
 def task_data(settings: TaskSettings) -> TaskData:
     """The task that the settings name, loaded once per process."""
-    options = tuple((name, getattr(settings, name)) for name in TASK_OPTIONS)
-    return cached_task(settings.task, options)
+    options = tuple((name, getattr(settings, name)) for name in _TASK_OPTIONS)
+    return _cached_task(settings.task, options)
 
 
 @functools.lru_cache(maxsize=8)
-def cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
+def _cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
     """`load_task`; the address and the run of a stage see the same rows, read once."""
     return load_task(name, **dict(options))
 

@@ -56,8 +56,8 @@ def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSetti
         "latency": latency,
         "parameters": new.parameters,
         "bytes": folder_bytes(out),
-        "before": {**sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
-        "after": {**sizes(out), "metrics": next(iter(metrics.values()))["scores"]},
+        "before": {**_sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
+        "after": {**_sizes(out), "metrics": next(iter(metrics.values()))["scores"]},
         **paired_tests(
             data.task.metrics[0], *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now))
         ),
@@ -76,7 +76,7 @@ def paired_tests(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarr
     return {"flips": int((old != new).sum()), "p_value": exact.p_value, "tests": tests}
 
 
-def sizes(model: Path) -> Json:
+def _sizes(model: Path) -> Json:
     """{"bytes": as it lies there, "packed_bytes": as a .light file; None where there is no such file}."""
     if model.is_file():
         return {"bytes": folder_bytes(model), "packed_bytes": folder_bytes(model)}

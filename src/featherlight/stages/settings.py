@@ -14,7 +14,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "adamw_8bit", "adam", "adadelta", "adafactor", "sgd"]
 UNSTRUCTURED = ("magnitude", "topv", "movement", "random", "nm")
-SCORED = ("heads", "neurons", "layers", "units", "columns")
+_SCORED = ("heads", "neurons", "layers", "units", "columns")
 FOR_METHODS: dict[str, tuple[str, ...]] = {  # settings that only some methods read
     "sparsity_embedding": ("magnitude", "topv", "movement", "random"),
     "sparsity_recurrent": ("magnitude", "topv", "movement", "random", "nm"),
@@ -25,7 +25,7 @@ FOR_METHODS: dict[str, tuple[str, ...]] = {  # settings that only some methods r
     "pattern": ("nm",),
     "mask": ("movement",),
     "ramp": ("magnitude", "topv", "movement", "random"),
-    "score": SCORED,
+    "score": _SCORED,
 }
 
 

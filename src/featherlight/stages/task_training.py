@@ -45,15 +45,15 @@ from featherlight.training.loop import Objective, OptimizerOptions, RunContext, 
 from featherlight.training.memory import MOST_HALVINGS, halvings, is_memory_out, write_halvings
 from featherlight.training.tracking import Tracking
 
-MOST_TRAIN_ROWS_SCORED = 1000
-LOSS = "loss"
+_MOST_TRAIN_ROWS_SCORED = 1000
+_LOSS = "loss"
 FIT, REFIT = ".fit", ".refit"  # in a draft: where the trainings keep their checkpoints
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 def train_rows_scored(own: int, select: int) -> int:
     """How many rows of train a point of its curve is computed from: as sharp as that of select, and as cheap."""
-    return min(own, select, MOST_TRAIN_ROWS_SCORED)
+    return min(own, select, _MOST_TRAIN_ROWS_SCORED)
 
 
 class TaskTraining:
@@ -74,7 +74,7 @@ class TaskTraining:
         self.out, self.phases, self.shaper = out, phases, shaper
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
-        self.metric = known_metric(settings.select_metric, data)
+        self.metric = _known_metric(settings.select_metric, data)
         self.trained = sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
         self.watch: Callable[[Mapping[str, float], int], None] | None = None
         self.write: Callable[[Path, Any], None] | None = None  # the weights, where they are not the whole model's
@@ -126,14 +126,14 @@ class TaskTraining:
             with self.phases("select"):
                 found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
             reached = found["select"][self.metric]
-            return (-reached if self.metric == LOSS else reached), found
+            return (-reached if self.metric == _LOSS else reached), found
 
-        how = optimisation(settings)
+        how = _optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
         where, shaper = self.place(FIT), self.shaper()
         progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
         self.phases.seconds["train"] = progress.seconds
-        record = {"curves": curves(progress), "best": self.best(progress), **self.conditions()}
+        record = {"curves": _curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         if distributed.rank():
@@ -146,11 +146,11 @@ class TaskTraining:
         self.model.load_state_dict(initial)
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
-        how = replace(optimisation(self.settings), epochs=epochs, patience=0)
+        how = replace(_optimisation(self.settings), epochs=epochs, patience=0)
         training, where, shaper = TrainingSet(self.tokens(both), merged), self.place(REFIT), self.shaper()
         progress = train(self.model, objective, training, None, how=how, where=where, shaper=shaper)
         self.phases.seconds["refit"] = progress.seconds
-        return {"rows": len(both), "epochs": epochs, "curves": curves(progress)}
+        return {"rows": len(both), "epochs": epochs, "curves": _curves(progress)}
 
     def place(self, name: str) -> RunContext:
         """Where one training keeps its checkpoints; its steps are in parts as small as an earlier one needed."""
@@ -165,7 +165,7 @@ class TaskTraining:
         """How often memory was out."""
         return max(halvings(self.out / name) for name in (FIT, REFIT))
 
-    def in_passes(self, compute: Callable[[int], T]) -> T:
+    def in_passes(self, compute: Callable[[int], _T]) -> _T:
         """compute(most tokens of a pass), with half as many tokens as often as memory is out."""
         while True:
             tokens = max(self.settings.batch_tokens >> self.halvings, 1)
@@ -184,14 +184,14 @@ class TaskTraining:
         labels = examples.labels
         assert labels is not None
         raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
-        names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == LOSS else [self.metric])])
+        names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == _LOSS else [self.metric])])
         loss = float(label_loss(raw, torch.from_numpy(labels)))
         guessed = predictions(logits)
-        return {LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
+        return {_LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
 
     def best(self, progress: Progress) -> dict[str, Any]:
         """Which epoch was kept, and why."""
-        value = -progress.best_score if self.metric == LOSS else progress.best_score
+        value = -progress.best_score if self.metric == _LOSS else progress.best_score
         split = select_split(self.data)
         return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
 
@@ -243,20 +243,20 @@ class TaskTraining:
         }
 
 
-def optimisation(settings: TrainSettings) -> OptimizerOptions:
+def _optimisation(settings: TrainSettings) -> OptimizerOptions:
     """The settings that the loop reads."""
     return OptimizerOptions(**{name: getattr(settings, name) for name in OptimizerOptions.__dataclass_fields__})
 
 
-def known_metric(name: str | None, data: TaskData) -> str:
+def _known_metric(name: str | None, data: TaskData) -> str:
     """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
     kind = "numbers" if data.task.is_regression else "classes"
     fitting = [metric for metric in METRICS if METRICS[metric].of == kind]
     known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
-    return pick("metric for this task", name or data.task.metrics[0], {**known, LOSS: LOSS})
+    return pick("metric for this task", name or data.task.metrics[0], {**known, _LOSS: _LOSS})
 
 
-def curves(progress: Progress) -> dict[str, Any]:
+def _curves(progress: Progress) -> dict[str, Any]:
     """Loss and learning rate per step, scores per epoch."""
     return {
         "step": progress.steps,
@@ -271,4 +271,4 @@ def check_training(settings: TrainSettings, inputs: Inputs, kinds: Kinds) -> Non
     data = task_data(settings)
     class_weights(data, settings)
     train_rows(data, settings.examples, settings.seed)
-    known_metric(settings.select_metric, data)
+    _known_metric(settings.select_metric, data)

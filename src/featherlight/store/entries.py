@@ -33,7 +33,7 @@ def remove(store: Path, names: Sequence[str]) -> list[str]:
     for name in names:
         if name not in known:
             raise UserError(f"{store} holds no {name!r}. See `featherlight store list --store {store}`.")
-    return [name for name in names if delete(store, name, store / name, store / (DRAFT + name))]
+    return [name for name in names if _delete(store, name, store / name, store / (DRAFT + name))]
 
 
 def collect_garbage(store: Path) -> list[str]:
@@ -43,17 +43,17 @@ def collect_garbage(store: Path) -> list[str]:
     inputs = {name: read_json(store / name / RECORD).get("inputs", {}) for name in done}
     used = {address for given in inputs.values() for address in given.values()}
     gone = [entry["name"] for entry in found if entry["state"] == "unfinished"]
-    gone = [name for name in gone if delete(store, name, store / (DRAFT + name))]
+    gone = [name for name in gone if _delete(store, name, store / (DRAFT + name))]
     for name in sorted(done):
         idle = name.startswith("label-") and name not in used and inputs[name].get("teacher") not in done
-        if idle and delete(store, name, store / name):
+        if idle and _delete(store, name, store / name):
             gone.append(name)
     for doomed in store.glob(DOOMED + "*"):
         shutil.rmtree(doomed)
     return gone
 
 
-def delete(store: Path, name: str, *folders: Path) -> bool:
+def _delete(store: Path, name: str, *folders: Path) -> bool:
     """Delete folders of a name unless a process is at work on them; each loses its final name first."""
     from filelock import FileLock, Timeout
 

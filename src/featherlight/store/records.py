@@ -9,7 +9,7 @@ from featherlight.files import read_json
 from featherlight.models.load import read_json_object
 from featherlight.store.layout import RECORD
 
-NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
+_NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has
 Record = Mapping[str, Any]
 
 
@@ -26,7 +26,7 @@ def collect(store: Path) -> list[Record]:
 def read_record(path: Path) -> Record:
     """One record, or a UserError that names the file and what it lacks."""
     record: Any = read_json(path)
-    absent = [key for key in NEEDED if key not in record] if isinstance(record, dict) else list(NEEDED)
+    absent = [key for key in _NEEDED if key not in record] if isinstance(record, dict) else list(_NEEDED)
     if absent:
         raise UserError(f"{path}: not a record of featherlight: it lacks {', '.join(absent)}. Make it again.")
     found: Record = record

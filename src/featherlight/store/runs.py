@@ -25,7 +25,7 @@ from featherlight.store.address import identify
 from featherlight.store.layout import DRAFT, LOCKS, RECORD
 from featherlight.store.stage import Inputs, Stage
 
-RUNS = itertools.count()  # of stages in this process: what earlier ones leave in the heap is in a later one's peak
+_RUNS = itertools.count()  # of stages in this process: what earlier ones leave in the heap is in a later one's peak
 
 
 def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, kinds: Kinds | None = None) -> Path:
@@ -37,19 +37,19 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, k
     head = identify(stage, settings, inputs, kinds)
     done = store / str(head["address"])
     draft = store / (DRAFT + done.name)
-    on_processor = distributed.world_size() > 1 and resolved_device(settings) == "cpu"
+    on_processor = distributed.world_size() > 1 and _resolved_device(settings) == "cpu"
     meet = functools.partial(distributed.wait_for_all, on_processor=on_processor)
     meet()
     if done.exists():
         say(f"{done.name}: done before")
     elif distributed.rank():
-        run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
+        _run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
     else:
-        run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
+        _run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
     return done
 
 
-def run_first(
+def _run_first(
     stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], done: Path, draft: Path,
     meet: Callable[[], None],
 ) -> None:  # fmt: skip
@@ -65,7 +65,7 @@ def run_first(
         meet()
         meet()
         try:
-            write_record(stage, settings, inputs, head=head, out=draft)
+            _write_record(stage, settings, inputs, head=head, out=draft)
         except UserError:
             if new:
                 shutil.rmtree(draft)
@@ -75,7 +75,7 @@ def run_first(
     meet()
 
 
-def run_beside(
+def _run_beside(
     stage: Stage, settings: Settings, inputs: Inputs, *, done: Path, draft: Path, meet: Callable[[], None]
 ) -> None:
     """Help a stage that trains, in a further process that a launcher started; its own copy of the draft is thrown away.
@@ -94,20 +94,20 @@ def run_beside(
     meet()
 
 
-def resolved_device(settings: Settings) -> str:
+def _resolved_device(settings: Settings) -> str:
     """Where a stage with these settings computes."""
     from featherlight.models.device import resolve_device
 
     return resolve_device(getattr(settings, "device", "auto"))
 
 
-def write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
+def _write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
     """Run the stage and write record.json. head: what `identify` said before the run."""
     from featherlight.measurement.environment import environment
     from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes, resident_bytes
 
     forget_peak_memory()
-    before, earlier = resident_bytes(), next(RUNS)
+    before, earlier = resident_bytes(), next(_RUNS)
     found = stage.run(settings, inputs, out)
     record = {
         **head,

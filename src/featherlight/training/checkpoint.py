@@ -37,12 +37,12 @@ class Progress:
     seconds: float = 0.0
 
 
-def best_file(folder: Path, step: int) -> Path:
+def _best_file(folder: Path, step: int) -> Path:
     """Where the best weights stand."""
     return folder / f"best-{step}.safetensors"
 
 
-def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies: safetensors refuses tensors that share memory, as tied weights do."""
     seen: set[int] = set()
     owned = {}
@@ -53,7 +53,7 @@ def own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return owned
 
 
-def write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
     """From where they lie to the disk, with no copy of all of them on the way."""
     with drafted(path) as draft:
         save_file(tensors, draft, metadata)
@@ -65,20 +65,20 @@ def frozen_names(model: nn.Module) -> frozenset[str]:
     return frozenset(name for name, weight in named if not weight.requires_grad)
 
 
-def moving(model: nn.Module, frozen: Collection[str]) -> dict[str, Tensor]:
+def _moving(model: nn.Module, frozen: Collection[str]) -> dict[str, Tensor]:
     """A model's tensors without frozen weights, which are where they came from."""
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
 def write_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
     """Keep the model's weights of this step as the best so far."""
-    write_tensors(best_file(folder, step), own_tensors(moving(model, frozen)))
+    _write_tensors(_best_file(folder, step), _own_tensors(_moving(model, frozen)))
 
 
 def read_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
     """Put the best weights into the model, one tensor at a time."""
-    path = best_file(folder, step)
-    for name, tensor in moving(model, frozen).items():
+    path = _best_file(folder, step)
+    for name, tensor in _moving(model, frozen).items():
         with safe_open(path, framework="pt") as file:  # opened anew, so that what was read leaves memory
             tensor.copy_(file.get_tensor(name))
 
@@ -95,20 +95,20 @@ def write_checkpoint(
 
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in own_tensors(moving(model, frozen)).items()}
-    kept = optimizer_state(optimizer) if optimizer else {}
-    tensors |= own_tensors({name: value for name, value in kept.items() if isinstance(value, Tensor)})
+    tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(_moving(model, frozen)).items()}
+    kept = _optimizer_state(optimizer) if optimizer else {}
+    tensors |= _own_tensors({name: value for name, value in kept.items() if isinstance(value, Tensor)})
     numbers = {name: value for name, value in kept.items() if not isinstance(value, Tensor)}
-    tensors |= {f"more.{name}": tensor for name, tensor in own_tensors(more).items()}
+    tensors |= {f"more.{name}": tensor for name, tensor in _own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
     about = {"progress": json.dumps(header), "numbers": json.dumps(numbers)}
-    write_tensors(folder / CHECKPOINT, tensors, about)
+    _write_tensors(folder / CHECKPOINT, tensors, about)
     for old in folder.glob("best-*.safetensors"):
-        if old != best_file(folder, progress.best_step):
+        if old != _best_file(folder, progress.best_step):
             old.unlink()
 
 
-def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     """What an optimiser remembers of each weight: tensors, and numbers (the count of steps, with some)."""
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     states = enumerate(optimizer.state.get(weight, {}) for weight in weights)  # state_dict() of bitsandbytes nests them
@@ -139,7 +139,7 @@ def read_checkpoint(
             "--device that it was begun with, or delete its folder and start again."
         )
     weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    if set(weights) != set(moving(model, frozen)):
+    if set(weights) != set(_moving(model, frozen)):
         raise UserError(f"{path}: holds other weights than this model trains. Delete its folder and start again.")
     model.load_state_dict(weights, strict=False)
     states: dict[int, dict[str, Any]] = {}

@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-MOST_DECAY = 0.01  # of the weights per step; the sums carry the inverse of all of it together
+_MOST_DECAY = 0.01  # of the weights per step; the sums carry the inverse of all of it together
 SMALLEST = 1_000_000  # weights; below that a table is cheaper as a whole
-BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
-ROWS_AT_ONCE = 2048  # brought up to date; of all at once six copies would be in memory
-WINDOW = 400  # steps after which a gradient is forgotten
+_BETAS, EPSILON = (0.9, 0.999), 1e-8  # those of torch.optim.AdamW
+_ROWS_AT_ONCE = 2048  # brought up to date; of all at once six copies would be in memory
+_WINDOW = 400  # steps after which a gradient is forgotten
 
 
 class LazyRows:
@@ -35,7 +35,7 @@ class LazyRows:
         self.places = torch.full((len(table.weight),), -1)  # of a row among those that are ready; -1: no place
         self.padding_at: int | None = None
         self.step_number = 0
-        self.missed = Missed()
+        self.missed = _Missed()
         self.read: Tensor | None = None
         self.rows = nn.Parameter(table.weight.new_zeros(0, table.embedding_dim))
         table.weight.requires_grad_(False)  # its gradient arrives in self.rows
@@ -74,9 +74,9 @@ class LazyRows:
         gradient = torch.zeros_like(self.rows) if gradient is None else gradient
         if scale is not None:
             gradient = gradient / scale
-        mean = self.mean[self.read].lerp_(gradient, 1 - BETAS[0])
-        square = self.square[self.read].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        bias = [1 - beta**self.step_number for beta in BETAS]
+        mean = self.mean[self.read].lerp_(gradient, 1 - _BETAS[0])
+        square = self.square[self.read].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+        bias = [1 - beta**self.step_number for beta in _BETAS]
         spread = (square.sqrt() / math.sqrt(bias[1])).add_(EPSILON)
         weight = self.rows.detach().mul(1 - rate * self.weight_decay).addcdiv_(mean, spread, value=-rate / bias[0])
         for whole, part in ((self.table.weight.data, weight), (self.mean, mean), (self.square, square)):
@@ -92,8 +92,8 @@ class LazyRows:
 
     def settle(self) -> None:
         """Bring every row up to date, so that the table is what plain AdamW would have made of it."""
-        for start in range(0, len(self.last), ROWS_AT_ONCE):
-            self.catch_up(torch.arange(start, min(start + ROWS_AT_ONCE, len(self.last))))
+        for start in range(0, len(self.last), _ROWS_AT_ONCE):
+            self.catch_up(torch.arange(start, min(start + _ROWS_AT_ONCE, len(self.last))))
 
     def release(self) -> None:
         """Give the table back to whoever comes next."""
@@ -113,12 +113,12 @@ class LazyRows:
         self.table.weight.data[rows] = (
             self.table.weight.data[rows].mul_(decay).sub_(moved * mean / (square.sqrt() + EPSILON * bias))
         )
-        self.mean[rows] = mean * (BETAS[0] ** passed).float()
-        self.square[rows] = square * (BETAS[1] ** passed).float()
+        self.mean[rows] = mean * (_BETAS[0] ** passed).float()
+        self.square[rows] = square * (_BETAS[1] ** passed).float()
         self.last[rows] = self.step_number
 
 
-class Missed:
+class _Missed:
     """What all steps since step s have done to a row that had no gradient in them, for every s.
 
     With zero gradients step j of AdamW multiplies a weight by d_j = 1 - rate_j x decay and subtracts
@@ -141,10 +141,10 @@ class Missed:
                 np.concatenate([part, room]) for part in (self.log_decay, self.moved, self.biased)
             )
         self.log_decay[step] = self.log_decay[step - 1] + math.log1p(-rate * weight_decay)
-        lately = np.arange(max(0, step - WINDOW), step)
-        bias = math.sqrt(1 - BETAS[1] ** step)
-        powers = (BETAS[0] / math.sqrt(BETAS[1])) ** (step - lately)
-        moved = rate * bias / (1 - BETAS[0] ** step) * powers * math.exp(-self.log_decay[step])
+        lately = np.arange(max(0, step - _WINDOW), step)
+        bias = math.sqrt(1 - _BETAS[1] ** step)
+        powers = (_BETAS[0] / math.sqrt(_BETAS[1])) ** (step - lately)
+        moved = rate * bias / (1 - _BETAS[0] ** step) * powers * math.exp(-self.log_decay[step])
         self.moved[lately] += moved
         self.biased[lately] += moved * bias
 
@@ -162,7 +162,7 @@ def lazy_table(model: nn.Module, *, optimizer: str, learning_rate: float, weight
     table = find() if find is not None else None
     if type(table) is not nn.Embedding or table.max_norm is not None or table.scale_grad_by_freq or table.sparse:
         return None
-    fits = optimizer == "adamw" and learning_rate * weight_decay < MOST_DECAY
+    fits = optimizer == "adamw" and learning_rate * weight_decay < _MOST_DECAY
     fits = fits or (optimizer == "adam" and not weight_decay)
     owners = sum(weight is table.weight for part in model.modules() for weight in part._parameters.values())
     large = table.weight.numel() >= SMALLEST and table.weight.dtype == torch.float32

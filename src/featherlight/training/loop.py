@@ -40,7 +40,7 @@ from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
 from featherlight.training.memory import halve, halvings, is_memory_out
 from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
 
-STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
+_STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
 Evaluate = Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]]
 
@@ -133,7 +133,7 @@ class RunContext:
     watch: Callable[[Mapping[str, float], int], None] | None = None
 
 
-def accelerator_for(place: RunContext) -> Accelerator:
+def _accelerator_for(place: RunContext) -> Accelerator:
     """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
     keep_freed_memory()
     keep_few_kernels()
@@ -158,7 +158,7 @@ def train(
     """
     run = TrainingRun(model, objective, data, how, where, shaper)
     try:
-        walk(run, evaluate)
+        _walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         if run.lazy:
@@ -170,7 +170,7 @@ def train(
     return progress
 
 
-def walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
+def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
     how = run.how
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
@@ -198,7 +198,7 @@ class TrainingRun:
     ):
         self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
         self.frozen = frozen_names(model)
-        self.accelerator = accelerator_for(where)
+        self.accelerator = _accelerator_for(where)
         if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
@@ -253,7 +253,7 @@ class TrainingRun:
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
         self.unread.append(shares[0] if len(shares) == 1 else torch.stack(shares).sum())
-        if len(self.unread) >= STEPS_BETWEEN_LOOKS:
+        if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
         if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:

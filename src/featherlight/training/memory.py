@@ -6,14 +6,14 @@ whoever started it counts here. The next step, and the next process, begin with 
 
 from pathlib import Path
 
-HALVINGS = ".halvings"  # beside a run's checkpoints
+_HALVINGS = ".halvings"  # beside a run's checkpoints
 MOST_HALVINGS = 10  # a thousandth: of a batch, or of the tokens of a pass, that is one text
-REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
+_REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def halvings(folder: Path) -> int:
     """How often the parts of a step have been halved in this run."""
-    file = folder / HALVINGS
+    file = folder / _HALVINGS
     return int(file.read_text()) if file.exists() else 0
 
 
@@ -27,7 +27,7 @@ def halve(folder: Path) -> int:
 def write_halvings(folder: Path, number: int) -> None:
     """Let a run begin with parts that were halved so often."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / HALVINGS).write_text(str(number))
+    (folder / _HALVINGS).write_text(str(number))
 
 
 def killed_by_the_system() -> int:
@@ -43,4 +43,4 @@ def is_memory_out(error: BaseException) -> bool:
     """Whether an error says that memory could not be had."""
     if isinstance(error, MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in REFUSED)
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _REFUSED)

@@ -9,12 +9,12 @@ from featherlight.errors import missing_extra
 from featherlight.models.source import quiet_bitsandbytes
 
 
-def adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
     return torch.optim.AdamW(groups, fused=True)
 
 
-def adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """AdamW whose moments are stored in 8 bits, in blocks with a scale each (Dettmers et al. 2022, arXiv:2110.02861).
 
     Of tensors of fewer than 4,096 weights they stay in 32 bits. UserError where bitsandbytes is not installed.
@@ -28,29 +28,34 @@ def adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     return made
 
 
-def adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Adam with the decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)."""
     return torch.optim.Adam(groups, fused=True)
 
 
-def adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1."""
     return torch.optim.Adadelta(groups)
 
 
-def adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Shazeer and Stern 2018, arXiv:1804.04235: keeps a row and a column for a matrix of second moments."""
     return torch.optim.Adafactor(groups)
 
 
-def sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
+def _sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """Plain gradient descent without momentum, which keeps nothing from step to step."""
     return torch.optim.SGD(groups, fused=True)
 
 
 OPTIMIZERS = {
-    "adamw": adamw, "adamw_8bit": adamw_8bit, "adam": adam, "adadelta": adadelta, "adafactor": adafactor, "sgd": sgd,
-}  # fmt: skip
+    "adamw": _adamw,
+    "adamw_8bit": _adamw_8bit,
+    "adam": _adam,
+    "adadelta": _adadelta,
+    "adafactor": _adafactor,
+    "sgd": _sgd,
+}
 WITH_EPSILON = ("adamw", "adamw_8bit", "adam")
 
 

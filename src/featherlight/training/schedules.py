@@ -3,25 +3,25 @@
 import math
 from collections.abc import Callable
 
-START_DIVISOR, END_DIVISOR = 25.0, 1e4  # of 1cycle, as in torch.optim.lr_scheduler.OneCycleLR
+_START_DIVISOR, _END_DIVISOR = 25.0, 1e4  # of 1cycle, as in torch.optim.lr_scheduler.OneCycleLR
 
 
-def linear(progress: float) -> float:
+def _linear(progress: float) -> float:
     """From 1 straight down to 0."""
     return 1.0 - progress
 
 
-def cosine(progress: float) -> float:
+def _cosine(progress: float) -> float:
     """From 1 down to 0 along half a cosine."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def constant(progress: float) -> float:
+def _constant(progress: float) -> float:
     """1 throughout."""
     return 1.0
 
 
-DECAYS: dict[str, Callable[[float], float]] = {"linear": linear, "cosine": cosine, "constant": constant}
+_DECAYS: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cosine, "constant": _constant}
 
 
 def factor(kind: str, step: int, total: int, *, warmup: float) -> float:
@@ -33,16 +33,16 @@ def factor(kind: str, step: int, total: int, *, warmup: float) -> float:
     """
     rising = round(warmup * total)
     if kind == "1cycle":
-        return one_cycle(step, total, rising)
+        return _one_cycle(step, total, rising)
     if step < rising:
         return step / rising
-    return DECAYS[kind]((step - rising) / max(total - rising, 1.0))
+    return _DECAYS[kind]((step - rising) / max(total - rising, 1.0))
 
 
-def one_cycle(step: int, total: int, rising: int) -> float:
+def _one_cycle(step: int, total: int, rising: int) -> float:
     """Up along half a cosine until step rising - 1, then down along another until the last step."""
     top = max(rising - 1.0, 0.0)
-    low, end = 1.0 / START_DIVISOR, 1.0 / (START_DIVISOR * END_DIVISOR)
+    low, end = 1.0 / _START_DIVISOR, 1.0 / (_START_DIVISOR * _END_DIVISOR)
     if step <= top:
-        return low + (1.0 - low) * (1.0 - cosine(step / top if top else 1.0))
-    return end + (1.0 - end) * cosine((step - top) / max(total - 1.0 - top, 1.0))
+        return low + (1.0 - low) * (1.0 - _cosine(step / top if top else 1.0))
+    return end + (1.0 - end) * _cosine((step - top) / max(total - 1.0 - top, 1.0))

@@ -18,10 +18,10 @@ from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import OptimizerOptions, RunContext, TrainingRun, TrainingSet
 from featherlight.training.memory import write_halvings
 
-PARTS = ("batch", "forward", "backward", "update")
+_PARTS = ("batch", "forward", "backward", "update")
 
 
-class Clocked:
+class _Clocked:
     """A callable, or an object with a method `batch`, that adds up the seconds it takes."""
 
     def __init__(self, inner: Any, wait: Callable[[], object]):
@@ -48,18 +48,18 @@ class Clocked:
         return getattr(self.inner, name)
 
 
-def step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
+def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
     """Medians over the batches of the seconds that a step spends on each part; backward is what remains.
 
     batch: rows to tensors on the device; update: clipping and the optimiser. The run is moved on by as many steps.
     """
-    parts: dict[str, list[float]] = {name: [] for name in PARTS}
+    parts: dict[str, list[float]] = {name: [] for name in _PARTS}
     own = run.data, run.objective
     try:
         for indices in batches:
-            data, objective, update = Clocked(own[0], wait), Clocked(own[1], wait), Clocked(run.update, wait)
+            data, objective, update = _Clocked(own[0], wait), _Clocked(own[1], wait), _Clocked(run.update, wait)
             run.data, run.objective, run.update = data, objective, update  # type: ignore[assignment, method-assign]
-            whole = Clocked(run.step, wait)
+            whole = _Clocked(run.step, wait)
             try:
                 whole(indices)
             finally:
@@ -106,7 +106,7 @@ class TrainingStepper:
         """Seconds of each part of a step on these batches."""
         self.run.data, self.run.lengths = training, training.tokens.lengths
         with short_attention_in(self.run.bare_model):
-            return step_phases(self.run, batches, functools.partial(wait_for, self.device))
+            return _step_phases(self.run, batches, functools.partial(wait_for, self.device))
 
 
 def stepper_for(

@@ -17,8 +17,8 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from featherlight.errors import missing_extra
 from featherlight.progress import say
 
-PROJECT, LOGS = "featherlight", "TENSORBOARD_LOGDIR"
-PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # it would wait for minutes
+_PROJECT, _LOGS = "featherlight", "TENSORBOARD_LOGDIR"
+_PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # it would wait for minutes
 
 
 class Tracking:
@@ -26,7 +26,7 @@ class Tracking:
 
     def __init__(self, name: str, run: str, settings: Mapping[str, Any]):
         self.name, self.tracker = name, None
-        for variable, value in PATIENCE.items():
+        for variable, value in _PATIENCE.items():
             os.environ.setdefault(variable, value)
         PartialState()  # accelerate asks it whether this process is the one that logs
         self.guarded(lambda: self.begin(run, settings))
@@ -35,11 +35,11 @@ class Tracking:
         """Open the run and tell its settings."""
         kind: Any = LOGGER_TYPE_TO_CLASS[self.name]
         if self.name == "tensorboard":
-            tracker = kind(run, logging_dir=Path(os.environ.get(LOGS, "runs/.tensorboard")))
+            tracker = kind(run, logging_dir=Path(os.environ.get(_LOGS, "runs/.tensorboard")))
         elif self.name == "mlflow":
-            tracker = kind(PROJECT, run_name=run)
+            tracker = kind(_PROJECT, run_name=run)
         else:
-            tracker = kind(PROJECT, name=run)
+            tracker = kind(_PROJECT, name=run)
         tracker.start()
         tracker.store_init_configuration({key: value for key, value in settings.items() if value is not None})
         self.tracker = tracker

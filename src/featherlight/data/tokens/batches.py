@@ -15,7 +15,7 @@ from featherlight.data.tokens.ragged import Ragged
 if TYPE_CHECKING:
     from torch import Tensor
 
-BATCHES_PER_GROUP = 50  # batches that are sorted by length together; more would make the order less random
+_BATCHES_PER_GROUP = 50  # batches that are sorted by length together; more would make the order less random
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def shuffled_batches(lengths: np.ndarray, size: int, generator: np.random.Genera
     little padding is needed; then the batches are shuffled.
     """
     order = generator.permutation(len(lengths))
-    group = size * BATCHES_PER_GROUP
+    group = size * _BATCHES_PER_GROUP
     batches: list[np.ndarray] = []
     for start in range(0, len(order), group):
         part = order[start : start + group]

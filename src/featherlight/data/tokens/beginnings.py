@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-CHARACTERS_PER_TOKEN = 8  # twice what English needs; a text that does not fill its tokens by then is read whole
-SHORT = 1024  # characters; up to here a text costs nothing
+_CHARACTERS_PER_TOKEN = 8  # twice what English needs; a text that does not fill its tokens by then is read whole
+_SHORT = 1024  # characters; up to here a text costs nothing
 
 
 def beginnings(tokenizer: Any, texts: Sequence[str], max_length: int) -> Sequence[str]:
@@ -14,7 +14,7 @@ def beginnings(tokenizer: Any, texts: Sequence[str], max_length: int) -> Sequenc
     megabytes takes half a minute and three gigabytes, two of thirty kilobytes as a pair fifteen gigabytes.
     Of a pair whose texts both overflow, the odd token may go to the other text.
     """
-    most = max(CHARACTERS_PER_TOKEN * max_length, SHORT)
+    most = max(_CHARACTERS_PER_TOKEN * max_length, _SHORT)
     rows = [row for row, text in enumerate(texts) if len(text) > most]
     if not rows or tokenizer.truncation_side == "left":
         return texts

@@ -9,9 +9,9 @@ from featherlight.data.tokens.beginnings import beginnings
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.data.tokens.words import Words, is_word_by_word
 
-AT_ONCE = 4096  # texts that are read in one go; bounds memory
+_AT_ONCE = 4096  # texts that are read in one go; bounds memory
 FEW = 64  # texts for which remembering their words is not worth the preparation
-EMPTY = {"input_ids": Ragged.of([])}
+_EMPTY = {"input_ids": Ragged.of([])}
 
 
 def tokenise(tokenizer: Any, examples: Examples, *, max_length: int, apart: bool) -> Tokens:
@@ -26,11 +26,11 @@ def tokenise(tokenizer: Any, examples: Examples, *, max_length: int, apart: bool
             columns["pair_input_ids"] = ids(tokenizer, examples.second, None, max_length)["input_ids"]
     else:
         columns = ids(tokenizer, examples.first, examples.second, max_length)
-    pads = {name: tokenizer.pad_token_id if name.endswith("input_ids") else pad_type(tokenizer) for name in columns}
+    pads = {name: tokenizer.pad_token_id if name.endswith("input_ids") else _pad_type(tokenizer) for name in columns}
     return Tokens(columns, pads, left=tokenizer.padding_side == "left")
 
 
-def pad_type(tokenizer: Any) -> int:
+def _pad_type(tokenizer: Any) -> int:
     """The segment number of padding; 0 for nearly every model (XLNet has its own)."""
     return int(getattr(tokenizer, "pad_token_type_id", 0))
 
@@ -43,13 +43,13 @@ def ids(tokenizer: Any, first: Sequence[str], second: Sequence[str] | None, max_
     by_words = by_words and max_length >= tokenizer.num_special_tokens_to_add(pair=second is not None)
     words = Words(tokenizer) if by_words else None
     parts = []
-    for start in range(0, len(first), AT_ONCE):
-        texts = [list(column[start : start + AT_ONCE]) for column in (first, second) if column is not None]
-        parts.append(words.columns(texts, max_length) if words else called(tokenizer, texts, max_length))
-    return {name: Ragged.joined([part[name] for part in parts]) for name in parts[0]} if parts else EMPTY
+    for start in range(0, len(first), _AT_ONCE):
+        texts = [list(column[start : start + _AT_ONCE]) for column in (first, second) if column is not None]
+        parts.append(words.columns(texts, max_length) if words else _called(tokenizer, texts, max_length))
+    return {name: Ragged.joined([part[name] for part in parts]) for name in parts[0]} if parts else _EMPTY
 
 
-def called(tokenizer: Any, texts: Sequence[list[str]], max_length: int) -> dict[str, Ragged]:
+def _called(tokenizer: Any, texts: Sequence[list[str]], max_length: int) -> dict[str, Ragged]:
     """The columns as a call of the tokenizer gives them."""
     encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
     return {name: Ragged.of(rows) for name, rows in encoded.items()}

@@ -17,7 +17,7 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from featherlight.data.tokens.ragged import Ragged, offsets_of, spans
 
-SPACE = " "  # the one separator; Python and the tokenizers do not agree on what else is white space
+_SPACE = " "  # the one separator; Python and the tokenizers do not agree on what else is white space
 
 
 def is_word_by_word(tokenizer: Any) -> bool:
@@ -27,7 +27,7 @@ def is_word_by_word(tokenizer: Any) -> bool:
     across a space), its pre-tokenizer (a space always separates) and WordPiece. Added tokens must
     hold no white space and be looked for in the text as it was written.
     """
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) or has_own_call(type(tokenizer)):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast) or _has_own_call(type(tokenizer)):
         return False
     backend = tokenizer.backend_tokenizer
     kinds = (
@@ -39,23 +39,23 @@ def is_word_by_word(tokenizer: Any) -> bool:
     return (
         all(type(part) is kind for part, kind in kinds)
         and not any(token.normalized or token.content.split() != [token.content] for token in added.values())
-        and (backend.post_processor is None or "single" in described(backend.post_processor))
-        and without_frame(backend).get_added_tokens_decoder() == added
+        and (backend.post_processor is None or "single" in _described(backend.post_processor))
+        and _without_frame(backend).get_added_tokens_decoder() == added
     )
 
 
-def has_own_call(cls: type[PreTrainedTokenizerFast]) -> bool:
+def _has_own_call(cls: type[PreTrainedTokenizerFast]) -> bool:
     """Whether a tokenizer class (one that came with a model, say) does something of its own when called."""
     inherited = cls.__call__ is PreTrainedTokenizerBase.__call__
     return not (inherited and cls._encode_plus is PreTrainedTokenizerFast._encode_plus)
 
 
-def described(part: Any) -> dict[str, Any]:
+def _described(part: Any) -> dict[str, Any]:
     """The JSON form of a part of a tokenizer; only a template of special tokens has a key "single"."""
     return dict(json.loads(part.__getstate__()))
 
 
-def without_frame(backend: Tokenizer) -> Tokenizer:
+def _without_frame(backend: Tokenizer) -> Tokenizer:
     """The same tokenizer over the same vocabulary, without special tokens around a text, cutting and padding."""
     bare = Tokenizer(backend.model)
     bare.normalizer, bare.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
@@ -70,7 +70,7 @@ class Words:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast):
         self.tokenizer = tokenizer
-        self.bare = without_frame(tokenizer.backend_tokenizer)
+        self.bare = _without_frame(tokenizer.backend_tokenizer)
         self.bare.encode_special_tokens = tokenizer.split_special_tokens
         self.numbers: defaultdict[str, int] = defaultdict()
         self.numbers.default_factory = self.numbers.__len__  # a new word gets the next number
@@ -78,7 +78,7 @@ class Words:
 
     def columns(self, texts: Sequence[Sequence[str]], max_length: int) -> dict[str, Ragged]:
         """What a call of the tokenizer gives for N texts or pairs, cut to max_length tokens, except the mask."""
-        frame = Frame.of(self.tokenizer.backend_tokenizer.post_processor, pair=len(texts) == 2)
+        frame = _Frame.of(self.tokenizer.backend_tokenizer.post_processor, pair=len(texts) == 2)
         cut_left = self.tokenizer.truncation_side == "left"
         ids, segments = frame.around([self.uncut(part) for part in texts], max_length=max_length, cut_left=cut_left)
         found = {"input_ids": ids, "token_type_ids": segments}
@@ -86,18 +86,18 @@ class Words:
 
     def uncut(self, texts: Sequence[str]) -> Ragged:
         """Token ids of N texts, at least one, without special tokens."""
-        words = SPACE.join(texts).split(SPACE)
+        words = _SPACE.join(texts).split(_SPACE)
         numbers = np.fromiter(map(self.numbers.__getitem__, words), dtype=np.int64, count=len(words))
         new = list(islice(self.numbers, len(self.ids), None))
         encodings = self.bare.encode_batch_fast(new, add_special_tokens=False)
         self.ids = Ragged.joined([self.ids, Ragged.of([encoding.ids for encoding in encodings])])
         found = self.ids.take(numbers)
-        counts = np.fromiter((text.count(SPACE) + 1 for text in texts), dtype=np.int64, count=len(texts))
+        counts = np.fromiter((text.count(_SPACE) + 1 for text in texts), dtype=np.int64, count=len(texts))
         return Ragged(found.values, found.offsets[offsets_of(counts)])
 
 
 @dataclass(frozen=True)
-class Frame:
+class _Frame:
     """What a tokenizer puts around and between its texts.
 
     pieces: in their order, (0 or 1 for a text, or the ids of a special token; its segment number).
@@ -110,7 +110,7 @@ class Frame:
         """The frame of one text or of a pair; None frames nothing."""
         if post_processor is None:
             return cls(((0, 0), (1, 1))[: 1 + pair])
-        template = described(post_processor)
+        template = _described(post_processor)
         pieces: list[tuple[int | list[int], int]] = []
         for piece in template["pair" if pair else "single"]:
             ((kind, about),) = piece.items()

@@ -17,7 +17,7 @@ class BagConfig(StudentConfig):
         super().__init__(**common)
 
 
-class Mean(nn.Module):
+class _Mean(nn.Module):
     """Mean over the real tokens."""
 
     def forward(self, vectors: Tensor, attention_mask: Tensor) -> Tensor:
@@ -33,4 +33,4 @@ class BagForSequenceClassification(Student):
     config_class = BagConfig
 
     def __init__(self, config: BagConfig):
-        super().__init__(config, body=Mean(), width=config.dim)
+        super().__init__(config, body=_Mean(), width=config.dim)

@@ -13,9 +13,9 @@ from transformers import PreTrainedTokenizerBase
 
 from featherlight.errors import UserError
 
-CONTINUATION, WORD_START, BYTE_SPACE = "##", "▁", "Ġ"
-HASHES = 3  # buckets per word
-SHARE = 10  # buckets per shared vector
+_CONTINUATION, _WORD_START, _BYTE_SPACE = "##", "▁", "Ġ"
+_HASHES = 3  # buckets per word
+_SHARE = 10  # buckets per shared vector
 
 
 class HashEmbedding(nn.Module):
@@ -29,20 +29,20 @@ class HashEmbedding(nn.Module):
 
     def __init__(self, buckets: int, dim: int):
         super().__init__()
-        self.buckets, self.shared = buckets, buckets // SHARE
-        self.importance = nn.Embedding(HASHES * (buckets + 1), 1)
+        self.buckets, self.shared = buckets, buckets // _SHARE
+        self.importance = nn.Embedding(_HASHES * (buckets + 1), 1)
         self.vectors = nn.Embedding(self.shared + 1, dim, padding_idx=0)
 
     def reset_parameters(self) -> None:
         """Normal vectors and importances, such that a word's vector has unit variance."""
         self.vectors.reset_parameters()
-        nn.init.normal_(self.importance.weight, std=HASHES**-0.5)
+        nn.init.normal_(self.importance.weight, std=_HASHES**-0.5)
 
     def forward(self, words: Tensor) -> Tensor:
         """[B, T] packed buckets -> [B, T, D]; padding gives zeros."""
         rows = self.buckets + 1
-        buckets = torch.stack([words // rows**place % rows for place in range(HASHES)], dim=-1)
-        sectors = torch.arange(HASHES, device=words.device) * rows
+        buckets = torch.stack([words // rows**place % rows for place in range(_HASHES)], dim=-1)
+        sectors = torch.arange(_HASHES, device=words.device) * rows
         shared = torch.where(buckets > 0, (buckets - 1) % self.shared + 1, 0)
         summed: Tensor = (self.importance(buckets + sectors) * self.vectors(shared)).sum(dim=-2)
         return summed
@@ -61,7 +61,7 @@ def vectors_from_teacher(
     check_width(dim, table.shape[1])
     known = teacher.get_vocab()
     pieces = student.convert_ids_to_tokens(list(range(len(student))))
-    vectors = np.stack([table[known[p]] if p in known else read_by(teacher, p, table) for p in pieces])
+    vectors = np.stack([table[known[p]] if p in known else _read_by(teacher, p, table) for p in pieces])
     narrow = principal_components(vectors[1:].astype(np.float64), dim)
     return np.concatenate([np.zeros((1, dim)), narrow / narrow.std()]).astype(np.float32)
 
@@ -75,9 +75,9 @@ def check_width(dim: int, most: int) -> None:
         )
 
 
-def read_by(teacher: PreTrainedTokenizerBase, piece: str, table: np.ndarray) -> np.ndarray:
+def _read_by(teacher: PreTrainedTokenizerBase, piece: str, table: np.ndarray) -> np.ndarray:
     """Mean of the teacher's vectors for the text of a piece [D]; zeros where the teacher reads nothing."""
-    text = piece.removeprefix(CONTINUATION).replace(WORD_START, " ")
+    text = piece.removeprefix(_CONTINUATION).replace(_WORD_START, " ")
     ids = teacher(text, add_special_tokens=False)["input_ids"]
     mean: np.ndarray = table[ids].mean(axis=0) if ids else np.zeros(table.shape[1])
     return mean
@@ -104,8 +104,8 @@ def vectors_from_file(student: PreTrainedTokenizerBase, path: Path, random: np.n
     scaled to the variance of `random`. Raises UserError if the file is damaged, narrower than D, or
     knows none of the pieces.
     """
-    texts = [plain(piece) for piece in student.convert_ids_to_tokens(list(range(len(student))))]
-    found = read_vectors(path, {text for text in texts if text})
+    texts = [_plain(piece) for piece in student.convert_ids_to_tokens(list(range(len(student))))]
+    found = _read_vectors(path, {text for text in texts if text})
     known = [row for row, text in enumerate(texts) if text in found and row != student.pad_token_id]
     if not known:
         raise UserError(f"{path}: has no vector for any of the {len(texts):,} pieces. Is it of the task's language?")
@@ -122,16 +122,16 @@ def vectors_from_file(student: PreTrainedTokenizerBase, path: Path, random: np.n
     return table, len(known)
 
 
-def plain(piece: str) -> str:
+def _plain(piece: str) -> str:
     """A piece without the marks of word start and continuation."""
-    return piece.removeprefix(CONTINUATION).removeprefix(WORD_START).removeprefix(BYTE_SPACE)
+    return piece.removeprefix(_CONTINUATION).removeprefix(_WORD_START).removeprefix(_BYTE_SPACE)
 
 
-def read_vectors(path: Path, wanted: set[str]) -> Mapping[str, np.ndarray]:
+def _read_vectors(path: Path, wanted: set[str]) -> Mapping[str, np.ndarray]:
     """float64 [D] for each wanted word that the file has; every line's width is checked, with a UserError by line."""
     found: dict[str, np.ndarray] = {}
     width = 0
-    for number, line in vector_lines(path):
+    for number, line in _vector_lines(path):
         if not width:
             width = len(line.split(" ")) - 1
             if width == 1:  # word2vec begins with the number of words and the width
@@ -144,13 +144,13 @@ def read_vectors(path: Path, wanted: set[str]) -> Mapping[str, np.ndarray]:
         if len(cells) != width or not word:
             raise UserError(f"{path}, line {number}: not a word and {width} numbers. Correct or delete the line.")
         if word in wanted and word not in found:
-            found[word] = numbers(cells, f"{path}, line {number}")
+            found[word] = _numbers(cells, f"{path}, line {number}")
     if not width:
         raise UserError(f"{path}: the file is empty.")
     return found
 
 
-def vector_lines(path: Path) -> Iterator[tuple[int, str]]:
+def _vector_lines(path: Path) -> Iterator[tuple[int, str]]:
     """(line number, line without its end) for each line that is not blank."""
     if not path.is_file():
         raise UserError(f"{path}: no such file.")
@@ -164,7 +164,7 @@ def vector_lines(path: Path) -> Iterator[tuple[int, str]]:
                 yield number, line
 
 
-def numbers(cells: list[str], where: str) -> np.ndarray:
+def _numbers(cells: list[str], where: str) -> np.ndarray:
     """float64 [D], or a UserError that says where."""
     try:
         vector = np.array([float(cell.replace("_", "?")) for cell in cells])  # Python alone reads 1_0 as 10

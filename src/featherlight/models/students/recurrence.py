@@ -19,16 +19,16 @@ def both_directions(network: nn.LSTM | nn.RNN, vectors: Tensor, lengths: Tensor)
     [0, t]: after the first t + 1 tokens; [1, t]: after the last t + 1 tokens of each text. States at
     t >= length belong to padding and must not be used.
     """
-    weights = [torch.stack([getattr(network, name), getattr(network, f"{name}_reverse")]) for name in NAMES]
-    cell = LSTMSteps if isinstance(network, nn.LSTM) else RNNSteps
-    states: Tensor = cell.apply(read_both_ways(vectors, lengths), *weights)  # type: ignore[no-untyped-call]
+    weights = [torch.stack([getattr(network, name), getattr(network, f"{name}_reverse")]) for name in _NAMES]
+    cell = _LSTMSteps if isinstance(network, nn.LSTM) else _RNNSteps
+    states: Tensor = cell.apply(_read_both_ways(vectors, lengths), *weights)  # type: ignore[no-untyped-call]
     return states
 
 
-NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 
-def read_both_ways(vectors: Tensor, lengths: Tensor) -> Tensor:
+def _read_both_ways(vectors: Tensor, lengths: Tensor) -> Tensor:
     """[B, T, D] -> [2, T, B, D]: as written, and each text from its last token to its first, padding behind it."""
     steps = torch.arange(vectors.shape[1], device=vectors.device)
     backward = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
@@ -36,7 +36,7 @@ def read_both_ways(vectors: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([vectors, turned]).transpose(1, 2)
 
 
-def projected(inputs: Tensor, w_in: Tensor, b_in: Tensor, b_state: Tensor) -> tuple[Tensor, Tensor]:
+def _projected(inputs: Tensor, w_in: Tensor, b_in: Tensor, b_state: Tensor) -> tuple[Tensor, Tensor]:
     """The inputs as one matrix per direction [2, TB, D], and what they add to the gates [2, T, B, GH]."""
     _, steps, rows, width = inputs.shape
     flat = inputs.reshape(2, steps * rows, width)
@@ -44,7 +44,7 @@ def projected(inputs: Tensor, w_in: Tensor, b_in: Tensor, b_state: Tensor) -> tu
     return flat, gates.view(2, steps, rows, -1)
 
 
-def weight_gradients(
+def _weight_gradients(
     d_gates: Tensor, flat: Tensor, states: Tensor, w_in: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """Gradients of inputs, both weights and both biases from those of the gates [2, T, B, GH]."""
@@ -57,13 +57,13 @@ def weight_gradients(
     return d_inputs, torch.bmm(wide.transpose(1, 2), flat), d_state, d_bias, d_bias
 
 
-class RNNSteps(torch.autograd.Function):
+class _RNNSteps(torch.autograd.Function):
     """h = tanh(W x + U h' + b)."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor, b_state: Tensor) -> Tensor:
         """[2, T, B, D] -> states [2, T, B, H]."""
-        flat, states = projected(inputs, w_in, b_in, b_state)
+        flat, states = _projected(inputs, w_in, b_in, b_state)
         recur = w_state.transpose(1, 2)
         for step in range(states.shape[1]):
             now = states[:, step]
@@ -85,16 +85,16 @@ class RNNSteps(torch.autograd.Function):
         for step in range(last - 1, -1, -1):
             arrived = torch.baddbmm(d_states[:, step], d_gates[:, step + 1], w_state)
             torch.mul(arrived, slope[:, step], out=d_gates[:, step])
-        return weight_gradients(d_gates, flat, states, w_in)
+        return _weight_gradients(d_gates, flat, states, w_in)
 
 
-class LSTMSteps(torch.autograd.Function):
+class _LSTMSteps(torch.autograd.Function):
     """Gates in PyTorch's order: enter, forget, candidate, leave (Hochreiter and Schmidhuber 1997)."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, w_in: Tensor, w_state: Tensor, b_in: Tensor, b_state: Tensor) -> Tensor:
         """[2, T, B, D] -> states [2, T, B, H]."""
-        flat, gates = projected(inputs, w_in, b_in, b_state)
+        flat, gates = _projected(inputs, w_in, b_in, b_state)
         _, steps, rows, width = gates.shape
         hidden = width // 4
         recur = w_state.transpose(1, 2)
@@ -143,4 +143,4 @@ class LSTMSteps(torch.autograd.Function):
                 d_memory = (d_memory * forget[:, step + 1]).addcmul_(d_state, to_memory[:, step])
             by_memory[:, step].mul_(d_memory.unsqueeze(-2))
             to_leave[:, step].mul_(d_state)
-        return weight_gradients(d_gates, flat, states, w_in)
+        return _weight_gradients(d_gates, flat, states, w_in)

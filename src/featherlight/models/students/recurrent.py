@@ -14,7 +14,7 @@ from featherlight.models.students.student import Student, StudentConfig
 POOLINGS = ("last", "last_as_published", "max", "mean")
 
 
-class RecurrentConfig(StudentConfig):
+class _RecurrentConfig(StudentConfig):
     """What both have. hidden: units per direction. pooling: see `Recurrent`."""
 
     def __init__(self, hidden: int = 150, pooling: str = "last", **common: Any):
@@ -22,7 +22,7 @@ class RecurrentConfig(StudentConfig):
         super().__init__(**common)
 
 
-class BiLSTMConfig(RecurrentConfig):
+class BiLSTMConfig(_RecurrentConfig):
     """Config of `BiLSTMForSequenceClassification`."""
 
     model_type = "featherlight-bilstm"
@@ -31,7 +31,7 @@ class BiLSTMConfig(RecurrentConfig):
         super().__init__(**frame)
 
 
-class RNNConfig(RecurrentConfig):
+class RNNConfig(_RecurrentConfig):
     """Config of `RNNForSequenceClassification`."""
 
     model_type = "featherlight-rnn"

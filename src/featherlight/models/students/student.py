@@ -42,7 +42,7 @@ class StudentConfig(PretrainedConfig):
         super().__init__(**inherited)
 
 
-def new_embedding(config: StudentConfig) -> nn.Module:
+def _new_embedding(config: StudentConfig) -> nn.Module:
     """A table with a vector per piece, or shared vectors that words are hashed to; padding is zero."""
     if config.embedding == "hash":
         return HashEmbedding(config.vocab_size - 1, config.dim)
@@ -57,7 +57,7 @@ class Student(PreTrainedModel):
 
     def __init__(self, config: StudentConfig, *, body: nn.Module, width: int):
         super().__init__(config)
-        self.embedding = new_embedding(config)
+        self.embedding = _new_embedding(config)
         self.dropout = Dropout(config.dropout)
         self.body = body
         self.classifier = Classifier(

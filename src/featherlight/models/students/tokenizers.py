@@ -18,12 +18,12 @@ from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTraine
 from featherlight.errors import UserError, pick
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
-INPUTS = ["input_ids", "attention_mask"]
-LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"  # 33 signs, 34 rows with padding
-WORD = re.compile(r"\w+|[^\w\s]")
+_INPUTS = ["input_ids", "attention_mask"]
+_LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"  # 33 signs, 34 rows with padding
+_WORD = re.compile(r"\w+|[^\w\s]")
 HASHES = 3
-MOST_COUNTED = 20_000  # letters of a text that tell which pieces are needed; no student reads further
-MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
+_MOST_COUNTED = 20_000  # letters of a text that tell which pieces are needed; no student reads further
+_MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
 
 
 def wrapped(tokenizer: Tokenizer, **unknown: str) -> PreTrainedTokenizerFast:
@@ -32,14 +32,14 @@ def wrapped(tokenizer: Tokenizer, **unknown: str) -> PreTrainedTokenizerFast:
     "[PAD]" in a text is five signs of that text (split_special_tokens).
     """
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, model_input_names=INPUTS, split_special_tokens=True, **unknown
+        tokenizer_object=tokenizer, pad_token=PAD, model_input_names=_INPUTS, split_special_tokens=True, **unknown
     )
 
 
 def letters() -> PreTrainedTokenizerFast:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
-    tokenizer = Tokenizer(models.WordLevel({sign: row for row, sign in enumerate([PAD, *LETTERS])}, unk_token=PAD))
-    kept = f"[^{re.escape(LETTERS)}]"
+    tokenizer = Tokenizer(models.WordLevel({sign: row for row, sign in enumerate([PAD, *_LETTERS])}, unk_token=PAD))
+    kept = f"[^{re.escape(_LETTERS)}]"
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex(kept), "")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return wrapped(tokenizer)
@@ -61,7 +61,7 @@ class HashTokenizer(PreTrainedTokenizer):
     bucket_i x (K + 1)^i. 0 is padding. `models.embeddings.HashEmbedding` takes the number apart.
     """
 
-    model_input_names = INPUTS
+    model_input_names = _INPUTS
 
     def __init__(self, buckets: int = 5000, **inherited: Any):
         self.buckets = buckets
@@ -82,10 +82,10 @@ class HashTokenizer(PreTrainedTokenizer):
         return {PAD: 0}
 
     def _tokenize(self, text: str, **_: Any) -> list[str]:
-        return WORD.findall(text.lower())
+        return _WORD.findall(text.lower())
 
     def _convert_token_to_id(self, token: str) -> int:
-        return 0 if token == PAD else packed_buckets(token, self.buckets)
+        return 0 if token == PAD else _packed_buckets(token, self.buckets)
 
     def _convert_id_to_token(self, index: int) -> str:
         """Padding by its name; a word cannot be told from its hashes."""
@@ -97,7 +97,7 @@ class HashTokenizer(PreTrainedTokenizer):
 
 
 @functools.lru_cache(maxsize=200_000)
-def packed_buckets(word: str, buckets: int) -> int:
+def _packed_buckets(word: str, buckets: int) -> int:
     """The three buckets of a word as one number; see `HashTokenizer`."""
     packed = 0
     for place in range(HASHES):
@@ -129,7 +129,7 @@ def cut_vocabulary(teacher: PreTrainedTokenizerBase, texts: Sequence[str], size:
     """
     description = json.loads(teacher.backend_tokenizer.to_str())
     counts = count_pieces(teacher, texts)
-    cut = pick("kind of teacher vocabulary", description["model"]["type"], CUTTERS)
+    cut = pick("kind of teacher vocabulary", description["model"]["type"], _CUTTERS)
     description["model"] = cut(description["model"], counts, size)
     description["post_processor"] = None  # it would add special tokens
     description["added_tokens"] = []
@@ -145,7 +145,7 @@ def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Co
     plain.no_truncation()
     counts: Counter[int] = Counter()
     for start in range(0, len(texts), 4096):
-        part = [text[:MOST_COUNTED] for text in texts[start : start + 4096]]
+        part = [text[:_MOST_COUNTED] for text in texts[start : start + 4096]]
         for encoding in plain.encode_batch_fast(part, add_special_tokens=False):
             counts.update(encoding.ids)
     pieces = tokenizer.convert_ids_to_tokens(list(counts))
@@ -153,7 +153,7 @@ def count_pieces(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> Co
     return Counter({piece: count for piece, count in zip(pieces, counts.values(), strict=True) if piece not in special})
 
 
-def most_needed(counts: Mapping[str, int], room: int) -> list[str]:
+def _most_needed(counts: Mapping[str, int], room: int) -> list[str]:
     """The most frequent pieces; ties go by name, so that the order never depends on the machine."""
     return sorted(counts, key=lambda piece: (-counts[piece], piece))[:room]
 
@@ -175,23 +175,23 @@ def with_letters(counts: Counter[str], known: Iterable[str], mark: Callable[[str
     return raised
 
 
-def cut_wordpiece(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+def _cut_wordpiece(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
     """A WordPiece model of `size` pieces."""
     prefix = model["continuing_subword_prefix"]
     raised = with_letters(counts, model["vocab"], lambda piece: piece.removeprefix(prefix))
-    pieces = [PAD, UNKNOWN, *most_needed(raised, size - 2)]
+    pieces = [PAD, UNKNOWN, *_most_needed(raised, size - 2)]
     return {**model, "unk_token": UNKNOWN, "vocab": {piece: i for i, piece in enumerate(pieces)}}
 
 
-def cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+def _cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
     """A byte-pair model of at most `size` pieces: a piece brings along the pieces that it is merged from."""
     merges = [tuple(merge) if isinstance(merge, list) else tuple(merge.split(" ")) for merge in model["merges"]]
     made_from = {left + right: (left, right) for left, right in reversed(merges)}
     letters: Counter[str] = Counter()
     for piece, count in counts.items():
         letters.update({letter: count for letter in set(piece) & model["vocab"].keys()})
-    kept = set(most_needed(letters, size // 2))
-    for piece in most_needed(counts, len(counts)):
+    kept = set(_most_needed(letters, size // 2))
+    for piece in _most_needed(counts, len(counts)):
         needed, waiting = set(), [piece]
         while waiting:
             part = waiting.pop()
@@ -206,16 +206,16 @@ def cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> di
     return {**model, "unk_token": UNKNOWN, "vocab": vocabulary, "merges": [list(merge) for merge in merges]}
 
 
-def cut_unigram(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
+def _cut_unigram(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
     """A unigram model of `size` pieces with the teacher's scores."""
     scores = {piece: score for piece, score in model["vocab"]}
     raised = with_letters(counts, scores, lambda piece: piece.removeprefix("▁"))
-    pieces = most_needed(raised, size - 2)
+    pieces = _most_needed(raised, size - 2)
     vocabulary = [[PAD, 0.0], [UNKNOWN, 0.0], *([piece, scores[piece]] for piece in pieces)]
     return {**model, "unk_id": 1, "vocab": vocabulary, "byte_fallback": False}
 
 
-CUTTERS = {"WordPiece": cut_wordpiece, "BPE": cut_byte_pairs, "Unigram": cut_unigram}
+_CUTTERS = {"WordPiece": _cut_wordpiece, "BPE": _cut_byte_pairs, "Unigram": _cut_unigram}
 
 
 def student_tokenizer(
@@ -227,8 +227,8 @@ def student_tokenizer(
     if kind == "byte":
         return utf8_bytes()
     if kind == "hash":
-        if size > MOST_BUCKETS:
-            raise UserError(f"--vocabulary {size}: a hash embedding has at most {MOST_BUCKETS:,} buckets.")
+        if size > _MOST_BUCKETS:
+            raise UserError(f"--vocabulary {size}: a hash embedding has at most {_MOST_BUCKETS:,} buckets.")
         return HashTokenizer(size)
     if kind == "bpe":
         return train_byte_pairs(texts, size + 1)

@@ -9,26 +9,26 @@ from featherlight.config import free, setting
 from featherlight.stages.settings import Optimizer, SparsitySettings, TrainSettings, check_sparsity
 
 # Chosen on the select split of SST-2; the temperature agrees with section 6.1.3 of the thesis on featherweight models.
-SUITED: dict[str, dict[str, Any]] = {
+_SUITED: dict[str, dict[str, Any]] = {
     "bilstm": {"learning_rate": 3e-3},  # select 87.7 against 87.0 with 1e-3; docs: 53.9 against 47.8
     "bag": {"temperature": 3.0, "learning_rate": 3e-3, "batch_size": 100},
 }
-SPELLED = {"start": "random", "max_length": 512}  # a text is five times as many letters as pieces
-NO_PIECES: dict[str, dict[str, Any]] = {"char": SPELLED, "byte": SPELLED, "hash": {"start": "random"}}
-ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
+_SPELLED = {"start": "random", "max_length": 512}  # a text is five times as many letters as pieces
+_NO_PIECES: dict[str, dict[str, Any]] = {"char": _SPELLED, "byte": _SPELLED, "hash": {"start": "random"}}
+_ADADELTA_RATE = 1.0  # as its paper has it (Zeiler 2012, arXiv:1212.5701): the rule finds its own step
 
 # Table 6.1 and sections 6.1.3 to 6.1.5 of the thesis on featherweight models. Its byte pairs came with vectors from
 # Wikipedia (BPEmb), which no package here brings: byte pairs of the task and random vectors stand in for them.
-PUBLISHED_ALL: dict[str, Any] = {
+_PUBLISHED_ALL: dict[str, Any] = {
     "embedding": "bpe", "start": "random", "vocabulary": 5000, "batch_size": 50, "dropout": 0.1, "weight_decay": 0.0,
     "schedule": "constant", "warmup": 0.0, "clip": 0.0, "loss": "mse", "pooling": "last_as_published",
 }  # fmt: skip
-PUBLISHED: dict[str, dict[str, Any]] = {
+_PUBLISHED: dict[str, dict[str, Any]] = {
     "bilstm": {"optimizer": "adadelta", "learning_rate": 1.0},
     "rnn": {"optimizer": "adam", "learning_rate": 1e-4, "weight_decay": 1e-5},
     "bag": {"optimizer": "adam", "learning_rate": 1e-4, "dropout": 0.2, "loss": "soft_mse", "temperature": 3.0},
 }
-PUBLISHED_LARGE = {("qqp", "bilstm"), ("mnli", "bilstm"), ("qqp", "rnn"), ("mnli", "rnn")}  # batches of 256
+_PUBLISHED_LARGE = {("qqp", "bilstm"), ("mnli", "bilstm"), ("qqp", "rnn"), ("mnli", "rnn")}  # batches of 256
 
 
 class DistillSettings(SparsitySettings, TrainSettings):
@@ -76,18 +76,18 @@ class DistillSettings(SparsitySettings, TrainSettings):
         if not isinstance(given, dict):
             return given
         student, embedding = str(given.get("student", "bilstm")), str(given.get("embedding"))
-        suited = dict(SUITED.get(student, {}))
+        suited = dict(_SUITED.get(student, {}))
         if given.get("preset") == "published":
-            suited = PUBLISHED_ALL | PUBLISHED.get(student, {})
+            suited = _PUBLISHED_ALL | _PUBLISHED.get(student, {})
             if student == "bag":
                 suited.pop("pooling")  # it has no states
-            suited |= {"batch_size": 256} if (given.get("task"), student) in PUBLISHED_LARGE else {}
+            suited |= {"batch_size": 256} if (given.get("task"), student) in _PUBLISHED_LARGE else {}
         rule = given.get("optimizer")
         if rule is not None and rule != suited.get("optimizer", "adam"):  # the rate was chosen for another rule
             suited.pop("learning_rate", None)
         if rule == "adadelta":
-            suited["learning_rate"] = ADADELTA_RATE
-        return {**suited, **NO_PIECES.get(embedding, {}), **given}
+            suited["learning_rate"] = _ADADELTA_RATE
+        return {**suited, **_NO_PIECES.get(embedding, {}), **given}
 
     @model_validator(mode="after")
     def bags_have_no_states(self) -> Self:

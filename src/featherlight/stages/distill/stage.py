@@ -33,7 +33,7 @@ from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import NO_CLASS, NO_SCORE
 
-WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
+_WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
 
 
 def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
@@ -47,7 +47,7 @@ def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
     return joined(rows, replace(more, labels=missing))
 
 
-def about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
+def _about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
     """How many of the fitted rows only the teacher labels, and how many of those stand in a split that is scored."""
     labels = rows.labels
     assert labels is not None
@@ -61,7 +61,7 @@ def about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
     return {"rows": len(more), "texts_in": leaks}
 
 
-def distill_identity(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _distill_identity(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, without settings of a loss, or of a pruning, that has no part in it."""
     loss = loss_of(settings)
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
@@ -70,7 +70,7 @@ def distill_identity(settings: DistillSettings, inputs: Inputs, kinds: Kinds) ->
     return {name: value for name, value in {**resolved(settings, encoder=False), **own}.items() if name not in unused}
 
 
-def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Train a student on labels and stored teacher logits."""
     phases = Phases()
     with phases("load"):
@@ -83,17 +83,17 @@ def run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[st
     pruning = Pruning(model, settings)
     fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
     record = fit.run(imitation(settings, data), rows, targets)
-    more = {} if settings.unlabelled is None else {"unlabelled": about_unlabelled(data, rows)}
+    more = {} if settings.unlabelled is None else {"unlabelled": _about_unlabelled(data, rows)}
     name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"
     return {"name": name, **start, **more, **record, **pruning.found()}
 
 
-def distill_sources(settings: DistillSettings) -> Mapping[str, str]:
+def _distill_sources(settings: DistillSettings) -> Mapping[str, str]:
     """The same and the word vectors."""
     return {**label_sources(settings), **files_named(vectors=settings.vectors)}
 
 
-def check_distillation(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check_distillation(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> None:
     """The same, and whether loss and width fit task and teacher."""
     check_training(settings, inputs, kinds)
     if settings.alpha < 1:
@@ -105,7 +105,7 @@ def check_distillation(settings: DistillSettings, inputs: Inputs, kinds: Kinds) 
         described = read_json_object(config)
         if described.get("embedding") == "hash":
             raise UserError(f"{inputs['teacher']}: hashed words have no vectors to start from. Use --start random.")
-        width = next((described[name] for name in WIDTHS if described.get(name)), None)
+        width = next((described[name] for name in _WIDTHS if described.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 
 
@@ -120,10 +120,10 @@ DISTILL = Stage(
     "distill",
     2,
     DistillSettings,
-    distill_sources,
-    distill_identity,
-    run_distill,
+    _distill_sources,
+    _distill_identity,
+    _run_distill,
     lambda settings, kinds: Kind.STUDENT,
     ("teacher",),
-    check_distillation,
+    _check_distillation,
 )

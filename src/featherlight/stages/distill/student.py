@@ -20,8 +20,8 @@ from featherlight.models.students.tokenizers import student_tokenizer
 from featherlight.seeds import seed_torch
 from featherlight.stages.distill.settings import DistillSettings
 
-HIDDEN = {"bilstm": 150, "rnn": 100}
-CLASSIFIER = {"bilstm": 200, "rnn": 100, "bag": 100}
+_HIDDEN = {"bilstm": 150, "rnn": 100}
+_CLASSIFIER = {"bilstm": 200, "rnn": 100, "bag": 100}
 
 
 def new_student(
@@ -52,14 +52,14 @@ def student_body(settings: DistillSettings, data: TaskData, *, vocabulary: int) 
         "vocab_size": vocabulary,
         "embedding": "hash" if settings.embedding == "hash" else "table",
         "dim": settings.dim,
-        "classifier": settings.classifier or CLASSIFIER[settings.student] * (1 + pair),
+        "classifier": settings.classifier or _CLASSIFIER[settings.student] * (1 + pair),
         "dropout": settings.dropout,
         "pair": pair,
         **head_options(data.task.labels),
     }
     if settings.student == "bag":
         return BagForSequenceClassification(BagConfig(**common))
-    common |= {"hidden": settings.hidden or HIDDEN[settings.student] * (1 + pair), "pooling": settings.pooling}
+    common |= {"hidden": settings.hidden or _HIDDEN[settings.student] * (1 + pair), "pooling": settings.pooling}
     if settings.student == "rnn":
         return RNNForSequenceClassification(RNNConfig(**common))
     return BiLSTMForSequenceClassification(BiLSTMConfig(**common))

@@ -19,7 +19,7 @@ from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
 
-def evaluate_sources(settings: EvaluateSettings) -> Mapping[str, str]:
+def _evaluate_sources(settings: EvaluateSettings) -> Mapping[str, str]:
     """The same; a whole file is hashed as it is, for how it reads depends on the model."""
     if not settings.whole:
         return data_source(settings)
@@ -27,7 +27,7 @@ def evaluate_sources(settings: EvaluateSettings) -> Mapping[str, str]:
     return {"file": hash_text(hash_file(Path(settings.task)), *columns)}
 
 
-def run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_evaluate(settings: EvaluateSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Score a model folder on a split."""
     phases = Phases()
     with phases("load"):
@@ -59,7 +59,7 @@ def splits_named(data: TaskData, name: str) -> tuple[str, ...]:
     raise UserError(f"task {data.task.name} has no split {name!r}. {hint}It has: {', '.join(data.splits)}.")
 
 
-def check_evaluation(settings: EvaluateSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check_evaluation(settings: EvaluateSettings, inputs: Inputs, kinds: Kinds) -> None:
     """Whether the split is there, before a model is loaded."""
     if not settings.whole:
         splits_named(task_data(settings), settings.split)
@@ -69,10 +69,10 @@ EVALUATE = Stage(
     "evaluate",
     1,
     EvaluateSettings,
-    evaluate_sources,
+    _evaluate_sources,
     lambda settings, inputs, kinds: resolved(settings, encoder=chooses_precision(kinds["model"], inputs["model"])),
-    run_evaluate,
+    _run_evaluate,
     lambda settings, kinds: Kind.RECORD,
     ("model",),
-    check_evaluation,
+    _check_evaluation,
 )

@@ -31,34 +31,34 @@ from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
-Json = dict[str, Any]
-Logits = Mapping[str, np.ndarray]
-FORMATS: Mapping[str, Callable[[], None]] = {"onnx": check_installed}  # what each needs to be there
-MOST_DIFFERENCE = 1e-4  # between logits of torch and of onnxruntime, for each unit of the largest: of rounding alone
-COMPARED = 200  # texts of select
+_Json = dict[str, Any]
+_Logits = Mapping[str, np.ndarray]
+_FORMATS: Mapping[str, Callable[[], None]] = {"onnx": check_installed}  # what each needs to be there
+_MOST_DIFFERENCE = 1e-4  # between logits of torch and of onnxruntime, for each unit of the largest: of rounding alone
+_COMPARED = 200  # texts of select
 
 
-def run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> Json:
+def _run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> _Json:
     """A folder that onnxruntime runs, and what it is worth there."""
     phases, data = Phases(), task_data(settings)
     threads = torch.get_num_threads()
-    with model_folder(inputs["model"]) as folder:
+    with _model_folder(inputs["model"]) as folder:
         with phases("load"):
             source = TorchPredictor(folder, device="cpu", precision="fp32")
             file = packed_file(inputs["model"])
             model: Predictor = source if file is None else PackedPredictor(file)
             check_fits_task(inputs["model"], model, data)
         rows = select_rows(data)
-        rows = rows.take(np.arange(min(len(rows), COMPARED)))
+        rows = rows.take(np.arange(min(len(rows), _COMPARED)))
         with phases("write"):
             write_float(source, folder, out)
         exported = OnnxPredictor(out, threads=threads)
         with phases("compare"):
-            worst = proved(inputs["model"], model, exported, rows)
-        found: Json = {"worst_difference": worst}
+            worst = _proved(inputs["model"], model, exported, rows)
+        found: _Json = {"worst_difference": worst}
         if settings.int8:
             with phases("evaluate before"):
-                was = reported_logits(exported, data)
+                was = _reported_logits(exported, data)
             with phases("quantize"):
                 write_int8(source, folder, out, per_channel=not settings.per_tensor)
             exported = OnnxPredictor(out, threads=threads)
@@ -67,7 +67,7 @@ def run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> Json:
     with phases("evaluate"):
         metrics = score_splits(exported, data, data.task.reported, out=out)
     if settings.int8:
-        found |= difference(data, was, out, settings.tolerate)
+        found |= _difference(data, was, out, settings.tolerate)
     with phases("latency"):
         latency = time_predictor(OnnxPredictor(out, threads=1), select_rows(data))
     return {
@@ -81,10 +81,10 @@ def run_export(settings: ExportSettings, inputs: Inputs, out: Path) -> Json:
     }
 
 
-def proved(path: Path, model: Predictor, exported: Predictor, rows: Examples) -> float:
+def _proved(path: Path, model: Predictor, exported: Predictor, rows: Examples) -> float:
     """The worst difference between a model's logits and the exported one's; UserError if it is more than rounding."""
     worst, largest = agreement(model, exported, rows)
-    if worst > MOST_DIFFERENCE * max(largest, 1.0):
+    if worst > _MOST_DIFFERENCE * max(largest, 1.0):
         raise UserError(
             f"{path}: onnxruntime's logits differ from the model's by up to {worst:.2g} of {largest:.2g}, "
             "which is more than rounding: no file was written. This architecture cannot be exported as it is."
@@ -93,7 +93,7 @@ def proved(path: Path, model: Predictor, exported: Predictor, rows: Examples) ->
 
 
 @contextmanager
-def model_folder(model: Path) -> Iterator[Path]:
+def _model_folder(model: Path) -> Iterator[Path]:
     """The folder of a model; of a packed file one that holds the same, for as long as it is needed."""
     file = packed_file(model)
     if file is None:
@@ -104,12 +104,12 @@ def model_folder(model: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def reported_logits(model: Predictor, data: TaskData) -> Logits:
+def _reported_logits(model: Predictor, data: TaskData) -> _Logits:
     """Logits of each reported split."""
     return {split: model.logits(model.tokens(data.splits[split]), label=split) for split in data.task.reported}
 
 
-def difference(data: TaskData, was: Logits, out: Path, tolerated: float) -> Json:
+def _difference(data: TaskData, was: _Logits, out: Path, tolerated: float) -> _Json:
     """What int8 costs on the reported splits; UserError where that is more points than are tolerated.
 
     was: logits in float32; those in int8, and the labels, are the predictions stored in out.
@@ -131,9 +131,9 @@ def difference(data: TaskData, was: Logits, out: Path, tolerated: float) -> Json
     return {"before": {"metrics": before}, "after": {"metrics": after}, **paired_tests(metric, *both)}
 
 
-def check_export(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check_export(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
-    pick("format", settings.format, FORMATS)()
+    pick("format", settings.format, _FORMATS)()
     model = inputs["model"]
     if kinds["model"] is Kind.ONNX:
         raise UserError(f"{model}: is an exported model already. Export the model that it was made of.")
@@ -143,7 +143,7 @@ def check_export(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> None
         )
 
 
-def export_identity(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> Json:
+def _export_identity(settings: ExportSettings, inputs: Inputs, kinds: Kinds) -> _Json:
     """What of the settings can change the result: everything but what the sources say."""
     return {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
 
@@ -153,9 +153,9 @@ EXPORT = Stage(
     1,
     ExportSettings,
     data_source,
-    export_identity,
-    run_export,
+    _export_identity,
+    _run_export,
     lambda settings, kinds: Kind.ONNX,
     ("model",),
-    check_export,
+    _check_export,
 )

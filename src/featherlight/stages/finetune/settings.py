@@ -8,19 +8,19 @@ from featherlight.config import added, setting
 from featherlight.stages.settings import TrainSettings
 
 # Lan et al. 2020 (arXiv:1909.11942), A.4, as table 1 of the thesis on timing has them.
-LEARNING_RATES = {
+_LEARNING_RATES = {
     "cola": 1e-5, "stsb": 2e-5, "sst2": 1e-5, "mnli": 3e-5, "qnli": 1e-5, "qqp": 5e-5, "rte": 3e-5, "mrpc": 2e-5,
     "wnli": 2e-5,
 }  # fmt: skip
 
 
-HEAD_RATE = 1e-3  # one or two layers on fixed vectors
-SMALL_LAYERS_RATE = 5e-4  # of LoRA and adapters in the report on parameter-efficient fine-tuning
-PROMPT_RATE = 1e-2  # best of 5e-4, 1e-2, 3e-2 and 1e-1 on select: MiniLM, 1,000 examples of SST-2, three epochs
-SMALL_LAYERS = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
-BELONGS = {
+_HEAD_RATE = 1e-3  # one or two layers on fixed vectors
+_SMALL_LAYERS_RATE = 5e-4  # of LoRA and adapters in the report on parameter-efficient fine-tuning
+_PROMPT_RATE = 1e-2  # best of 5e-4, 1e-2, 3e-2 and 1e-1 on select: MiniLM, 1,000 examples of SST-2, three epochs
+_SMALL_LAYERS = ("lora", "dora", "ia3", "prompt_tuning", "houlsby", "pfeiffer")
+_BELONGS = {
     "virtual_tokens": ("prompt_tuning",),
-    "frozen_precision": SMALL_LAYERS,
+    "frozen_precision": _SMALL_LAYERS,
     **dict.fromkeys(("rank", "lora_alpha", "lora_dropout"), ("lora", "dora")),
     "targets": ("lora", "dora", "ia3"),
     **dict.fromkeys(("reduction", "adapter_activation"), ("houlsby", "pfeiffer")),
@@ -64,16 +64,16 @@ class FinetuneSettings(TrainSettings):
         if not isinstance(given, dict):
             return given
         if given.get("method", "full") != "full":
-            own = {"head": HEAD_RATE, "prompt_tuning": PROMPT_RATE}
-            return {"learning_rate": own.get(given["method"], SMALL_LAYERS_RATE), **given}
-        if given.get("task") not in LEARNING_RATES:
+            own = {"head": _HEAD_RATE, "prompt_tuning": _PROMPT_RATE}
+            return {"learning_rate": own.get(given["method"], _SMALL_LAYERS_RATE), **given}
+        if given.get("task") not in _LEARNING_RATES:
             return given
-        return {"learning_rate": LEARNING_RATES[given["task"]], **given}
+        return {"learning_rate": _LEARNING_RATES[given["task"]], **given}
 
     @model_validator(mode="after")
     def settings_belong_to_the_method(self) -> Self:
         """A setting of another method would be read and never used."""
-        for name, methods in BELONGS.items():
+        for name, methods in _BELONGS.items():
             if name in self.model_fields_set and self.method not in methods:
                 raise ValueError(f"{name}: belongs to method {' or '.join(methods)}, not to {self.method}")
         if self.targets is not None and not self.targets.strip(" ,"):

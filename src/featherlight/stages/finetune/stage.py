@@ -26,7 +26,7 @@ from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs, Stage
 from featherlight.training.finetune import LabelObjective
 
-MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
+_MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
 
 
 def method_of(settings: FinetuneSettings) -> Method:
@@ -37,12 +37,12 @@ def method_of(settings: FinetuneSettings) -> Method:
                   settings.frozen_precision)  # fmt: skip
 
 
-def finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
+def _finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
     """Rows and pre-trained weights, by their contents."""
     return {**data_source(settings), "model": fingerprint(settings.model, settings.revision)}
 
 
-def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Fine-tune an encoder on a task."""
     phases = Phases()
     with phases("load"):
@@ -57,7 +57,7 @@ def run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[
         )
     method = method_of(settings)
     adapt(model, method)
-    if method.name not in WHOLE and (work := work_of_a_step(model)) > MOST_WORK:
+    if method.name not in WHOLE and (work := work_of_a_step(model)) > _MOST_WORK:
         say(f"--method {method.name}: a step of it still multiplies {work:.0%} of what full fine-tuning does, and the "
             "layers that it changes keep their inputs. Fewer --targets or a smaller --rank save more.")  # fmt: skip
     if method.name == PROMPT:
@@ -83,9 +83,9 @@ FINETUNE = Stage(
     "finetune",
     2,
     FinetuneSettings,
-    finetune_sources,
+    _finetune_sources,
     lambda settings, inputs, kinds: resolved(settings, encoder=True),
-    run_finetune,
+    _run_finetune,
     lambda settings, kinds: Kind.ENCODER,
     check=check_training,
 )

@@ -23,12 +23,12 @@ from featherlight.store.stage import Inputs, Stage
 UNLABELLED = "unlabelled"
 
 
-def numpy_tensor(values: np.ndarray) -> Any:
+def _numpy_tensor(values: np.ndarray) -> Any:
     """A torch tensor over the same memory, always [N, C]."""
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
-def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Store a teacher's logits for train and select, in the order of their rows."""
     phases = Phases()
     with phases("load"):
@@ -43,7 +43,7 @@ def run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, A
             tokens = teacher.tokens(examples)
         with phases("predict"):
             logits[split] = teacher.logits(tokens, label=f"label {split}")
-    save_file({split: numpy_tensor(values) for split, values in logits.items()}, out / LOGITS)
+    save_file({split: _numpy_tensor(values) for split, values in logits.items()}, out / LOGITS)
     return {
         "name": f"logits of {inputs['teacher'].name}",
         "task": describe_task(data, settings),
@@ -66,7 +66,7 @@ LABEL = Stage(
     LabelSettings,
     label_sources,
     lambda settings, inputs, kinds: resolved(settings, encoder=chooses_precision(kinds["teacher"], inputs["teacher"])),
-    run_label,
+    _run_label,
     lambda settings, kinds: Kind.LOGITS,
     ("teacher",),
 )

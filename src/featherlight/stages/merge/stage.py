@@ -23,8 +23,8 @@ from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
-MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone
-COMPARED = 200  # texts of select
+_MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone
+_COMPARED = 200  # texts of select
 
 
 def check_mergeable(folder: Path) -> None:
@@ -42,7 +42,7 @@ def check_mergeable(folder: Path) -> None:
         )
 
 
-def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Merge, save, and compare the logits of some texts before and after."""
     check_mergeable(inputs["model"])
     phases, data = Phases(), task_data(settings)
@@ -50,7 +50,7 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
         model, tokenizer = load_checkpoint(inputs["model"])
     rows = select_rows(data)
     before = TorchPredictor(inputs["model"], device="cpu", precision="fp32")
-    tokens = before.tokens(rows.take(np.arange(min(len(rows), COMPARED))))
+    tokens = before.tokens(rows.take(np.arange(min(len(rows), _COMPARED))))
     with phases("merge"):
         merge(model)
     with phases("save"), quiet_transformers():
@@ -63,7 +63,7 @@ def run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, A
         same = {"device": "cpu", "precision": "fp32", "batch_tokens": before.batch_tokens}
         first, second = (logits_of(one.model, tokens, **same) for one in (before, after))  # type: ignore[arg-type]
     worst = float(np.abs(first - second).max())
-    assert worst <= MOST_DIFFERENCE * max(1.0, float(np.abs(first).max())), f"merged logits differ by {worst}"
+    assert worst <= _MOST_DIFFERENCE * max(1.0, float(np.abs(first).max())), f"merged logits differ by {worst}"
     predictor = checked_predictor(out, data, settings)
     with phases("evaluate"):
         metrics = score_splits(predictor, data, data.task.reported, out=out)
@@ -87,7 +87,7 @@ MERGE = Stage(
     MergeSettings,
     data_source,
     lambda settings, inputs, kinds: resolved(settings, encoder=True),
-    run_merge,
+    _run_merge,
     lambda settings, kinds: Kind.ENCODER,
     ("model",),
     lambda settings, inputs, kinds: check_mergeable(inputs["model"]),

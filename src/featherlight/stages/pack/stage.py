@@ -20,11 +20,11 @@ from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
-MOST_DIFFERENCE = 1e-3  # between logits in torch and in numpy, of rounding alone
-COMPARED = 500  # texts of select
+_MOST_DIFFERENCE = 1e-3  # between logits in torch and in numpy, of rounding alone
+_COMPARED = 500  # texts of select
 
 
-def run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """model.light, its scores, latency and bytes by part."""
     phases = Phases()
     with phases("load"):
@@ -35,9 +35,9 @@ def run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any
     predictor = PackedPredictor(out / LIGHT)
     with phases("compare"):
         rows = select_rows(data)
-        rows = rows.take(np.arange(min(len(rows), COMPARED)))
+        rows = rows.take(np.arange(min(len(rows), _COMPARED)))
         worst = float(np.abs(folder.logits(folder.tokens(rows)) - predictor.logits(rows)).max())
-    assert worst <= MOST_DIFFERENCE, f"the packed model's logits differ by {worst}"
+    assert worst <= _MOST_DIFFERENCE, f"the packed model's logits differ by {worst}"
     with phases("evaluate"):
         metrics = score_splits(predictor, data, data.task.reported, out=out)
     with phases("latency"):
@@ -49,12 +49,12 @@ def run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any
         "latency": latency,
         "seconds": phases.seconds,
         "worst_difference": worst,
-        "parts": parts(predictor.model.packed, (out / LIGHT).stat().st_size),
+        "parts": _parts(predictor.model.packed, (out / LIGHT).stat().st_size),
         **about_model(predictor, out / LIGHT),
     }
 
 
-def parts(packed: Packed, size: int) -> dict[str, int]:
+def _parts(packed: Packed, size: int) -> dict[str, int]:
     """Bytes in the file by kind of part; "tokenizer": the header, which is the vocabulary for the most part."""
     found: dict[str, int] = {}
     for name, stored in packed.stored.items():
@@ -68,7 +68,7 @@ PACK = Stage(
     PackSettings,
     data_source,
     lambda settings, inputs, kinds: resolved(settings, encoder=False),
-    run_pack,
+    _run_pack,
     lambda settings, kinds: Kind.PACKED,
     ("model",),
 )

@@ -10,6 +10,7 @@ from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder, resolve_device
 from featherlight.stages.prune.settings import PruneSettings
+from featherlight.stages.recovery import RecoveryTarget
 from featherlight.training.loop import TrainingSet
 
 
@@ -19,7 +20,7 @@ class Removal:
     def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, lesson: RecoveryTarget | None):
         self.settings, self.tokenizer = settings, tokenizer
         self.kept: dict[str, Any] = {}
-        self.before = sizes_of(model)
+        self.before = _sizes_of(model)
         if settings.method == "vocabulary":
             assert lesson
             table = model.get_input_embeddings().weight
@@ -56,7 +57,7 @@ class Removal:
 
     def found(self) -> dict[str, Any]:
         """The record's part. zeros: the share that is gone, of the tensors from which the method takes."""
-        now = sizes_of(self.model)
+        now = _sizes_of(self.model)
         left = sum(now.get(name, 0) for name in self.touched)
         return {
             "zeros": 1 - left / sum(self.before[name] for name in self.touched),
@@ -70,6 +71,6 @@ class Removal:
         }
 
 
-def sizes_of(model: Any) -> dict[str, int]:
+def _sizes_of(model: Any) -> dict[str, int]:
     """name -> numbers in it, of each trained tensor."""
     return {name: weight.numel() for name, weight in model.named_parameters()}

@@ -25,7 +25,7 @@ from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
 
-def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """A smaller or sparser model's folder, and what the step did to it."""
     phases = Phases()
     folder, origin = inputs["model"], Provenance.of(inputs["model"])
@@ -69,7 +69,7 @@ def run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, A
     }
 
 
-def check_prune(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check_prune(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     check_plain(inputs["model"])
     folder = inputs["model"]
@@ -79,7 +79,7 @@ def check_prune(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> None:
         train_rows(task_data(settings), settings.examples, settings.seed)
 
 
-def prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, without what has no part in the result; a copied folder's own training, for recovery."""
     folder = inputs["model"]
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
@@ -98,9 +98,9 @@ PRUNE = Stage(
     1,
     PruneSettings,
     data_source,
-    prune_identity,
-    run_prune,
+    _prune_identity,
+    _run_prune,
     lambda settings, kinds: kinds["model"],
     ("model",),
-    check_prune,
+    _check_prune,
 )

@@ -35,14 +35,14 @@ from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Inputs, Stage
 
-COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
-AWARE_EPOCHS, AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
-USUAL_RATE = 1e-3  # of a student whose own training is not known
+_COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
+_AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
+_USUAL_RATE = 1e-3  # of a student whose own training is not known
 
-Tensors = Mapping[str, Encoded]
+_Tensors = Mapping[str, Encoded]
 
 
-def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """A student's folder whose weights stand in model.light, or one that onnxruntime runs, and what that did to it."""
     phases = Phases()
     folder = inputs["model"]
@@ -53,32 +53,32 @@ def run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[
         whole = describe(folder)
     more: dict[str, Any] = {}
     if settings.mode == "aware":
-        tensors, more = trained(settings, inputs, data, whole, out, phases)
+        tensors, more = _trained(settings, inputs, data, whole, out, phases)
         widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
     else:
         with phases("quantize"):
-            tensors, widths = at_once(settings, data, whole)
-    for name in COPIED:
+            tensors, widths = _at_once(settings, data, whole)
+    for name in _COPIED:
         if (folder / name).exists():
             shutil.copy(folder / name, out / name)
     write_atomically(out / LIGHT, write_packed(whole.about, tensors))
     changed = {
-        name: {"width": widths[name], "error": relative_error(whole.tensors[name], tensors[name])} for name in widths
+        name: {"width": widths[name], "error": _relative_error(whole.tensors[name], tensors[name])} for name in widths
     }
     if not any(part["error"] for part in changed.values()):
         raise UserError(f"{folder}: no weight changed: it has these values already. Use fewer bits.")
     return {
-        "name": f"{name_of(folder)}, {title(settings)}",
+        "name": f"{name_of(folder)}, {_title(settings)}",
         "task": describe_task(data, settings),
         "seconds": phases.seconds,
         **more,
-        "zeros": share_of_zeros(tensors),
+        "zeros": _share_of_zeros(tensors),
         "parts_changed": changed,
         **before_and_after(folder, out, data, settings, phases),
     }
 
 
-def at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[dict[str, Encoded], dict[str, str]]:
+def _at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[dict[str, Encoded], dict[str, str]]:
     """(tensors, width of each that is quantized), without training."""
     if settings.budget is None:
         schemes = {name: chosen(settings, name) for name in whole.tensors}
@@ -95,14 +95,14 @@ def at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[
     return tensors, widths
 
 
-def trained(
+def _trained(
     settings: QuantizeSettings, inputs: Inputs, data: TaskData, whole: Packed, out: Path, phases: Phases
 ) -> tuple[dict[str, Encoded], dict[str, Any]]:
     """(tensors, what the record says of the training): the student is trained on with weights of this width."""
     origin = Provenance.of(inputs["model"])
     model, tokenizer = load_checkpoint(inputs["model"])
-    rate = settings.learning_rate or origin.settings.get("learning_rate", USUAL_RATE) * AWARE_RATE
-    how = settings.model_copy(update={"epochs": settings.epochs or AWARE_EPOCHS, "learning_rate": rate})
+    rate = settings.learning_rate or origin.settings.get("learning_rate", _USUAL_RATE) * _AWARE_RATE
+    how = settings.model_copy(update={"epochs": settings.epochs or _AWARE_EPOCHS, "learning_rate": rate})
     training = origin.recovery(how, student=True, max_length=tokenizer.model_max_length)
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
@@ -116,7 +116,7 @@ def trained(
     return {**floats, **aware.encoded()}, record
 
 
-def title(settings: QuantizeSettings) -> str:
+def _title(settings: QuantizeSettings) -> str:
     """How a table calls what was done."""
     if settings.budget is not None:
         return f"at most {settings.budget}"
@@ -125,19 +125,19 @@ def title(settings: QuantizeSettings) -> str:
     return f"{settings.bits}{kind}" if settings.bits in ("ternary", "fp16") else f"{settings.bits} bits{kind}"
 
 
-def relative_error(before: Encoded, after: Encoded) -> float:
+def _relative_error(before: Encoded, after: Encoded) -> float:
     """The root of the squared error over that of the squared weights; 0 where nothing changed."""
     was, now = decoded(before), decoded(after)
     return float(np.linalg.norm(was - now) / max(float(np.linalg.norm(was)), 1e-12))
 
 
-def share_of_zeros(tensors: Tensors) -> float:
+def _share_of_zeros(tensors: _Tensors) -> float:
     """Of the weights that the step may change."""
     weights = [decoded(encoded) for name, encoded in tensors.items() if is_quantized(name)]
     return sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
 
 
-def check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> None:
     """What can be known to be wrong before anything is computed."""
     check_plain(inputs["model"])
     if settings.budget is not None:
@@ -164,7 +164,7 @@ def check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> 
                 raise UserError(f"--bits-{part}: this student has no {part} weights. It has: {there}.")
 
 
-def quantize_identity(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _quantize_identity(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """Like `resolved`, with the mode that `auto` means, and without what has no part in the result."""
     mode = mode_of(settings, kinds["model"])
     unused = set() if mode == "aware" else {"examples"}  # a recipe may cut train for all its stages
@@ -174,7 +174,7 @@ def quantize_identity(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) 
     return {name: value for name, value in found.items() if name not in unused}
 
 
-def quantized_kind(settings: QuantizeSettings, kinds: Kinds) -> Kind:
+def _quantized_kind(settings: QuantizeSettings, kinds: Kinds) -> Kind:
     """What onnxruntime computes, or a student whose weights stand in model.light."""
     return Kind.ONNX if mode_of(settings, kinds["model"]) in COMPUTED else Kind.STUDENT
 
@@ -184,9 +184,9 @@ QUANTIZE = Stage(
     2,
     QuantizeSettings,
     data_source,
-    quantize_identity,
-    run_quantize,
-    quantized_kind,
+    _quantize_identity,
+    _run_quantize,
+    _quantized_kind,
     ("model",),
-    check_quantize,
+    _check_quantize,
 )

@@ -36,7 +36,7 @@ from featherlight.stages.time.settings import TimeSettings
 SHAPED = ("onnx", "int8")
 STUDENTS = ("bilstm", "rnn", "bag")
 KEPT = 8  # models that stay loaded while cells take turns
-MOST_TEXTS = 20_000  # that the pieces of an untrained student are chosen for
+_MOST_TEXTS = 20_000  # that the pieces of an untrained student are chosen for
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Backend:
 def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str) -> Backend:
     """A model in one of the runtimes; exported or packed for it where it is not yet. name: as the user calls it."""
     if runtime == "light":
-        return packed_backend(folder, name)
+        return _packed_backend(folder, name)
     if packed_file(folder) is not None:
         raise UserError(f"{folder}: is packed and runs as it is. Use --runtime light.")
     source = TorchPredictor(folder, device=device, precision="bf16" if runtime == "bf16" else "fp32",
@@ -73,7 +73,7 @@ def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str
 
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if runtime in SHAPED:
-        session, size = exported(source, folder, runtime, threads)
+        session, size = _exported(source, folder, runtime, threads)
         return Backend(batches, session.run, source.parameters, size)
     source.model.eval()
 
@@ -84,7 +84,7 @@ def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str
     return Backend(batches, run, source.parameters, size)
 
 
-def packed_backend(folder: Path, name: str) -> Backend:
+def _packed_backend(folder: Path, name: str) -> Backend:
     """A packed student; text by text, tokenization included, for that is how it runs."""
     file = packed_file(folder)
     if file is None:
@@ -105,7 +105,7 @@ def packed_backend(folder: Path, name: str) -> Backend:
     return Backend(batches, model.logits, model.parameters, size)
 
 
-def exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
+def _exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
     """The model in onnxruntime, and the bytes of its graph."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
@@ -121,14 +121,14 @@ def model_folder(settings: TimeSettings) -> Path:
     if path.is_file() or (path / "record.json").exists():
         return path
     if settings.model in STUDENTS:
-        return Path(student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
-    folder = Path(encoder_folder(settings.model).name)
+        return Path(_student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
+    folder = Path(_encoder_folder(settings.model).name)
     check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
 
 
 @functools.lru_cache(maxsize=KEPT)
-def encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
+def _encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
     """A pre-trained encoder with a head for two classes; more of them would change no time."""
     folder = tempfile.TemporaryDirectory()
     seed_torch(1, "initial weights")
@@ -139,17 +139,17 @@ def encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
     return folder
 
 
-FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
+_FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
 
 
-def student_folder(student: str, task: str, rows: str, settings: TimeSettings) -> tempfile.TemporaryDirectory[str]:
+def _student_folder(student: str, task: str, rows: str, settings: TimeSettings) -> tempfile.TemporaryDirectory[str]:
     """An untrained student for a task, with pieces of MiniLM's vocabulary. rows: a fingerprint of the task."""
-    if (student, rows) not in FOLDERS:
-        texts = train_rows(task_data(settings), None, 1).first[:MOST_TEXTS]
+    if (student, rows) not in _FOLDERS:
+        texts = train_rows(task_data(settings), None, 1).first[:_MOST_TEXTS]
         how = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
-        model, tokenizer, _ = new_student(how, task_data(settings), Path(encoder_folder("minilm").name), texts)
-        folder = FOLDERS[student, rows] = tempfile.TemporaryDirectory()
+        model, tokenizer, _ = new_student(how, task_data(settings), Path(_encoder_folder("minilm").name), texts)
+        folder = _FOLDERS[student, rows] = tempfile.TemporaryDirectory()
         with quiet_transformers():
             model.save_pretrained(folder.name)
             tokenizer.save_pretrained(folder.name)
-    return FOLDERS[student, rows]
+    return _FOLDERS[student, rows]

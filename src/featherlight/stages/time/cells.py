@@ -30,8 +30,8 @@ BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where the
 VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
 LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
 SLOW, FEWEST_SLOW = 5.0, 3  # seconds of a call from which so many samples are enough
-NOISY, ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
-WARM, PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
+_NOISY, _ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
+WARM, _PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
 LONG = 1.0  # seconds of a call that leaves nothing to warm up
 
 
@@ -82,7 +82,7 @@ def again(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str,
 def is_noisy(samples: Sequence[Sample]) -> bool:
     """Whether the samples scatter, or another program had the core for part of the time."""
     values = [sample.seconds for sample in samples]
-    return spread(values) > NOISY or float(np.median([sample.share for sample in samples])) < ALONE
+    return spread(values) > _NOISY or float(np.median([sample.share for sample in samples])) < _ALONE
 
 
 def new_cell(settings: TimeSettings) -> Cell:
@@ -91,11 +91,11 @@ def new_cell(settings: TimeSettings) -> Cell:
     if settings.runtime in (*SHAPED, "light"):
         device = "cpu"
     torch.set_num_threads(settings.threads)
-    make = training_cell if settings.what == "finetune" else inference_cell
+    make = _training_cell if settings.what == "finetune" else _inference_cell
     return make(settings, task_data(settings), device)
 
 
-def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+def _inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
     phases = Phases()
     with phases("load"):
@@ -115,10 +115,10 @@ def inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         for batch in batches:
             engine.run(batch)
 
-    return new_cell_of(settings, call, device, about)
+    return _new_cell_of(settings, call, device, about)
 
 
-def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+def _training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     """Epochs of fine-tuning over full batches, one after the other: time does not depend on what is learned."""
     if settings.model in STUDENTS:
         raise UserError(f"{settings.model}: an untrained student is not fine-tuned. Time its inference, or distil it.")
@@ -153,11 +153,11 @@ def training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
     call(WARM)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
     full = [batch for batch in some if len(batch) == settings.batch]
-    about["phases"] = trainee.phases(training, full[:PHASED])
-    return new_cell_of(settings, call, device, about)
+    about["phases"] = trainee.phases(training, full[:_PHASED])
+    return _new_cell_of(settings, call, device, about)
 
 
-def new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
+def _new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
     """A cell with what its device needs."""
     meter = meter_for(device)
     if meter.names:

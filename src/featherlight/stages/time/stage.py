@@ -29,7 +29,7 @@ from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.address import address_of
 from featherlight.store.stage import Inputs, Stage
 
-SAMPLES, ABOUT = ".samples.jsonl", ".about.json"  # in the draft
+SAMPLES, _ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 
 
 def read_samples(out: Path) -> list[Sample]:
@@ -44,14 +44,14 @@ def read_samples(out: Path) -> list[Sample]:
     return found
 
 
-def read_about(out: Path) -> dict[str, Any] | None:
+def _read_about(out: Path) -> dict[str, Any] | None:
     """What is known of a cell that was begun; None if it was not."""
-    return dict(read_json(out / ABOUT)) if (out / ABOUT).exists() else None
+    return dict(read_json(out / _ABOUT)) if (out / _ABOUT).exists() else None
 
 
 def is_measured(settings: TimeSettings, out: Path) -> bool:
     """Whether a draft has all the samples that its cell wants."""
-    about = read_about(out)
+    about = _read_about(out)
     return about is not None and enough(settings, read_samples(out), about)
 
 
@@ -59,9 +59,9 @@ def begun(settings: TimeSettings, out: Path) -> Cell:
     """A cell with the samples that it has in its draft."""
     cell = new_cell(settings)
     cell.samples = read_samples(out)
-    earlier = read_about(out) or {}
+    earlier = _read_about(out) or {}
     cell.about |= {HALVED: earlier[HALVED]} if HALVED in earlier else {}
-    write_json(out / ABOUT, cell.about)
+    write_json(out / _ABOUT, cell.about)
     return cell
 
 
@@ -72,15 +72,15 @@ def take_sample(cell: Cell, out: Path) -> None:
     if cell.about.get(HALVED) != halvings:
         cell.samples.clear()
         (out / SAMPLES).unlink(missing_ok=True)
-        return write_json(out / ABOUT, cell.about)
+        return write_json(out / _ABOUT, cell.about)
     cell.samples.append(sample)
     with (out / SAMPLES).open("a") as file:
         file.write(json.dumps(asdict(cell.samples[-1])) + "\n")
 
 
-def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Measure what is still to be measured, and sum it up. A noisy cell is measured once more, and both are kept."""
-    cell, about, samples = None, read_about(out), read_samples(out)
+    cell, about, samples = None, _read_about(out), read_samples(out)
     if about is None or not is_measured(settings, out):
         cell = begun(settings, out)
         while not cell.done:
@@ -89,7 +89,7 @@ def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any
     record: dict[str, Any] = {}
     if is_noisy(samples):
         say("noisy: measured again")
-        record["first"] = about_samples(samples)
+        record["first"] = _about_samples(samples)
         cell = cell or new_cell(settings)
         cell.samples = []
         while len(cell.samples) < again(settings, samples, cell.about):
@@ -101,11 +101,11 @@ def run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any
         "unit": "s/epoch" if settings.what == "finetune" else "s/batch",
         **about,
         **record,
-        **about_samples(samples),
+        **_about_samples(samples),
     }
 
 
-def about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
+def _about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     """Samples with their summary."""
     values = [sample.seconds for sample in samples]
     assert all(math.isfinite(value) for value in values)
@@ -119,7 +119,7 @@ def about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def time_sources(settings: TimeSettings) -> Mapping[str, str]:
+def _time_sources(settings: TimeSettings) -> Mapping[str, str]:
     """Rows and weights, by their contents."""
     path = Path(settings.model)
     if settings.model in STUDENTS:
@@ -128,7 +128,7 @@ def time_sources(settings: TimeSettings) -> Mapping[str, str]:
     return {**data_source(settings), "model": address_of(path) if made else fingerprint(settings.model, None)}
 
 
-def time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
     """The settings, and the machine, whose time it is."""
     told = {"task", "model", "text", "text_pair", "label", "kind"}
     known = {name: value for name, value in settings.identity().items() if name not in told}
@@ -137,4 +137,4 @@ def time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[
     return {**known, "device": device, "machine": gpu or processor()}
 
 
-TIME = Stage("time", 1, TimeSettings, time_sources, time_identity, run_time, lambda settings, kinds: Kind.RECORD)
+TIME = Stage("time", 1, TimeSettings, _time_sources, _time_identity, _run_time, lambda settings, kinds: Kind.RECORD)
