@@ -33,7 +33,8 @@ from transformers import AutoModelForSequenceClassification, pipeline
 from featherlight.compression.structured import shrink
 from featherlight.data.registry import load_task
 from featherlight.data.task import SELECT, Examples
-from featherlight.export.onnx import agreement, write_float, write_int8
+from featherlight.export.onnx import write_float, write_int8
+from featherlight.inference.agreement import agreement
 from featherlight.inference.onnx_predictor import CACHED_TOKENS, OnnxPredictor
 from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification

@@ -17,7 +17,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from featherlight.config import build
-from featherlight.planning.estimate import CostModel
+from featherlight.costs.estimate import CostModel
+from featherlight.data.registry import LoadedTasks
+from featherlight.stages.time.estimate import call_seconds
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.stages.time.stage import TIME
 
@@ -27,14 +29,15 @@ NAMES = {"inference": "a batch of inference", "finetune": "an epoch of fine-tuni
 
 def cells(store: Path) -> list[dict[str, Any]]:
     """Every record whose cell can be predicted, with the prediction."""
-    estimator, found = CostModel([]), []
+    costs, tasks, found = CostModel(), LoadedTasks(), []
     for path in sorted(store.glob("time-*/record.json")):
         record = json.loads(path.read_text())
         settings = build(TimeSettings, record["settings"], where=str(path))
         assert isinstance(settings, TimeSettings) and record["stage"] == TIME.name
-        if estimator.timed(settings).seconds is None:
+        work = TIME.work(settings, {}, {}, tasks=tasks)
+        if TIME.estimate(work, costs, lambda role: None).seconds is None:
             continue
-        told = estimator.call_seconds(settings) / record["calls"]
+        told = call_seconds(settings, work.task_data, costs) / record["calls"]
         found.append({
             "what": settings.what, "model": record["name"], "task": record["task"]["name"],
             "examples": record["task"]["rows"]["train"], "length": settings.length, "batch": settings.batch,

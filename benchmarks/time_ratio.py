@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from featherlight.data.registry import load_task
 from featherlight.stages.time.cells import Cell, new_cell
 from featherlight.stages.time.settings import TimeSettings
 
@@ -55,9 +56,10 @@ def main() -> None:
     parser.add_argument("--visits", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    data = load_task(options.task, data=options.data)
     cells = [
         new_cell(TimeSettings(task=options.task, data=options.data, model=model, batch=options.batch, pad="max",
-                              length=options.length))
+                              length=options.length), data)
         for model in options.models.split(",")
     ]  # fmt: skip
     draw = random.Random(options.seed)

@@ -57,7 +57,7 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
     kinds = {"bag": {}, "rnn": {"hidden": 10}, "bilstm": {"hidden": 9}}
     found = {"teacher": run_jobs(teacher)[0]}
     for student, more in kinds.items():
-        jobs = jobs_of(DISTILL, {**small, "student": student, **more}, {"teacher": teacher[0].folder}, store=store,
+        jobs = jobs_of(DISTILL, {**small, "student": student, **more}, {"teacher": found["teacher"]}, store=store,
                        where="a test")  # fmt: skip
         found[student] = run_jobs(jobs)[-1]
     return found
@@ -66,8 +66,8 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
 @pytest.fixture
 def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that needs no half minute to be known: every count takes a nanosecond."""
+    from featherlight.costs import estimate
     from featherlight.costs.seconds import COUNTED, MachineRates
-    from featherlight.planning import estimate
 
     same = {kind: [1e-9] * len(names) for kind, names in COUNTED.items()}
     monkeypatch.setattr(estimate, "rates_of", lambda *machine: MachineRates(same, same, {}))

@@ -13,7 +13,8 @@ from transformers import AlbertConfig, AlbertForSequenceClassification
 from featherlight.data.task import Examples
 from featherlight.errors import UserError
 from featherlight.export import onnx as export
-from featherlight.export.onnx import agreement, shaped, write_float, write_int8
+from featherlight.export.onnx import write_float, write_int8
+from featherlight.inference.agreement import agreement, shaped
 from featherlight.inference.onnx_predictor import OnnxPredictor
 from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL

@@ -6,14 +6,14 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification
 
 from featherlight.commands import plan
-from featherlight.costs import calibration
+from featherlight.costs import calibration, estimate
 from featherlight.costs.architecture import architecture_of
+from featherlight.costs.estimate import CostModel
 from featherlight.costs.memory import predict_memory
+from featherlight.costs.meta_models import Lengths
 from featherlight.measurement.energy import Factors
-from featherlight.planning import estimate
-from featherlight.planning.estimate import CostModel
+from featherlight.planning.estimate import estimates
 from featherlight.planning.jobs import jobs_of, run_jobs
-from featherlight.planning.meta_models import Lengths
 from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.time.stage import TIME
@@ -27,7 +27,7 @@ def finetunings(tiny_encoder, sentiment, store, **more):
 
 
 def estimated(job):
-    return CostModel([job]).estimate(job)
+    return estimates([job])[job]
 
 
 @pytest.fixture
@@ -46,9 +46,7 @@ stages:
 
 def test_nothing_needs_to_be_there_for_it_to_be_predicted(recipe, tmp_path):
     jobs = plan_recipe(recipe, store=tmp_path / "store", common={})
-    estimator = CostModel(jobs)
-    found = {job: estimator.estimate(job) for job in jobs}
-    for job, what in found.items():
+    for job, what in estimates(jobs).items():
         if job.stage.name in ("finetune", "distill", "label", "evaluate"):
             assert what.seconds > 0 and what.memory > 0 and what.disk > 0, job.name
         else:
@@ -61,7 +59,7 @@ def test_an_evaluation_is_predicted_for_the_split_that_it_scores(recipe, tmp_pat
         text = recipe.read_text().replace("split: select", f"split: {split}").replace("[teacher, smaller]", "teacher")
         recipe.with_name(f"{split}.yaml").write_text(text)
         jobs = plan_recipe(recipe.with_name(f"{split}.yaml"), store=tmp_path / "store", common={})
-        return CostModel(jobs).estimate(jobs[-1]).disk
+        return estimates(jobs)[jobs[-1]].disk
 
     assert bytes_of("train") > bytes_of("reported") > bytes_of("select"), "270, 60 and 30 rows"
 
@@ -90,9 +88,8 @@ def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentime
     )
     run_jobs([job])
     made = sum(batch.inputs["input_ids"].numel() for batch in seen)
-    estimator = CostModel([job])
-    plan, data = estimator.plan_of_job(job), estimate.task_data(job.settings)
-    rows, longest = estimate.parts_of(estimate.lengths_of(plan, data, "train").of(270), 32, 200)
+    model = job.stage.sketch(job.work, CostModel(), None)
+    rows, longest = estimate.parts_of(estimate.lengths_of(model, job.data, "train").of(270), 32, 200)
     assert (rows * longest).sum() == pytest.approx(made, rel=0.03) and rows.sum() == 270
     assert (rows * longest).max() <= 200
 
@@ -105,7 +102,7 @@ def test_few_rows_are_spread_over_a_sample_that_is_ordered():
 
 def test_a_pair_read_apart_is_two_texts(students, tmp_path):
     lengths = np.array([[3, 9], [5, 2]])
-    rows, longest = estimate.shapes_of([np.array([0, 1])], lengths)
+    rows, longest = estimate._shapes_of([np.array([0, 1])], lengths)
     assert rows.tolist() == [2, 2] and longest.tolist() == [5, 9]
 
 
@@ -200,7 +197,7 @@ def test_rates_are_measured_once_and_a_bad_fit_is_not_kept(tmp_path, monkeypatch
     def measured(off):
         def measure(device, precision):
             calls.append(precision)
-            return calibration.Rates({"bag": [1.0]}, {"bag": [2.0]}, {"bag training": off})
+            return calibration.MachineRates({"bag": [1.0]}, {"bag": [2.0]}, {"bag training": off})
 
         return measure
 

@@ -184,7 +184,9 @@ def test_what_a_plan_says_of_folders_to_come_is_true_when_they_are_there(plan, m
     assert {job.stage.name for job in jobs} == set(STAGES) - {"time"}
     for job in jobs:
         assert kind_of(job.folder) is job.kind
-        assert address(job.stage, job.settings, job.inputs) == job.folder.name  # its inputs are there now
+        assert address(
+            job.stage, job.stage.work(job.settings, job.inputs, {r: kind_of(f) for r, f in job.inputs.items()})
+        ) == (job.folder.name)  # its inputs are there now
 
 
 FEW_STAGES = """

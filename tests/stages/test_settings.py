@@ -82,6 +82,6 @@ def test_pruning_wants_moments_that_are_not_rounded():
     with pytest.raises(ValidationError, match="use adam or adamw"):
         DistillSettings(task="sst2", prune="topv", sparsity=0.5, optimizer="adamw_8bit")
     origin = Provenance({"optimizer": "adamw_8bit", "learning_rate": 2e-5}, None)
-    going_on = origin.recovery(PruneSettings(task="sst2", method="topv", sparsity=0.5, epochs=1), student=False,
-                               max_length=64)  # fmt: skip
+    pruning = PruneSettings(task="sst2", method="topv", sparsity=0.5, epochs=1)
+    going_on = origin.training_again(dict(pruning), student=False, epochs=1, max_length=64)
     assert (going_on.optimizer, going_on.learning_rate) == ("adamw", 2e-5)

@@ -28,19 +28,25 @@ class Killed(BaseException):
 
 
 def stage(run=None, *, version=1, source="data") -> Stage:
-    def write(settings, inputs, out):
-        (out / "result").write_text(str(settings.number))
+    def write(work, out):
+        (out / "result").write_text(str(work.settings.number))
         return {"name": "toy"}
 
-    return Stage("toy", version, Toy, lambda _: {"task": source}, lambda s, *_: s.identity(), run or write,
-                 lambda *_: Kind.RECORD)  # fmt: skip
+    return Stage(
+        name="toy", version=version, settings=Toy, sources=lambda work: {"task": source},
+        identity=lambda work: work.settings.identity(), makes=lambda *_: Kind.RECORD, run=run or write,
+    )  # fmt: skip
+
+
+def address_of(stage, settings, inputs, kinds=None):
+    return address(stage, stage.work(settings, inputs, kinds or {}))
 
 
 def test_work_is_done_once(tmp_path):
     calls = []
 
-    def run(settings, inputs, out):
-        calls.append(settings.number)
+    def run(work, out):
+        calls.append(work.settings.number)
         return {}
 
     first = run_once(stage(run), Toy(), {}, store=tmp_path)
@@ -61,8 +67,9 @@ def test_version_data_and_inputs_are_part_of_the_address(tmp_path):
     other = {"teacher": tmp_path / "finetune-0123456789ac"}
     kinds = {"teacher": Kind.ENCODER}  # neither is there yet
     addresses = {
-        address(stage(), Toy(), {}), address(stage(version=2), Toy(), {}), address(stage(source="other"), Toy(), {}),
-        address(stage(), Toy(), given, kinds), address(stage(), Toy(), other, kinds),
+        address_of(stage(), Toy(), {}), address_of(stage(version=2), Toy(), {}),
+        address_of(stage(source="other"), Toy(), {}),
+        address_of(stage(), Toy(), given, kinds), address_of(stage(), Toy(), other, kinds),
     }  # fmt: skip
     assert len(addresses) == 5
 
@@ -71,15 +78,15 @@ def test_a_folder_that_is_no_result_counts_by_its_contents(tmp_path, tiny_encode
     import shutil
 
     copies = [shutil.copytree(tiny_encoder, tmp_path / name) for name in ("a", "b")]
-    assert len({address(stage(), Toy(), {"model": copy}) for copy in copies}) == 1
+    assert len({address_of(stage(), Toy(), {"model": copy}) for copy in copies}) == 1
     (copies[1] / "config.json").write_text((copies[1] / "config.json").read_text().replace("gelu", "relu"))
-    assert len({address(stage(), Toy(), {"model": copy}) for copy in copies}) == 2
+    assert len({address_of(stage(), Toy(), {"model": copy}) for copy in copies}) == 2
     with pytest.raises(UserError, match="no such folder"):
-        address(stage(), Toy(), {"model": tmp_path / "none"})
+        address_of(stage(), Toy(), {"model": tmp_path / "none"})
 
 
 def test_a_users_mistake_leaves_the_store_as_it_was(tmp_path):
-    def run(settings, inputs, out):
+    def run(work, out):
         (out / "half").write_text("x")
         raise UserError("wrong")
 
@@ -94,16 +101,16 @@ def test_a_users_mistake_leaves_the_store_as_it_was(tmp_path):
 
 
 def test_a_killed_run_leaves_no_final_name_and_the_next_one_finds_its_draft(tmp_path):
-    def killed(settings, inputs, out):
+    def killed(work, out):
         (out / "checkpoint").write_text("half way")
         raise Killed
 
-    def goes_on(settings, inputs, out):
+    def goes_on(work, out):
         return {"found": (out / "checkpoint").read_text()}
 
     with pytest.raises(Killed):
         run_once(stage(killed), Toy(), {}, store=tmp_path)
-    assert not (tmp_path / address(stage(), Toy(), {})).exists()
+    assert not (tmp_path / address_of(stage(), Toy(), {})).exists()
     assert read_json(run_once(stage(goes_on), Toy(), {}, store=tmp_path) / "record.json")["found"] == "half way"
 
 
@@ -111,7 +118,7 @@ def test_a_killed_run_leaves_no_final_name_and_the_next_one_finds_its_draft(tmp_
 def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, monkeypatch, full):
     store = tmp_path / "new"
 
-    def run(settings, inputs, out):
+    def run(work, out):
         with (out / "checkpoint").open("a") as file:
             file.write("x")
         if full == "in the run" and (out / "checkpoint").read_text() == "x":
@@ -135,7 +142,7 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path):
         run_once(stage(), Toy(), {}, store=tmp_path / "file" / "runs")
 
 
-def slow_run(settings, inputs, out):
+def slow_run(work, out):
     with (out.parent / "calls").open("a") as file:
         file.write("x")
     time.sleep(0.3)
@@ -170,6 +177,7 @@ def write_label(store, name, *, teacher):
     folder = store / name
     folder.mkdir()
     (folder / "record.json").write_text(json.dumps({"address": name, "inputs": {"teacher": teacher}}))
+    (folder / "logits.safetensors").touch()
     return folder
 
 
@@ -197,12 +205,12 @@ def test_a_result_that_a_process_is_at_work_on_is_left_alone(tmp_path):
 def test_a_link_to_a_result_is_that_result(tmp_path):
     folder = run_once(stage(), Toy(), {}, store=tmp_path)
     (tmp_path / "best").symlink_to(folder)
-    plain, linked = (address(stage(), Toy(), {"model": path}) for path in (folder, tmp_path / "best"))
+    plain, linked = (address_of(stage(), Toy(), {"model": path}) for path in (folder, tmp_path / "best"))
     assert plain == linked
 
 
 def test_scratch_files_do_not_reach_the_result(tmp_path):
-    def run(settings, inputs, out):
+    def run(work, out):
         (out / ".fit").mkdir()
         (out / ".fit" / "checkpoint").write_text("x")
         (out / ".left-over").write_text("x")
@@ -218,8 +226,8 @@ def test_what_happens_to_the_inputs_during_a_run_does_not_matter(tmp_path, tiny_
 
     model = shutil.copytree(tiny_encoder, tmp_path / "model")
 
-    def run(settings, inputs, out):
-        shutil.rmtree(inputs["model"])
+    def run(work, out):
+        shutil.rmtree(work.inputs["model"])
         return {}
 
     folder = run_once(stage(run), Toy(), {"model": model}, store=tmp_path / "runs")

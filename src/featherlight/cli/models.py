@@ -80,13 +80,12 @@ def prune(
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
     from featherlight.commands.stage import stepped
-    from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.prune.stage import PRUNE
 
     values = {**trained_task(folder, values), **values}
-    inputs = {"model": folder, **own_labels(folder)}
-    stepped(run_jobs(jobs_of(PRUNE, values, inputs, store=store, where=COMMAND_LINE)), as_json=as_json)
+    stepped(run_jobs(jobs_of(PRUNE, values, {"model": folder}, store=store, where=COMMAND_LINE)), as_json=as_json)
 
 
 @app.command()
@@ -99,13 +98,12 @@ def quantize(
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
     from featherlight.commands.stage import stepped
-    from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.quantize.stage import QUANTIZE
 
     values = {**trained_task(folder, values), **values}
-    inputs = {"model": folder, **own_labels(folder)}
-    jobs = jobs_of(QUANTIZE, values, inputs, store=store, where=COMMAND_LINE)
+    jobs = jobs_of(QUANTIZE, values, {"model": folder}, store=store, where=COMMAND_LINE)
     stepped(run_jobs(jobs), as_json=as_json)
 
 

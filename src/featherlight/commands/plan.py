@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from featherlight.commands.console import print_json, print_rows
+from featherlight.costs.estimate import Estimate
 from featherlight.measurement.energy import Factors
-from featherlight.planning.estimate import CostModel, Estimate
+from featherlight.planning.estimate import estimates
 from featherlight.planning.jobs import Job, needed
 from featherlight.reports.tables import BYTES, NOTHING, with_unit
-from featherlight.stages.label.stage import LABEL
-from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
 _MINUTE, _HOUR = 60, 3600
@@ -19,8 +18,7 @@ _MINUTE, _HOUR = 60, 3600
 
 def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     """A line for each job, and the sums of those that are still to do."""
-    estimator = CostModel(jobs)
-    known = {job: estimator.estimate(job) for job in jobs}
+    known = estimates(jobs)
     took = {job: _taken_by(job) for job in jobs}
     left = [job for job in jobs if job.state != "done" and needed(job, jobs)]
     total = _summed([known[job] for job in left])
@@ -59,7 +57,7 @@ def _taken_by(job: Job) -> Estimate:
 
     A cell of `time` says what its calls took, and shares its process with others.
     """
-    if job.state != "done" or job.stage is TIME:
+    if job.state != "done" or job.stage.alone:
         return Estimate()
     record = read_records([job.folder])[0]
     seconds = record.get("seconds")
@@ -94,7 +92,7 @@ def _line(job: Job, found: Estimate, took: Estimate, factors: Factors) -> dict[s
     """A line of the table."""
     seconds = found.seconds
     return {
-        "stage": job.name.removesuffix(" (teacher's logits)") + (", logits" if job.stage is LABEL else ""),
+        "stage": job.name.replace(" (teacher's logits)", ", logits"),
         "address": job.folder.name,
         "state": job.state,
         "time": NOTHING

@@ -8,8 +8,10 @@ from typing import Any
 from featherlight.commands.console import print_json
 from featherlight.commands.settings import QuickstartSettings
 from featherlight.config import build
+from featherlight.data.registry import LoadedTasks
 from featherlight.files import read_json
-from featherlight.planning.jobs import Job, jobs_of, run_jobs
+from featherlight.kinds import Kind
+from featherlight.planning.jobs import Input, Job, jobs_of, run_jobs
 from featherlight.progress import say
 from featherlight.reports.results import write_report
 from featherlight.reports.terminal import print_tables
@@ -19,6 +21,7 @@ from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.pack.stage import PACK
 from featherlight.stages.quantize.stage import QUANTIZE
 from featherlight.store.layout import RECORD
+from featherlight.store.stage import Stage
 
 _WHERE = "quickstart"
 _TITLE = "Featherlight quickstart: which package does a docstring come from?"
@@ -45,13 +48,14 @@ def _quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
     given = build(QuickstartSettings, values, where=_WHERE).model_dump()
     common = {"task": "docs", "device": given["device"], "precision": given["precision"]}
-    teacher = jobs_of(FINETUNE, {**common, **given, **_TEACHER}, {}, store=store, where=_WHERE)
-    students = jobs_of(
-        DISTILL, {**common, **given, **_STUDENT}, {"teacher": teacher[0].folder}, store=store, where=_WHERE
-    )
-    jobs = [*teacher, *students]
-    for student in students:
-        if student.stage is DISTILL:
-            quantized = jobs_of(QUANTIZE, common, {"model": student.folder}, store=store, where=_WHERE)
-            jobs += [*quantized, *jobs_of(PACK, common, {"model": quantized[0].folder}, store=store, where=_WHERE)]
+    tasks = LoadedTasks()
+
+    def planned(stage: Stage, values: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Job]:
+        return jobs_of(stage, {**common, **values}, inputs, store=store, where=_WHERE, tasks=tasks)
+
+    jobs = planned(FINETUNE, {**given, **_TEACHER}, {})
+    jobs += planned(DISTILL, {**given, **_STUDENT}, {"teacher": jobs[0]})
+    for student in [job for job in jobs if job.kind is Kind.STUDENT]:
+        quantized = planned(QUANTIZE, {}, {"model": student})
+        jobs += [*quantized, *planned(PACK, {}, {"model": quantized[0]})]
     return jobs

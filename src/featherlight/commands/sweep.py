@@ -22,8 +22,6 @@ from featherlight.measurement.energy import Factors
 from featherlight.planning.jobs import Job
 from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.search.trials import search
-from featherlight.stages.label.stage import LABEL
-from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
 _FAILED = 1  # exit code when a cell failed or was not run
@@ -38,9 +36,9 @@ def run_sweep(
     if distributed.world_size() > 1:
         raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
-    if isolate and (ray is not None or sweep.stage is TIME):
+    if isolate and (ray is not None or sweep.stage.alone):
         raise UserError("--isolate is for cells in processes of this machine. Leave it out for --ray and timed cells.")
-    if ray is not None and (sweep.method != "grid" or sweep.stage is TIME or workers > 1):
+    if ray is not None and (sweep.method != "grid" or sweep.stage.alone or workers > 1):
         raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")
     if sweep.method != "grid":
         if dry_run is not None:
@@ -53,7 +51,7 @@ def run_sweep(
     jobs = plan_grid(sweep, store=store, common=common, yes=yes)
     if dry_run is not None:
         return show_plan(jobs, dry_run, as_json=as_json)
-    if sweep.stage is TIME:
+    if sweep.stage.alone:
         return _timed(jobs, workers=workers, store=store, retry=retry, as_json=as_json)
     if ray is None:
         return _show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
@@ -68,12 +66,12 @@ def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool
     """A recipe's jobs in processes of their own: its results, or the three lists where something is missing."""
     if distributed.world_size() > 1:
         raise UserError("--workers and --isolate start processes of their own. Call without a launcher.")
-    if any(job.stage is TIME for job in jobs):
+    if any(job.stage.alone for job in jobs):
         _check_alone(workers)
     outcome = run_in_workers(jobs, workers=workers, isolate=isolate)
     if outcome.failed or outcome.not_run:
         return _show_outcome(outcome, as_json=as_json)
-    finished([job.folder for job in jobs if job.stage is not LABEL], as_json=as_json)
+    finished([job.folder for job in jobs if job.stage.listed], as_json=as_json)
 
 
 def _check_alone(workers: int) -> None:
@@ -101,7 +99,7 @@ def _timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_js
 
 def _show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
     """Three lists; the records of what is done as a table."""
-    done = [job for job in dict.fromkeys(outcome.done) if job.stage is not LABEL]
+    done = [job for job in dict.fromkeys(outcome.done) if job.stage.listed]
     if as_json:
         print_json({
             "done": [job.folder.name for job in done],
@@ -109,7 +107,7 @@ def _show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
             "not_run": [_about(job, why) for job, why in outcome.not_run.items()],
         })  # fmt: skip
     else:
-        if done and done[0].stage is not TIME:
+        if done and not done[0].stage.alone:
             show_records(read_records([job.folder for job in done]))
         print(f"done: {len(done)}")
         for title, lost in (("failed", outcome.failed), ("not run", outcome.not_run)):

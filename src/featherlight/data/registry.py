@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,11 +20,28 @@ from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import UserError, nearest
 
 DOCS = "docs"
+_MOST_HELD = 8  # tasks
 
 
 def task_names() -> tuple[str, ...]:
     """The tasks that have a name of their own."""
     return (DOCS, *TASKS)
+
+
+class LoadedTasks:
+    """Tasks that were loaded, each once, for as long as somebody holds this: a command while it plans, or a worker."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[tuple[Any, ...], TaskData] = {}
+
+    def load(self, name: str, **options: Any) -> TaskData:
+        """`load_task`. Of more than a few tasks the one that was loaded first is let go."""
+        key = (name, *options.items())
+        if key not in self._tasks:
+            if len(self._tasks) >= _MOST_HELD:
+                del self._tasks[next(iter(self._tasks))]
+            self._tasks[key] = load_task(name, **options)
+        return self._tasks[key]
 
 
 def load_task(

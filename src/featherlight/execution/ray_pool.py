@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from featherlight.data.registry import LoadedTasks
 from featherlight.errors import UserError
 from featherlight.execution.pool import WorkerPool
 from featherlight.execution.worker import attempt
@@ -115,7 +116,8 @@ def _connected(address: str) -> Any:
 def _work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]], store: Path, token: Path) -> _Answer:
     """One job, on a node: in the store itself where it is seen, else in a folder of this task's own."""
     if token.exists():
-        error, final = attempt(name, settings, {role: folder for role, (folder, _) in inputs.items()}, store)
+        seen = {role: folder for role, (folder, _) in inputs.items()}
+        error, final = attempt(LoadedTasks(), name, settings, seen, store)
         return error, final, None
     if not all(sent for _, sent in inputs.values()):
         return _BLIND, False, None
@@ -126,7 +128,7 @@ def _work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]
         own.mkdir()
         there: Inputs = {role: unpacked(ray.get(sent)[0], own / folder.name) for role, (folder, sent) in inputs.items()}
         known = {path.name for path in own.iterdir()}
-        error, final = attempt(name, settings, there, own)
+        error, final = attempt(LoadedTasks(), name, settings, there, own)
         made = [path for path in own.iterdir() if path.name not in known and (path / RECORD).exists()]
         return error, final, packed(made[0]) if made else None
 

@@ -53,7 +53,7 @@ def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, 
             draft.mkdir(exist_ok=True)
             with _noting(job, failed):
                 if not is_measured(job.settings, draft):  # type: ignore[arg-type]
-                    cells[job] = begun(job.settings, draft)  # type: ignore[arg-type]
+                    cells[job] = begun(job.settings, job.work.task_data, draft)  # type: ignore[arg-type]
         failed |= visit_all(cells, store, np.random.default_rng(seed))
         for job in failed:
             draft = store / (DRAFT + job.folder.name)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from featherlight.errors import UserError
 
 if TYPE_CHECKING:
+    from featherlight.data.registry import LoadedTasks
     from featherlight.kinds import Kinds
     from featherlight.store.stage import Inputs
 
@@ -70,20 +71,24 @@ def _threads(number: int) -> Iterator[None]:
 def serve(pipe: Any) -> None:
     """A worker's life."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
+    from featherlight.data.registry import LoadedTasks
+
+    tasks = LoadedTasks()
     with suppress(EOFError, ConnectionError):  # the pipe is closed, or whoever held its other end was killed
         while True:
-            pipe.send(attempt(*pipe.recv()))
+            pipe.send(attempt(tasks, *pipe.recv()))
 
 
 def attempt(
-    name: str, settings: Any, inputs: "Inputs", store: Path, kinds: "Kinds | None" = None
+    tasks: "LoadedTasks", name: str, settings: Any, inputs: "Inputs", store: Path, kinds: "Kinds | None" = None
 ) -> tuple[str | None, bool]:
-    """Run one job here: None, or what went wrong and whether it is the user's to put right. kinds: as in `identify`."""
+    """Run one job here: None, or what went wrong and whether it is the user's to put right. kinds: as in `run_once`."""
     from featherlight.stages.table import STAGES
     from featherlight.store.runs import run_once
 
+    stage = STAGES[name]
     try:
-        run_once(STAGES[name], settings, inputs, store=store, kinds=kinds)
+        run_once(stage, settings, inputs, store=store, kinds=kinds, data=stage.load(settings, tasks))
     except UserError as error:
         return str(error), True
     except Exception:  # whatever it is, it is this cell's alone; the report has it all

@@ -1,6 +1,6 @@
 """A model folder in, one that onnxruntime runs out: model.onnx with config and tokenizer, in float32 or in int8.
 
-Encoders are traced by `torch.onnx`, students written node by node (`export.graph`). `agreement` says how far the logits
+Encoders are traced by `torch.onnx`, students written node by node (`export.graph`). `inference.agreement` says how far
 of two models lie apart; whoever calls decides what is too far. House shapes: B texts, T tokens.
 """
 
@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,6 @@ from featherlight.errors import UserError, missing_extra
 from featherlight.files import read_json, write_atomically
 from featherlight.inference.onnx_predictor import ABOUT, OnnxPredictor
 from featherlight.inference.onnx_reader import TOKENIZER
-from featherlight.inference.predictor import Predictor
 from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL
 from featherlight.measurement import footprint
@@ -43,7 +42,6 @@ _OPSET = 17
 _BATCHES, _BATCH = "calibration.npz", 16
 _MOST_BYTES = 2_000_000_000  # of a file in this format
 QUANTIZER = (sys.executable, "-m", "featherlight.export.onnx_quantizer")
-_SHAPES = ((1, 0), (1, 1), (2, 1), (3, 7), (7, 3), (5, 40), (2, 600))  # texts, words of the longest
 
 
 def write_float(source: TorchPredictor, folder: Path, out: Path) -> None:
@@ -213,33 +211,3 @@ def _encoder_graph(source: TorchPredictor) -> "ModelProto":
             return onnx.load(Path(folder) / MODEL)
     finally:
         model.set_attn_implementation(attention)
-
-
-def agreement(model: Predictor, exported: Predictor, examples: Examples) -> tuple[float, float]:
-    """(worst difference between two models' logits, largest logit) over real texts and random shapes.
-
-    The shapes are made of the words of the real texts in random order: no word at all, one, and more than most models
-    read; one text, few and several of unequal length. A logit that is not finite counts as an infinite difference.
-    """
-    worst = largest = 0.0
-    for some in (examples, *shaped(examples)):
-        wanted = model.logits(model.tokens(some))
-        found = exported.logits(exported.tokens(some))
-        apart = np.abs(wanted - found)
-        worst = max(worst, float(apart.max()) if np.isfinite(apart).all() else np.inf)
-        largest = max(largest, float(np.abs(wanted).max()))
-    return worst, largest
-
-
-def shaped(examples: Examples) -> Iterator[Examples]:
-    """Texts of random words in each of SHAPES; one of them is as long as its shape says."""
-    generator = np.random.default_rng(0)
-    words = np.array(sorted({word for text in [*examples.first, *(examples.second or ())] for word in text.split()}))
-
-    def texts(count: int, most: int) -> list[str]:
-        lengths = [most, *generator.integers(0, most + 1, size=count - 1)]
-        return [" ".join(generator.choice(words, size=length)) for length in lengths]
-
-    for count, most in _SHAPES:
-        second = None if examples.second is None else texts(count, most)[::-1]
-        yield Examples(texts(count, most), second, None, np.arange(count))

@@ -1,53 +1,59 @@
-"""A recipe or a command's settings in; the ordered stages, each with its address, out.
+"""A stage, settings and inputs in; jobs with final addresses, each after what it needs, out.
 
-In a recipe every setting may be a list; lists multiply. A stage that names an earlier one takes
-each of its folders in turn.
+Every setting may be a list; lists multiply. An input is a folder, or the job that will make it.
 """
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import InitVar, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from featherlight.config import Settings, build
+from featherlight.data.registry import LoadedTasks
+from featherlight.data.task import TaskData
 from featherlight.errors import UserError
 from featherlight.kinds import Kind, Kinds, kind_of
 from featherlight.progress import say
-from featherlight.stages.distill.settings import DistillSettings
-from featherlight.stages.distill.stage import DISTILL, label_settings
-from featherlight.stages.label.stage import LABEL
-from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.recovery import Provenance
 from featherlight.store.address import address
 from featherlight.store.layout import DRAFT
 from featherlight.store.runs import run_once
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Inputs, Stage, Work
+
+Input = Union[Path, "Job"]
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """One stage run that is wanted. name: what the recipe calls it. folder: where its result is or will be.
+    """One run of a stage that is wanted.
 
-    earlier: the jobs that come before it, some of which make its inputs. kinds: what those hold or will hold.
+    name: what the recipe calls it. sources: role -> a folder, or the job that will make it. inputs, kinds: their
+    folders, and what those hold or will hold. folder: where the result is or will be.
     """
 
     name: str
     stage: Stage
     settings: Settings
-    inputs: Inputs
+    sources: Mapping[str, Input]
     store: Path
-    earlier: InitVar[Sequence["Job"]] = ()
+    data: TaskData | None = None
+    inputs: Inputs = field(init=False)
     kinds: Kinds = field(init=False)
     folder: Path = field(init=False)
 
-    def __post_init__(self, earlier: Sequence["Job"]) -> None:
-        planned = {job.folder: job.kind for job in earlier}
-        kinds = {role: planned.get(folder) or kind_of(folder) for role, folder in self.inputs.items()}
+    def __post_init__(self) -> None:
+        folders = {role: made.folder if isinstance(made, Job) else made for role, made in self.sources.items()}
+        kinds = {role: made.kind if isinstance(made, Job) else kind_of(made) for role, made in self.sources.items()}
+        object.__setattr__(self, "inputs", folders)
         object.__setattr__(self, "kinds", kinds)
-        self.stage.check(self.settings, self.inputs, kinds)
-        object.__setattr__(self, "folder", self.store / address(self.stage, self.settings, self.inputs, kinds))
+        self.stage.check(self.work)
+        object.__setattr__(self, "folder", self.store / address(self.stage, self.work))
+
+    @property
+    def work(self) -> Work[Any]:
+        """What its stage works on."""
+        return Work(self.settings, self.inputs, self.kinds, self.data)
 
     @property
     def kind(self) -> Kind:
@@ -63,13 +69,13 @@ class Job:
 
     def run(self) -> Path:
         """The finished folder."""
-        return run_once(self.stage, self.settings, self.inputs, store=self.store, kinds=self.kinds)
+        return run_once(self.stage, self.settings, self.inputs, store=self.store, kinds=self.kinds, data=self.data)
 
 
 def run_jobs(jobs: Sequence[Job]) -> list[Path]:
-    """Run jobs in their order; the folders of all but the labellings.
+    """Run jobs in their order; the folders of those that are results of their own.
 
-    A labelling whose students are all there already is passed over: its logits may have been removed.
+    What only others read is passed over where all of those are there already: it may have been removed.
     """
     folders = []
     for place, job in enumerate(jobs, start=1):
@@ -77,14 +83,16 @@ def run_jobs(jobs: Sequence[Job]) -> list[Path]:
             continue
         say(f"[{place}/{len(jobs)}] {job.name}")
         folder = job.run()
-        if job.stage is not LABEL:
+        if job.stage.listed:
             folders.append(folder)
     return folders
 
 
 def needed(job: Job, jobs: Sequence[Job]) -> bool:
-    """Whether a job has to run or is done; a labelling is not needed if all that learn from it are done."""
-    users = [other for other in jobs if job.folder in other.inputs.values()] if job.stage is LABEL else []
+    """Whether a job has to run or is done; what only others read is not needed if all of those are done."""
+    if job.stage.listed:
+        return True
+    users = [other for other in jobs if job.folder in other.inputs.values()]
     return not users or any(other.state != "done" for other in users)
 
 
@@ -98,41 +106,50 @@ def combinations(values: Mapping[str, Any], *, where: str) -> list[dict[str, Any
 
 
 def jobs_of(
-    stage: Stage, values: Mapping[str, Any], inputs: Inputs, *, store: Path, where: str, name: str = "",
-    earlier: Sequence[Job] = (),
-) -> list[Job]:  # fmt: skip
-    """The jobs for one stage and one choice of inputs, in order; a distillation brings its labelling along.
+    stage: Stage,
+    values: Mapping[str, Any],
+    inputs: Mapping[str, Input],
+    *,
+    store: Path,
+    where: str,
+    name: str = "",
+    tasks: LoadedTasks | None = None,
+) -> list[Job]:
+    """The jobs for one stage and one choice of inputs, in order; each brings along what has to come before it.
 
-    earlier: jobs that are to make the inputs which are not there yet.
+    where: what errors name. tasks: what holds the tasks that were loaded; None: this call alone does.
     """
+    tasks, name = tasks or LoadedTasks(), name or stage.name
     jobs: list[Job] = []
     for chosen in combinations(values, where=where):
         settings = build(stage.settings, chosen, where=where)
-        wanted = dict(inputs)
-        if stage is DISTILL:
-            assert isinstance(settings, DistillSettings)
-            if settings.alpha < 1:
-                labels = Job(f"{name or stage.name} (teacher's logits)", LABEL, label_settings(settings), inputs, store,
-                             earlier)  # fmt: skip
-                if labels.folder not in {job.folder for job in jobs}:
-                    jobs.append(labels)
-                wanted["labels"] = labels.folder
-        at_once = isinstance(settings, PruneSettings) and not settings.epochs and settings.score != "taylor"
-        if at_once or (isinstance(settings, QuantizeSettings) and settings.mode != "aware"):
-            wanted.pop("labels", None)  # nothing is learned
-        jobs.append(Job(name or stage.name, stage, settings, wanted, store, [*earlier, *jobs]))
+        data = stage.load(settings, tasks)
+        wanted: dict[str, Input] = dict(inputs)
+        for role in stage.inherits(settings):
+            if (taken := _inherited(inputs["model"], role)) is not None:
+                wanted[role] = taken
+        for role, before in stage.prepares(settings).items():
+            same = {theirs: inputs[ours] for theirs, ours in before.inputs.items()}
+            made = Job(f"{name} ({before.title})", before.stage, before.settings, same, store, data)
+            made = next((job for job in jobs if job.folder == made.folder), made)
+            if made not in jobs:
+                jobs.append(made)
+            wanted[role] = made
+        jobs.append(Job(name, stage, settings, wanted, store, data))
     return jobs
 
 
-def own_labels(model: Path, earlier: Sequence[Job] = ()) -> Inputs:
-    """{"labels": the stored teacher's logits that a model was trained on}, for its recovery; {} if there are none."""
-    for job in earlier:
-        if job.folder == model:
-            known = {role: job.inputs[role] for role in ("labels",) if role in job.inputs}
-            return known or (own_labels(job.inputs["model"], earlier) if "model" in job.inputs else {})
-    labels = Provenance.of(model).labels
-    folder = model.resolve().parent / (labels or "")
-    return {"labels": folder} if labels and folder.is_dir() else {}
+def _inherited(model: Input, role: str) -> Input | None:
+    """What a model's own training read in this role, across the steps since; None if that is gone or unknown."""
+    if isinstance(model, Job):
+        if role in model.sources:
+            return model.sources[role]
+        if model.stage.trains(model.settings) and not model.stage.inherits(model.settings):
+            return None  # this is its own training
+        return _inherited(model.sources["model"], role) if "model" in model.sources else None
+    name = Provenance.of(model).labels if role == "labels" else None
+    folder = model.resolve().parent / (name or "")
+    return folder if name and folder.is_dir() else None
 
 
 def once(jobs: Sequence[Job]) -> list[Job]:

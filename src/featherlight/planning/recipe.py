@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.config import mistakes_in, number, read_yaml
+from featherlight.data.registry import LoadedTasks
 from featherlight.errors import UserError, nearest, pick
-from featherlight.planning.jobs import Job, combinations, jobs_of, once, own_labels
-from featherlight.stages.label.stage import LABEL
-from featherlight.stages.prune.stage import PRUNE
-from featherlight.stages.quantize.stage import QUANTIZE
+from featherlight.planning.jobs import Input, Job, combinations, jobs_of, once
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
 
@@ -43,8 +41,10 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
     if unused:
         raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}.")
     done: dict[str, list[Job]] = {}
+    tasks = LoadedTasks()
     for name, (stage, given) in stages.items():
-        done[name] = plan_stage(stage, given, done, store=store, where=f"{path}: stages.{name}", name=name)
+        where = f"{path}: stages.{name}"
+        done[name] = plan_stage(stage, given, done, store=store, where=where, name=name, tasks=tasks)
     return once([job for jobs in done.values() for job in jobs])
 
 
@@ -72,12 +72,11 @@ def _check_stage(
     stage: Stage, given: Mapping[str, Any], *, earlier: Collection[str], mistakes: list[str], where: str
 ) -> None:
     """Note what is wrong with a stage's inputs and settings, before anything is planned."""
-    roles = stage.inputs
-    for role in roles:
+    for role in stage.inputs:
         with _noting(mistakes):
             _check_input(role, given, earlier, where=where)
     with _noting(mistakes):
-        choices = combinations({key: value for key, value in given.items() if key not in roles}, where=where)
+        choices = combinations({key: value for key, value in given.items() if key not in stage.inputs}, where=where)
         found = dict.fromkeys(mistake for chosen in choices for mistake in mistakes_in(stage.settings, chosen))
         if found:
             raise UserError(f"{where}: {'; '.join(found)}")
@@ -104,20 +103,23 @@ def _pick_stage(name: Any, where: str) -> Stage:
 
 
 def plan_stage(
-    stage: Stage, values: dict[str, Any], done: Mapping[str, Sequence[Job]], *, store: Path, where: str, name: str
+    stage: Stage,
+    values: dict[str, Any],
+    done: Mapping[str, Sequence[Job]],
+    *,
+    store: Path,
+    where: str,
+    name: str,
+    tasks: LoadedTasks,
 ) -> list[Job]:
     """The jobs of one stage of a recipe or sweep: each choice of its settings on each choice of its inputs."""
-    roles = stage.inputs
-    earlier = [job for jobs in done.values() for job in jobs]
-    for role in roles:
+    for role in stage.inputs:
         _check_input(role, values, done, where=where)
-    choices = [_input_folders(role, values, done) for role in roles]
+    choices = [_inputs(role, values, done) for role in stage.inputs]
     jobs = []
-    for folders in itertools.product(*choices):
-        inputs = dict(zip(roles, folders, strict=True))
-        if stage in (PRUNE, QUANTIZE):
-            inputs |= own_labels(inputs["model"], earlier)
-        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name, earlier=earlier)
+    for made in itertools.product(*choices):
+        inputs = dict(zip(stage.inputs, made, strict=True))
+        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name, tasks=tasks)
     return jobs
 
 
@@ -139,10 +141,10 @@ def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str],
             )
 
 
-def _input_folders(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Path]:
-    """The folders that an input may be, which is taken out of values: an earlier stage's, or named by their paths."""
-    folders: list[Path] = []
+def _inputs(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Input]:
+    """What an input may be, taken out of values: the jobs of an earlier stage, or folders named by their paths."""
+    inputs: list[Input] = []
     for name in _named_inputs(role, values):
-        folders += [job.folder for job in done[name] if job.stage is not LABEL] if name in done else [Path(name)]
+        inputs += [job for job in done[name] if job.stage.listed] if name in done else [Path(name)]
     del values[role]
-    return folders
+    return inputs

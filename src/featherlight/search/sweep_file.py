@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.config import number, read_yaml
+from featherlight.data.registry import LoadedTasks
 from featherlight.errors import UserError, nearest
 from featherlight.planning.jobs import Job, once
 from featherlight.planning.recipe import plan_stage
@@ -185,7 +186,7 @@ def _translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[s
     for name, range in ranges.items():
         where = f"{path}: parameters.{name}"
         try:
-            ours = translate(name, list(range.values), dict.fromkeys(known), timed=stage.name == "time")
+            ours = translate(name, list(range.values), dict.fromkeys(known), timed=stage.alone)
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         except KeyError:
@@ -214,4 +215,7 @@ def plan_grid(sweep: Sweep, *, store: Path, common: Mapping[str, Any], yes: bool
         raise UserError(f"{sweep.where}: a grid of {cells:,} cells. Call again with --yes if that is what you want.")
     values: dict[str, Any] = {name: list(range.values) for name, range in sweep.ranges.items()}
     values |= sweep.fitting(common)
-    return once(plan_stage(sweep.stage, values, {}, store=store, where=sweep.where, name=sweep.stage.name))
+    jobs = plan_stage(
+        sweep.stage, values, {}, store=store, where=sweep.where, name=sweep.stage.name, tasks=LoadedTasks()
+    )
+    return once(jobs)

@@ -81,6 +81,8 @@ TIMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
     "per_gpu_eval_batch_size": ("batch", _same),
     "pad_to_max_length": ("pad", _padding),
 }
+TIMED_DROPPED = {name: "an epoch is timed at a time; finetuning_iters, or repeats, says how often"
+                 for name in ("num_train_epochs", "epochs")}  # fmt: skip
 # Where they put and say things, and what cannot change a result here: left out, with a line each.
 DROPPED: Mapping[str, str] = {
     **dict.fromkeys(("output_dir", "overwrite_output_dir", "cache_dir", "logging_dir", "run_name",
@@ -119,6 +121,8 @@ def translate(name: str, values: list[Any], settings: Mapping[str, Any], *, time
     if own in settings and not (timed and own in TIMED):
         return own, values
     table = {**TRANSLATED, **TIMED} if timed else TRANSLATED
+    if timed and own in TIMED_DROPPED:
+        return TIMED_DROPPED[own]
     if own in table:
         ours, into = table[own]
         if ours not in settings:

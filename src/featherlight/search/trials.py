@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.config import digest
+from featherlight.data.registry import LoadedTasks
 from featherlight.errors import UserError, pick
 from featherlight.execution.pool import SweepResult, WorkerPool
 from featherlight.files import read_json
@@ -51,9 +52,10 @@ class Search:
         self.sweep, self.store, self.common, self.cells = sweep, store, sweep.fitting(common), cells
         self.study = _open_study(sweep, self.common, store, storage)
         self.trials: dict[Path, list[Any]] = {}
-        self.mourn()
+        self.tasks = LoadedTasks()
+        self.close_orphans()
 
-    def mourn(self) -> None:
+    def close_orphans(self) -> None:
         """Trials of this machine whose process is gone are closed, and their cells asked for again."""
         from optuna.trial import TrialState
 
@@ -75,10 +77,9 @@ class Search:
             return []
         trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}")
         values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
-        sweep = self.sweep
-        jobs = plan_stage(
-            sweep.stage, {**values, **self.common}, {}, store=self.store, where=sweep.where, name=f"cell {trial.number}"
-        )
+        sweep, name = self.sweep, f"cell {trial.number}"
+        jobs = plan_stage(sweep.stage, {**values, **self.common}, {}, store=self.store, where=sweep.where, name=name,
+                          tasks=self.tasks)  # fmt: skip
         trial.set_user_attr(_ADDRESS, jobs[-1].folder.name)
         self.trials.setdefault(jobs[-1].folder, []).append(trial)
         return jobs

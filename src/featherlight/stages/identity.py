@@ -8,6 +8,7 @@ from featherlight.files import hash_file
 from featherlight.kinds import Kind
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.stages.settings import RunSettings
+from featherlight.store.stage import Work
 
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
 
@@ -31,7 +32,12 @@ def _precision_of(settings: RunSettings, *, encoder: bool) -> str:
     return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
 
 
-def chooses_precision(kind: Kind, folder: Path) -> bool:
+def of_a_model(work: Work[Any], role: str) -> dict[str, Any]:
+    """`resolved` for a stage that does nothing but use the model in this role."""
+    return resolved(work.settings, encoder=_chooses_precision(work.kinds[role], work.inputs[role]))
+
+
+def _chooses_precision(kind: Kind, folder: Path) -> bool:
     """Whether `auto` may mean bf16 for a model in an address: for encoders in torch.
 
     A folder that `pack` made computes in one way, but its addresses have always been those of an encoder.

@@ -6,19 +6,20 @@ from featherlight.compression import unstructured
 from featherlight.compression.movement import Movement
 from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros
 from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
-from featherlight.stages.distill.settings import DistillSettings
-from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.settings import UNSTRUCTURED
+from featherlight.stages.settings import UNSTRUCTURED, SparsitySettings
 
 
 class Pruning:
-    """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing."""
+    """Weights of a model that are set to zero, while it is trained or at once, and what became of them; or nothing.
 
-    def __init__(self, model: Any, settings: PruneSettings | DistillSettings):
-        self.model, self.how = model, _sparsity_of(settings)
+    how: what is asked for; None prunes nothing. parts: kinds or names of the parts that are pruned, with commas.
+    """
+
+    def __init__(self, model: Any, how: Sparsity | None, *, parts: str | None):
+        self.model, self.how = model, how
         self.parts: list[Part] = []
         if self.how is not None:
-            names = tuple(name.strip() for name in settings.parts.split(",")) if settings.parts else ()
+            names = tuple(name.strip() for name in parts.split(",")) if parts else ()
             self.parts = prunable(parts_of(model, names), self.how)
         self.before = counted(self.parts)
 
@@ -53,9 +54,8 @@ class Pruning:
         }
 
 
-def _sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
-    """The settings of unstructured pruning; None where there is none."""
-    method = settings.method if isinstance(settings, PruneSettings) else settings.prune
+def sparsity_of(method: str | None, settings: SparsitySettings, *, seed: int) -> Sparsity | None:
+    """What a method of unstructured pruning is asked for; None of any other method, or of none."""
     if method not in UNSTRUCTURED:
         return None
     keep, of = (int(number) for number in settings.pattern.split(":"))
@@ -63,4 +63,4 @@ def _sparsity_of(settings: PruneSettings | DistillSettings) -> Sparsity | None:
     soft = settings.mask == "soft"
     scope = "global" if soft else settings.scope
     kinds = settings.wanted_kinds()
-    return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, settings.seed)
+    return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 
 from featherlight.config import build
@@ -14,20 +15,16 @@ from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.kinds import LOGITS
 from featherlight.models.load import read_json_object
 from featherlight.progress import say
-from featherlight.stages.distill.objective import imitation
+from featherlight.stages.distill.objective import imitation, resolve_loss
 from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.finetune.settings import FinetuneSettings
-from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.rows import class_weights, label_targets, train_rows
 from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import RECORD
-from featherlight.store.stage import Inputs
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Objective
 
 Targets = dict[str, dict[str, np.ndarray]]
-Recovering = PruneSettings | QuantizeSettings  # steps that train a model on
 
 
 @dataclass(frozen=True)
@@ -48,35 +45,30 @@ class Provenance:
             return cls(**record["origin"])
         return cls(record.get("settings", {}), record.get("inputs", {}).get("labels"))
 
-    def recovery(self, settings: Recovering, *, student: bool, max_length: int) -> TrainSettings:
-        """The model's own training as far as nothing else is asked for; the usual one where it is not known.
+    def training_again(self, given: Mapping[str, Any], *, student: bool, epochs: int, max_length: int) -> TrainSettings:
+        """The model's own training as far as nothing else is given; the usual one where it is not known.
 
-        All weights are trained, so a learning rate of small layers or of a head is not taken over.
+        given: settings by name; those of no training, and None, are passed over. All weights are trained, so a
+        learning rate of small layers or of a head is not taken over.
         """
         usual = (DistillSettings if student else FinetuneSettings).model_fields
         own = {name: self.settings.get(name, usual[name].default) for name in TrainSettings.model_fields}
         if self.settings.get("method", "full") != "full":
             own["learning_rate"] = usual["learning_rate"].default
-        given = {
-            name: value for name, value in settings if name in own and name != "batch_tokens" and value is not None
-        }
-        fixed: dict[str, Any] = {
-            "epochs": max(settings.epochs or 0, 1),
-            "max_length": max_length,
-            "patience": 0,
-            "refit": False,
-        }
+        asked = {name: value for name, value in given.items()
+                 if name in own and name != "batch_tokens" and value is not None}  # fmt: skip
+        fixed: dict[str, Any] = {"epochs": epochs, "max_length": max_length, "patience": 0, "refit": False}
         if own["optimizer"] == "adamw_8bit":
             say("training goes on with adamw: the rounded momentum of adamw_8bit would move pruned weights")
             fixed["optimizer"] = "adamw"
-        return TrainSettings(**{**own, **given, **fixed})
+        return TrainSettings(**{**own, **asked, **fixed})
 
-    def rows(self, settings: Recovering, data: TaskData) -> tuple[Examples, np.ndarray]:
+    def rows(self, data: TaskData, *, examples: int | None, seed: int) -> tuple[Examples, np.ndarray]:
         """The train rows of the own training, cut further if asked for, and their places among all of those."""
         rows = train_rows(data, self.settings.get("examples"), self.settings.get("seed", 1))
         places = np.arange(len(rows))
-        if settings.examples is not None:
-            places = cut_stratified(replace(rows, rows=places), settings.examples, settings.seed).rows
+        if examples is not None:
+            places = cut_stratified(replace(rows, rows=places), examples, seed).rows
         return rows.take(places), places
 
 
@@ -91,25 +83,44 @@ class RecoveryTarget:
 
 
 def recovery_target(
-    settings: Recovering, training: TrainSettings, data: TaskData, inputs: Inputs, origin: Provenance
+    origin: Provenance,
+    data: TaskData,
+    training: TrainSettings,
+    *,
+    examples: int | None,
+    seed: int,
+    labels: Path | None,
 ) -> RecoveryTarget:
-    """The model's own distillation if the teacher's logits are still there, else the labels alone."""
-    rows, places = origin.rows(settings, data)
+    """The model's own distillation if the teacher's logits are still there, else the labels alone.
+
+    training: how it is trained now. examples, seed: a further cut of its rows. labels: the folder of the logits.
+    """
+    rows, places = origin.rows(data, examples=examples, seed=seed)
     targets = label_targets(data, rows)
-    if "labels" not in inputs or not _labels_rows(inputs["labels"], settings, data):
+    if labels is None or not _labels_rows(labels, training, data):
         lost = f"{origin.labels} is not in its store, or of other rows"
         why = "there was no teacher" if origin.labels is None else lost
-        return RecoveryTarget(rows, targets, LabelObjective(class_weights(data, training)), f"labels alone: {why}")
-    own = build(DistillSettings, {**origin.settings, "unlabelled": None}, where=f"{inputs['model']}: {RECORD}")
-    logits = load_file(inputs["labels"] / LOGITS)
+        return RecoveryTarget(rows, targets, LabelObjective(_weights(training, data)), f"labels alone: {why}")
+    own = build(
+        DistillSettings, {**origin.settings, "unlabelled": None}, where="the record of this model's own training"
+    )
+    logits = load_file(labels / LOGITS)
     for split, kept in (("train", places), (SELECT, slice(None))):
         targets[split]["teacher"] = logits[split].numpy()[kept]
         assert len(targets[split]["teacher"]) == len(targets[split]["labels"])
-    return RecoveryTarget(rows, targets, imitation(own, data), inputs["labels"].name)
+    loss = resolve_loss(own.loss, own.student, data.task)
+    objective = imitation(own.alpha, loss=loss, temperature=own.temperature, class_weights=_weights(own, data))
+    return RecoveryTarget(rows, targets, objective, labels.name)
 
 
-def _labels_rows(folder: Path, settings: Recovering, data: TaskData) -> bool:
-    """Whether a teacher's logits belong to the rows that these settings give."""
+def _weights(training: TrainSettings, data: TaskData) -> torch.Tensor | None:
+    """The weights of classes that a training asks for."""
+    rows = train_rows(data, training.examples, training.seed)
+    return class_weights(training.class_weights, rows, data.task)
+
+
+def _labels_rows(folder: Path, training: TrainSettings, data: TaskData) -> bool:
+    """Whether a teacher's logits belong to the rows of this training."""
     record = read_json_object(folder / RECORD)
-    alike = all(record["settings"].get(name) == getattr(settings, name) for name in ("drop_leaks", "select_on"))
+    alike = all(record["settings"].get(name) == getattr(training, name) for name in ("drop_leaks", "select_on"))
     return alike and record["sources"]["task"] == data.fingerprint

@@ -1,6 +1,5 @@
 """Settings in; the rows, labels and weights of classes that a stage works on out."""
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,11 +7,12 @@ import numpy as np
 import torch
 
 from featherlight.data.audit import MOST_ROWS, audit
-from featherlight.data.registry import load_task
+from featherlight.data.registry import LoadedTasks
 from featherlight.data.splits import cut_stratified
-from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.task import SELECT, Examples, Task, TaskData
 from featherlight.errors import UserError
-from featherlight.stages.settings import TaskSettings, TrainSettings
+from featherlight.stages.settings import TaskSettings
+from featherlight.store.stage import Work
 from featherlight.training.finetune import balanced_weights
 
 _TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
@@ -49,12 +49,12 @@ def joined(first: Examples, second: Examples) -> Examples:
     )
 
 
-def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
-    """The task as a record states it: counts, hashes and row numbers, never texts."""
-    rows = {name: len(examples) for name, examples in data.splits.items()}
+def describe_task(data: TaskData, examples: int | None = None) -> dict[str, Any]:
+    """The task as a record states it: counts, hashes and row numbers, never texts. examples: what train was cut to."""
+    rows = {name: len(split) for name, split in data.splits.items()}
     found = audit(data)
-    if getattr(settings, "examples", None) is not None:
-        rows["train"] = settings.examples
+    if examples is not None:
+        rows["train"] = examples
     return {
         "name": data.task.name,
         "fingerprint": data.fingerprint,
@@ -67,21 +67,14 @@ def describe_task(data: TaskData, settings: Any) -> dict[str, Any]:
     }
 
 
-def task_data(settings: TaskSettings) -> TaskData:
-    """The task that the settings name, loaded once per process."""
-    options = tuple((name, getattr(settings, name)) for name in _TASK_OPTIONS)
-    return _cached_task(settings.task, options)
+def load_task_of(settings: TaskSettings, tasks: LoadedTasks) -> TaskData:
+    """The task that settings name."""
+    return tasks.load(settings.task, **{name: getattr(settings, name) for name in _TASK_OPTIONS})
 
 
-@functools.lru_cache(maxsize=8)
-def _cached_task(name: str, options: tuple[tuple[str, Any], ...]) -> TaskData:
-    """`load_task`; the address and the run of a stage see the same rows, read once."""
-    return load_task(name, **dict(options))
-
-
-def data_source(settings: TaskSettings) -> Mapping[str, str]:
+def data_source(work: Work[Any]) -> Mapping[str, str]:
     """A hash of the rows and what their columns mean: where they lie and what the task is called do not matter."""
-    return {"task": task_data(settings).fingerprint}
+    return {"task": work.task_data.fingerprint}
 
 
 def labelled(labels: np.ndarray | None) -> np.ndarray:
@@ -96,11 +89,10 @@ def label_targets(data: TaskData, rows: Examples) -> dict[str, dict[str, np.ndar
     return {"train": {"labels": labelled(rows.labels)}, SELECT: {"labels": labelled(select_rows(data).labels)}}
 
 
-def class_weights(data: TaskData, settings: TrainSettings) -> torch.Tensor | None:
-    """[C] weights from the labels of train, if they are asked for; UserError for a regression."""
-    if settings.class_weights == "none":
+def class_weights(choice: str, rows: Examples, task: Task) -> torch.Tensor | None:
+    """[C] weights from the labels of these rows of train, if they are asked for; UserError for a regression."""
+    if choice == "none":
         return None
-    if data.task.is_regression:
+    if task.is_regression:
         raise UserError("--class-weights balanced: this task is a regression and has no classes. Leave it out.")
-    labels = labelled(train_rows(data, settings.examples, settings.seed).labels)
-    return torch.from_numpy(balanced_weights(labels, len(data.task.labels)))
+    return torch.from_numpy(balanced_weights(labelled(rows.labels), len(task.labels)))

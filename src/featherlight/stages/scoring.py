@@ -1,4 +1,4 @@
-"""Did a step do anything? A model before and after it, on the same examples: bytes, scores, paired tests, flips."""
+"""Models in; what they are worth, and what a step did to one: scores, latency, bytes, paired tests, flips, out."""
 
 import math
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from safetensors.torch import save_file
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
 from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError
+from featherlight.inference.agreement import agreement
 from featherlight.inference.predictor import Predictor
 from featherlight.kinds import MODEL
 from featherlight.measurement.footprint import folder_bytes
@@ -28,6 +29,7 @@ from featherlight.store.phases import Phases
 
 Json = dict[str, Any]
 TIMED_TEXTS = 100
+COMPARED = 200  # texts of select
 
 
 def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSettings, phases: Phases) -> Json:
@@ -43,21 +45,17 @@ def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSetti
         was = {name: old.logits(old.tokens(data.splits[name]), label=f"{name} before") for name in splits}
     own = {"precision": "auto", "device": "auto"} if (out / MODEL).exists() else {}  # it computes in one way only
     new = checked_predictor(out, data, settings.model_copy(update=own))
-    with phases("evaluate"):
-        metrics = score_splits(new, data, splits, out=out)
-    with phases("latency"):
-        latency = time_predictor(new, select_rows(data))
+    measured = scored_and_timed(new, data, phases, out=out)
     stored = load_file(out / PREDICTIONS)
     now = {name: stored[f"{name}.logits"] for name in splits}
     labels = {name: stored[f"{name}.labels"] for name in splits}
     scores = [score(data.task.metrics, labels[name], was[name]) for name in splits]
     return {
-        "metrics": metrics,
-        "latency": latency,
+        **measured,
         "parameters": new.parameters,
         "bytes": folder_bytes(out),
         "before": {**_sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
-        "after": {**_sizes(out), "metrics": next(iter(metrics.values()))["scores"]},
+        "after": {**_sizes(out), "metrics": next(iter(measured["metrics"].values()))["scores"]},
         **paired_tests(
             data.task.metrics[0], *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now))
         ),
@@ -82,6 +80,32 @@ def _sizes(model: Path) -> Json:
         return {"bytes": folder_bytes(model), "packed_bytes": folder_bytes(model)}
     packed = len(pack_folder(model)) if is_packable(model) else None
     return {"bytes": folder_bytes(model), "packed_bytes": packed}
+
+
+def scored_and_timed(
+    predictor: Predictor, data: TaskData, phases: Phases, *, out: Path, timed: Predictor | None = None
+) -> Json:
+    """{"metrics": on the task's reported splits, "latency": of texts of select, of `timed` if that is another}."""
+    with phases("evaluate"):
+        metrics = score_splits(predictor, data, data.task.reported, out=out)
+    with phases("latency"):
+        latency = time_predictor(timed or predictor, select_rows(data))
+    return {"metrics": metrics, "latency": latency}
+
+
+def proved_alike(before: Predictor, after: Predictor, data: TaskData, tolerance: float, *, what: str) -> float:
+    """The worst difference between two models' logits, on texts of select and random words in odd shapes.
+
+    tolerance: most of rounding, for each unit of the largest logit (1 at least); UserError beyond it. what: was done.
+    """
+    rows = select_rows(data)
+    worst, largest = agreement(before, after, rows.take(np.arange(min(len(rows), COMPARED))))
+    if worst > tolerance * max(largest, 1.0):
+        raise UserError(
+            f"{what}: its logits differ from the model's by up to {worst:.2g} of {largest:.2g}, which is more than "
+            "rounding: nothing was written. This architecture cannot be changed so; use the model as it is."
+        )
+    return worst
 
 
 def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], *, out: Path) -> dict[str, Any]:

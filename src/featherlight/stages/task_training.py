@@ -13,12 +13,13 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from featherlight import distributed
+from featherlight.costs.estimate import CostModel, Estimate, Trained, Update, Where
+from featherlight.costs.meta_models import MetaModel
 from featherlight.data.task import SELECT, Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import pick
 from featherlight.inference.torch_predictor import TorchPredictor, logits_of
-from featherlight.kinds import Kinds
 from featherlight.measurement.footprint import needed_bytes
 from featherlight.measurement.metrics import METRICS, predictions, value
 from featherlight.models.compiled import compile_in_place
@@ -31,14 +32,13 @@ from featherlight.stages.rows import (
     joined,
     select_rows,
     select_split,
-    task_data,
     train_rows,
 )
-from featherlight.stages.scoring import score_splits, time_predictor
+from featherlight.stages.scoring import TIMED_TEXTS, score_splits, time_predictor
 from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import DRAFT
 from featherlight.store.phases import Phases
-from featherlight.store.stage import Inputs
+from featherlight.store.stage import Work
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import label_loss
 from featherlight.training.loop import Objective, OptimizerOptions, RunContext, TrainingSet, WeightHook, train
@@ -47,11 +47,12 @@ from featherlight.training.tracking import Tracking
 
 _MOST_TRAIN_ROWS_SCORED = 1000
 _LOSS = "loss"
+ALL_WEIGHTS = Trained()
 FIT, REFIT = ".fit", ".refit"  # in a draft: where the trainings keep their checkpoints
 _T = TypeVar("_T")
 
 
-def train_rows_scored(own: int, select: int) -> int:
+def _train_rows_scored(own: int, select: int) -> int:
     """How many rows of train a point of its curve is computed from: as sharp as that of select, and as cheap."""
     return min(own, select, _MOST_TRAIN_ROWS_SCORED)
 
@@ -116,7 +117,7 @@ class TaskTraining:
         initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
         select = select_rows(data)
         own = len(train_rows(data, settings.examples, settings.seed))  # behind them: texts without labels
-        sample = np.linspace(0, own - 1, train_rows_scored(own, len(select))).astype(int)
+        sample = np.linspace(0, own - 1, _train_rows_scored(own, len(select))).astype(int)
         shown = {
             "train": (train_tokens.take(sample), rows.take(sample)),
             "select": (select_tokens, select),
@@ -197,7 +198,11 @@ class TaskTraining:
 
     def conditions(self) -> dict[str, Any]:
         """What the numbers depend on beyond the settings."""
-        return {"device": self.device, "precision": self.precision, "task": describe_task(self.data, self.settings)}
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "task": describe_task(self.data, self.settings.examples),
+        }
 
     def save(self) -> None:
         """Write the model folder."""
@@ -266,9 +271,31 @@ def _curves(progress: Progress) -> dict[str, Any]:
     }
 
 
-def check_training(settings: TrainSettings, inputs: Inputs, kinds: Kinds) -> None:
+def estimated_training(
+    work: Work[Any], costs: CostModel, model: MetaModel, *, rows: int, trained: Trained = ALL_WEIGHTS
+) -> Estimate:
+    """What a training of these settings will take. rows: that are fitted."""
+    settings: TrainSettings = work.settings
+    select = len(select_rows(work.task_data))
+    return costs.training(
+        model,
+        work.task_data,
+        Where(settings.device, settings.precision),
+        Update(settings.optimizer, settings.learning_rate, settings.weight_decay),
+        trained,
+        rows=rows,
+        batch_size=settings.batch_size,
+        batch_tokens=settings.batch_tokens,
+        epochs=settings.epochs,
+        refit=settings.refit,
+        scored=[(SELECT, select), ("train", _train_rows_scored(rows, select))],
+        timed_texts=TIMED_TEXTS,
+    )
+
+
+def check_training(work: Work[Any]) -> None:
     """What can be known to be wrong before anything is computed."""
-    data = task_data(settings)
-    class_weights(data, settings)
-    train_rows(data, settings.examples, settings.seed)
-    _known_metric(settings.select_metric, data)
+    settings: TrainSettings = work.settings
+    rows = train_rows(work.task_data, settings.examples, settings.seed)
+    class_weights(settings.class_weights, rows, work.task_data.task)
+    _known_metric(settings.select_metric, work.task_data)

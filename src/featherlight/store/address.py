@@ -1,36 +1,34 @@
-"""Stage, settings and inputs in; the address of their result out."""
+"""A stage and its work in; the address of the result out."""
 
 from pathlib import Path
 from typing import Any
 
-from featherlight.config import Settings, digest
+from featherlight.config import digest
 from featherlight.errors import UserError
 from featherlight.files import hash_file, read_json
-from featherlight.kinds import Kinds, kind_of
 from featherlight.store.layout import ADDRESS, RECORD
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
 
-def identify(stage: Stage, settings: Settings, inputs: Inputs, kinds: Kinds | None = None) -> dict[str, Any]:
+def identify(stage: Stage, work: Work[Any]) -> dict[str, Any]:
     """All that decides a result, and its address, as a record states it.
 
-    kinds: of inputs that are to come; None: all are there. The address is equal on every machine on which `auto` means
-    the same precision, and before and after its inputs come to be.
+    The address is equal on every machine on which `auto` means the same precision, and before and after the inputs
+    come to be.
     """
-    kinds = {role: kind_of(folder) for role, folder in inputs.items()} if kinds is None else kinds
     decides = {
         "stage": stage.name,
         "version": stage.version,
-        "identity": dict(stage.identity(settings, inputs, kinds)),
-        "sources": dict(stage.sources(settings)),
-        "inputs": {role: address_of(folder) for role, folder in inputs.items()},
+        "identity": dict(stage.identity(work)),
+        "sources": dict(stage.sources(work)),
+        "inputs": {role: address_of(folder) for role, folder in work.inputs.items()},
     }
     return {"address": f"{stage.name}-{digest(decides)}", **decides}
 
 
-def address(stage: Stage, settings: Settings, inputs: Inputs, kinds: Kinds | None = None) -> str:
-    """The name of the folder that holds stage(settings, inputs); kinds as in `identify`."""
-    return str(identify(stage, settings, inputs, kinds)["address"])
+def address(stage: Stage, work: Work[Any]) -> str:
+    """The name of the folder that holds what the stage makes of this work."""
+    return str(identify(stage, work)["address"])
 
 
 def address_of(folder: Path) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from featherlight.errors import UserError
 from featherlight.files import read_json
+from featherlight.kinds import Kind, kind_of
 from featherlight.progress import say
 from featherlight.store.layout import ADDRESS, DOOMED, DRAFT, LOCKS, RECORD
 
@@ -45,7 +46,7 @@ def collect_garbage(store: Path) -> list[str]:
     gone = [entry["name"] for entry in found if entry["state"] == "unfinished"]
     gone = [name for name in gone if _delete(store, name, store / (DRAFT + name))]
     for name in sorted(done):
-        idle = name.startswith("label-") and name not in used and inputs[name].get("teacher") not in done
+        idle = kind_of(store / name) is Kind.LOGITS and name not in used and inputs[name].get("teacher") not in done
         if idle and _delete(store, name, store / name):
             gone.append(name)
     for doomed in store.glob(DOOMED + "*"):

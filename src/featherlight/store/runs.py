@@ -17,24 +17,36 @@ from typing import Any
 
 from featherlight import distributed
 from featherlight.config import Settings
+from featherlight.data.task import TaskData
 from featherlight.errors import UserError
 from featherlight.files import current_umask, lock, reporting_full_disk, write_json
-from featherlight.kinds import Kinds
+from featherlight.kinds import Kinds, kind_of
 from featherlight.progress import say
 from featherlight.store.address import identify
 from featherlight.store.layout import DRAFT, LOCKS, RECORD
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Inputs, Stage, Work
 
 _RUNS = itertools.count()  # of stages in this process: what earlier ones leave in the heap is in a later one's peak
 
 
-def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, kinds: Kinds | None = None) -> Path:
-    """The folder that holds stage(settings, inputs); computed only if it is not there yet. kinds as in `identify`.
+def run_once(
+    stage: Stage,
+    settings: Settings,
+    inputs: Inputs,
+    *,
+    store: Path,
+    kinds: Kinds | None = None,
+    data: TaskData | None = None,
+) -> Path:
+    """The folder that holds what the stage makes of these settings and inputs; computed only if it is not there yet.
 
+    kinds: what the inputs hold, as planned; None looks at the folders. data: the task, where it is loaded already.
     If another process computes it now, this one waits for it. A UserError leaves the store as it was;
     after any other end (a kill, a crash, a full disk) the next call goes on from what the draft holds.
     """
-    head = identify(stage, settings, inputs, kinds)
+    kinds = {role: kind_of(folder) for role, folder in inputs.items()} if kinds is None else kinds
+    work = stage.work(settings, inputs, kinds, data=data)
+    head = identify(stage, work)
     done = store / str(head["address"])
     draft = store / (DRAFT + done.name)
     on_processor = distributed.world_size() > 1 and _resolved_device(settings) == "cpu"
@@ -43,16 +55,15 @@ def run_once(stage: Stage, settings: Settings, inputs: Inputs, *, store: Path, k
     if done.exists():
         say(f"{done.name}: done before")
     elif distributed.rank():
-        _run_beside(stage, settings, inputs, done=done, draft=draft, meet=meet)
+        _run_beside(stage, work, done=done, draft=draft, meet=meet)
     else:
-        _run_first(stage, settings, inputs, head=head, done=done, draft=draft, meet=meet)
+        _run_first(stage, work, head=head, done=done, draft=draft, meet=meet)
     return done
 
 
 def _run_first(
-    stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], done: Path, draft: Path,
-    meet: Callable[[], None],
-) -> None:  # fmt: skip
+    stage: Stage, work: Work[Any], *, head: Mapping[str, Any], done: Path, draft: Path, meet: Callable[[], None]
+) -> None:
     """Compute a result and write it, unless another command has done so meanwhile. meet: wait for other processes."""
     waiting = functools.partial(say, f"{done.name}: waiting for another process")
     store = done.parent
@@ -65,7 +76,7 @@ def _run_first(
         meet()
         meet()
         try:
-            _write_record(stage, settings, inputs, head=head, out=draft)
+            _write_record(stage, work, head=head, out=draft)
         except UserError:
             if new:
                 shutil.rmtree(draft)
@@ -75,9 +86,7 @@ def _run_first(
     meet()
 
 
-def _run_beside(
-    stage: Stage, settings: Settings, inputs: Inputs, *, done: Path, draft: Path, meet: Callable[[], None]
-) -> None:
+def _run_beside(stage: Stage, work: Work[Any], *, done: Path, draft: Path, meet: Callable[[], None]) -> None:
     """Help a stage that trains, in a further process that a launcher started; its own copy of the draft is thrown away.
 
     Others are left to the first process.
@@ -88,8 +97,8 @@ def _run_beside(
     with tempfile.TemporaryDirectory() as scratch, suppress(distributed.TookPart):
         shutil.copytree(draft, scratch, dirs_exist_ok=True)
         meet()
-        if getattr(settings, "epochs", 0):
-            stage.run(settings, inputs, Path(scratch))
+        if stage.trains(work.settings):
+            stage.run(work, Path(scratch))
     meet()
     meet()
 
@@ -101,19 +110,18 @@ def _resolved_device(settings: Settings) -> str:
     return resolve_device(getattr(settings, "device", "auto"))
 
 
-def _write_record(stage: Stage, settings: Settings, inputs: Inputs, *, head: Mapping[str, Any], out: Path) -> None:
+def _write_record(stage: Stage, work: Work[Any], *, head: Mapping[str, Any], out: Path) -> None:
     """Run the stage and write record.json. head: what `identify` said before the run."""
     from featherlight.measurement.environment import environment
     from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes, resident_bytes
 
     forget_peak_memory()
     before, earlier = resident_bytes(), next(_RUNS)
-    found = stage.run(settings, inputs, out)
     record = {
         **head,
-        "settings": settings.model_dump(mode="json"),
+        "settings": work.settings.model_dump(mode="json"),
+        **stage.run(work, out),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        **found,
         "peak_memory_bytes": peak_memory_bytes(),
         "memory_before_bytes": before,
         "earlier_runs": earlier,

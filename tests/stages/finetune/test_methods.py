@@ -128,9 +128,8 @@ def test_a_merged_model_is_a_plain_one_and_is_not_merged_twice(capsys, tiny_enco
     assert code == 2 and "was merged before" in found["error"]
     own = Provenance.of(folder)
     assert own.settings["examples"] == record["settings"]["examples"] == 60
-    recovery = own.recovery(
-        PruneSettings(task=str(sentiment), method="topv", sparsity=0.5, epochs=1), student=False, max_length=20
-    )
+    pruning = PruneSettings(task=str(sentiment), method="topv", sparsity=0.5, epochs=1)
+    recovery = own.training_again(dict(pruning), student=False, epochs=1, max_length=20)
     assert recovery.examples == 60 and recovery.learning_rate == FinetuneSettings(task="x", model="y").learning_rate
     (store / "empty").mkdir()
     code, found = call(capsys, "merge", store / "empty", "--store", store)

@@ -3,34 +3,30 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors.torch import load_file
 
-from featherlight.data.task import TaskData
+from featherlight.data.task import Task
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError
 from featherlight.kinds import LOGITS
-from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.label.stage import UNLABELLED
-from featherlight.stages.rows import class_weights, task_data
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import Objective
 
 
-def loss_of(settings: DistillSettings) -> str:
+def resolve_loss(name: str, student: str, task: Task) -> str:
     """The loss that `auto` means: the one that did best on select for the student (docs/design.md)."""
-    if settings.loss != "auto":
-        return settings.loss
-    return "kl" if settings.student == "bag" and not task_data(settings).task.is_regression else "mse"
+    if name != "auto":
+        return name
+    return "kl" if student == "bag" and not task.is_regression else "mse"
 
 
-def imitation(settings: DistillSettings, data: TaskData) -> Objective:
+def imitation(alpha: float, *, loss: str, temperature: float, class_weights: torch.Tensor | None) -> Objective:
     """What a student minimises: the labels' loss and, unless alpha is 1, its distance from the teacher."""
-    weights = class_weights(data, settings)
-    if settings.alpha == 1:
-        return LabelObjective(weights)
-    return TaskDistillation(
-        alpha=settings.alpha, loss=loss_of(settings), temperature=settings.temperature, class_weights=weights
-    )
+    if alpha == 1:
+        return LabelObjective(class_weights)
+    return TaskDistillation(alpha=alpha, loss=loss, temperature=temperature, class_weights=class_weights)
 
 
 def add_teacher(targets: dict[str, dict[str, np.ndarray]], labels: Path) -> None:

@@ -1,6 +1,6 @@
 """The stage that trains a small model to imitate a teacher on a task."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,40 +8,40 @@ from typing import Any
 import numpy as np
 
 from featherlight.compression.movement import REACH
+from featherlight.costs.estimate import CostModel, Estimate
+from featherlight.costs.meta_models import MetaModel
 from featherlight.data.splits import row_keys
 from featherlight.data.task import Examples, TaskData
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError
-from featherlight.kinds import Kind, Kinds
-from featherlight.models.load import (
-    read_json_object,
-)
+from featherlight.kinds import Kind
+from featherlight.models.load import read_json_object
 from featherlight.models.students.embeddings import check_width
 from featherlight.progress import say
-from featherlight.stages.distill.objective import add_teacher, imitation, loss_of
+from featherlight.stages.distill.objective import add_teacher, imitation, resolve_loss
 from featherlight.stages.distill.settings import DistillSettings
-from featherlight.stages.distill.student import new_student
+from featherlight.stages.distill.student import meta_model_of_student, new_student
 from featherlight.stages.identity import files_named, resolved
 from featherlight.stages.label.settings import LabelSettings
-from featherlight.stages.label.stage import label_sources
-from featherlight.stages.pruning import Pruning
-from featherlight.stages.rows import joined, label_targets, task_data, train_rows
+from featherlight.stages.label.stage import LABEL, texts_source
+from featherlight.stages.pruning import Pruning, sparsity_of
+from featherlight.stages.rows import class_weights, data_source, joined, label_targets, load_task_of, train_rows
 from featherlight.stages.settings import RowSettings, SparsitySettings
-from featherlight.stages.task_training import TaskTraining, check_training
+from featherlight.stages.task_training import TaskTraining, check_training, estimated_training
 from featherlight.store.phases import Phases
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Wanted, Work
 from featherlight.training.finetune import NO_CLASS, NO_SCORE
 
 _WIDTHS = ("embedding_size", "hidden_size", "dim", "d_model")  # what configs call the width of the embeddings
 
 
-def fitted_rows(data: TaskData, settings: DistillSettings) -> Examples:
+def fitted_rows(data: TaskData, *, examples: int | None, seed: int, unlabelled: Path | None) -> Examples:
     """The rows of train, and behind them those that only the teacher labels."""
-    rows = train_rows(data, settings.examples, settings.seed)
-    if settings.unlabelled is None:
+    rows = train_rows(data, examples, seed)
+    if unlabelled is None:
         return rows
-    more = load_unlabelled(settings.unlabelled, data.task)
+    more = load_unlabelled(unlabelled, data.task)
     none, kind = (NO_SCORE, np.float32) if data.task.is_regression else (NO_CLASS, np.int64)
     missing = np.full(len(more), none, dtype=kind)
     return joined(rows, replace(more, labels=missing))
@@ -61,69 +61,106 @@ def _about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
     return {"rows": len(more), "texts_in": leaks}
 
 
-def _distill_identity(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _identity(work: Work[DistillSettings]) -> dict[str, Any]:
     """Like `resolved`, without settings of a loss, or of a pruning, that has no part in it."""
-    loss = loss_of(settings)
+    settings = work.settings
+    loss = resolve_loss(settings.loss, settings.student, work.task_data.task)
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
     unused |= set() if settings.prune else {"prune", *SparsitySettings.model_fields}
     own: dict[str, Any] = {"loss": loss} | ({"reach": REACH} if settings.prune == "movement" else {})
     return {name: value for name, value in {**resolved(settings, encoder=False), **own}.items() if name not in unused}
 
 
-def _run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[DistillSettings], out: Path) -> dict[str, Any]:
     """Train a student on labels and stored teacher logits."""
-    phases = Phases()
+    settings, data, phases = work.settings, work.task_data, Phases()
     with phases("load"):
-        data = task_data(settings)
-        rows = fitted_rows(data, settings)
-        model, tokenizer, start = new_student(settings, data, inputs["teacher"], [*rows.first, *(rows.second or ())])
+        rows = fitted_rows(data, examples=settings.examples, seed=settings.seed, unlabelled=settings.unlabelled)
+        texts = [*rows.first, *(rows.second or ())]
+        model, tokenizer, start = new_student(settings, data, work.inputs["teacher"], texts)
         targets = label_targets(data, rows)
         if settings.alpha < 1:
-            add_teacher(targets, inputs["labels"])
-    pruning = Pruning(model, settings)
+            add_teacher(targets, work.inputs["labels"])
+    pruning = Pruning(model, sparsity_of(settings.prune, settings, seed=settings.seed), parts=settings.parts)
     fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
-    record = fit.run(imitation(settings, data), rows, targets)
+    objective = imitation(
+        settings.alpha,
+        loss=resolve_loss(settings.loss, settings.student, data.task),
+        temperature=settings.temperature,
+        class_weights=class_weights(
+            settings.class_weights, train_rows(data, settings.examples, settings.seed), data.task
+        ),
+    )
+    record = fit.run(objective, rows, targets)
     more = {} if settings.unlabelled is None else {"unlabelled": _about_unlabelled(data, rows)}
     name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"
     return {"name": name, **start, **more, **record, **pruning.found()}
 
 
-def _distill_sources(settings: DistillSettings) -> Mapping[str, str]:
-    """The same and the word vectors."""
-    return {**label_sources(settings), **files_named(vectors=settings.vectors)}
+def _sources(work: Work[DistillSettings]) -> Mapping[str, str]:
+    """Rows, texts without labels and word vectors."""
+    return {**data_source(work), **texts_source(work.settings.unlabelled), **files_named(vectors=work.settings.vectors)}
 
 
-def _check_distillation(settings: DistillSettings, inputs: Inputs, kinds: Kinds) -> None:
-    """The same, and whether loss and width fit task and teacher."""
-    check_training(settings, inputs, kinds)
+def _check(work: Work[DistillSettings]) -> None:
+    """The same as of every training, and whether loss and width fit task and teacher."""
+    check_training(work)
+    settings, task, teacher = work.settings, work.task_data.task, work.inputs["teacher"]
     if settings.alpha < 1:
-        check_loss_fits(loss_of(settings), regression=task_data(settings).task.is_regression)
-    if kinds["teacher"] in (Kind.PACKED, Kind.ONNX):
-        raise UserError(f"{inputs['teacher']}: is packed or exported. Distil from the model that it was made of.")
-    config = inputs["teacher"] / "config.json"
+        check_loss_fits(resolve_loss(settings.loss, settings.student, task), regression=task.is_regression)
+    if work.kinds["teacher"] in (Kind.PACKED, Kind.ONNX):
+        raise UserError(f"{teacher}: is packed or exported. Distil from the model that it was made of.")
+    config = teacher / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
         described = read_json_object(config)
         if described.get("embedding") == "hash":
-            raise UserError(f"{inputs['teacher']}: hashed words have no vectors to start from. Use --start random.")
+            raise UserError(f"{teacher}: hashed words have no vectors to start from. Use --start random.")
         width = next((described[name] for name in _WIDTHS if described.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 
 
-def label_settings(settings: DistillSettings) -> LabelSettings:
-    """The labelling that a distillation needs: one for all students and seeds that see the same texts."""
+def _labelling(settings: DistillSettings) -> Mapping[str, Wanted]:
+    """The teacher's logits that a distillation needs: the same for all students and seeds that see the same texts."""
+    if settings.alpha == 1:
+        return {}
     same = {name: getattr(settings, name) for name in (*RowSettings.model_fields, "device", "precision")}
     seed = settings.seed if settings.examples is not None else 1
-    return LabelSettings(**same, seed=seed, unlabelled=settings.unlabelled)
+    labels = LabelSettings(**same, seed=seed, unlabelled=settings.unlabelled)
+    return {"labels": Wanted("teacher's logits", LABEL, labels, {"teacher": "teacher"})}
+
+
+def _sketch(work: Work[DistillSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:
+    """The student, with pieces of its teacher's vocabulary."""
+    settings = work.settings
+    shape = (settings.student, settings.embedding, settings.vocabulary, settings.dim, settings.hidden,
+             settings.classifier, settings.max_length)  # fmt: skip
+    rows = (work.task_data.fingerprint, settings.examples, settings.examples and settings.seed)
+    teacher = model_of("teacher").tokenizer
+    return costs.remembered(
+        (*shape, *rows, work.inputs["teacher"]), lambda: meta_model_of_student(settings, work.task_data, teacher)
+    )
+
+
+def _estimate(work: Work[DistillSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
+    """What the training will take."""
+    settings = work.settings
+    rows = fitted_rows(work.task_data, examples=settings.examples, seed=settings.seed, unlabelled=settings.unlabelled)
+    return estimated_training(work, costs, _sketch(work, costs, model_of), rows=len(rows))
 
 
 DISTILL = Stage(
-    "distill",
-    2,
-    DistillSettings,
-    _distill_sources,
-    _distill_identity,
-    _run_distill,
-    lambda settings, kinds: Kind.STUDENT,
-    ("teacher",),
-    _check_distillation,
+    name="distill",
+    version=2,
+    settings=DistillSettings,
+    load=load_task_of,
+    inputs=("teacher",),
+    prepares=_labelling,
+    sources=_sources,
+    identity=_identity,
+    makes=lambda settings, kinds: Kind.STUDENT,
+    check=_check,
+    run=_run,
+    sketch=_sketch,
+    estimate=_estimate,
+    trains=lambda settings: True,
 )

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from featherlight.costs.meta_models import MetaModel
 from featherlight.data.task import TaskData
 from featherlight.models.load import head_options, load_checkpoint
 from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
@@ -19,7 +20,9 @@ from featherlight.models.students.recurrent import (
 from featherlight.models.students.tokenizers import student_tokenizer
 from featherlight.seeds import seed_torch
 from featherlight.stages.distill.settings import DistillSettings
+from featherlight.stages.rows import train_rows
 
+_PIECES = 5000  # texts that the pieces of a student to come are chosen for
 _HIDDEN = {"bilstm": 150, "rnn": 100}
 _CLASSIFIER = {"bilstm": 200, "rnn": 100, "bag": 100}
 
@@ -43,6 +46,15 @@ def new_student(
         vectors = vectors_from_teacher(tokenizer, teacher_tokenizer, table, dim=settings.dim)
         model.embedding.weight.data.copy_(torch.from_numpy(vectors))
     return model, tokenizer, {}
+
+
+def meta_model_of_student(settings: DistillSettings, data: TaskData, teacher: Any) -> MetaModel:
+    """A student to come, with pieces that a sample of its texts brings. teacher: its tokenizer."""
+    texts = list(train_rows(data, settings.examples, settings.seed).first[:_PIECES])
+    tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher)
+    with torch.device("meta"):
+        model = student_body(settings, data, vocabulary=settings.vocabulary + 1)
+    return MetaModel(model, tokenizer, settings.max_length)
 
 
 def student_body(settings: DistillSettings, data: TaskData, *, vocabulary: int) -> Any:

@@ -1,10 +1,13 @@
 """The stage that fine-tunes a pre-trained encoder on a task."""
 
+import copy
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from featherlight.costs.estimate import CostModel, Estimate, Trained
+from featherlight.costs.meta_models import MetaModel, meta_model_of_encoder
 from featherlight.errors import UserError
 from featherlight.kinds import Kind
 from featherlight.models.adapters import PROMPT, WHOLE, Method, adapt, work_of_a_step, write_adapter
@@ -20,10 +23,10 @@ from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.identity import resolved
-from featherlight.stages.rows import class_weights, data_source, label_targets, task_data, train_rows
-from featherlight.stages.task_training import TaskTraining, check_training
+from featherlight.stages.rows import class_weights, data_source, label_targets, load_task_of, train_rows
+from featherlight.stages.task_training import TaskTraining, check_training, estimated_training
 from featherlight.store.phases import Phases
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 from featherlight.training.finetune import LabelObjective
 
 _MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
@@ -37,16 +40,15 @@ def method_of(settings: FinetuneSettings) -> Method:
                   settings.frozen_precision)  # fmt: skip
 
 
-def _finetune_sources(settings: FinetuneSettings) -> Mapping[str, str]:
+def _sources(work: Work[FinetuneSettings]) -> Mapping[str, str]:
     """Rows and pre-trained weights, by their contents."""
-    return {**data_source(settings), "model": fingerprint(settings.model, settings.revision)}
+    return {**data_source(work), "model": fingerprint(work.settings.model, work.settings.revision)}
 
 
-def _run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
     """Fine-tune an encoder on a task."""
-    phases = Phases()
+    settings, data, phases = work.settings, work.task_data, Phases()
     with phases("load"):
-        data = task_data(settings)
         seed_torch(settings.seed, "initial weights")
         model, tokenizer = load_encoder(
             settings.model,
@@ -57,8 +59,8 @@ def _run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict
         )
     method = method_of(settings)
     adapt(model, method)
-    if method.name not in WHOLE and (work := work_of_a_step(model)) > _MOST_WORK:
-        say(f"--method {method.name}: a step of it still multiplies {work:.0%} of what full fine-tuning does, and the "
+    if method.name not in WHOLE and (share := work_of_a_step(model)) > _MOST_WORK:
+        say(f"--method {method.name}: a step of it still multiplies {share:.0%} of what full fine-tuning does, and the "
             "layers that it changes keep their inputs. Fewer --targets or a smaller --rank save more.")  # fmt: skip
     if method.name == PROMPT:
         check_length(
@@ -74,18 +76,49 @@ def _run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict
     if method.frozen != "fp32" and fit.precision != method.frozen:
         raise UserError(f"--frozen-precision bf16: products are in {fit.precision} here; add --precision bf16.")
     rows = train_rows(data, settings.examples, settings.seed)
-    objective = LabelObjective(class_weights(data, settings))
+    objective = LabelObjective(class_weights(settings.class_weights, rows, data.task))
     record = fit.run(objective, rows, label_targets(data, rows))
     return {"name": Path(settings.model).name, **record}
 
 
+def _sketch(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:
+    """A pre-trained encoder with a new head."""
+    settings = work.settings
+    key = (settings.model, settings.revision, work.task_data.task.labels, settings.max_length)
+    return costs.remembered(key, lambda: meta_model_of_encoder(*key))
+
+
+def _estimate(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
+    """What the training will take."""
+    settings, model = work.settings, _sketch(work, costs, model_of)
+    adapted = copy.deepcopy(model.model)
+    adapt(adapted, method_of(settings))
+    trained = Trained(
+        method=settings.method,
+        weights=sum(weight.numel() for weight in adapted.parameters() if weight.requires_grad),
+        rank=settings.rank,
+        lora_dropout=settings.lora_dropout,
+        reduction=settings.reduction,
+        frozen=settings.frozen_precision,
+        virtual_tokens=settings.virtual_tokens if settings.method == PROMPT else 0,
+        checkpointing=settings.checkpointing,
+        attention=settings.attention,
+    )
+    rows = len(train_rows(work.task_data, settings.examples, settings.seed))
+    return estimated_training(work, costs, model, rows=rows, trained=trained)
+
+
 FINETUNE = Stage(
-    "finetune",
-    2,
-    FinetuneSettings,
-    _finetune_sources,
-    lambda settings, inputs, kinds: resolved(settings, encoder=True),
-    _run_finetune,
-    lambda settings, kinds: Kind.ENCODER,
+    name="finetune",
+    version=2,
+    settings=FinetuneSettings,
+    load=load_task_of,
+    sources=_sources,
+    identity=lambda work: resolved(work.settings, encoder=True),
+    makes=lambda settings, kinds: Kind.ENCODER,
     check=check_training,
+    run=_run,
+    sketch=_sketch,
+    estimate=_estimate,
+    trains=lambda settings: True,
 )

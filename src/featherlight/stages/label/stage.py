@@ -1,6 +1,6 @@
 """The stage that stores a teacher's logits for train and select, in the order of their rows."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +8,18 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from featherlight.costs.estimate import CostModel, Estimate, Where
+from featherlight.costs.meta_models import MetaModel
 from featherlight.data.task import SELECT
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.files import hash_text
 from featherlight.kinds import LOGITS, Kind
-from featherlight.stages.distill.settings import DistillSettings
-from featherlight.stages.identity import chooses_precision, files_named, resolved
+from featherlight.stages.identity import files_named, of_a_model
 from featherlight.stages.label.settings import LabelSettings
 from featherlight.stages.model_folders import about_model, checked_predictor
-from featherlight.stages.rows import data_source, describe_task, select_rows, task_data, train_rows
+from featherlight.stages.rows import data_source, describe_task, load_task_of, select_rows, train_rows
 from featherlight.store.phases import Phases
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
 UNLABELLED = "unlabelled"
 
@@ -28,12 +29,11 @@ def _numpy_tensor(values: np.ndarray) -> Any:
     return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
 
 
-def _run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[LabelSettings], out: Path) -> dict[str, Any]:
     """Store a teacher's logits for train and select, in the order of their rows."""
-    phases = Phases()
+    settings, data, phases = work.settings, work.task_data, Phases()
     with phases("load"):
-        data = task_data(settings)
-        teacher = checked_predictor(inputs["teacher"], data, settings)
+        teacher = checked_predictor(work.inputs["teacher"], data, settings)
     rows = {"train": train_rows(data, settings.examples, settings.seed), SELECT: select_rows(data)}
     if settings.unlabelled is not None:
         rows[UNLABELLED] = load_unlabelled(settings.unlabelled, data.task)
@@ -45,28 +45,40 @@ def _run_label(settings: LabelSettings, inputs: Inputs, out: Path) -> dict[str, 
             logits[split] = teacher.logits(tokens, label=f"label {split}")
     save_file({split: _numpy_tensor(values) for split, values in logits.items()}, out / LOGITS)
     return {
-        "name": f"logits of {inputs['teacher'].name}",
-        "task": describe_task(data, settings),
+        "name": f"logits of {work.inputs['teacher'].name}",
+        "task": describe_task(data, settings.examples),
         "seconds": phases.seconds,
-        **about_model(teacher, inputs["teacher"]),
+        **about_model(teacher, work.inputs["teacher"]),
     }
 
 
-def label_sources(settings: LabelSettings | DistillSettings) -> Mapping[str, str]:
-    """The rows of the task and those without labels, by their contents."""
-    found = files_named(unlabelled=settings.unlabelled)
-    if settings.unlabelled is not None:  # how a file is read depends on what it is called
-        found["unlabelled"] = hash_text(found["unlabelled"], settings.unlabelled.suffix.lower())
-    return {**data_source(settings), **found}
+def texts_source(unlabelled: Path | None) -> Mapping[str, str]:
+    """A hash of the texts without labels; how a file is read depends on what it is called."""
+    if unlabelled is None:
+        return {}
+    return {"unlabelled": hash_text(*files_named(unlabelled=unlabelled).values(), unlabelled.suffix.lower())}
+
+
+def _estimate(work: Work[LabelSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
+    """What the teacher's predictions will take."""
+    settings, data = work.settings, work.task_data
+    splits = [("train", len(train_rows(data, settings.examples, settings.seed))), (SELECT, len(select_rows(data)))]
+    if settings.unlabelled is not None:
+        splits.append(("train", len(load_unlabelled(settings.unlabelled, data.task))))
+    where = Where(settings.device, settings.precision)
+    return costs.predictions(model_of("teacher"), data, where, splits=splits, batch_tokens=settings.batch_tokens)
 
 
 LABEL = Stage(
-    "label",
-    2,
-    LabelSettings,
-    label_sources,
-    lambda settings, inputs, kinds: resolved(settings, encoder=chooses_precision(kinds["teacher"], inputs["teacher"])),
-    _run_label,
-    lambda settings, kinds: Kind.LOGITS,
-    ("teacher",),
+    name="label",
+    version=2,
+    settings=LabelSettings,
+    load=load_task_of,
+    inputs=("teacher",),
+    sources=lambda work: {**data_source(work), **texts_source(work.settings.unlabelled)},
+    identity=lambda work: of_a_model(work, "teacher"),
+    makes=lambda settings, kinds: Kind.LOGITS,
+    run=_run,
+    estimate=_estimate,
+    listed=False,
 )

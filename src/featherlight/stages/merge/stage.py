@@ -5,10 +5,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featherlight.errors import UserError
-from featherlight.inference.torch_predictor import TorchPredictor, logits_of
+from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import Kind
 from featherlight.models.adapters import LORA, merge, read_adapter
 from featherlight.models.load import load_checkpoint
@@ -17,14 +15,13 @@ from featherlight.stages.identity import resolved
 from featherlight.stages.merge.settings import MergeSettings
 from featherlight.stages.model_folders import about_model, checked_predictor
 from featherlight.stages.recovery import Provenance
-from featherlight.stages.rows import data_source, describe_task, select_rows, task_data
-from featherlight.stages.scoring import score_splits, time_predictor
+from featherlight.stages.rows import data_source, describe_task, load_task_of
+from featherlight.stages.scoring import proved_alike, scored_and_timed
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
-_MOST_DIFFERENCE = 1e-3  # between logits before and after, of rounding alone
-_COMPARED = 200  # texts of select
+_ROUNDING = 1e-3  # between logits before and after, for each unit of the largest
 
 
 def check_mergeable(folder: Path) -> None:
@@ -42,53 +39,44 @@ def check_mergeable(folder: Path) -> None:
         )
 
 
-def _run_merge(settings: MergeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
-    """Merge, save, and compare the logits of some texts before and after."""
-    check_mergeable(inputs["model"])
-    phases, data = Phases(), task_data(settings)
+def _run(work: Work[MergeSettings], out: Path) -> dict[str, Any]:
+    """Merge, save, and prove that the logits are the same."""
+    settings, data, folder, phases = work.settings, work.task_data, work.inputs["model"], Phases()
+    check_mergeable(folder)
     with phases("load"):
-        model, tokenizer = load_checkpoint(inputs["model"])
-    rows = select_rows(data)
-    before = TorchPredictor(inputs["model"], device="cpu", precision="fp32")
-    tokens = before.tokens(rows.take(np.arange(min(len(rows), _COMPARED))))
+        model, tokenizer = load_checkpoint(folder)
+        before = TorchPredictor(folder, device="cpu", precision="fp32")
     with phases("merge"):
         merge(model)
     with phases("save"), quiet_transformers():
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
-        if (inputs["model"] / "tokenizer.json").exists():  # without indentation there
-            shutil.copyfile(inputs["model"] / "tokenizer.json", out / "tokenizer.json")
+        if (folder / "tokenizer.json").exists():  # without indentation there
+            shutil.copyfile(folder / "tokenizer.json", out / "tokenizer.json")
     with phases("compare"):
         after = TorchPredictor(out, device="cpu", precision="fp32")
-        same = {"device": "cpu", "precision": "fp32", "batch_tokens": before.batch_tokens}
-        first, second = (logits_of(one.model, tokens, **same) for one in (before, after))  # type: ignore[arg-type]
-    worst = float(np.abs(first - second).max())
-    assert worst <= _MOST_DIFFERENCE * max(1.0, float(np.abs(first).max())), f"merged logits differ by {worst}"
+        worst = proved_alike(before, after, data, _ROUNDING, what=f"{folder}, merged")
     predictor = checked_predictor(out, data, settings)
-    with phases("evaluate"):
-        metrics = score_splits(predictor, data, data.task.reported, out=out)
-    with phases("latency"):
-        latency = time_predictor(predictor, select_rows(data))
     return {
-        "name": f"{name_of(inputs['model'])}, merged",
-        "task": describe_task(data, settings),
-        "metrics": metrics,
-        "latency": latency,
+        "name": f"{name_of(folder)}, merged",
+        "task": describe_task(data),
+        **scored_and_timed(predictor, data, phases, out=out),
         "seconds": phases.seconds,
         "worst_difference": worst,
-        "origin": asdict(Provenance.of(inputs["model"])),
+        "origin": asdict(Provenance.of(folder)),
         **about_model(predictor, out),
     }
 
 
 MERGE = Stage(
-    "merge",
-    1,
-    MergeSettings,
-    data_source,
-    lambda settings, inputs, kinds: resolved(settings, encoder=True),
-    _run_merge,
-    lambda settings, kinds: Kind.ENCODER,
-    ("model",),
-    lambda settings, inputs, kinds: check_mergeable(inputs["model"]),
+    name="merge",
+    version=1,
+    settings=MergeSettings,
+    load=load_task_of,
+    inputs=("model",),
+    sources=data_source,
+    identity=lambda work: resolved(work.settings, encoder=True),
+    makes=lambda settings, kinds: Kind.ENCODER,
+    check=lambda work: check_mergeable(work.inputs["model"]),
+    run=_run,
 )

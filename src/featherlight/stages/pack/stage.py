@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from featherlight.files import write_atomically
 from featherlight.inference.packed_predictor import PackedPredictor
 from featherlight.kinds import Kind
@@ -14,39 +12,29 @@ from featherlight.runtime.packed import LIGHT, Packed
 from featherlight.stages.identity import resolved
 from featherlight.stages.model_folders import about_model, checked_predictor
 from featherlight.stages.pack.settings import PackSettings
-from featherlight.stages.rows import data_source, describe_task, select_rows, task_data
-from featherlight.stages.scoring import score_splits, time_predictor
+from featherlight.stages.rows import data_source, describe_task, load_task_of
+from featherlight.stages.scoring import proved_alike, scored_and_timed
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
-_MOST_DIFFERENCE = 1e-3  # between logits in torch and in numpy, of rounding alone
-_COMPARED = 500  # texts of select
+_ROUNDING = 1e-3  # between logits in torch and in numpy, for each unit of the largest
 
 
-def _run_pack(settings: PackSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[PackSettings], out: Path) -> dict[str, Any]:
     """model.light, its scores, latency and bytes by part."""
-    phases = Phases()
+    data, folder, phases = work.task_data, work.inputs["model"], Phases()
     with phases("load"):
-        data = task_data(settings)
-        folder = checked_predictor(inputs["model"], data, settings)
+        source = checked_predictor(folder, data, work.settings)
     with phases("pack"):
-        write_atomically(out / LIGHT, pack_folder(inputs["model"]))
+        write_atomically(out / LIGHT, pack_folder(folder))
     predictor = PackedPredictor(out / LIGHT)
     with phases("compare"):
-        rows = select_rows(data)
-        rows = rows.take(np.arange(min(len(rows), _COMPARED)))
-        worst = float(np.abs(folder.logits(folder.tokens(rows)) - predictor.logits(rows)).max())
-    assert worst <= _MOST_DIFFERENCE, f"the packed model's logits differ by {worst}"
-    with phases("evaluate"):
-        metrics = score_splits(predictor, data, data.task.reported, out=out)
-    with phases("latency"):
-        latency = time_predictor(predictor, select_rows(data))
+        worst = proved_alike(source, predictor, data, _ROUNDING, what=f"{folder}, packed")
     return {
-        "name": f"{name_of(inputs['model'])}, packed",
-        "task": describe_task(data, settings),
-        "metrics": metrics,
-        "latency": latency,
+        "name": f"{name_of(folder)}, packed",
+        "task": describe_task(data),
+        **scored_and_timed(predictor, data, phases, out=out),
         "seconds": phases.seconds,
         "worst_difference": worst,
         "parts": _parts(predictor.model.packed, (out / LIGHT).stat().st_size),
@@ -63,12 +51,13 @@ def _parts(packed: Packed, size: int) -> dict[str, int]:
 
 
 PACK = Stage(
-    "pack",
-    1,
-    PackSettings,
-    data_source,
-    lambda settings, inputs, kinds: resolved(settings, encoder=False),
-    _run_pack,
-    lambda settings, kinds: Kind.PACKED,
-    ("model",),
+    name="pack",
+    version=1,
+    settings=PackSettings,
+    load=load_task_of,
+    inputs=("model",),
+    sources=data_source,
+    identity=lambda work: resolved(work.settings, encoder=False),
+    makes=lambda settings, kinds: Kind.PACKED,
+    run=_run,
 )

@@ -17,27 +17,27 @@ from featherlight.training.loop import TrainingSet
 class Removal:
     """Parts of a model that are taken out for real; `model` and `tokenizer` are what is left."""
 
-    def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, lesson: RecoveryTarget | None):
+    def __init__(self, model: Any, tokenizer: Any, settings: PruneSettings, target: RecoveryTarget | None):
         self.settings, self.tokenizer = settings, tokenizer
         self.kept: dict[str, Any] = {}
         self.before = _sizes_of(model)
         if settings.method == "vocabulary":
-            assert lesson
+            assert target
             table = model.get_input_embeddings().weight
             self.touched = [name for name, weight in model.named_parameters() if weight is table]
-            texts = [*lesson.rows.first, *(lesson.rows.second or ())]
+            texts = [*target.rows.first, *(target.rows.second or ())]
             self.model, self.tokenizer = shrink_vocabulary(model, tokenizer, texts, settings.sparsity)
             return
         assert settings.sparsity is not None
         self.touched = touched(model, settings.method)
         gradients = None
         if settings.score == "taylor":
-            assert lesson
+            assert target
             apart = not is_encoder(model)
-            tokens = tokenise(tokenizer, lesson.rows, max_length=tokenizer.model_max_length, apart=apart)
-            examples = TrainingSet(tokens, lesson.targets["train"])
+            tokens = tokenise(tokenizer, target.rows, max_length=tokenizer.model_max_length, apart=apart)
+            examples = TrainingSet(tokens, target.targets["train"])
             device = resolve_device(settings.device)
-            gradients = gradients_of(model, lesson.objective, examples, device=device, seed=settings.seed)
+            gradients = gradients_of(model, target.objective, examples, device=device, seed=settings.seed)
         self.model, kept = shrink(model, settings.method, settings.sparsity, gradients=gradients)
         self.kept = {"kept": kept} if settings.method in (HEADS, LAYERS) else {}
 

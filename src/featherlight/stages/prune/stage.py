@@ -1,11 +1,11 @@
-"""The stage that prunes a trained model, at once or while it is trained on; and pruning inside a distillation."""
+"""The stage that prunes a trained model, at once or while it is trained on."""
 
 from pathlib import Path
 from typing import Any
 
 from featherlight.compression.movement import REACH
 from featherlight.errors import UserError
-from featherlight.kinds import Kind, Kinds, kind_of
+from featherlight.kinds import Kind
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
@@ -13,41 +13,49 @@ from featherlight.stages.identity import resolved
 from featherlight.stages.model_folders import check_plain, checked_predictor
 from featherlight.stages.prune.removal import Removal
 from featherlight.stages.prune.settings import PruneSettings
-from featherlight.stages.pruning import Pruning
+from featherlight.stages.pruning import Pruning, sparsity_of
 from featherlight.stages.recovery import Provenance, recovery_target
-from featherlight.stages.rows import data_source, describe_task, task_data, train_rows
+from featherlight.stages.rows import data_source, describe_task, load_task_of, train_rows
 from featherlight.stages.scoring import before_and_after
 from featherlight.stages.settings import UNSTRUCTURED, TaskSettings
 from featherlight.stages.task_training import TaskTraining
 from featherlight.store.address import address_of
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
 
-def _run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
     """A smaller or sparser model's folder, and what the step did to it."""
-    phases = Phases()
-    folder, origin = inputs["model"], Provenance.of(inputs["model"])
+    settings, data, phases = work.settings, work.task_data, Phases()
+    folder, origin = work.inputs["model"], Provenance.of(work.inputs["model"])
     with phases("load"):
-        data = task_data(settings)
         checked_predictor(folder, data, settings)
         model, tokenizer = load_checkpoint(folder)
-    training = origin.recovery(settings, student=kind_of(folder) is Kind.STUDENT, max_length=tokenizer.model_max_length)
-    lesson = recovery_target(settings, training, data, inputs, origin) if settings.reads_train else None
+    training = origin.training_again(
+        dict(settings),
+        student=work.kinds["model"] is Kind.STUDENT,
+        epochs=max(settings.epochs, 1),
+        max_length=tokenizer.model_max_length,
+    )
+    target = None
+    if settings.reads_train:
+        target = recovery_target(origin, data, training, examples=settings.examples, seed=settings.seed,
+                                 labels=work.inputs.get("labels"))  # fmt: skip
     step: Pruning | Removal
     with phases("prune"):
         if settings.method in UNSTRUCTURED:
-            step = Pruning(model, settings)
+            sparsity = sparsity_of(settings.method, settings, seed=settings.seed)
+            step = Pruning(model, sparsity, parts=settings.parts)
         else:
-            step = Removal(model, tokenizer, settings, lesson)
+            step = Removal(model, tokenizer, settings, target)
             tokenizer = step.tokenizer
     fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
     if settings.epochs:
-        assert lesson
-        say(f"recovery from {lesson.source}")
-        record = fit.train(lesson.objective, lesson.rows, lesson.targets)
-        record["recovery"] = {"epochs": settings.epochs, "from": lesson.source}
+        assert target
+        say(f"recovery from {target.source}")
+        record = fit.train(target.objective, target.rows, target.targets)
+        record["recovery"] = {"epochs": settings.epochs, "from": target.source}
     else:
         with phases("prune"):
             step.at_once()
@@ -60,7 +68,7 @@ def _run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, 
         )
     return {
         "name": f"{name_of(folder)}{step.title}",
-        "task": describe_task(data, settings),
+        "task": describe_task(data, settings.examples),
         "seconds": phases.seconds,
         "origin": {"settings": dict(origin.settings), "labels": origin.labels},
         **record,
@@ -69,22 +77,22 @@ def _run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, 
     }
 
 
-def _check_prune(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check(work: Work[PruneSettings]) -> None:
     """What can be known to be wrong before anything is computed."""
-    check_plain(inputs["model"])
-    folder = inputs["model"]
-    if folder.is_file() or (folder / LIGHT).exists():
+    folder, settings = work.inputs["model"], work.settings
+    check_plain(folder)
+    if work.kinds["model"] is Kind.PACKED or (folder / LIGHT).exists():
         raise UserError(f"{folder}: is quantized or packed. Prune first: prune the model that it was made of.")
     if settings.reads_train:
-        train_rows(task_data(settings), settings.examples, settings.seed)
+        train_rows(work.task_data, settings.examples, settings.seed)
 
 
-def _prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _identity(work: Work[PruneSettings]) -> dict[str, Any]:
     """Like `resolved`, without what has no part in the result; a copied folder's own training, for recovery."""
-    folder = inputs["model"]
+    folder, settings = work.inputs["model"], work.settings
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
     unused |= set() if settings.reads_train else {"examples"}
-    found = resolved(settings, encoder=kinds["model"] is not Kind.STUDENT)
+    found = resolved(settings, encoder=work.kinds["model"] is not Kind.STUDENT)
     if settings.method == "movement":
         found["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
@@ -93,14 +101,22 @@ def _prune_identity(settings: PruneSettings, inputs: Inputs, kinds: Kinds) -> di
     return {name: value for name, value in found.items() if name not in unused}
 
 
+def _learns(settings: PruneSettings) -> bool:
+    """Whether a loss has a part in it."""
+    return settings.epochs > 0 or settings.score == "taylor"
+
+
 PRUNE = Stage(
-    "prune",
-    1,
-    PruneSettings,
-    data_source,
-    _prune_identity,
-    _run_prune,
-    lambda settings, kinds: kinds["model"],
-    ("model",),
-    _check_prune,
+    name="prune",
+    version=1,
+    settings=PruneSettings,
+    load=load_task_of,
+    inputs=("model",),
+    inherits=lambda settings: ("labels",) if _learns(settings) else (),
+    sources=data_source,
+    identity=_identity,
+    makes=lambda settings, kinds: kinds["model"],
+    check=_check,
+    run=_run,
+    trains=lambda settings: settings.epochs > 0,
 )

@@ -13,8 +13,9 @@ from featherlight.compression.quantize import is_quantized
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError
+from featherlight.export.onnx import check_installed
 from featherlight.files import write_atomically
-from featherlight.kinds import Kind, Kinds, kind_of
+from featherlight.kinds import Kind, Kinds
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
@@ -24,16 +25,16 @@ from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
 from featherlight.stages.identity import resolved
 from featherlight.stages.model_folders import check_plain
 from featherlight.stages.quantize.budget import within_budget
-from featherlight.stages.quantize.int8 import COMPUTED, mode_of, run_int8
+from featherlight.stages.quantize.int8 import COMPUTED, resolve_mode, write_int8
 from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.quantize.widths import chosen, scheme_of, width_of
 from featherlight.stages.recovery import Provenance, recovery_target
-from featherlight.stages.rows import data_source, describe_task, task_data, train_rows
+from featherlight.stages.rows import data_source, describe_task, load_task_of, train_rows
 from featherlight.stages.scoring import before_and_after
 from featherlight.stages.task_training import TaskTraining
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
@@ -42,22 +43,44 @@ _USUAL_RATE = 1e-3  # of a student whose own training is not known
 _Tensors = Mapping[str, Encoded]
 
 
-def _run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[QuantizeSettings], out: Path) -> dict[str, Any]:
     """A student's folder whose weights stand in model.light, or one that onnxruntime runs, and what that did to it."""
-    phases = Phases()
-    folder = inputs["model"]
-    if (mode := mode_of(settings, kind_of(folder))) in COMPUTED:
-        return run_int8(settings, mode, folder, out, phases)
+    settings, data, folder, phases = work.settings, work.task_data, work.inputs["model"], Phases()
+    mode = resolve_mode(settings.mode, work.kinds["model"])
+    if mode in COMPUTED:
+        calibration = settings.calibration if mode == "static" else None
+        title, zeros, more = f"int8 {mode}", None, dict[str, Any]()
+        changed = write_int8(folder, data, out, phases, per_channel=settings.scales != "tensor",
+                             calibration=calibration, seed=settings.seed)  # fmt: skip
+    else:
+        title = _title(settings)
+        tensors, changed, more = _fewer_bits(work, out, phases)
+        zeros = _share_of_zeros(tensors)
+    return {
+        "name": f"{name_of(folder)}, {title}",
+        "task": describe_task(data, settings.examples),
+        "seconds": phases.seconds,
+        **more,
+        "zeros": zeros,
+        "parts_changed": changed,
+        **before_and_after(folder, out, data, settings, phases),
+    }
+
+
+def _fewer_bits(
+    work: Work[QuantizeSettings], out: Path, phases: Phases
+) -> tuple[_Tensors, dict[str, Any], dict[str, Any]]:
+    """(tensors, those that changed, what the record says of a training) of a student; the folder is written."""
+    settings, folder = work.settings, work.inputs["model"]
     with phases("load"):
-        data = task_data(settings)
         whole = describe(folder)
     more: dict[str, Any] = {}
     if settings.mode == "aware":
-        tensors, more = _trained(settings, inputs, data, whole, out, phases)
+        tensors, more = _trained(work, whole, out, phases)
         widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
     else:
         with phases("quantize"):
-            tensors, widths = _at_once(settings, data, whole)
+            tensors, widths = _at_once(settings, work.task_data, whole)
     for name in _COPIED:
         if (folder / name).exists():
             shutil.copy(folder / name, out / name)
@@ -67,15 +90,7 @@ def _run_quantize(settings: QuantizeSettings, inputs: Inputs, out: Path) -> dict
     }
     if not any(part["error"] for part in changed.values()):
         raise UserError(f"{folder}: no weight changed: it has these values already. Use fewer bits.")
-    return {
-        "name": f"{name_of(folder)}, {_title(settings)}",
-        "task": describe_task(data, settings),
-        "seconds": phases.seconds,
-        **more,
-        "zeros": _share_of_zeros(tensors),
-        "parts_changed": changed,
-        **before_and_after(folder, out, data, settings, phases),
-    }
+    return tensors, changed, more
 
 
 def _at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[dict[str, Encoded], dict[str, str]]:
@@ -96,20 +111,23 @@ def _at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple
 
 
 def _trained(
-    settings: QuantizeSettings, inputs: Inputs, data: TaskData, whole: Packed, out: Path, phases: Phases
+    work: Work[QuantizeSettings], whole: Packed, out: Path, phases: Phases
 ) -> tuple[dict[str, Encoded], dict[str, Any]]:
     """(tensors, what the record says of the training): the student is trained on with weights of this width."""
-    origin = Provenance.of(inputs["model"])
-    model, tokenizer = load_checkpoint(inputs["model"])
+    settings, data, folder = work.settings, work.task_data, work.inputs["model"]
+    origin = Provenance.of(folder)
+    model, tokenizer = load_checkpoint(folder)
     rate = settings.learning_rate or origin.settings.get("learning_rate", _USUAL_RATE) * _AWARE_RATE
-    how = settings.model_copy(update={"epochs": settings.epochs or _AWARE_EPOCHS, "learning_rate": rate})
-    training = origin.recovery(how, student=True, max_length=tokenizer.model_max_length)
+    epochs = settings.epochs or _AWARE_EPOCHS
+    training = origin.training_again({**dict(settings), "learning_rate": rate}, student=True, epochs=epochs,
+                                     max_length=tokenizer.model_max_length)  # fmt: skip
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
     fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
-    lesson = recovery_target(how, training, data, inputs, origin)
-    record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": lesson.source}}
-    record |= fit.train(lesson.objective, lesson.rows, lesson.targets)
+    target = recovery_target(origin, data, training, examples=settings.examples, seed=settings.seed,
+                             labels=work.inputs.get("labels"))  # fmt: skip
+    record = {"recovery": {"epochs": epochs, "learning_rate": rate, "from": target.source}}
+    record |= fit.train(target.objective, target.rows, target.targets)
     (out / "model.safetensors").unlink()  # the weights stand in model.light
     state = {name: tensor.numpy().astype("<f4") for name, tensor in model.state_dict().items()}
     floats = {name: Encoded("float32", state[name].shape, {"values": state[name].ravel()}) for name in whole.tensors}
@@ -137,24 +155,22 @@ def _share_of_zeros(tensors: _Tensors) -> float:
     return sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
 
 
-def _check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> None:
+def _check(work: Work[QuantizeSettings]) -> None:
     """What can be known to be wrong before anything is computed."""
-    check_plain(inputs["model"])
+    settings, folder, kind = work.settings, work.inputs["model"], work.kinds["model"]
+    check_plain(folder)
     if settings.budget is not None:
         bytes_of(settings.budget, option="budget")
-    folder = inputs["model"]
-    if kinds["model"] in (Kind.PACKED, Kind.ONNX) or (folder / LIGHT).exists():
+    if kind in (Kind.PACKED, Kind.ONNX) or (folder / LIGHT).exists():
         raise UserError(
             f"{folder}: is quantized or packed already; twice loses twice. Quantize the model that it was made of."
         )
-    mode = mode_of(settings, kinds["model"])
-    if mode == "static" and kinds["model"] is Kind.STUDENT:
+    mode = resolve_mode(settings.mode, kind)
+    if mode == "static" and kind is Kind.STUDENT:
         raise UserError("--mode static: onnxruntime has no LSTM with fixed ranges. Use --mode dynamic for a student.")
     if mode in COMPUTED:
         if settings.bits != "8" or settings.budget is not None:
             raise UserError(f"{folder}: an encoder is quantized to 8 bits only. Leave the widths out, or distil it.")
-        from featherlight.export.onnx import check_installed
-
         check_installed()
     elif folder.exists():
         parts = {part_of(name) for name in describe(folder).tensors}
@@ -164,29 +180,33 @@ def _check_quantize(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) ->
                 raise UserError(f"--bits-{part}: this student has no {part} weights. It has: {there}.")
 
 
-def _quantize_identity(settings: QuantizeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _identity(work: Work[QuantizeSettings]) -> dict[str, Any]:
     """Like `resolved`, with the mode that `auto` means, and without what has no part in the result."""
-    mode = mode_of(settings, kinds["model"])
+    settings, kind = work.settings, work.kinds["model"]
+    mode = resolve_mode(settings.mode, kind)
     unused = set() if mode == "aware" else {"examples"}  # a recipe may cut train for all its stages
     if settings.budget is None and mode != "static":
         unused.add("calibration")
-    found = {**resolved(settings, encoder=kinds["model"] is not Kind.STUDENT), "mode": mode}
+    found = {**resolved(settings, encoder=kind is not Kind.STUDENT), "mode": mode}
     return {name: value for name, value in found.items() if name not in unused}
 
 
-def _quantized_kind(settings: QuantizeSettings, kinds: Kinds) -> Kind:
+def _makes(settings: QuantizeSettings, kinds: Kinds) -> Kind:
     """What onnxruntime computes, or a student whose weights stand in model.light."""
-    return Kind.ONNX if mode_of(settings, kinds["model"]) in COMPUTED else Kind.STUDENT
+    return Kind.ONNX if resolve_mode(settings.mode, kinds["model"]) in COMPUTED else Kind.STUDENT
 
 
 QUANTIZE = Stage(
-    "quantize",
-    2,
-    QuantizeSettings,
-    data_source,
-    _quantize_identity,
-    _run_quantize,
-    _quantized_kind,
-    ("model",),
-    _check_quantize,
+    name="quantize",
+    version=2,
+    settings=QuantizeSettings,
+    load=load_task_of,
+    inputs=("model",),
+    inherits=lambda settings: ("labels",) if settings.mode == "aware" else (),
+    sources=data_source,
+    identity=_identity,
+    makes=_makes,
+    check=_check,
+    run=_run,
+    trains=lambda settings: settings.mode == "aware",
 )

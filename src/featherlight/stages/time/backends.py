@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig
 
-from featherlight.data.task import Examples
+from featherlight.data.task import Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
@@ -30,7 +30,7 @@ from featherlight.packing.folder import is_packable, pack_folder, packed_file
 from featherlight.seeds import seed_torch
 from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.distill.student import new_student
-from featherlight.stages.rows import task_data, train_rows
+from featherlight.stages.rows import train_rows
 from featherlight.stages.time.settings import TimeSettings
 
 SHAPED = ("onnx", "int8")
@@ -115,13 +115,13 @@ def _exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) 
         return OnnxPredictor(out, threads=threads), (out / "model.onnx").stat().st_size
 
 
-def model_folder(settings: TimeSettings) -> Path:
+def model_folder(settings: TimeSettings, data: TaskData) -> Path:
     """A folder that a predictor reads: a model made here as it is; another with a new head, as long as the process."""
     path = Path(settings.model)
     if path.is_file() or (path / "record.json").exists():
         return path
     if settings.model in STUDENTS:
-        return Path(_student_folder(settings.model, settings.task, task_data(settings).fingerprint, settings).name)
+        return Path(_student_folder(settings.model, settings.task, data).name)
     folder = Path(_encoder_folder(settings.model).name)
     check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
@@ -142,14 +142,15 @@ def _encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
 _FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
 
 
-def _student_folder(student: str, task: str, rows: str, settings: TimeSettings) -> tempfile.TemporaryDirectory[str]:
-    """An untrained student for a task, with pieces of MiniLM's vocabulary. rows: a fingerprint of the task."""
-    if (student, rows) not in _FOLDERS:
-        texts = train_rows(task_data(settings), None, 1).first[:_MOST_TEXTS]
-        how = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
-        model, tokenizer, _ = new_student(how, task_data(settings), Path(_encoder_folder("minilm").name), texts)
-        folder = _FOLDERS[student, rows] = tempfile.TemporaryDirectory()
+def _student_folder(student: str, task: str, data: TaskData) -> tempfile.TemporaryDirectory[str]:
+    """An untrained student for a task, with pieces of MiniLM's vocabulary."""
+    key = (student, data.fingerprint)
+    if key not in _FOLDERS:
+        texts = train_rows(data, None, 1).first[:_MOST_TEXTS]
+        settings = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
+        model, tokenizer, _ = new_student(settings, data, Path(_encoder_folder("minilm").name), texts)
+        folder = _FOLDERS[key] = tempfile.TemporaryDirectory()
         with quiet_transformers():
             model.save_pretrained(folder.name)
             tokenizer.save_pretrained(folder.name)
-    return _FOLDERS[student, rows]
+    return _FOLDERS[key]

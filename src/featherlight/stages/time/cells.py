@@ -2,7 +2,7 @@
 
 import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,21 +18,18 @@ from featherlight.measurement.latency import Sample, spread, visit
 from featherlight.models.device import model_precision, resolve_device, wait_for
 from featherlight.models.load import check_length, load_encoder
 from featherlight.seeds import numpy_generator, seed_torch
-from featherlight.stages.rows import labelled, task_data, train_rows
+from featherlight.stages.rows import labelled, train_rows
 from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, backend_for, model_folder
+from featherlight.stages.time.policy import POLICY, TimingPolicy
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.phases import Phases
 from featherlight.training.loop import TrainingSet
 from featherlight.training.stepper import TrainingStepper, stepper_for
 
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
-BATCHES, TEXTS = 8, 256  # that a sample runs over, at most and about, where they are of unequal length
-VISITS, EPOCHS = 20, 3  # samples, if nobody says how many
-LEAST, FEWEST = 0.02, 5  # seconds of a visit; samples, whatever time they take
-SLOW, FEWEST_SLOW = 5.0, 3  # seconds of a call from which so many samples are enough
-_NOISY, _ALONE = 0.10, 0.90  # a middle half wider than this, or less of the time computing than this, is noise
-WARM, _PHASED = 3, 8  # steps of training before the clock runs; and then, in parts
-LONG = 1.0  # seconds of a call that leaves nothing to warm up
+
+
+_Made = tuple[Callable[[], object], dict[str, Any]]  # what a cell calls; what its record says
 
 
 @dataclass
@@ -44,6 +41,7 @@ class Cell:
     wait: Callable[[], object]
     about: dict[str, Any]
     meter: Meter
+    policy: TimingPolicy = POLICY
     samples: list[Sample] = field(default_factory=list)
 
     def visit(self) -> Sample:
@@ -51,57 +49,62 @@ class Cell:
         torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
         calls, training = self.about["calls"], self.settings.what == "finetune"
         found = None
-        if training or not self.samples or self.samples[-1].seconds * calls > LONG:  # nothing to warm up, or perhaps
+        long = self.policy.long_seconds
+        if training or not self.samples or self.samples[-1].seconds * calls > long:  # nothing to warm up, or perhaps
             found = visit(self.call, least=0.0, wait=self.wait, warm=0, meter=self.meter)
-        if found is None or not (training or found.seconds > LONG):
-            found = visit(self.call, least=LEAST, wait=self.wait, meter=self.meter)
+        if found is None or not (training or found.seconds > long):
+            found = visit(self.call, least=self.policy.least_seconds, wait=self.wait, meter=self.meter)
         return Sample(found.seconds / calls, found.share, None if found.joules is None else found.joules / calls)
 
     @property
     def done(self) -> bool:
         """Whether no more samples are wanted."""
-        return enough(self.settings, self.samples, self.about)
+        return enough(self.settings, self.samples, self.about["calls"], self.policy)
 
 
-def enough(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> bool:
-    """Whether these samples are as many as were asked for, or as their time allows."""
-    if settings.what == "finetune":
-        return len(samples) >= (settings.repeats or EPOCHS)
-    taken = sum(sample.seconds for sample in samples) * about["calls"]
-    return len(samples) >= (again(settings, samples, about) if taken > settings.seconds else settings.repeats or VISITS)
+def enough(settings: TimeSettings, samples: Sequence[Sample], calls: int, policy: TimingPolicy = POLICY) -> bool:
+    """Whether these samples are as many as were asked for, or as their time allows. calls: of a sample."""
+    training = settings.what == "finetune"
+    wanted = policy.samples(settings.repeats, training=training)
+    taken = sum(sample.seconds for sample in samples) * calls
+    if not training and taken > settings.seconds:
+        wanted = again(settings, samples, calls, policy)
+    return len(samples) >= wanted
 
 
-def again(settings: TimeSettings, samples: Sequence[Sample], about: Mapping[str, Any]) -> int:
+def again(settings: TimeSettings, samples: Sequence[Sample], calls: int, policy: TimingPolicy = POLICY) -> int:
     """The fewest samples of a cell like this one: all that a second measurement takes."""
-    if settings.what == "finetune":
-        return settings.repeats or EPOCHS
-    slow = sum(sample.seconds for sample in samples) * about["calls"] > SLOW * len(samples)
-    return min(settings.repeats or VISITS, FEWEST_SLOW if slow else FEWEST)
+    seconds = sum(sample.seconds for sample in samples) * calls / max(len(samples), 1)
+    return policy.fewest_samples(settings.repeats, seconds, training=settings.what == "finetune")
 
 
-def is_noisy(samples: Sequence[Sample]) -> bool:
+def is_noisy(samples: Sequence[Sample], policy: TimingPolicy = POLICY) -> bool:
     """Whether the samples scatter, or another program had the core for part of the time."""
-    values = [sample.seconds for sample in samples]
-    return spread(values) > _NOISY or float(np.median([sample.share for sample in samples])) < _ALONE
+    computing = float(np.median([sample.share for sample in samples]))
+    return spread([sample.seconds for sample in samples]) > policy.most_spread or computing < policy.least_share
 
 
-def new_cell(settings: TimeSettings) -> Cell:
+def new_cell(settings: TimeSettings, data: TaskData, policy: TimingPolicy = POLICY) -> Cell:
     """Load, tokenise and warm up."""
     device = resolve_device(settings.device)
     if settings.runtime in (*SHAPED, "light"):
         device = "cpu"
     torch.set_num_threads(settings.threads)
     make = _training_cell if settings.what == "finetune" else _inference_cell
-    return make(settings, task_data(settings), device)
+    call, about = make(settings, data, device, policy)
+    meter = meter_for(device)
+    if meter.names:
+        about["counters"] = meter.names
+    return Cell(settings, call, functools.partial(wait_for, device), about, meter, policy)
 
 
-def _inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+def _inference_cell(settings: TimeSettings, data: TaskData, device: str, policy: TimingPolicy) -> _Made:
     """Batches of texts to logits; all of one shape with pad max, so that one is enough."""
     phases = Phases()
     with phases("load"):
-        engine = backend_for(model_folder(settings), settings.model, settings.runtime, settings.threads, device)
+        engine = backend_for(model_folder(settings, data), settings.model, settings.runtime, settings.threads, device)
     rows = train_rows(data, settings.examples, settings.seed)
-    unequal = min(max(TEXTS // settings.batch, 2), BATCHES)
+    unequal = policy.batches(settings.batch)
     count = min(1 if settings.pad == "max" else unequal, len(rows) // settings.batch)
     if not count:
         raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
@@ -115,10 +118,10 @@ def _inference_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell
         for batch in batches:
             engine.run(batch)
 
-    return _new_cell_of(settings, call, device, about)
+    return call, about
 
 
-def _training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
+def _training_cell(settings: TimeSettings, data: TaskData, device: str, policy: TimingPolicy) -> _Made:
     """Epochs of fine-tuning over full batches, one after the other: time does not depend on what is learned."""
     if settings.model in STUDENTS:
         raise UserError(f"{settings.model}: an untrained student is not fine-tuned. Time its inference, or distil it.")
@@ -150,19 +153,11 @@ def _training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         if trainee.run.halvings:
             about[HALVED] = trainee.run.halvings
 
-    call(WARM)
+    call(policy.warm_steps)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
     full = [batch for batch in some if len(batch) == settings.batch]
-    about["phases"] = trainee.phases(training, full[:_PHASED])
-    return _new_cell_of(settings, call, device, about)
-
-
-def _new_cell_of(settings: TimeSettings, call: Callable[[], object], device: str, about: dict[str, Any]) -> Cell:
-    """A cell with what its device needs."""
-    meter = meter_for(device)
-    if meter.names:
-        about["counters"] = meter.names
-    return Cell(settings, call, functools.partial(wait_for, device), about, meter)
+    about["phases"] = trainee.phases(training, full[: policy.phased_steps])
+    return call, about
 
 
 @functools.lru_cache(maxsize=KEPT)

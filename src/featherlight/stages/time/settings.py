@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from featherlight.config import free, setting
+from featherlight.config import setting
 from featherlight.stages.settings import Device, RowSettings
 
 Runtime = Literal["torch", "compiled", "bf16", "onnx", "int8", "light"]
@@ -31,7 +31,6 @@ class TimeSettings(RowSettings):
     learning_rate: float = setting(5e-5, "finetune: as there.", gt=0)
     weight_decay: float = setting(0.01, "finetune: as there.", ge=0)
     epsilon: float = setting(1e-8, "finetune: as there.", gt=0)
-    epochs: int = free(1, "finetune: an epoch is timed at a time; see repeats.", ge=1, le=1)
 
     @model_validator(mode="after")
     def runtime_trains(self) -> Self:

@@ -15,19 +15,21 @@ from typing import Any
 
 import torch
 
+from featherlight.data.task import TaskData
 from featherlight.files import read_json, write_json
-from featherlight.kinds import Kind, Kinds
+from featherlight.kinds import Kind
 from featherlight.measurement.environment import processor
 from featherlight.measurement.latency import Sample, summary
 from featherlight.models.device import resolve_device
 from featherlight.models.load import fingerprint
 from featherlight.progress import say
-from featherlight.stages.rows import data_source, describe_task, task_data
+from featherlight.stages.rows import data_source, describe_task, load_task_of
 from featherlight.stages.time.backends import STUDENTS
 from featherlight.stages.time.cells import HALVED, Cell, again, enough, is_noisy, new_cell
+from featherlight.stages.time.estimate import estimate_cell
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.address import address_of
-from featherlight.store.stage import Inputs, Stage
+from featherlight.store.stage import Stage, Work
 
 SAMPLES, _ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 
@@ -52,12 +54,12 @@ def _read_about(out: Path) -> dict[str, Any] | None:
 def is_measured(settings: TimeSettings, out: Path) -> bool:
     """Whether a draft has all the samples that its cell wants."""
     about = _read_about(out)
-    return about is not None and enough(settings, read_samples(out), about)
+    return about is not None and enough(settings, read_samples(out), about["calls"])
 
 
-def begun(settings: TimeSettings, out: Path) -> Cell:
+def begun(settings: TimeSettings, data: TaskData, out: Path) -> Cell:
     """A cell with the samples that it has in its draft."""
-    cell = new_cell(settings)
+    cell = new_cell(settings, data)
     cell.samples = read_samples(out)
     earlier = _read_about(out) or {}
     cell.about |= {HALVED: earlier[HALVED]} if HALVED in earlier else {}
@@ -78,11 +80,12 @@ def take_sample(cell: Cell, out: Path) -> None:
         file.write(json.dumps(asdict(cell.samples[-1])) + "\n")
 
 
-def _run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, Any]:
+def _run(work: Work[TimeSettings], out: Path) -> dict[str, Any]:
     """Measure what is still to be measured, and sum it up. A noisy cell is measured once more, and both are kept."""
+    settings, data = work.settings, work.task_data
     cell, about, samples = None, _read_about(out), read_samples(out)
     if about is None or not is_measured(settings, out):
-        cell = begun(settings, out)
+        cell = begun(settings, data, out)
         while not cell.done:
             take_sample(cell, out)
         samples, about = cell.samples, cell.about
@@ -90,14 +93,14 @@ def _run_time(settings: TimeSettings, inputs: Inputs, out: Path) -> dict[str, An
     if is_noisy(samples):
         say("noisy: measured again")
         record["first"] = _about_samples(samples)
-        cell = cell or new_cell(settings)
+        cell = cell or new_cell(settings, data)
         cell.samples = []
-        while len(cell.samples) < again(settings, samples, cell.about):
+        while len(cell.samples) < again(settings, samples, cell.about["calls"]):
             cell.samples.append(cell.visit())
         samples = cell.samples
     return {
         "name": Path(settings.model).name,
-        "task": describe_task(task_data(settings), settings),
+        "task": describe_task(data, settings.examples),
         "unit": "s/epoch" if settings.what == "finetune" else "s/batch",
         **about,
         **record,
@@ -119,22 +122,33 @@ def _about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
     }
 
 
-def _time_sources(settings: TimeSettings) -> Mapping[str, str]:
+def _sources(work: Work[TimeSettings]) -> Mapping[str, str]:
     """Rows and weights, by their contents."""
-    path = Path(settings.model)
-    if settings.model in STUDENTS:
-        return {**data_source(settings), "model": settings.model}
+    model, path = work.settings.model, Path(work.settings.model)
+    if model in STUDENTS:
+        return {**data_source(work), "model": model}
     made = path.is_file() or (path / "record.json").exists()
-    return {**data_source(settings), "model": address_of(path) if made else fingerprint(settings.model, None)}
+    return {**data_source(work), "model": address_of(path) if made else fingerprint(model, None)}
 
 
-def _time_identity(settings: TimeSettings, inputs: Inputs, kinds: Kinds) -> dict[str, Any]:
+def _identity(work: Work[TimeSettings]) -> dict[str, Any]:
     """The settings, and the machine, whose time it is."""
     told = {"task", "model", "text", "text_pair", "label", "kind"}
-    known = {name: value for name, value in settings.identity().items() if name not in told}
-    device = resolve_device(settings.device)
+    known = {name: value for name, value in work.settings.identity().items() if name not in told}
+    device = resolve_device(work.settings.device)
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
     return {**known, "device": device, "machine": gpu or processor()}
 
 
-TIME = Stage("time", 1, TimeSettings, _time_sources, _time_identity, _run_time, lambda settings, kinds: Kind.RECORD)
+TIME = Stage(
+    name="time",
+    version=1,
+    settings=TimeSettings,
+    load=load_task_of,
+    sources=_sources,
+    identity=_identity,
+    makes=lambda settings, kinds: Kind.RECORD,
+    run=_run,
+    estimate=estimate_cell,
+    alone=True,
+)

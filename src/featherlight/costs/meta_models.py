@@ -18,12 +18,8 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder
 from featherlight.models.load import LONGEST, head_options
 from featherlight.models.source import offline_options, quiet_transformers, source_of
-from featherlight.models.students.tokenizers import student_tokenizer
-from featherlight.stages.distill.settings import DistillSettings
-from featherlight.stages.distill.student import student_body
-from featherlight.stages.rows import task_data, train_rows
 
-_SAMPLE, _PIECES = 2000, 5000  # texts whose lengths are seen; that the pieces of a student to come are chosen for
+_SAMPLE = 2000  # texts whose lengths are seen
 _KEPT = 256
 
 
@@ -73,16 +69,6 @@ def meta_model_of_folder(folder: Path) -> MetaModel:
         model = _without_weights(AutoConfig.from_pretrained(folder, local_files_only=True))
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     return MetaModel(model, tokenizer, min(tokenizer.model_max_length, LONGEST))
-
-
-def meta_model_of_student(settings: DistillSettings, teacher: Any) -> MetaModel:
-    """A student to come, with pieces that a sample of its texts brings."""
-    data = task_data(settings)
-    texts = list(train_rows(data, settings.examples, settings.seed).first[:_PIECES])
-    tokenizer = student_tokenizer(settings.embedding, texts, settings.vocabulary, teacher=teacher)
-    with torch.device("meta"):
-        model = student_body(settings, data, vocabulary=settings.vocabulary + 1)
-    return MetaModel(model, tokenizer, settings.max_length)
 
 
 def _without_weights(config: Any) -> Any:
