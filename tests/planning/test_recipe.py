@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from featherlight.errors import UserError
+from featherlight.files import read_json
 from featherlight.kinds import kind_of
 from featherlight.planning.jobs import run_jobs
 from featherlight.planning.recipe import plan_recipe
@@ -205,3 +206,45 @@ def test_a_process_for_each_result_finds_the_results_that_were_planned(plan, tmp
     assert code == 0 and [record["stage"] for record in printed["records"]] == [
         "finetune", "distill", "quantize", "quantize", "evaluate", "evaluate"
     ]  # fmt: skip
+
+
+CONTINUED = """
+common: {task: TASK, max_length: 20, device: cpu, batch_size: 25, epochs: 1}
+stages:
+  first: {stage: finetune, model: MODEL, learning_rate: 2e-3}
+  heads: {stage: prune, model: first, method: heads, sparsity: 0.5, epochs: 0}
+  on: {stage: finetune, model: [first, heads, MODEL], learning_rate: 1e-12}
+"""
+
+
+def test_a_model_may_be_an_earlier_stage_whose_weights_are_trained_on(plan):
+    jobs = plan(CONTINUED)
+    first, heads, *further = jobs
+    run_jobs(jobs)
+    accuracy = [read_json(job.folder / "record.json")["metrics"]["dev"]["scores"]["accuracy"]["value"] for job in jobs]
+    assert [dict(job.inputs) for job in further] == [{"model": first.folder}, {"model": heads.folder}, {}]
+    assert accuracy[2] == accuracy[0] and accuracy[3] == accuracy[1], "a rate of 1e-12 moves nothing"
+    record = read_json(further[0].folder / "record.json")
+    assert record["inputs"] == {"model": first.folder.name} and "model" not in record["sources"]
+
+
+def test_an_encoder_that_a_stage_is_called_by_stays_that_encoder(plan, tiny_encoder):
+    recipe = "common: {task: TASK, max_length: 20}\nstages:\n  MODEL: {stage: finetune, model: MODEL}\n"
+    jobs = plan(recipe + "  two: {stage: finetune, model: MODEL, seed: 2}\n")
+    assert [dict(job.inputs) for job in jobs] == [{}, {}] and jobs[1].settings.model == str(tiny_encoder)
+
+
+@pytest.mark.parametrize(("stage", "said"), [
+    ("{stage: distill, teacher: first, student: bag, dim: 3, vocabulary: 60}", "holds no encoder .* student"),
+    ("{stage: export, model: first}", "holds no encoder .* onnx"),
+])  # fmt: skip
+def test_what_is_no_encoder_is_not_fine_tuned_on(plan, stage, said):
+    recipe = CONTINUED.replace("model: [first, heads, MODEL]", "model: other").replace(", epochs: 1}", "}")
+    with pytest.raises(UserError, match=said):
+        plan(recipe.replace("  on:", f"  other: {stage}\n  on:"))
+
+
+def test_a_lora_is_merged_before_it_is_trained_on(plan):
+    recipe = CONTINUED.replace("[first, heads, MODEL]", "first").replace("  heads", "  # heads")
+    with pytest.raises(UserError, match="featherlight merge"):
+        run_jobs(plan(recipe.replace("MODEL, learning_rate: 2e-3", "MODEL, method: lora")))

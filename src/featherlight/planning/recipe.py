@@ -118,9 +118,36 @@ def plan_stage(
     choices = [_inputs(role, values, done) for role in stage.inputs]
     jobs = []
     for made in itertools.product(*choices):
-        inputs = dict(zip(stage.inputs, made, strict=True))
-        jobs += jobs_of(stage, values, inputs, store=store, where=where, name=name, tasks=tasks)
+        for given, continued in _continued(stage, values, done):
+            inputs = {**dict(zip(stage.inputs, made, strict=True)), **continued}
+            jobs += jobs_of(stage, given, inputs, store=store, where=where, name=name, tasks=tasks)
     return jobs
+
+
+def _continued(
+    stage: Stage, values: Mapping[str, Any], done: Mapping[str, Sequence[Job]]
+) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Input]]]:
+    """The settings as they are, and once more for each earlier job that one of them names: (settings, that input).
+
+    A stage that is called like the model which it reads itself stands for that model, as it would alone.
+    """
+    for name in set(stage.continues) & set(values):
+        named = _named_inputs(name, values)
+        earlier = [one for one in named if one in done and all(_reads(job, name) != one for job in done[one])]
+        for one in earlier:
+            for job in done[one]:
+                if job.stage.listed:
+                    yield {**values, name: str(job.folder)}, {name: job}
+        if earlier:
+            values = {**values, name: [one for one in named if one not in earlier]}
+            if not values[name]:
+                return
+    yield values, {}
+
+
+def _reads(job: Job, name: str) -> Any:
+    """What a job has in this setting; None where it has no such setting."""
+    return job.settings.model_dump().get(name)
 
 
 def _named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:

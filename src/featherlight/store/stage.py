@@ -58,6 +58,7 @@ class Stage:
     run: (work, out) writes the stage's files into out; returns its part of the record.
     load: the task that the settings name, each loaded once by what holds them; None if there is none.
     inputs: the roles of the model folders that a user names.
+    continues: settings that name a model, in which a recipe may name an earlier stage, too; it becomes an input.
     prepares: role -> the result of another stage that must come before.
     inherits: roles that are taken over from the training that the input `model` comes from, where that is known.
     check: raises UserError for what cannot work, before anything is computed.
@@ -78,6 +79,7 @@ class Stage:
     run: Callable[[Work[Any], Path], dict[str, Any]]
     load: Callable[[Any, LoadedTasks], TaskData | None] = lambda settings, tasks: None
     inputs: tuple[str, ...] = ()
+    continues: tuple[str, ...] = ()
     prepares: Callable[[Any], Mapping[str, Wanted]] = lambda settings: {}
     inherits: Callable[[Any], tuple[str, ...]] = lambda settings: ()
     check: Callable[[Work[Any]], None] = lambda work: None

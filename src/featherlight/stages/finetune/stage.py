@@ -23,6 +23,7 @@ from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.identity import resolved
+from featherlight.stages.model_folders import check_plain
 from featherlight.stages.rows import class_weights, data_source, label_targets, load_task_of, train_rows
 from featherlight.stages.task_training import TaskTraining, check_training, estimated_training
 from featherlight.store.phases import Phases
@@ -41,13 +42,25 @@ def method_of(settings: FinetuneSettings) -> Method:
 
 
 def _sources(work: Work[FinetuneSettings]) -> Mapping[str, str]:
-    """Rows and pre-trained weights, by their contents."""
+    """Rows and pre-trained weights, by their contents; an earlier result is an input and has an address."""
+    if "model" in work.inputs:
+        return data_source(work)
     return {**data_source(work), "model": fingerprint(work.settings.model, work.settings.revision)}
+
+
+def _check(work: Work[FinetuneSettings]) -> None:
+    """The same as of every training, and whether it is an encoder that is fine-tuned on."""
+    check_training(work)
+    kind = work.kinds.get("model", Kind.ENCODER)
+    if kind is not Kind.ENCODER:
+        raise UserError(f"{work.inputs['model']}: holds no encoder that could be fine-tuned on, but: {kind.value}.")
 
 
 def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
     """Fine-tune an encoder on a task."""
     settings, data, phases = work.settings, work.task_data, Phases()
+    if "model" in work.inputs:
+        check_plain(work.inputs["model"])
     with phases("load"):
         seed_torch(settings.seed, "initial weights")
         model, tokenizer = load_encoder(
@@ -57,6 +70,8 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
+    if not model.new_weights:
+        say(f"{settings.model}: brings a head for {len(data.task.labels) or 1} outputs, which is trained on")
     method = method_of(settings)
     adapt(model, method)
     if method.name not in WHOLE and (share := work_of_a_step(model)) > _MOST_WORK:
@@ -84,6 +99,8 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
 def _sketch(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:
     """A pre-trained encoder with a new head."""
     settings = work.settings
+    if "model" in work.inputs:
+        return model_of("model")
     key = (settings.model, settings.revision, work.task_data.task.labels, settings.max_length)
     return costs.remembered(key, lambda: meta_model_of_encoder(*key))
 
@@ -116,7 +133,8 @@ FINETUNE = Stage(
     sources=_sources,
     identity=lambda work: resolved(work.settings, encoder=True),
     makes=lambda settings, kinds: Kind.ENCODER,
-    check=check_training,
+    continues=("model",),
+    check=_check,
     run=_run,
     sketch=_sketch,
     estimate=_estimate,
