@@ -51,16 +51,16 @@ def test_what_needs_a_failed_cell_is_not_run(jobs):
 
 def test_a_crash_puts_a_cell_behind_the_others_until_it_has_had_its_tries(jobs):
     told = []
-    crew = WorkerPool(1, told=lambda job, error: told.append((job, error)))
-    crew.take(jobs)
+    workers = WorkerPool(1, on_finish=lambda job, error: told.append((job, error)))
+    workers.take(jobs)
     for tries in range(1, TRIES + 1):
-        job = crew.next()
-        crew.waiting.remove(job)
-        crew.note(job, "boom", final=False, seconds=0)
+        job = workers.next()
+        workers.waiting.remove(job)
+        workers.note(job, "boom", final=False, seconds=0)
         if tries == 1:
-            assert crew.waiting == [jobs[1], jobs[0]]
-            crew.waiting.remove(jobs[1])
-    assert told == [(jobs[0], "boom")] and list(crew.outcome.failed) == [jobs[0]]
+            assert workers.waiting == [jobs[1], jobs[0]]
+            workers.waiting.remove(jobs[1])
+    assert told == [(jobs[0], "boom")] and list(workers.outcome.failed) == [jobs[0]]
 
 
 class Killed:
@@ -159,16 +159,16 @@ def same(one: dict, other: dict) -> bool:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_with_nothing_to_do_costs_no_try(jobs):
-    crew = WorkerPool(1)
-    crew.take(jobs[:1])
-    assert crew.give_out() and not crew.outcome.done
-    crew.listen()
-    (worker,) = crew.workers
+    workers = WorkerPool(1)
+    workers.take(jobs[:1])
+    assert workers.dispatch() and not workers.outcome.done
+    workers.wait()
+    (worker,) = workers.workers
     worker.process.kill()
     worker.process.join()
-    crew.take(jobs[1:])
-    crew.work()
-    assert crew.outcome.done == jobs and earlier_failures(jobs[1]) == (0, "")
+    workers.take(jobs[1:])
+    workers.work()
+    assert workers.outcome.done == jobs and earlier_failures(jobs[1]) == (0, "")
 
 
 @pytest.mark.slow

@@ -76,13 +76,13 @@ def test_a_killed_worker_and_a_killed_driver_lose_no_cell(tmp_path, tiny_encoder
 
 
 def work_on(cluster: str, jobs: Sequence[Job], token: Path | None) -> RayPool:
-    """A crew that has done these jobs; token: what nodes look for to know whether they see the store."""
-    crew = RayPool(cluster, jobs[0].store, processors=1, gpus=0, retry=False)
-    crew.token = token or crew.token
-    crew.take(jobs)
-    crew.work()
-    assert not crew.outcome.failed and all(job.state == "done" for job in jobs)
-    return crew
+    """A workers that has done these jobs; token: what nodes look for to know whether they see the store."""
+    workers = RayPool(cluster, jobs[0].store, processors=1, gpus=0, retry=False)
+    workers.token = token or workers.token
+    workers.take(jobs)
+    workers.work()
+    assert not workers.outcome.failed and all(job.state == "done" for job in jobs)
+    return workers
 
 
 @pytest.mark.slow

@@ -56,10 +56,10 @@ def run_sweep(
     if ray is None:
         return _show_outcome(run_in_workers(jobs, workers=workers, retry=retry, isolate=isolate), as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):  # Ray says there what becomes of its nodes
-        crew = RayPool(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
-        crew.take(jobs)
-        crew.work()
-    _show_outcome(crew.outcome, as_json=as_json)
+        pool = RayPool(ray, store, processors=cell_cpus, gpus=cell_gpus, retry=retry)
+        pool.take(jobs)
+        pool.work()
+    _show_outcome(pool.outcome, as_json=as_json)
 
 
 def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool) -> None:

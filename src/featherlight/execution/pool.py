@@ -59,14 +59,16 @@ def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, is
     A crash is tried three times, in later calls too unless retry forgets them; what a user has to put right, once.
     isolate: a process for each job, which costs its start.
     """
-    crew = WorkerPool(workers, retry=retry, isolate=isolate)
-    crew.take(jobs)
-    crew.work()
-    return crew.outcome
+    pool = WorkerPool(workers, retry=retry, isolate=isolate)
+    pool.take(jobs)
+    pool.work()
+    return pool.outcome
 
 
 class WorkerPool:
-    """The workers of one call. more: called when somebody has nothing to do, for further jobs. told: of every end."""
+    """The workers of one call. next_jobs: called when a worker is free, for
+    further jobs. on_finish: (job, error or None), called at every end.
+    """
 
     def __init__(
         self,
@@ -74,10 +76,10 @@ class WorkerPool:
         *,
         retry: bool = False,
         isolate: bool = False,
-        more: Callable[[], Sequence[Job]] = list,
-        told: Callable[[Job, str | None], None] = lambda job, error: None,
+        next_jobs: Callable[[], Sequence[Job]] = list,
+        on_finish: Callable[[Job, str | None], None] = lambda job, error: None,
     ):
-        self.size, self.retry, self.isolate, self.more, self.told = size, retry, isolate, more, told
+        self.size, self.retry, self.isolate, self.next_jobs, self.on_finish = size, retry, isolate, next_jobs, on_finish
         self.outcome = SweepResult()
         self.waiting: list[Job] = []
         self.held: set[Path] = set()  # folders that are still to come
@@ -91,10 +93,10 @@ class WorkerPool:
                 continue
             if job.state == "done":
                 self.outcome.done.append(job)
-                self.told(job, None)
+                self.on_finish(job, None)
             elif error is not None:
                 self.outcome.failed[job] = error
-                self.told(job, error)
+                self.on_finish(job, error)
             else:
                 self.waiting.append(job)
                 self.held.add(job.folder)
@@ -102,26 +104,26 @@ class WorkerPool:
     @property
     def total(self) -> int:
         """How many jobs there are."""
-        return len(self.outcome) + len(self.waiting) + len(self.flying)
+        return len(self.outcome) + len(self.waiting) + len(self.running)
 
     @property
-    def flying(self) -> list[Job]:
+    def running(self) -> list[Job]:
         """What is being worked on."""
         return [worker.job for worker in self.workers if worker.job]
 
     def work(self) -> None:
         """Until nothing waits and nobody is at work; Ctrl-C stops it and leaves the rest as not run."""
         try:
-            while self.give_out():
-                self.listen()
+            while self.dispatch():
+                self.wait()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
-            self.outcome.not_run |= dict.fromkeys([*self.flying, *self.waiting], "interrupted")
+            self.outcome.not_run |= dict.fromkeys([*self.running, *self.waiting], "interrupted")
         finally:
-            self.dismiss()
+            self.shutdown()
 
-    def dismiss(self) -> None:
-        """Send everyone home."""
+    def shutdown(self) -> None:
+        """Close every process; what one is at is lost to its last checkpoint."""
         for worker in self.workers:
             worker.pipe.close()
             if worker.job:
@@ -129,23 +131,23 @@ class WorkerPool:
         for worker in self.workers:
             worker.process.join()
 
-    def give_out(self) -> bool:
+    def dispatch(self) -> bool:
         """A job to each worker that has none, and to new ones up to the size; whether anyone is at work."""
-        while len(self.flying) < self.size:
+        while len(self.running) < self.size:
             job = self.next()
             if job is None:
-                further = self.more()
+                further = self.next_jobs()
                 if not further:
                     break
                 self.take(further)
                 continue
             self.waiting.remove(job)
             self.start(job)
-        return bool(self.flying)
+        return bool(self.running)
 
     def start(self, job: Job) -> None:
         """Give a job to somebody who has none."""
-        worker = next((worker for worker in self.workers if worker.job is None), None) or self.hire()
+        worker = next((worker for worker in self.workers if worker.job is None), None) or self.spawn()
         try:
             worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store, dict(job.kinds)))
         except ConnectionError:  # killed while it had nothing to do, which costs no job a try
@@ -169,9 +171,9 @@ class WorkerPool:
     def end(self, job: Job, error: str, where: dict[Job, str]) -> None:
         """A job that came to nothing."""
         where[job] = error
-        self.told(job, error)
+        self.on_finish(job, error)
 
-    def listen(self) -> None:
+    def wait(self) -> None:
         """Wait for news: an answer, or the end of a process."""
         busy = [worker for worker in self.workers if worker.job]
         signals = {worker.pipe: worker for worker in busy} | {worker.process.sentinel: worker for worker in busy}
@@ -184,8 +186,8 @@ class WorkerPool:
                 worker.process.join()
                 error = f"its process ended with {ending(worker.process.exitcode)}"
                 if worker.process.exitcode == -signal.SIGKILL and killed_by_the_system() > worker.kills:
-                    final, free, more = answer_to_a_kill(job)
-                    error += more
+                    final, free, reason = answer_to_a_kill(job)
+                    error += reason
             if self.isolate:
                 worker.pipe.close()
                 worker.process.join()
@@ -202,7 +204,7 @@ class WorkerPool:
             self.held.discard(job.folder)
             failure_file(job).unlink(missing_ok=True)
             say(f"[{len(self.outcome)}/{self.total}] {what}: done in {seconds:.1f} s")
-            return self.told(job, None)
+            return self.on_finish(job, None)
         last = shortened(error.strip().splitlines()[-1])
         tries = TRIES if final else earlier_failures(job)[0] + (not free)
         if not (final or free):
@@ -213,7 +215,7 @@ class WorkerPool:
         self.end(job, error, self.outcome.failed)
         say(f"[{len(self.outcome)}/{self.total}] {what}: failed: {last}")
 
-    def hire(self) -> Worker:
+    def spawn(self) -> Worker:
         """A new process with its share of the cores."""
         self.workers.append(Worker(*spawn(self.size)))
         return self.workers[-1]

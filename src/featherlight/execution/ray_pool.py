@@ -32,7 +32,7 @@ _BLIND = "the node does not see the store"
 
 
 class RayPool(WorkerPool):
-    """A crew whose workers are a cluster's. processors, gpus: of one cell."""
+    """A pool whose workers are a cluster's. processors, gpus: of one cell."""
 
     def __init__(self, address: str, store: Path, *, processors: float, gpus: float, retry: bool):
         self.ray = _connected(address)
@@ -54,7 +54,7 @@ class RayPool(WorkerPool):
         self.sent: dict[Path, Sent] = {}
 
     @property
-    def flying(self) -> list[Job]:
+    def running(self) -> list[Job]:
         """What is being worked on."""
         return [job for job, _ in self.tasks.values()]
 
@@ -70,7 +70,7 @@ class RayPool(WorkerPool):
             self.sent[folder] = [self.ray.put(packed(folder))]
         return self.sent[folder]
 
-    def listen(self) -> None:
+    def wait(self) -> None:
         """Wait for the end of a task, good or bad; a node that is lost takes its tasks along.
 
         A task whose node does not see the store is begun again with its inputs as bytes, and so is every later one.
@@ -90,7 +90,7 @@ class RayPool(WorkerPool):
                 _bring_home(folder, job)
             self.note(job, error, final=final, seconds=time.monotonic() - since)
 
-    def dismiss(self) -> None:
+    def shutdown(self) -> None:
         """Leave the cluster."""
         self.token.unlink(missing_ok=True)
         self.ray.shutdown()

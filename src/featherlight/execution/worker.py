@@ -29,7 +29,7 @@ Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 
 def prepare(size: int) -> None:
-    """Begin to load what workers need, for a crew of this size to come; a second call changes nothing."""
+    """Begin to load what workers need, for a pool of this size to come; a second call changes nothing."""
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 

@@ -40,9 +40,9 @@ def search(
     storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
     search = Search(sweep, store, common, cells or sweep.cap or _CELLS, storage)
-    crew = WorkerPool(workers, retry=retry, isolate=isolate, more=search.ask, told=search.tell)
-    crew.work()
-    return crew.outcome
+    pool = WorkerPool(workers, retry=retry, isolate=isolate, next_jobs=search.ask, on_finish=search.tell)
+    pool.work()
+    return pool.outcome
 
 
 class Search:
