@@ -45,13 +45,11 @@ def _quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
     given = build(QuickstartSettings, values, where=_WHERE).model_dump()
     common = {"task": "docs", "device": given["device"], "precision": given["precision"]}
-    teacher = jobs_of(FINETUNE, {**common, **given, **_TEACHER}, {}, store=store, where=_WHERE)
-    students = jobs_of(
-        DISTILL, {**common, **given, **_STUDENT}, {"teacher": teacher[0].folder}, store=store, where=_WHERE
-    )
-    jobs = [*teacher, *students]
-    for student in students:
-        if student.stage is DISTILL:
-            quantized = jobs_of(QUANTIZE, common, {"model": student.folder}, store=store, where=_WHERE)
-            jobs += [*quantized, *jobs_of(PACK, common, {"model": quantized[0].folder}, store=store, where=_WHERE)]
+    jobs = jobs_of(FINETUNE, {**common, **given, **_TEACHER}, {}, store=store, where=_WHERE)
+    inputs = {"teacher": jobs[0].folder}
+    jobs += jobs_of(DISTILL, {**common, **given, **_STUDENT}, inputs, store=store, where=_WHERE, earlier=jobs)
+    for student in [job for job in jobs if job.stage is DISTILL]:
+        for stage in (QUANTIZE, PACK):
+            model = student.folder if stage is QUANTIZE else jobs[-1].folder
+            jobs += jobs_of(stage, common, {"model": model}, store=store, where=_WHERE, earlier=jobs)
     return jobs
