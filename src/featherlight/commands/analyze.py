@@ -24,7 +24,7 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
     from featherlight.commands.console import print_json
-    from featherlight.reports.terminal import print_report
+    from featherlight.reports.terminal import print_sections
     from featherlight.reports.timing import analyse, sections_of
     from featherlight.reports.writer import NUMBERS, PAGE, REPORT, write_report
 
@@ -33,10 +33,10 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     analysis = analyse(_chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
     sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
-        write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))
+        write_report(sections, analysis.numbers, out, title=title, command=command_of(source, settings, out))
     if as_json:
         return print_json(analysis.numbers)
-    print_report(sections)
+    print_sections(sections)
     if out is not None:
         print("\n".join(str(out / name) for name in (REPORT, PAGE, NUMBERS)))
 

@@ -21,6 +21,7 @@ def compare(
     """Read, test, draw and write where files are named, print."""
     from featherlight.analysis.ranks import verdict_on_ranks
     from featherlight.commands.console import print_json
+    from featherlight.reports.terminal import print_rows
 
     found, about_ranks = _compared(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = found.data, found.pairs, found.terms, found.ranking
@@ -39,13 +40,13 @@ def compare(
                            "doubts": doubted})  # fmt: skip
     if ranking:
         print(overall)
-        _print_rows(_rank_rows(ranking), words=1)
+        print_rows(_rank_rows(ranking))
     for one in data:
         alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
         print(verdicts[one.task] or f"{one.task}: {alone}.")
-        _print_rows([_score_row(row) for row in _model_rows(one)], words=1)
+        print_rows([_score_row(row) for row in _model_rows(one)])
         if of_task[one.task]:
-            _print_rows([_pair_row(pair, terms) for pair in of_task[one.task]], words=2)
+            print_rows([_pair_row(pair, terms) for pair in of_task[one.task]])
     for line in [*_notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
         print(line)
 
@@ -103,9 +104,9 @@ def _write(found: "Compared", out: Path, folders: Sequence[Path], settings: Comp
     given = settings.model_dump(exclude_defaults=True)
     options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
     named = [folder.name for folder in folders]
-    how = " ".join(["featherlight compare", *named, *options, f"--out {out.name}"])
+    command = " ".join(["featherlight compare", *named, *options, f"--out {out.name}"])
     numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in _model_rows(one)]}
-    write_report(sections_of(found), numbers, out, title="Models compared", how=how)
+    write_report(sections_of(found), numbers, out, title="Models compared", command=command)
 
 
 def _draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
@@ -127,17 +128,6 @@ def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
-    """Lines with equal keys as a table. words: how many columns from the left hold words."""
-    from rich.console import Console
-
-    from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT, Table
-    from featherlight.reports.terminal import print_table
-
-    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)
-
-
 def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
     """Each model with its folders, seeds, mean score and standard deviation over seeds."""
     from featherlight.measurement.metrics import summary
@@ -153,7 +143,7 @@ def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     """A model as a line: its score times 100."""
     from featherlight.measurement.metrics import NAMES
-    from featherlight.reports.tables import NOTHING
+    from featherlight.reports.sections import NOTHING
 
     seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
     return {
@@ -167,7 +157,7 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
 def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     """A pair as a line: differences in points."""
     from featherlight.analysis.comparison import level
-    from featherlight.reports.tables import NOTHING
+    from featherlight.reports.sections import NOTHING
 
     effect = pair["effect"]
     flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.measurement.energy import Factors
 from featherlight.planning.estimate import CostModel, Estimate
 from featherlight.planning.jobs import Job, needed
-from featherlight.reports.tables import BYTES, NOTHING, with_unit
+from featherlight.reports.sections import NOTHING
+from featherlight.reports.tables import BYTES, with_unit
+from featherlight.reports.terminal import print_rows
 from featherlight.stages.label.stage import LABEL
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records

@@ -11,8 +11,7 @@ from featherlight.config import build
 from featherlight.files import read_json
 from featherlight.planning.jobs import Job, jobs_of, run_jobs
 from featherlight.progress import say
-from featherlight.reports.results import write_report
-from featherlight.reports.terminal import print_tables
+from featherlight.reports.results import print_tables, write_report
 from featherlight.runtime.packed import LIGHT
 from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.finetune.stage import FINETUNE

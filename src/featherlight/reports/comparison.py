@@ -18,7 +18,7 @@ from featherlight.data.task import SELECT
 from featherlight.errors import UserError
 from featherlight.measurement.metrics import NAMES, summary
 from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
-from featherlight.reports.sections import Cell, Section, Sheet
+from featherlight.reports.sections import Cell, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -108,7 +108,7 @@ def _scored(found: Compared) -> Section:
                 cells += _in_points(values)
             lines.append([*cells, len(rows)])
         heads = [f"{NAMES.get(name, name)} {part}" for name in names for part in ("mean", "sd")]
-        tables[f"Scores on {one.where}, times 100"] = Sheet(("model", *heads, "runs"), lines)
+        tables[f"Scores on {one.where}, times 100"] = Table(("model", *heads, "runs"), lines)
     about = "Means over seeds; sd divides by the number of runs minus one."
     return Section("Scores", " ".join([about, *notes]), tables=tables)
 
@@ -133,7 +133,7 @@ def _paired(found: Compared) -> Section:
             differs = [round(100 * pair[key], 2) for key in ("difference", "low", "high")]
             same = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
             lines.append([pair["first"], pair["second"], *differs, pair["p"], pair["p_holm"], same, pair["flips"]])
-        tables[f"Pairs on {one.where}, points of {NAMES.get(one.metric, one.metric)}"] = Sheet(heads, lines, words=2)
+        tables[f"Pairs on {one.where}, points of {NAMES.get(one.metric, one.metric)}"] = Table(heads, lines)
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in found.pairs))
     about = (
         f"Paired tests on the same examples and seeds ({tests}); low and high: the {level(found.terms.alpha)} "
@@ -166,8 +166,8 @@ def _costs(found: Compared) -> Section:
             most = round(max(peaks) / _MB) if peaks else None
             rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
             lines.append([name, trained, record.get("parameters"), *rounded, most])
-        tables[f"Cost on {one.task}"] = Sheet(heads, lines)
-    told = any(line[-1] is not None for sheet in tables.values() for line in sheet.rows)
+        tables[f"Cost on {one.task}"] = Table(heads, lines)
+    told = any(row[-1] is not None for table in tables.values() for row in table.rows)
     return Section("Cost", _MEMORY if told else _NO_MEMORY, tables=tables)
 
 
@@ -240,7 +240,7 @@ def _scattered(found: Compared) -> Section:
             [part.name, part.degrees, round(100 * part.share, 1), round(100 * part.deviation, 2)] for part in parts
         ]
         heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
-        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, rows)
+        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Table(heads, rows)
     about = (
         "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
         "negative. The seed's is what another seed does to one and the same recipe: a difference between two single "

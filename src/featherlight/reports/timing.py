@@ -16,7 +16,7 @@ from featherlight.analysis import study as times
 from featherlight.analysis.anova import Array, degenerate
 from featherlight.analysis.study import SHOWN, Factor, Json, Study
 from featherlight.reports import timing_figures as figures
-from featherlight.reports.sections import VALUE, Cell, Section, Sheet
+from featherlight.reports.sections import VALUE, Cell, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +91,8 @@ def _against_accuracy(study: Study) -> Json | None:
 def sections_of(analysis: Analysis) -> list[Section]:
     """The report's sections in order."""
     makers = (_about_findings, _about_rows, _about_times, _about_factors, _about_pairs, _about_balance,
-              _about_correlations, _about_anova, _about_model, _about_importance, _about_accuracy)  # fmt: skip
+              _about_correlations, _about_anova, _about_levels, _about_model, _about_importance,
+              _about_accuracy)  # fmt: skip
     return [section for make in makers if (section := make(analysis)) is not None]
 
 
@@ -105,7 +106,7 @@ def _about_findings(analysis: Analysis) -> Section:
         "level of each factor that takes longest and the one that takes least, against the reference level, which says "
         "so where it is one of them itself; of a number its largest value against its smallest. A factor whose p is "
         "above 0.05 shows no effect beside the others. The sections below say when not to believe it.",
-        tables={"The widest effect first": Sheet(columns, rows, words=3)},
+        tables={"The widest effect first": Table(columns, rows)},
     )
 
 
@@ -122,7 +123,7 @@ def _about_rows(analysis: Analysis) -> Section:
         "where it has few values, descriptives and analysis of variance group by them. Levels of categorical factors "
         "are compared with the reference.",
         numbers["doubts"]["rows"],
-        {"Factors": Sheet(("factor", "kind", "levels", "reference"), rows, words=4)},
+        {"Factors": Table(("factor", "kind", "levels", "reference"), rows)},
     )
 
 
@@ -134,16 +135,16 @@ def _about_times(analysis: Analysis) -> Section:
     ]
     skewed = numbers["all"]["mean"] > 1.5 * numbers["all"]["median"]
     doubt = ["Times are skewed: a few long ones decide the mean and the standard deviation. Read medians."] * skewed
-    tables = {"All rows": Sheet(("", *SHOWN), rows)}
+    tables = {"All rows": Table(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
         lines = [[_level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
                  for row in numbers[kind]]  # fmt: skip
-        tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
+        tables[f"The {len(lines)} {kind}"] = Table(columns, lines)
     times = np.asarray(study.times, np.float64)
     draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.label)}
     about = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
-    return Section("Times", about, doubt, tables, draw)
+    return Section("Times", about, doubt, tables, draw, brief=False)
 
 
 def _level(value: Cell) -> Cell:
@@ -161,7 +162,7 @@ def _about_factors(analysis: Analysis) -> Section:
     study = analysis.study
     tables, drawn = {}, {}
     for name, levels in analysis.numbers["descriptives"].items():
-        tables[f"By {name}"] = Sheet((name, *SHOWN), [_described(*item) for item in levels.items()])
+        tables[f"By {name}"] = Table((name, *SHOWN), [_described(*item) for item in levels.items()])
         drawn[f"Boxes by {name}"] = lambda name=name: figures.boxplot(
             _boxes(study, name), factor=name, response=study.label
         )
@@ -183,14 +184,14 @@ def _about_pairs(analysis: Analysis) -> Section | None:
         title = f"{first.name} and {second.name}"
         rows = [(*cell["levels"], *(cell[key] for key in SHOWN)) for cell in pair["cells"]]
         few += sum(cell["count"] < times.FEW_ROWS for cell in pair["cells"])
-        tables[f"By {title}"] = Sheet((first.name, second.name, *SHOWN), rows, words=2)
+        tables[f"By {title}"] = Table((first.name, second.name, *SHOWN), rows)
         if len(first.levels) * len(second.levels) <= _MOST_BOXES:
             drawn[f"Boxes by {title}"] = lambda first=first, second=second: _paired_boxes(study, first, second)
     if not tables:
         return None
     doubt = f"{few:,} cells of these tables have fewer than {times.FEW_ROWS} rows; their figures say little."
     about = "Cells that do not occur are left out."
-    return Section("By pair of factors", about, [doubt] if few else [], tables, drawn)
+    return Section("By pair of factors", about, [doubt] if few else [], tables, drawn, brief=False)
 
 
 def _paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
@@ -209,7 +210,7 @@ def _about_balance(analysis: Analysis) -> Section | None:
         return None
     tables, doubt = {}, []
     for name, one in found.items():
-        tables[f"By {name}, {one['combinations']:,} combinations of the other factors"] = Sheet(
+        tables[f"Balanced by {name}, {one['combinations']:,} combinations of the other factors"] = Table(
             (name, *SHOWN), [_described(*item) for item in one["levels"].items()]
         )
         if one["left_out"]:
@@ -223,13 +224,14 @@ def _about_balance(analysis: Analysis) -> Section | None:
         "is balanced.",
         doubt,
         tables,
+        brief=False,
     )
 
 
 def _about_correlations(analysis: Analysis) -> Section:
     """Pearson's correlations of numeric columns."""
     found = analysis.numbers["correlations"]
-    sheet = Sheet(("", *found), [(name, *(row[other] for other in found)) for name, row in found.items()])
+    sheet = Table(("", *found), [(name, *(row[other] for other in found)) for name, row in found.items()])
     return Section(
         "Correlations",
         "Pearson's, of all columns that hold numbers. They see straight lines only, one column at a time; a factor "
@@ -237,6 +239,7 @@ def _about_correlations(analysis: Analysis) -> Section:
         (),
         {"Pearson's correlations": sheet},
         {"Correlations": lambda: figures.correlation_plot(found)},
+        brief=False,
     )
 
 
@@ -251,19 +254,14 @@ def _about_anova(analysis: Analysis) -> Section | None:
         for name, one in found.items()
     ]
     tables = {
-        "One-way analysis of variance": Sheet(
+        "One-way analysis of variance": Table(
             ("factor", *own), [(name, *(one[key] for key in own)) for name, one in found.items()]
         ),
-        "Its assumptions, and tests without them": Sheet(
+        "Its assumptions, and tests without them": Table(
             ("factor", "Shapiro-Wilk p", "Levene p", "Welch F", "Welch p", "Kruskal-Wallis H", "Kruskal-Wallis p"),
             beside,
         ),
     }
-    compared = ("first", "second", "difference", "low", "high", "p")
-    for name, one in found.items():
-        if one["post_hoc"]:
-            rows = [tuple(pair[key] for key in compared) for pair in one["post_hoc"]["pairs"]]
-            tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
     drawn = {
         f"Q-Q plot of residuals by {name}": lambda name=name: figures.quantile_plot(
             _residuals(study, name), title=f"Residuals by {name}, Q-Q"
@@ -275,12 +273,23 @@ def _about_anova(analysis: Analysis) -> Section | None:
         "Does the mean time differ between a factor's levels? Residuals should be normal (Shapiro-Wilk) and equally "
         "spread in all levels (Levene); where p is below 0.05 they are not. Welch's test does without equal variances, "
         "Kruskal-Wallis without normality. All of them look at one factor and count what the others do as noise: a "
-        "small effect beside large ones is found by the log-linear model only. Differences of pairs have simultaneous "
-        "95 % intervals.",
+        "small effect beside large ones is found by the log-linear model only.",
         analysis.numbers["doubts"]["anova"],
         tables,
         drawn,
     )
+
+
+def _about_levels(analysis: Analysis) -> Section | None:
+    """Which levels of a factor differ from which."""
+    columns = ("first", "second", "difference", "low", "high", "p")
+    tables = {}
+    for name, one in analysis.numbers["anova"].items():
+        if one["post_hoc"]:
+            rows = [tuple(pair[key] for key in columns) for pair in one["post_hoc"]["pairs"]]
+            tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Table(columns, rows)
+    text = "Differences of mean times, the second minus the first; all intervals of a factor hold at once, at 95 %."
+    return Section("Pairs of levels", text, tables=tables, brief=False) if tables else None
 
 
 _BESIDE = (("welch", "F"), ("welch", "p"), ("kruskal", "H"), ("kruskal", "p"))
@@ -306,16 +315,16 @@ def _about_model(analysis: Analysis) -> Section:
                    "breusch_pagan_p", "shapiro_p", "df_residual")  # fmt: skip
     drawn_effects = {name: one for name, one in numbers["coefficients"].items() if "[" in name} | spans
     tables = {
-        "Coefficients": Sheet(("coefficient", *keys), rows),
-        "Each factor beside the others": Sheet(
+        "Coefficients": Table(("coefficient", *keys), rows),
+        "Each factor beside the others": Table(
             ("factor", "F", "df", "p"),
             [(name, one["F"], one["df"], one["p"]) for name, one in numbers["factors"].items()],
         ),
-        "Diagnostics": Sheet(("", VALUE), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
+        "Diagnostics": Table(("", VALUE), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
     }
     if spans:
         lines = [(name, one["times_as_long"], one["low"], one["high"]) for name, one in spans.items()]
-        tables["Numeric factors, over their range"] = Sheet(("factor", "times as long", "low", "high"), lines)
+        tables["Numeric factors, over their range"] = Table(("factor", "times as long", "low", "high"), lines)
     return Section(
         "Log-linear model",
         f"Least squares of ln({response}) on all factors at once. exp(coefficient) is how many times as long a level "
@@ -346,7 +355,7 @@ def _about_importance(analysis: Analysis) -> Section | None:
         "by a factor take away. By permutation: the R squared lost on unseen rows when the factor is shuffled, and the "
         f"middle 95 % over forests and shuffles; R squared on unseen rows is {found['r_squared_unseen']:.3f}.",
         analysis.numbers["doubts"]["importance"],
-        {"Importance": Sheet(("factor", "by impurity", "by permutation", "low", "high"), rows)},
+        {"Importance": Table(("factor", "by impurity", "by permutation", "low", "high"), rows)},
         {"Importance by impurity and permutation": lambda: figures.importance_plot(
             found["impurity"], found["permutation"])},
     )  # fmt: skip
@@ -367,6 +376,7 @@ def _about_accuracy(analysis: Analysis) -> Section | None:
         "Time and accuracy",
         f"{study.accuracy} against {study.response}, over the rows that have both.",
         doubt,
-        {"Correlation": Sheet(keys, [tuple(found[key] for key in keys)], words=0)},
+        {"Correlation": Table(keys, [tuple(found[key] for key in keys)])},
         draw if len(both) else {},
+        brief=False,
     )
