@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from featherlight.analysis.frames import frame_of, rows_of, typed
+from featherlight.analysis.frames import frame_of, row_of, typed
 from featherlight.cli.main import main
 from featherlight.commands.analyze import command_of
 from featherlight.commands.settings import AnalyzeSettings
@@ -107,18 +107,10 @@ def test_a_column_is_numeric_if_all_that_is_there_is_a_number():
 
 
 def test_a_record_becomes_a_flat_row():
-    (row,) = rows_of(RECORD)
+    row = row_of(RECORD)
     assert row["task"] == "sst2" and row["batch_size"] == 8 and row["latency"] == 2.0
     assert row["seconds_train"] == 2.5 and row["seconds_evaluate_before"] == 1.0 and row["dev_accuracy"] == 0.9
     assert "lengths" not in row and "text" not in row
-
-
-def test_a_record_with_cells_becomes_a_row_per_cell():
-    cells = [{"length": 128, "median": 0.5, "samples": [0.5]}, {"length": 256, "median": 0.9, "batch_size": 16}]
-    first, second = rows_of({**RECORD, "cells": cells})
-    assert (first["length"], first["median"], first["batch_size"]) == (128, 0.5, 8)
-    assert (second["length"], second["batch_size"], second["address"]) == (256, 16, "time-abc, cell 2")
-    assert "samples" not in first
 
 
 def test_a_store_is_a_table_of_its_records(tmp_path):
