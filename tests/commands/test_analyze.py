@@ -5,7 +5,7 @@ import pytest
 
 from featherlight.analysis.frames import frame_of, row_of, typed
 from featherlight.cli.main import main
-from featherlight.commands.analyze import command_of
+from featherlight.commands.console import command_of
 from featherlight.commands.settings import AnalyzeSettings
 from helpers.commands import call
 from helpers.timings import made_up
@@ -150,7 +150,7 @@ def test_seconds_of_a_batch_and_of_an_epoch_are_not_pooled(capsys, tmp_path):
 
 def test_the_shown_command_quotes_what_a_shell_would_read(tmp_path):
     settings = AnalyzeSettings(response="t s", factors="a", where=("a!=b c",), drop_missing=True, forest_seed=3)
-    shown = command_of(tmp_path / "x.csv", settings, tmp_path / "out")
+    shown = command_of("analyze", [tmp_path / "x.csv"], settings, out=tmp_path / "out")
     assert shown == (
         "featherlight analyze x.csv --response 't s' --factors a --where 'a!=b c' --drop-missing --forest-seed 3 "
         "--out out"
