@@ -3,9 +3,9 @@ import time
 
 import pytest
 
-from featherlight.analysis.frames import frame_of, rows_of, typed
+from featherlight.analysis.frames import frame_of, row_of, typed
 from featherlight.cli.main import main
-from featherlight.commands.analyze import command_of
+from featherlight.commands.console import command_of
 from featherlight.commands.settings import AnalyzeSettings
 from helpers.commands import call
 from helpers.timings import made_up
@@ -107,18 +107,10 @@ def test_a_column_is_numeric_if_all_that_is_there_is_a_number():
 
 
 def test_a_record_becomes_a_flat_row():
-    (row,) = rows_of(RECORD)
+    row = row_of(RECORD)
     assert row["task"] == "sst2" and row["batch_size"] == 8 and row["latency"] == 2.0
     assert row["seconds_train"] == 2.5 and row["seconds_evaluate_before"] == 1.0 and row["dev_accuracy"] == 0.9
     assert "lengths" not in row and "text" not in row
-
-
-def test_a_record_with_cells_becomes_a_row_per_cell():
-    cells = [{"length": 128, "median": 0.5, "samples": [0.5]}, {"length": 256, "median": 0.9, "batch_size": 16}]
-    first, second = rows_of({**RECORD, "cells": cells})
-    assert (first["length"], first["median"], first["batch_size"]) == (128, 0.5, 8)
-    assert (second["length"], second["batch_size"], second["address"]) == (256, 16, "time-abc, cell 2")
-    assert "samples" not in first
 
 
 def test_a_store_is_a_table_of_its_records(tmp_path):
@@ -158,7 +150,7 @@ def test_seconds_of_a_batch_and_of_an_epoch_are_not_pooled(capsys, tmp_path):
 
 def test_the_shown_command_quotes_what_a_shell_would_read(tmp_path):
     settings = AnalyzeSettings(response="t s", factors="a", where=("a!=b c",), drop_missing=True, forest_seed=3)
-    shown = command_of(tmp_path / "x.csv", settings, tmp_path / "out")
+    shown = command_of("analyze", [tmp_path / "x.csv"], settings, out=tmp_path / "out")
     assert shown == (
         "featherlight analyze x.csv --response 't s' --factors a --where 'a!=b c' --drop-missing --forest-seed 3 "
         "--out out"

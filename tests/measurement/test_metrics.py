@@ -9,7 +9,6 @@ from featherlight.errors import UserError
 from featherlight.measurement.metrics import (
     METRICS,
     details,
-    greater_is_better,
     mean_scores,
     predictions,
     score,
@@ -242,10 +241,3 @@ def test_the_mean_of_a_small_and_a_large_split_has_the_interval_of_resampling_bo
 def test_a_summary_divides_by_one_less_and_one_value_has_no_deviation():
     assert summary([1.0, 2.0, 6.0]) == {"mean": 3.0, "sd": pytest.approx(math.sqrt(7)), "n": 3}
     assert summary([0.5]) == {"mean": 0.5, "sd": None, "n": 1}
-
-
-def test_only_loss_is_better_when_smaller():
-    assert all(greater_is_better(name) for name in METRICS)
-    assert not greater_is_better("loss")
-    with pytest.raises(UserError, match="no metric called 'los'"):
-        greater_is_better("los")

@@ -9,10 +9,11 @@ from rich.console import Console
 from featherlight.analysis.runs import collect_rows
 from featherlight.errors import UserError
 from featherlight.reports import terminal
-from featherlight.reports.markdown import to_markdown
-from featherlight.reports.results import point_of, size_figures, tables_of, write_report
-from featherlight.reports.tables import Table, headline_table
-from featherlight.reports.terminal import print_table, print_tables
+from featherlight.reports.markdown import table_lines
+from featherlight.reports.results import point_of, print_tables, sections_of, write_report
+from featherlight.reports.sections import Table
+from featherlight.reports.tables import headline_table
+from featherlight.reports.terminal import print_table
 from featherlight.store.records import collect
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -78,7 +79,7 @@ def test_a_damaged_record_is_named(tmp_path, text):
 
 
 def test_markdown_has_as_many_cells_in_each_line_and_escapes_its_own_marks():
-    text = to_markdown(Table(("model", "score"), (("a|b_c\n<d>", "1.0 [0.9, 1.1]"),), words=1))
+    text = table_lines(Table(("model", "score"), [("a|b_c\n<d>", "1.0 [0.9, 1.1]")]))
     assert text.splitlines() == [
         "| model | score |",
         "| :-- | --: |",
@@ -167,13 +168,19 @@ def test_seeds_of_one_configuration_are_one_point_with_an_interval_no_narrower(m
     assert (found.low, found.value, found.high) == pytest.approx((0.84, 0.85, 0.86))
 
 
+def test_a_pruned_student_is_drawn_as_distilled(family, make_record):
+    student = family[0]
+    pruned = {**make_record("bag 25d, pruned", stage="prune"), "inputs": {"model": student["address"]}}
+    points = {row.name: point_of([row]).distilled for row in collect_rows([*family, pruned])}
+    assert points == {"minilm": False, "bilstm 25d": True, "bag 25d": True, "bag 25d, pruned": True}
+
+
 def test_each_task_has_a_figure_of_its_own(family, make_record):
     other = make_record("minilm", seed=9)
     other["task"] = {"name": "sst2"}
-    rows = collect_rows([*family, other])
-    assert list(size_figures(rows)) == [
-        "accuracy against size: docs, dev, n = 1,234",
-        "accuracy against size: sst2, dev, n = 1,234",
+    assert [list(section.figures) for section in sections_of([*family, other])] == [
+        ["accuracy against size: docs, dev, n = 1,234"],
+        ["accuracy against size: sst2, dev, n = 1,234"],
     ]
 
 
@@ -182,7 +189,7 @@ def test_several_tasks_have_a_table_each_with_its_own_scores_and_no_note_twice(m
     other["task"] = {**other["task"], "name": "cola"}
     dev = other["metrics"]["dev"]
     other["metrics"] = {"dev": {**dev, "headline": "matthews", "scores": {"matthews": dev["scores"]["accuracy"]}}}
-    tables = tables_of([one, other])
+    tables = {caption: one for section in sections_of([one, other]) for caption, one in section.tables.items()}
     assert list(tables) == ["All runs: cola", "All runs: docs"]
     assert not any("matthews" in column for column in tables["All runs: docs"].columns)
     assert not any("accuracy" in column for column in tables["All runs: cola"].columns)

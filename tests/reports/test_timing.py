@@ -35,14 +35,14 @@ def test_every_computed_part_has_its_section(analysis):
     headings = [section.heading for section in sections_of(analysis)]
     assert headings == [
         "Findings", "What was studied", "Times", "By factor", "By pair of factors", "By factor, on balanced subsets",
-        "Correlations", "Analysis of variance", "Log-linear model", "Time and accuracy",
+        "Correlations", "Analysis of variance", "Pairs of levels", "Log-linear model", "Time and accuracy",
     ]  # fmt: skip
 
 
 def test_every_table_is_rectangular_and_every_figure_can_be_drawn(analysis):
     for section in sections_of(analysis):
-        for sheet in section.tables.values():
-            assert {len(row) for row in sheet.rows} == {len(sheet.columns)}
+        for table in section.tables.values():
+            assert {len(row) for row in table.rows} == {len(table.columns)}
         for make in section.figures.values():
             assert make().axes
 

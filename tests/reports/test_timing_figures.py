@@ -64,4 +64,4 @@ def test_every_figure_can_be_drawn_with_names_that_look_like_formulas():
         figures.boxplot({f"${level}_1$" * 3: times() for level in "abcdefgh"}, factor="$x_1$", response="$t_1$"),
     ]
     for figure in drawn:
-        assert to_svg(figure, name="x").startswith("<svg")
+        assert "<svg" in to_svg(figure, name="x")

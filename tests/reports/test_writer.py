@@ -10,10 +10,10 @@ from featherlight.analysis.statistics import probability
 from featherlight.errors import UserError
 from featherlight.files import read_json
 from featherlight.reports.figures import to_svg
-from featherlight.reports.sections import Section, Sheet
-from featherlight.reports.terminal import print_report
+from featherlight.reports.sections import Section, Table, cell_text
+from featherlight.reports.terminal import print_sections
 from featherlight.reports.timing_figures import boxplot
-from featherlight.reports.writer import file_names, show, shown, to_csv, write_report
+from featherlight.reports.writer import file_names, to_csv, write_report
 
 NUMBERS = {"n": 2, "F": None}
 
@@ -26,8 +26,8 @@ def boxes(factor):
 def sections():
     rows = [("model[<slow>|*]", 1.0986122886681098), ("b", None)]
     return [
-        Section("First", "What | is.", ["p < 0.05 & so on", "Few rows."], {"Coefficients": Sheet(("", "value"), rows)}),
-        Section("Log-linear model", "More.", ["Last."], {"By a, b": Sheet(("", "value"), rows)},
+        Section("First", "What | is.", ["p < 0.05 & so on", "Few rows."], {"Coefficients": Table(("", "value"), rows)}),
+        Section("Log-linear model", "More.", ["Last."], {"By a, b": Table(("", "value"), rows)},
                 {f"Boxes by {name}": lambda name=name: boxes(name) for name in ("one", "two")}),
     ]  # fmt: skip
 
@@ -35,15 +35,15 @@ def sections():
 @pytest.fixture(scope="module")
 def folder(sections, tmp_path_factory):
     out = tmp_path_factory.mktemp("report") / "out"
-    write_report(sections, NUMBERS, out, title="Times & <more>", how="featherlight analyze times.csv")
+    write_report(sections, NUMBERS, out, title="Times & <more>", command="featherlight analyze times.csv")
     return out
 
 
 def test_a_p_value_that_underflowed_is_not_printed_as_0():
     columns = ("factor", "F", "p", "Welch p", "shapiro_p", "p of the factor", "value")
-    (row,) = shown(Sheet(columns, [("pad", *[0.0] * 6)])).rows
-    assert row == ("pad", "0", *["< 1e-300"] * 4, "0")
-    rows = shown(Sheet(("", "value"), [("breusch pagan p", 0.0), ("r squared", 0.0), ("shapiro p", 1e-12)])).rows
+    (row,) = Table(columns, [("pad", *[0.0] * 6)]).texts()
+    assert row == ["pad", "0", *["< 1e-300"] * 4, "0"]
+    rows = Table(("", "value"), [("breusch pagan p", 0.0), ("r squared", 0.0), ("shapiro p", 1e-12)]).texts()
     assert [row[1] for row in rows] == ["< 1e-300", "0", "1e-12"]
     assert (probability(0.0), probability(0.0312)) == ("< 1e-300", "= 0.031")
 
@@ -83,39 +83,39 @@ def test_the_numbers_are_there_in_full(folder):
 
 def test_a_second_report_replaces_the_first(sections, tmp_path):
     for title in ("First", "Again"):
-        write_report(sections[:1], NUMBERS, tmp_path, title=title, how="the same")
+        write_report(sections[:1], NUMBERS, tmp_path, title=title, command="the same")
     assert (tmp_path / "report.md").read_text().startswith("# Again")
 
 
 def test_equal_figures_are_equal_files(sections, folder):
-    again = to_svg(boxes("one"), name="boxes-by-one", alone=True)
+    again = to_svg(boxes("one"), name="boxes-by-one")
     assert (folder / "figures" / "boxes-by-one.svg").read_text() == again
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(sections, tmp_path):
     (tmp_path / "out").write_text("mine")
     with pytest.raises(UserError, match="is a file"):
-        write_report(sections, NUMBERS, tmp_path / "out", title="x", how="x")
+        write_report(sections, NUMBERS, tmp_path / "out", title="x", command="x")
 
 
 def test_cells_are_short_to_read_and_whole_in_csv():
-    sheet = Sheet(("level", "n", "x"), [("a", 1234, 1062.0621), ("b", 2, 5.5346e-46), ("c", 0, None)])
-    assert [row[1:] for row in shown(sheet).rows] == [("1,234", "1,062.1"), ("2", "5.53e-46"), ("0", "–")]
-    assert list(csv.reader(io.StringIO(to_csv(sheet))))[1:] == [
+    table = Table(("level", "n", "x"), [("a", 1234, 1062.0621), ("b", 2, 5.5346e-46), ("c", 0, None)])
+    assert [row[1:] for row in table.texts()] == [["1,234", "1,062.1"], ["2", "5.53e-46"], ["0", "–"]]
+    assert list(csv.reader(io.StringIO(to_csv(table))))[1:] == [
         ["a", "1234", "1062.0621"],
         ["b", "2", "5.5346e-46"],
         ["c", "0", ""],
     ]
-    assert (show(0.95977), show(0.0), show(59139.09), show(9.156e9)) == ("0.9598", "0", "59,139.1", "9.156e+09")
+    assert tuple(map(cell_text, (0.95977, 0.0, 59139.09, 9.156e9))) == ("0.9598", "0", "59,139.1", "9.156e+09")
 
 
 def test_captions_that_shorten_alike_have_files_of_their_own():
-    sheet = Sheet(("x",), [])
-    section = Section("x", "x", tables={"By a b": sheet, "By a-b": sheet, "By A B, more": sheet})
-    assert sorted(file_names([section]).values()) == ["by-a-b", "by-a-b-2", "by-a-b-3"]
+    table = Table(("x",), [])
+    section = Section("x", "x", tables={"By a b": table, "By a-b": table, "By A B, more": table})
+    assert sorted(file_names([section]).values()) == ["by-a-b-2.csv", "by-a-b-3.csv", "by-a-b.csv"]
 
 
 def test_the_terminal_shows_effects_and_doubts(sections, capsys):
-    print_report(sections)
+    print_sections(sections)
     printed = capsys.readouterr().out
     assert "model[<slow>|*]" in printed and "\n! " in printed

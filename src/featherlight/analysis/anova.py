@@ -99,8 +99,8 @@ def _tested_by(test: Any, several: dict[str, Array], letter: str, **options: Any
     if len(several) < 2:
         return {letter: None, "p": None}
     with degenerate():
-        found = test(*several.values(), **options)
-    return {letter: finite(found.statistic), "p": finite(found.pvalue)}
+        result = test(*several.values(), **options)
+    return {letter: finite(result.statistic), "p": finite(result.pvalue)}
 
 
 def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | None:
@@ -119,13 +119,13 @@ def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | Non
         errors, freedom = _pooled(several, pairs) if equal else _unpooled(several, pairs)
         p = np.atleast_1d(stats.studentized_range.sf(np.abs(differences) / errors, len(several), freedom))
     reach = errors * _ranges(len(several), freedom)
-    found = zip(pairs, differences, differences - reach, differences + reach, p, strict=True)
+    rows = zip(pairs, differences, differences - reach, differences + reach, p, strict=True)
     return {
         "test": "Tukey" if equal else "Games-Howell",
         "pairs": [
             {"first": first, "second": second, "difference": float(difference), "low": finite(low),
              "high": finite(high), "p": finite(one)}
-            for (first, second), difference, low, high, one in found
+            for (first, second), difference, low, high, one in rows
         ],
     }  # fmt: skip
 
@@ -151,32 +151,32 @@ def _ranges(count: int, freedom: Array) -> Array:
     from statsmodels.stats.libqsturng import qsturng
 
     known = np.isfinite(freedom) & (freedom >= 2)  # what Gleason's approximation covers
-    found = qsturng(1 - SIGNIFICANT, count, np.where(known, freedom, 2.0))
-    return np.where(known, found, np.nan)
+    quantiles = qsturng(1 - SIGNIFICANT, count, np.where(known, freedom, 2.0))
+    return np.where(known, quantiles, np.nan)
 
 
-def doubts(name: str, found: Json) -> list[str]:
+def doubts(name: str, test: Json) -> list[str]:
     """Why not to believe an analysis of variance, and what to read instead; one sentence each."""
-    if found["F"] is None:
+    if test["F"] is None:
         return [f"{name}: times do not vary inside its levels, or it has as many levels as rows: no test is possible."]
-    said = []
-    if below(found["shapiro_p"]):
-        said.append(
-            f"{name}: the residuals are not normal (Shapiro-Wilk p {probability(found['shapiro_p'])}); with few rows "
+    sentences = []
+    if below(test["shapiro_p"]):
+        sentences.append(
+            f"{name}: the residuals are not normal (Shapiro-Wilk p {probability(test['shapiro_p'])}); with few rows "
             "or very unequal groups F's p-value is not to be trusted. Kruskal-Wallis compares ranks instead: "
-            f"{_sentence(found['kruskal'], 'H')}."
+            f"{_sentence(test['kruskal'], 'H')}."
         )
-    if below(found["levene_p"]):
-        said.append(
-            f"{name}: the levels' variances are unequal (Levene p {probability(found['levene_p'])}). Read Welch's test "
-            f"({_sentence(found['welch'], 'F')}) and Games-Howell's comparisons in place of F."
+    if below(test["levene_p"]):
+        sentences.append(
+            f"{name}: the levels' variances are unequal (Levene p {probability(test['levene_p'])}). Read Welch's test "
+            f"({_sentence(test['welch'], 'F')}) and Games-Howell's comparisons in place of F."
         )
-    others = {"Welch's": found["welch"]["p"], "Kruskal-Wallis'": found["kruskal"]["p"]}
-    against = [test for test, p in others.items() if p is not None and below(p) != below(found["p"])]
+    others = {"Welch's": test["welch"]["p"], "Kruskal-Wallis'": test["kruskal"]["p"]}
+    against = [other for other, p in others.items() if p is not None and below(p) != below(test["p"])]
     if against:
-        verdict = "finds a difference" if below(found["p"]) else "finds none"
-        said.append(f"{name}: F {verdict} at 5 %, {_join(against)} test says otherwise.")
-    return said
+        verdict = "finds a difference" if below(test["p"]) else "finds none"
+        sentences.append(f"{name}: F {verdict} at 5 %, {' and '.join(against)} test says otherwise.")
+    return sentences
 
 
 def below(p: float | None) -> bool:
@@ -184,12 +184,7 @@ def below(p: float | None) -> bool:
     return p is not None and p < SIGNIFICANT
 
 
-def _sentence(found: dict[str, float | None], letter: str) -> str:
+def _sentence(result: dict[str, float | None], letter: str) -> str:
     """ "F = 66.7, p = 5.5e-46"."""
-    value, p = found[letter], found["p"]
+    value, p = result[letter], result["p"]
     return "not computable" if value is None or p is None else f"{letter} = {value:.4g}, p {probability(p)}"
-
-
-def _join(words: Sequence[str]) -> str:
-    """ "a", "a and b"."""
-    return " and ".join(words)

@@ -224,8 +224,8 @@ def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None,
         low, high = min(low, least), max(high, most)
     method = "adjusted Wald" if exact else "paired bootstrap"
     within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
-    found = {"low": low, "high": high, "confidence": confidence, "margin": terms.margin, "method": method}
-    return {"equivalent": within, "equivalence": found}
+    interval = {"low": low, "high": high, "confidence": confidence, "margin": terms.margin, "method": method}
+    return {"equivalent": within, "equivalence": interval}
 
 
 def _effect(counts: McNemar | None, first: float, second: float) -> Json:
@@ -233,8 +233,8 @@ def _effect(counts: McNemar | None, first: float, second: float) -> Json:
     if counts:
         size = cohens_g(counts.only_first, counts.only_second)
         return {"name": _COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
-    found = cohens_q(first, second)
-    return {"name": "Cohen's q", "value": found, "size": None if found is None else size_of(found, COHEN_Q)}
+    q = cohens_q(first, second)
+    return {"name": "Cohen's q", "value": q, "size": None if q is None else size_of(q, COHEN_Q)}
 
 
 def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
@@ -281,64 +281,64 @@ def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
         for pair in pairs
         if best.name in (pair["first"], pair["second"])
     }
-    told = {
+    wins = {
         name: (pair["difference"] > 0) == (pair["second"] == best.name)
         for name, pair in with_best.items()
         if pair["p_holm"] < terms.alpha
     }
-    worse, better = ([name for name, ahead in told.items() if ahead == side] for side in (True, False))
-    alike = [name for name, pair in with_best.items() if name not in told and pair["equivalent"]]
-    open_ = [name for name in with_best if name not in told and name not in alike]
+    worse, better = ([name for name, ahead in wins.items() if ahead == side] for side in (True, False))
+    alike = [name for name, pair in with_best.items() if name not in wins and pair["equivalent"]]
+    open_ = [name for name in with_best if name not in wins and name not in alike]
     score = points(float(np.mean(data.scores(best))))
-    said = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
-    parts = [f"it is better than {and_list(worse)}"] if worse else []
-    parts += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
-    parts += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
-    parts += [f"no difference from {and_list(open_)} can be told"] if open_ else []
+    first = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
+    claims = [f"it is better than {and_list(worse)}"] if worse else []
+    claims += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
+    claims += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
+    claims += [f"no difference from {and_list(open_)} can be told"] if open_ else []
     how = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
-    return f"{said}: {'; '.join(parts)} ({how})."
+    return f"{first}: {'; '.join(claims)} ({how})."
 
 
 def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:
     """When not to believe the pairs: one run, seeds that scatter as far, few examples, few resamples."""
-    found = []
+    sentences = []
     single = dict.fromkeys(model.name for one in data for model in one.models if len(model.folders) == 1)
     if single:
-        found.append(
+        sentences.append(
             f"One run only of {and_list(list(single))}{' on some data sets' if len(data) > 1 else ''}: the tests are "
             "about these very files; what another seed of training would give is not covered."
         )
     for one in data:
-        found += _doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
+        sentences += _doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
     least = len(pairs) / (terms.resamples + 1)
     if least > terms.alpha / 2 and any(pair["test"] == _PERMUTATION for pair in pairs):
-        found.append(
+        sentences.append(
             f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: take more."
         )
     if any(pair["effect"]["name"] == _COHENS_G and pair["metric"] not in _EXACT for pair in pairs):
-        found.append(f"{_COHENS_G} counts right answers, whatever the metric; it may point the other way.")
-    return found
+        sentences.append(f"{_COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+    return sentences
 
 
 def _doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[str]:
     """What to doubt about one data set: above all what is said of a pair and may hold for these seeds alone."""
-    found = []
+    sentences = []
     for pair in pairs:
         margin, names = pair["seed_margin"], f"{pair['first']} and {pair['second']}"
         claimed = pair["p_holm"] < terms.alpha or pair["equivalent"]
         if claimed and margin and abs(pair["difference"]) < margin:
-            found.append(
+            sentences.append(
                 f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
                 f"{points(margin)} over seeds: other seeds may reverse it."
             )
         runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
         if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):
             shared = ", ".join(map(str, pair["seeds"]["first"]))
-            found.append(f"{data.task}: {names} are compared on the seeds that both have: {shared}.")
+            sentences.append(f"{data.task}: {names} are compared on the seeds that both have: {shared}.")
     examples = sum(len(labels) for labels in data.labels.values())
     if examples < 200:
-        found.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
-    return found
+        sentences.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
+    return sentences
 
 
 def points(fraction: float, *, signed: bool = False) -> str:

@@ -52,26 +52,25 @@ def _number(cell: Any) -> float:
 
 
 def _frame_of_store(store: Path) -> "pd.DataFrame":
-    """The records of a store, a row per record, or per cell of a record that has cells (`time`)."""
+    """The records of a store, a row per record."""
     import pandas as pd
 
     from featherlight.store.records import collect
 
-    rows = [row for record in collect(store) for row in rows_of(record)]
+    rows = [row_of(record) for record in collect(store)]
     names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))
     columns = {name: typed([row.get(name) for row in rows]) for name in names}
     return pd.DataFrame(columns, index=pd.Index([str(row["address"]) for row in rows]))
 
 
-def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A record as flat rows: its settings by their names, its numbers, and those of its cells, which come first.
+def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record as a flat row: its settings by their names, and its numbers.
 
     "stage", "name", "task"; "seconds_train" and so on: the phases; "latency": median seconds per text; of `time`:
     "min", "median" and so on, and their "unit"; "dev_accuracy" and so on: scores; "parameters", "bytes",
     "peak_memory_bytes".
     """
-    scalars = (str, int, float, bool)
-    row = {key: value for key, value in record["settings"].items() if isinstance(value, scalars)}
+    row = {key: value for key, value in record["settings"].items() if isinstance(value, str | int | float)}
     row |= {key: record[key] for key in _RECORDED if key in record}
     task = record["task"]
     row["task"] = task["name"] if isinstance(task, Mapping) else task
@@ -81,10 +80,4 @@ def rows_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
         row["latency"] = median(values)
     for split, part in record.get("metrics", {}).items():
         row |= {f"{split}_{name}": score["value"] for name, score in part.get("scores", {}).items()}
-    cells = record.get("cells") or [{}]
-    several = len(cells) > 1
-    return [
-        {**row, **{key: value for key, value in cell.items() if isinstance(value, scalars)},
-         "address": f"{record['address']}, cell {place + 1}" if several else record["address"]}
-        for place, cell in enumerate(cells)
-    ]  # fmt: skip
+    return {**row, "address": record["address"]}

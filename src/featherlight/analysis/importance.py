@@ -83,8 +83,8 @@ def _permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, n
     for number, (known, unseen) in enumerate(folds.split(x)):
         forest = RandomForestRegressor(random_state=seed + number).fit(x[known], y[known])
         scores.append(forest.score(x[unseen], y[unseen]))
-        found: Any = permutation_importance(forest, x[unseen], y[unseen], n_repeats=_SHUFFLES, random_state=seed)
-        drops.append(found.importances.T)
+        result: Any = permutation_importance(forest, x[unseen], y[unseen], n_repeats=_SHUFFLES, random_state=seed)
+        drops.append(result.importances.T)
     return np.array(scores), np.concatenate(drops)
 
 
@@ -94,18 +94,18 @@ def _interval(values: np.ndarray) -> dict[str, float]:
     return {"value": float(values.mean()), "low": float(low), "high": float(high)}
 
 
-def doubts(found: Json) -> list[str]:
+def doubts(importances: Json) -> list[str]:
     """Why not to believe importances; one sentence each."""
-    said = [
+    sentences = [
         "Importance by impurity depends on the forest's settings, favours factors with many levels and has no "
         "interval. Read permutation first: it is measured on rows that the forest has not seen."
     ]
-    if found["r_squared_unseen"] < 0.5:
-        said.append(
-            f"The forest explains little of rows that it has not seen (R squared {found['r_squared_unseen']:.2f}): its "
-            "importances mean little."
+    if (unseen := importances["r_squared_unseen"]) < 0.5:
+        sentences.append(
+            f"The forest explains little of rows that it has not seen (R squared {unseen:.2f}): its importances mean "
+            "little."
         )
-    nothing = [name for name, one in found["permutation"].items() if one["low"] <= 0]
+    nothing = [name for name, one in importances["permutation"].items() if one["low"] <= 0]
     if nothing:
-        said.append(f"{', '.join(nothing)}: the interval by permutation holds 0, so it may do nothing.")
-    return said
+        sentences.append(f"{', '.join(nothing)}: the interval by permutation holds 0, so it may do nothing.")
+    return sentences

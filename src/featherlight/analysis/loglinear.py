@@ -67,8 +67,8 @@ def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
         return
     for size in range(2, len(blocks) + 1):  # the fewest that are collinear among themselves
         for names in combinations(blocks, size):
-            chosen = [blocks[name] for name in names]
-            if _rank(chosen) < 1 + sum(block.shape[1] for block in chosen):
+            few = [blocks[name] for name in names]
+            if _rank(few) < 1 + sum(block.shape[1] for block in few):
                 raise UserError(
                     f"factors {', '.join(names)} are collinear: in these rows one follows from the other"
                     f"{'s' if size > 2 else ''}, and their effects cannot be told apart. Leave one out."
@@ -156,11 +156,11 @@ def _coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors
     with degenerate():
         p = 2 * stats.t.sf(np.abs(model.params / errors), model.df_resid)
         robust_p = 2 * stats.t.sf(np.abs(model.params / robust_errors), model.df_resid)
-    found = {}
+    coefficients = {}
     for place, name in enumerate(names):
         value = float(model.params[place])
         reach = quantile * (robust_errors if robust else errors)[place]
-        found[name] = {
+        coefficients[name] = {
             "value": value,
             "se": finite(errors[place]),
             "p": finite(p[place]),
@@ -170,7 +170,7 @@ def _coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors
             "low": _exponential(value - reach),
             "high": _exponential(value + reach),
         }
-    return found
+    return coefficients
 
 
 def _exponential(value: float) -> float | None:
@@ -190,18 +190,18 @@ def _joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
     return {"F": finite(ratio), "df": len(places), "p": finite(p)}
 
 
-def _spans(study: Study, found: Json) -> Json:
+def _spans(study: Study, coefficients: Json) -> Json:
     """{numeric factor: {"from", "to", "times_as_long", "low", "high"}}."""
-    made = {}
+    spans = {}
     for factor in study.factors:
         if factor.numeric:
             values = study.frame[factor.name]
             low, high = float(values.min()), float(values.max())
-            one = found[factor.name]
-            powers = {key: None if one[key] is None else finite(np.float64(one[key]) ** (high - low))
+            coefficient = coefficients[factor.name]
+            powers = {key: None if coefficient[key] is None else finite(np.float64(coefficient[key]) ** (high - low))
                       for key in _EFFECT}  # fmt: skip
-            made[factor.name] = {"from": low, "to": high, **powers}
-    return made
+            spans[factor.name] = {"from": low, "to": high, **powers}
+    return spans
 
 
 def findings(study: Study, numbers: Json) -> list[tuple[str | float | None, ...]]:
@@ -223,47 +223,47 @@ def _effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
     if factor.numeric:
         span = numbers["spans"][factor.name]
         return [(word(span["to"]), word(span["from"]), *(span[key] for key in _EFFECT))]
-    found = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
-    values = {level: one["value"] for level, one in found.items() if one} | {str(factor.reference): 0.0}
+    coefficients = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
+    values = {level: one["value"] for level, one in coefficients.items() if one} | {str(factor.reference): 0.0}
     longest, shortest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
     beside = {longest: " (takes longest)", shortest: " (takes least)"}.get(str(factor.reference), "")
     ends = [level for level in dict.fromkeys((longest, shortest)) if level != factor.reference]
-    return [(level, f"{factor.reference}{beside}", *(found[level][key] for key in _EFFECT)) for level in ends]
+    return [(level, f"{factor.reference}{beside}", *(coefficients[level][key] for key in _EFFECT)) for level in ends]
 
 
 def doubts(numbers: Json, n: int) -> list[str]:
     """Why not to believe the log-linear model; one sentence each."""
     if numbers["shapiro_p"] is None:
         return ["The model fits every row: without residuals there are no errors, intervals or tests."]
-    said = []
+    sentences = []
     if numbers["r_squared"] < 0.5:
-        said.append(
+        sentences.append(
             f"The factors explain {numbers['r_squared']:.0%} of the variance of ln(time): the rest is elsewhere."
         )
     per_coefficient = n / len(numbers["coefficients"])
     if per_coefficient < 10:
-        said.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")
+        sentences.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")
     if below(numbers["breusch_pagan_p"]):
-        said.append(
+        sentences.append(
             f"The residuals' variance is not constant (Breusch-Pagan p {probability(numbers['breusch_pagan_p'])}): "
             "ordinary standard errors and p-values are wrong. Intervals and tests of factors use robust ones (HC3)."
         )
     if below(numbers["shapiro_p"]):
-        said.append(
+        sentences.append(
             f"The residuals are not normal (Shapiro-Wilk p {probability(numbers['shapiro_p'])}): look at the Q-Q plot; "
             "with few rows, intervals are approximate."
         )
-    said += _collinearity(numbers)
+    sentences += _collinearity(numbers)
     if numbers["durbin_watson"] is not None and not 1.5 < numbers["durbin_watson"] < 2.5:
-        said.append(
+        sentences.append(
             f"Neighbouring rows have related residuals (Durbin-Watson {numbers['durbin_watson']:.2f}; 2 means none). "
             "In a sorted table this only says that the model misses something, such as an interaction; in the order of "
             "measurement the machine's speed drifted."
         )
     undefined = [name for name, one in numbers["coefficients"].items() if one["robust_se"] is None]
     if undefined:
-        said.append(f"{', '.join(undefined)}: rests on a single row, so that its robust error is not defined.")
-    return said
+        sentences.append(f"{', '.join(undefined)}: rests on a single row, so that its robust error is not defined.")
+    return sentences
 
 
 def _collinearity(numbers: Json) -> list[str]:

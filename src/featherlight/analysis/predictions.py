@@ -53,10 +53,10 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
     A store stands for the models that were trained in it. metric: None takes each task's headline. factors: settings
     that tell the models apart, and name them. UserError where folders cannot be compared, which says why.
     """
-    named = [folder for given in folders for folder in _results_in(given)]
-    if len(named) > _MOST_RESULTS:
-        raise UserError(f"{len(named)} results: compare takes {_MOST_RESULTS}. Name the results to compare.")
-    results = [_read_result(folder) for folder in named]
+    paths = [folder for given in folders for folder in _results_in(given)]
+    if len(paths) > _MOST_RESULTS:
+        raise UserError(f"{len(paths)} results: compare takes {_MOST_RESULTS}. Name the results to compare.")
+    results = [_read_result(folder) for folder in paths]
     if len(results) < 2:
         raise UserError(f"{folders[0]}: a single result. compare takes two at least: name results, or a store of some.")
     for address, count in Counter(result.record["address"] for result in results).items():
@@ -79,12 +79,14 @@ def _results_in(folder: Path) -> list[Path]:
     if (folder / RECORD).is_file() or not folder.is_dir():
         return [folder]
     inside = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if not path.parent.name.startswith(".")]
-    trained = [
+    trainings = [
         one for one in inside if read_record(one / RECORD)["stage"] in TRAINING and (one / PREDICTIONS).is_file()
     ]
-    if inside and len(trained) < 2:
-        raise UserError(f"{folder}: a store with {len(trained)} trained models. It takes two to compare; name results.")
-    return trained or [folder]
+    if inside and len(trainings) < 2:
+        raise UserError(
+            f"{folder}: a store with {len(trainings)} trained models. It takes two to compare; name results."
+        )
+    return trainings or [folder]
 
 
 def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
@@ -92,21 +94,21 @@ def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequen
     of_task = [rows[result.record["address"]] for result in results]
     if not factors:
         return _grouped(of_task)
-    found: dict[str, list[Row]] = {}
+    models: dict[str, list[Row]] = {}
     for group in group_seeds(of_task):
         name = " + ".join(levels_of(group[0], factors))
-        if name in found:
-            one, other = (rows[0].record["address"] for rows in (found[name], group))
-            if any(key.endswith(VERSION) for key in _differing(found[name][0], group[0])):
+        if name in models:
+            one, other = (rows[0].record["address"] for rows in (models[name], group))
+            if any(key.endswith(VERSION) for key in _differing(models[name][0], group[0])):
                 raise UserError(
                     f"{one} and {other} were made by different versions of the program. Run the older again."
                 )
             raise UserError(
                 f"--factors {','.join(factors)}: {one} and {other} have the same, but differ in "
-                f"{listed(_differing(found[name][0], group[0]))}. Name that too."
+                f"{listed(_differing(models[name][0], group[0]))}. Name that too."
             )
-        found[name] = sorted(group, key=seed_of)
-    return dict(sorted(found.items(), key=lambda item: levels_of(item[1][0], factors)))  # alike on every data set
+        models[name] = sorted(group, key=seed_of)
+    return dict(sorted(models.items(), key=lambda item: levels_of(item[1][0], factors)))  # alike on every data set
 
 
 def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
@@ -166,13 +168,13 @@ def _rows_of(results: Sequence[_Result]) -> dict[str, Row]:
             if record is not None:
                 records[before] = record
     rows = collect_rows(list(records.values()))
-    found = {str(row.record["address"]): row for row in rows}
+    by_address = {str(row.record["address"]): row for row in rows}
     for result in results:
-        if result.record["address"] not in found:
+        if result.record["address"] not in by_address:
             raise UserError(
                 f"{result.folder}: its record holds no scores. Run `featherlight evaluate {result.folder}`."
             )
-    return found
+    return by_address
 
 
 def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]], metric: str | None) -> DataSet:
@@ -181,16 +183,16 @@ def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]
     for result in results[1:]:
         _check_same_rows(results[0], result, task, splits)
     first = results[0]
-    chosen = metric or next(iter(groups.values()))[0].headline
+    compared = metric or next(iter(groups.values()))[0].headline
     logits = first.arrays[splits[0] + _LOGITS]
     kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
-    check({chosen: pick("metric", chosen, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
+    check({compared: pick("metric", compared, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
     models = tuple(
         _model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
         for name, group in groups.items()
     )
-    return DataSet(task, chosen, {split: _labels_of(first, split) for split in splits}, models)
+    return DataSet(task, compared, {split: _labels_of(first, split) for split in splits}, models)
 
 
 def _shared_splits(results: Sequence[_Result]) -> list[str]:
@@ -209,10 +211,10 @@ def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence
     for key, what in (("fingerprint", "data"), ("labels", "label names")):
         one, two = (result.record["task"].get(key) for result in (first, other))
         if one != two:
-            shown = [str(value)[:12] if key == "fingerprint" else listed(value or []) for value in (one, two)]
+            values = [str(value)[:12] if key == "fingerprint" else listed(value or []) for value in (one, two)]
             raise UserError(
-                f"{other.folder}: its {what} of task {task} differ from those of {first.folder} ({key} {shown[1]}, not "
-                f"{shown[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
+                f"{other.folder}: its {what} of task {task} differ from those of {first.folder} ({key} {values[1]}, "
+                f"not {values[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
             )
     for split in splits:
         if not np.array_equal(first.arrays[split + _LABELS], other.arrays[split + _LABELS]):

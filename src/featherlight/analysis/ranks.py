@@ -78,12 +78,12 @@ def critical_difference(models: int, data_sets: int, *, alpha: float) -> float:
 
 def cliques(ranks: np.ndarray, distance: float) -> list[tuple[int, int]]:
     """Longest stretches [start, stop) of sorted ranks whose ends are at most `distance` apart; two models or more."""
-    found: list[tuple[int, int]] = []
+    stretches: list[tuple[int, int]] = []
     for start in range(len(ranks)):
         stop = start + int((ranks[start:] <= ranks[start] + distance).sum())
-        if stop - start > 1 and (not found or stop > found[-1][1]):
-            found.append((start, stop))
-    return found
+        if stop - start > 1 and (not stretches or stop > stretches[-1][1]):
+            stretches.append((start, stop))
+    return stretches
 
 
 def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None, list[str]]:
@@ -94,34 +94,34 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
     shared = [model.name for model in data[0].models
               if all(model.name in [other.name for other in one.models] for one in data)]  # fmt: skip
     absent = sorted({model.name for one in data for model in one.models} - set(shared))
-    said = [f"Not ranked, for not every data set has it: {and_list(absent)}."] if absent else []
+    sentences = [f"Not ranked, for not every data set has it: {and_list(absent)}."] if absent else []
     if len(data) < _LEAST_DATA_SETS or len(shared) < _LEAST_MODELS:
         return None, [
             f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; it takes at least "
             f"{_LEAST_MODELS} and {_LEAST_DATA_SETS}.",
-            *said,
+            *sentences,
         ]
     scores = np.array([[np.mean(one.scores(model)) for name in shared for model in one.models if model.name == name]
                        for one in data])  # fmt: skip
     if len(data) < _FEW_DATA_SETS:
-        said.append(
+        sentences.append(
             f"{len(data)} data sets are few (Demsar asks for {_FEW_DATA_SETS}): p is rough and the critical difference "
             "large; that models are not told apart says little."
         )
-    said.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")
-    return rank(shared, [one.task for one in data], scores, alpha=alpha), said
+    sentences.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")
+    return rank(shared, [one.task for one in data], scores, alpha=alpha), sentences
 
 
 def verdict_on_ranks(ranking: Ranking) -> str:
     """One sentence on who is first, and whether that can be told."""
     best, count = ranking.models[0], len(ranking.tasks)
-    said = f"Over {count} data sets {best} has the best average rank ({ranking.ranks[0]:.2f})"
+    start = f"Over {count} data sets {best} has the best average rank ({ranking.ranks[0]:.2f})"
     test = f"Friedman's test: {p_text(ranking.p)}"
     if ranking.p >= ranking.alpha:
-        return f"{said}, but that the models differ at all cannot be told ({test})."
+        return f"{start}, but that the models differ at all cannot be told ({test})."
     first = next((group for group in ranking.groups if best in group), (best,))
     behind = [name for name in ranking.models if name not in first]
     alike = [name for name in first if name != best]
-    parts = [f"better than {and_list(behind)}"] if behind else []
-    parts += [f"not told apart from {and_list(alike)}"] if alike else []
-    return f"{said}: {'; '.join(parts)} ({test}; Nemenyi's critical difference {ranking.critical_difference:.2f})."
+    claims = [f"better than {and_list(behind)}"] if behind else []
+    claims += [f"not told apart from {and_list(alike)}"] if alike else []
+    return f"{start}: {'; '.join(claims)} ({test}; Nemenyi's critical difference {ranking.critical_difference:.2f})."

@@ -46,10 +46,10 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
     names = _tell_apart(records)
     rows = []
     for record in records:
-        found = reported(record)
-        if found is None:
+        scored = reported(record)
+        if scored is None:
             continue
-        split, parts = found
+        split, parts = scored
         scores = parts[0]["scores"] if len(parts) == 1 else mean_scores([part["scores"] for part in parts])
         rows.append(
             Row(
@@ -78,8 +78,8 @@ def reported(record: Record) -> tuple[str, list[Mapping[str, Any]]] | None:
     parts_of_dev = [name for name in splits if name.startswith("dev_")]
     if "dev" not in splits and len(parts_of_dev) > 1:
         return " + ".join(parts_of_dev), [splits[name] for name in parts_of_dev]
-    chosen = min(splits, key=lambda name: (name == SELECT, name != "dev"))  # the first of equals
-    return chosen, [splits[chosen]]
+    first = min(splits, key=lambda name: (name == SELECT, name != "dev"))  # the first of equals
+    return first, [splits[first]]
 
 
 def _origin_of(record: Record, by_address: Mapping[str, Record]) -> Record:

@@ -81,9 +81,9 @@ def paired_bootstrap(
     The interval is the middle 95 % of the differences of `bootstrap`. p-value: see `p_of_bootstrap`.
     """
     parts = [Paired(labels, first[None], second[None])]
-    found = bootstrap(metric, parts, seed=seed, resamples=resamples)
-    low, high = np.quantile(found, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return Difference(observed(metric, parts), float(low), float(high), p_of_bootstrap(found))
+    differences = bootstrap(metric, parts, seed=seed, resamples=resamples)
+    low, high = np.quantile(differences, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Difference(observed(metric, parts), float(low), float(high), p_of_bootstrap(differences))
 
 
 def p_of_bootstrap(differences: Floats) -> float:

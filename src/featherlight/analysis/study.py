@@ -111,20 +111,20 @@ def study_of(
             place, cell = _first_word(frame[name])
             raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
     frame = frame.reset_index(drop=True)  # places have served; two rows may share one
-    made, groups = [], {}
+    checked, groups = [], {}
     for name in factors:
         column = frame[name]
         is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
         levels = _levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else _reference_of(column, levels, name, references.get(name))
-        made.append(Factor(name, is_numeric, levels, reference))
+        checked.append(Factor(name, is_numeric, levels, reference))
         if levels:
             groups[name] = pd.Series(pd.Categorical(column.map(word), categories=list(levels)), index=column.index)
-    return Study(frame, response, tuple(made), groups, accuracy)
+    return Study(frame, response, tuple(checked), groups, accuracy)
 
 
 def _check_columns(
-    frame: pd.DataFrame, response: str, factors: Sequence[str], about: Sequence[str], accuracy: str | None
+    frame: pd.DataFrame, response: str, factors: Sequence[str], named: Sequence[str], accuracy: str | None
 ) -> None:
     """UserError unless all columns exist, and factors are named, once each, and are not the response."""
     columns = dict.fromkeys(str(column) for column in frame.columns)
@@ -133,7 +133,7 @@ def _check_columns(
             raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
     if not factors or len(set(factors)) < len(factors) or response in factors:
         raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
-    for name in about:
+    for name in named:
         pick("factor", name, dict.fromkeys(factors))
     for name in (response, *([accuracy] if accuracy else [])):
         if not pd.api.types.is_numeric_dtype(frame[name]):
@@ -217,21 +217,21 @@ def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: b
     known = dict.fromkeys(words.dropna())
     for level in levels:
         pick(f"level of {column}", level, known)
-    chosen = frame[words.isin(levels) == keep]
-    if chosen.empty:
+    kept = frame[words.isin(levels) == keep]
+    if kept.empty:
         raise UserError(f"no row is left after choosing by {column}. Name fewer levels.")
-    return chosen
+    return kept
 
 
 def describe(values: "pd.Series[float]") -> Numbers:
     """Count, mean, standard deviation (dividing by n - 1), minimum, median and maximum."""
-    found = values.agg(["count", "mean", "std", "min", "median", "max"])
-    return _numbers(found.to_dict())
+    statistics = values.agg(["count", "mean", "std", "min", "median", "max"])
+    return _numbers(statistics.to_dict())
 
 
-def _numbers(found: Mapping[Any, Any]) -> Numbers:
+def _numbers(statistics: Mapping[Any, Any]) -> Numbers:
     """JSON numbers: whole counts, and None where there is no finite number."""
-    return {str(key): int(value) if key == "count" else finite(value) for key, value in found.items()}
+    return {str(key): int(value) if key == "count" else finite(value) for key, value in statistics.items()}
 
 
 def finite(value: Any) -> float | None:
@@ -246,8 +246,8 @@ def descriptives(study: Study) -> dict[str, dict[str, Numbers]]:
 
 def _described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
     """{level: numbers} of the levels that occur, in their order."""
-    found = times.groupby(groups, observed=True).agg(list(SHOWN))
-    return {str(level): _numbers(row) for level, row in found.to_dict("index").items()}
+    statistics = times.groupby(groups, observed=True).agg(list(SHOWN))
+    return {str(level): _numbers(row) for level, row in statistics.to_dict("index").items()}
 
 
 def pair_descriptives(study: Study) -> list[Json]:
@@ -255,8 +255,8 @@ def pair_descriptives(study: Study) -> list[Json]:
     pairs = []
     for first, second in combinations(study.grouping, 2):
         both = [study.groups[first.name], study.groups[second.name]]
-        found = study.times.groupby(both, observed=True).agg(list(SHOWN))
-        rows: Any = found.to_dict("index")  # keyed by both levels
+        statistics = study.times.groupby(both, observed=True).agg(list(SHOWN))
+        rows: Any = statistics.to_dict("index")  # keyed by both levels
         cells: list[Json] = [
             {"levels": [str(level) for level in levels], **_numbers(row)} for levels, row in rows.items()
         ]
@@ -270,7 +270,7 @@ def balanced(study: Study) -> dict[str, Json]:
     Kept are the rows of those combinations of the other factors' levels that occur with every level of the factor.
     Where there is none, the levels with the fewest rows are left out one by one until there is one.
     """
-    found = {}
+    subsets = {}
     for factor in study.grouping if len(study.grouping) > 1 else ():
         others = pd.DataFrame({other.name: study.groups[other.name] for other in study.grouping if other != factor})
         cell = others.groupby(list(others), observed=True).ngroup()
@@ -279,12 +279,12 @@ def balanced(study: Study) -> dict[str, Json]:
         while not (whole := table[kept].gt(0).all(axis=1)).any():
             kept.pop()
         rows = cell.isin(table.index[whole]) & study.groups[factor.name].isin(kept)
-        found[factor.name] = {
+        subsets[factor.name] = {
             "combinations": int(whole.sum()),
             "left_out": [level for level in factor.levels if level not in kept],
             "levels": _described(study.times[rows], study.groups[factor.name][rows]),
         }
-    return found
+    return subsets
 
 
 def correlations(study: Study) -> dict[str, dict[str, float | None]]:
@@ -295,8 +295,8 @@ def correlations(study: Study) -> dict[str, dict[str, float | None]]:
     columns = [study.response, *(factor.name for factor in study.factors if factor.numeric)]
     others = study.frame.select_dtypes("number").dropna(axis=1)
     varying = [str(name) for name in others if others[name].nunique() > 1 and name not in columns]
-    found = study.frame[[*columns, *varying[: _MOST_LEVELS // 4]]].corr()
-    return {str(name): _numbers(row) for name, row in found.to_dict().items()}
+    matrix = study.frame[[*columns, *varying[: _MOST_LEVELS // 4]]].corr()
+    return {str(name): _numbers(row) for name, row in matrix.to_dict().items()}
 
 
 def extremes(study: Study) -> dict[str, list[Json]]:
@@ -304,8 +304,8 @@ def extremes(study: Study) -> dict[str, list[Json]]:
     accuracy = [study.accuracy] if study.accuracy else []
     columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
     kinds = {"highest": study.times.nlargest(_EXTREMES), "lowest": study.times.nsmallest(_EXTREMES)}
-    return {kind: [_plain(row) for row in study.frame.loc[chosen.index, columns].to_dict("records")]
-            for kind, chosen in kinds.items()}  # fmt: skip
+    return {kind: [_plain(row) for row in study.frame.loc[extreme.index, columns].to_dict("records")]
+            for kind, extreme in kinds.items()}  # fmt: skip
 
 
 def _plain(row: Mapping[Any, Any]) -> Json:
@@ -322,28 +322,32 @@ def _number(value: Any) -> float | int | None:
 
 def doubts(study: Study) -> list[str]:
     """Why not to believe comparisons of plain means: few rows, levels that occur once, an unbalanced design."""
-    found = []
+    sentences = []
     n = len(study.frame)
     if n < 30:
-        found.append(f"Only {n} rows: tests find large differences only, and tests of assumptions find almost nothing.")
+        sentences.append(
+            f"Only {n} rows: tests find large differences only, and tests of assumptions find almost nothing."
+        )
     for factor in study.grouping:
         counts = study.groups[factor.name].value_counts()
         once = [level for level in factor.levels if counts[level] == 1]
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
-            found.append(f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's.")
+            sentences.append(
+                f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's."
+            )
         if few:
-            found.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
+            sentences.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
     names = [factor.name for factor in study.grouping]
     if len(names) > 1:
         filled = study.frame.groupby([study.groups[name] for name in names], observed=True).size()
         possible = int(np.prod([len(factor.levels) for factor in study.grouping], dtype=float))
         if len(filled) < possible:
-            found.append(
+            sentences.append(
                 f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Plain means "
                 "of a factor's levels then differ by what else they were run with, too; compare them on the balanced "
                 "subset, or by the log-linear model."
             )
         elif filled.min() != filled.max():
-            found.append(f"Combinations of levels have between {filled.min():,} and {filled.max():,} rows.")
-    return found
+            sentences.append(f"Combinations of levels have between {filled.min():,} and {filled.max():,} rows.")
+    return sentences

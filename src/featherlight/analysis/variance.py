@@ -73,11 +73,11 @@ def components(cube: np.ndarray, factors: Sequence[str]) -> list[Source]:
         )  # fmt: skip
         count = cube.shape[-1] * prod(cube.shape[place] for place in places if place not in part)
         variances[part] = (squares[part] / degrees[part] - expected) / count
-    found = []
+    sources = []
     for part, sum_ in squares.items():
         name, deviation = " x ".join(factors[place] for place in part), max(variances[part], 0.0) ** 0.5
-        found.append(Source(name, degrees[part], sum_, _share_of(sum_, total), deviation))
-    return [*found, Source(_SEED, left, within, _share_of(within, total), (within / left) ** 0.5)]
+        sources.append(Source(name, degrees[part], sum_, _share_of(sum_, total), deviation))
+    return [*sources, Source(_SEED, left, within, _share_of(within, total), (within / left) ** 0.5)]
 
 
 def _share_of(part: float, total: float) -> float:

@@ -1,7 +1,6 @@
 """What `featherlight analyze` does: a file or a store to a table of rows, its statistics to a terminal and a folder."""
 
 import importlib.util
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
     from featherlight.analysis.study import Study
 from featherlight.analysis.frames import frame_of
+from featherlight.commands.console import command_of, names_in, print_json
 from featherlight.commands.settings import AnalyzeSettings
 
 _TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in the unit beside them
@@ -23,30 +23,31 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
-    from featherlight.commands.console import print_json
-    from featherlight.reports.terminal import print_report
+    from featherlight.reports.terminal import print_sections
     from featherlight.reports.timing import analyse, sections_of
     from featherlight.reports.writer import NUMBERS, PAGE, REPORT, write_report
 
     if out is not None and out.is_file():
         raise UserError(f"--out {out}: is a file. Name a folder.")
-    analysis = analyse(_chosen_study(source, settings), forest=settings.forest, seed=settings.forest_seed)
+    analysis = analyse(_study_of(source, settings), forest=settings.forest, seed=settings.forest_seed)
     sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
-        write_report(sections, analysis.numbers, out, title=title, how=command_of(source, settings, out))
+        write_report(
+            sections, analysis.numbers, out, title=title, command=command_of("analyze", [source], settings, out=out)
+        )
     if as_json:
         return print_json(analysis.numbers)
-    print_report(sections)
+    print_sections(sections)
     if out is not None:
         print("\n".join(str(out / name) for name in (REPORT, PAGE, NUMBERS)))
 
 
-def _chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
+def _study_of(source: Path, settings: AnalyzeSettings) -> "Study":
     """The rows and columns to study."""
     from featherlight.analysis.study import study_of
 
-    names = _listed_in(settings.factors)
-    frame = _chosen(frame_of(source), settings.where)
+    names = names_in(settings.factors)
+    frame = _restricted(frame_of(source), settings.where)
     _check_units(frame, settings.response)
     if settings.drop_missing:
         frame = _without_gaps(frame, [settings.response, *names])
@@ -55,8 +56,8 @@ def _chosen_study(source: Path, settings: AnalyzeSettings) -> "Study":
         response=settings.response,
         factors=names,
         references=_pairs_in(settings.reference, "--reference"),
-        numeric=_listed_in(settings.numeric or ""),
-        categorical=_listed_in(settings.categorical or ""),
+        numeric=names_in(settings.numeric),
+        categorical=names_in(settings.categorical),
         accuracy=settings.accuracy,
     )
 
@@ -74,49 +75,31 @@ def _check_units(frame: "pd.DataFrame", response: str) -> None:
         )
 
 
-def command_of(source: Path, settings: AnalyzeSettings, out: Path) -> str:
-    """The command that gives this report, without the folders around source and out."""
-    words = ["featherlight", "analyze", source.name]
-    for name, value in settings.model_dump(exclude_defaults=True).items():
-        option = name.replace("_", "-")
-        if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
-        else:
-            several = value if isinstance(value, tuple) else (value,)
-            words += [word for one in several for word in (f"--{option}", str(one))]
-    return shlex.join([*words, "--out", out.name])
-
-
-def _listed_in(text: str) -> list[str]:
-    """ "model,task" -> ["model", "task"]."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
     """["model=bert"] -> {"model": "bert"}; UserError for anything else."""
-    found: dict[str, str] = {}
+    levels: dict[str, str] = {}
     for text in texts:
         name, equals, level = text.partition("=")
         if not (equals and name and level):
             raise UserError(f"{option} {text!r}: write FACTOR=LEVEL, for example {option} task=RTE.")
-        if name in found:
-            raise UserError(f"{option} {text}: {name} has {found[name]!r} already. Name it once.")
-        found[name] = level
-    return found
+        if name in levels:
+            raise UserError(f"{option} {text}: {name} has {levels[name]!r} already. Name it once.")
+        levels[name] = level
+    return levels
 
 
-def _chosen(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
+def _restricted(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
     """The rows that all conditions allow: "task=RTE,CoLA" keeps these levels, "task!=SST-2" all others."""
     from featherlight.analysis.study import restrict
 
     for text in where:
         name, equals, levels = text.partition("=")
         keep = not name.endswith("!")
-        if not (equals and name.rstrip("!") and _listed_in(levels)):
+        if not (equals and name.rstrip("!") and names_in(levels)):
             raise UserError(
                 f"--where {text!r}: write FACTOR=LEVEL,LEVEL to keep rows, or FACTOR!=LEVEL to leave some out."
             )
-        frame = restrict(frame, name.removesuffix("!"), _listed_in(levels), keep=keep)
+        frame = restrict(frame, name.removesuffix("!"), names_in(levels), keep=keep)
     return frame
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,8 @@ from featherlight.errors import UserError, pick
 if TYPE_CHECKING:
     from featherlight.analysis.comparison import DataSet, Terms
     from featherlight.analysis.ranks import Ranking
-    from featherlight.reports.comparison import Compared
+    from featherlight.reports.comparison import Comparison
+from featherlight.commands.console import command_of, names_in, print_json
 from featherlight.commands.settings import CompareSettings
 
 
@@ -20,49 +22,53 @@ def compare(
 ) -> None:
     """Read, test, draw and write where files are named, print."""
     from featherlight.analysis.ranks import verdict_on_ranks
-    from featherlight.commands.console import print_json
+    from featherlight.reports.comparison import sections_of
+    from featherlight.reports.terminal import print_rows
+    from featherlight.reports.writer import write_report
 
-    found, about_ranks = _compared(folders, settings, ranked=figure is not None)
-    data, pairs, terms, ranking = found.data, found.pairs, found.terms, found.ranking
-    doubted, margin = found.doubts, terms.margin
+    comparison, reasons = _comparison_of(folders, settings, ranked=figure is not None)
+    data, pairs, terms, ranking = comparison.data, comparison.pairs, comparison.terms, comparison.ranking
     if figure is not None:
-        _draw_ranks(ranking, about_ranks, figure)
-    of_task = {one.task: [pair for pair in pairs if pair["task"] == one.task] for one in data}
-    verdicts = {one.task: " ".join(found.verdicts(one)) for one in data}
+        _draw_ranks(ranking, reasons, figure)
+    models = {one.task: _model_rows(one) for one in data}
+    verdicts = {one.task: " ".join(comparison.verdicts(one)) for one in data}
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
+    numbers = {"pairs": pairs, "models": list(chain.from_iterable(models.values()))}
     if out is not None:
-        _write(found, out, folders, settings)
+        command = command_of("compare", folders, settings, out=out)
+        write_report(sections_of(comparison), numbers, out, title="Models compared", command=command)
     if as_json:
-        models = [row for one in data for row in _model_rows(one)]
-        return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": margin,
-                           "pairs": pairs, "models": models, "ranks": asdict(ranking) if ranking else None,
-                           "doubts": doubted})  # fmt: skip
+        return print_json({"verdict": overall, "verdicts": verdicts, "alpha": terms.alpha, "margin": terms.margin,
+                           **numbers, "ranks": asdict(ranking) if ranking else None,
+                           "doubts": comparison.doubts})  # fmt: skip
     if ranking:
         print(overall)
-        _print_rows(_rank_rows(ranking), words=1)
-    for one in data:
+        print_rows(_rank_rows(ranking))
+    for task, verdict in verdicts.items():
         alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
-        print(verdicts[one.task] or f"{one.task}: {alone}.")
-        _print_rows([_score_row(row) for row in _model_rows(one)], words=1)
-        if of_task[one.task]:
-            _print_rows([_pair_row(pair, terms) for pair in of_task[one.task]], words=2)
-    for line in [*_notes(pairs, terms), *doubted, *(str(path) for path in (figure, out) if path)]:
-        print(line)
+        print(verdict or f"{task}: {alone}.")
+        print_rows([_score_row(model) for model in models[task]])
+        if of_task := [pair for pair in pairs if pair["task"] == task]:
+            print_rows([_pair_row(pair, terms) for pair in of_task])
+    for sentence in [*_notes(pairs, terms), *comparison.doubts, *(str(path) for path in (figure, out) if path)]:
+        print(sentence)
 
 
-def _compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple["Compared", list[str]]:
+def _comparison_of(
+    folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
+) -> tuple["Comparison", list[str]]:
     """All that is found, and why there are no ranks, if there are none that were asked for."""
     from featherlight.analysis.comparison import Terms, compare_all, doubts
     from featherlight.analysis.predictions import gather, levels_of
     from featherlight.analysis.ranks import ranking_of
-    from featherlight.reports.comparison import Compared
+    from featherlight.reports.comparison import Comparison
 
-    factors, within = _names_in(settings.factors), _names_in(settings.within)
+    factors, within = tuple(names_in(settings.factors)), tuple(names_in(settings.within))
     _check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
     data = gathered.data
     terms = Terms(settings.alpha, settings.margin / 100 or None, settings.resample_seed, settings.resamples)
-    ranking, about_ranks = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or ranked else (None, [])
+    ranking, reasons = ranking_of(data, alpha=terms.alpha) if len(data) > 1 or ranked else (None, [])
     levels = {name: levels_of(rows[0], factors) for models in gathered.rows.values() for name, rows in models.items()}
     places = [factors.index(name) for name in within]
 
@@ -74,8 +80,8 @@ def _compared(folders: Sequence[Path], settings: CompareSettings, *, ranked: boo
         raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
     if not pairs:
         raise UserError(f"{data[0].task}: all its results are one model by --factors {settings.factors}. Name more.")
-    doubted = [*doubts(data, pairs, terms), *about_ranks]
-    return Compared(data, gathered.rows, pairs, ranking, doubted, terms, factors, levels, within), about_ranks
+    sentences = [*doubts(data, pairs, terms), *reasons]
+    return Comparison(data, gathered.rows, pairs, ranking, sentences, terms, factors, levels, within), reasons
 
 
 def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
@@ -88,24 +94,6 @@ def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
         raise UserError(f"--within {','.join(within)}: is some of --factors, which are missing.")
     for name in within:
         pick("factor", name, dict.fromkeys(factors))
-
-
-def _names_in(text: str | None) -> tuple[str, ...]:
-    """ "model, method" as names."""
-    return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
-def _write(found: "Compared", out: Path, folders: Sequence[Path], settings: CompareSettings) -> None:
-    """The report with its tables and figures."""
-    from featherlight.reports.comparison import sections_of
-    from featherlight.reports.writer import write_report
-
-    given = settings.model_dump(exclude_defaults=True)
-    options = [f"--{name.replace('_', '-')} {value}" for name, value in given.items()]
-    named = [folder.name for folder in folders]
-    how = " ".join(["featherlight compare", *named, *options, f"--out {out.name}"])
-    numbers = {"pairs": found.pairs, "models": [row for one in found.data for row in _model_rows(one)]}
-    write_report(sections_of(found), numbers, out, title="Models compared", how=how)
 
 
 def _draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
@@ -127,33 +115,22 @@ def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
     ]  # fmt: skip
 
 
-def _print_rows(rows: Sequence[Mapping[str, str]], *, words: int) -> None:
-    """Lines with equal keys as a table. words: how many columns from the left hold words."""
-    from rich.console import Console
-
-    from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT, Table
-    from featherlight.reports.terminal import print_table
-
-    console = Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT)
-    print_table(Table(tuple(rows[0]), tuple(tuple(row.values()) for row in rows), words), console)
-
-
 def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
     """Each model with its folders, seeds, mean score and standard deviation over seeds."""
     from featherlight.measurement.metrics import summary
 
     rows = []
     for model in data.models:
-        found = summary(data.scores(model))
-        rows.append({"task": data.task, "model": model.name, "metric": data.metric, "score": found["mean"],
-                     "sd": found["sd"], "seeds": list(model.seeds), "folders": list(model.folders)})  # fmt: skip
+        scores = summary(data.scores(model))
+        rows.append({"task": data.task, "model": model.name, "metric": data.metric, "score": scores["mean"],
+                     "sd": scores["sd"], "seeds": list(model.seeds), "folders": list(model.folders)})  # fmt: skip
     return rows
 
 
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     """A model as a line: its score times 100."""
     from featherlight.measurement.metrics import NAMES
-    from featherlight.reports.tables import NOTHING
+    from featherlight.reports.sections import NOTHING
 
     seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
     return {
@@ -167,7 +144,7 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
 def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     """A pair as a line: differences in points."""
     from featherlight.analysis.comparison import level
-    from featherlight.reports.tables import NOTHING
+    from featherlight.reports.sections import NOTHING
 
     effect = pair["effect"]
     flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"
@@ -192,13 +169,13 @@ def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
 
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in pairs))
     effects = " or ".join(dict.fromkeys(pair["effect"]["name"] for pair in pairs))
-    lines = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]
+    notes = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]
     if len(pairs) > 1:
-        lines[0] += f" Holm: for all {len(pairs)} pairs together."
+        notes[0] += f" Holm: for all {len(pairs)} pairs together."
     if terms.margin is not None:
         methods = " or ".join(dict.fromkeys(pair["equivalence"]["method"] for pair in pairs))
-        lines.append(
+        notes.append(
             f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
             f"{margin_text(terms)}."
         )
-    return lines
+    return notes

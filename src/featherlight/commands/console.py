@@ -1,10 +1,12 @@
-"""What every command prints with: one JSON object for programs, aligned rows for people. Standard output only."""
+"""What several commands share: one JSON object for programs, names from a list, the command as it was given."""
 
 import json
-from collections.abc import Mapping, Sequence
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from featherlight.reports.tables import WIDTH_OF_PLAIN_OUTPUT
+from featherlight.config import Settings
 
 
 def print_json(value: Any) -> None:
@@ -12,18 +14,19 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
-def print_rows(rows: Sequence[Mapping[str, object]]) -> None:
-    """Aligned columns, numbers to the right; one row per mapping, all with equal keys."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def names_in(text: str | None) -> list[str]:
+    """ "model, task" -> ["model", "task"]."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
 
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in rows[0] if rows else ():
-        numeric = all(isinstance(row[name], int | float) for row in rows)
-        table.add_column(str(name), justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        # Text: a name in brackets would be read as a style.
-        table.add_row(*(Text(f"{value:,}" if isinstance(value, int) else str(value)) for value in row.values()))
-    Console(width=None if Console().is_terminal else WIDTH_OF_PLAIN_OUTPUT).print(table)
+
+def command_of(command: str, sources: Sequence[Path], settings: Settings, *, out: Path) -> str:
+    """The command that gives a report, without the folders around sources and out."""
+    words = ["featherlight", command, *(source.name for source in sources)]
+    for name, value in settings.model_dump(exclude_defaults=True).items():
+        option = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{option}" if value else f"--no-{option}")
+        else:
+            several = value if isinstance(value, tuple) else (value,)
+            words += [word for one in several for word in (f"--{option}", str(one))]
+    return shlex.join([*words, "--out", out.name])

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.errors import UserError
 from featherlight.files import read_bytes, read_json
 from featherlight.measurement.anatomy import HEADER, Tensor, by_part, histogram, summed, tensors_of, under
 from featherlight.measurement.footprint import folder_bytes
 from featherlight.packing.folder import is_packable, pack_folder, packed_file
 from featherlight.reports import figures
+from featherlight.reports.terminal import print_rows
 from featherlight.store.layout import RECORD
 
 # Table 7.5 of the thesis on featherweight models: SST-2, and megabytes zipped. Not packed files: other bytes than ours.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.commands.settings import MemorySettings
 from featherlight.costs.architecture import Architecture, architecture_of, config_of_sizes
 from featherlight.costs.memory import Memory, largest_batch, predict_memory
@@ -15,6 +15,7 @@ from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.models.load import check_length
 from featherlight.models.source import hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.progress import say
+from featherlight.reports.terminal import print_rows
 
 _RANK, _REDUCTION = 32, 16  # as in `finetune`
 _BATCH, _HEAD_WIDTH, _INNER, _WORDS = 32, 64, 4, 30522  # of a BERT, where nothing else is said

@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.costs.estimate import Estimate
 from featherlight.measurement.energy import Factors
 from featherlight.planning.estimate import estimates
 from featherlight.planning.jobs import Job, needed
-from featherlight.reports.tables import BYTES, NOTHING, with_unit
+from featherlight.reports.sections import NOTHING
+from featherlight.reports.tables import BYTES, with_unit
+from featherlight.reports.terminal import print_rows
 from featherlight.store.records import read_records
 
 _MINUTE, _HOUR = 60, 3600

@@ -4,9 +4,10 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.commands.stage import show_records
 from featherlight.errors import UserError
+from featherlight.reports.terminal import print_rows
 from featherlight.store.entries import entries
 
 

@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
+from featherlight.reports.terminal import print_rows
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.layout import RECORD
 from featherlight.store.records import read_records, reported_scores
@@ -29,7 +30,7 @@ def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = No
 
 def show_records(records: Sequence[Mapping[str, Any]]) -> None:
     """The table of records, and the summary over seeds where there are several."""
-    from featherlight.reports.terminal import print_tables
+    from featherlight.reports.results import print_tables
 
     print_tables(records)
 

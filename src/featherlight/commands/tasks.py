@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT, TaskData
 from featherlight.errors import listed, shortened
+from featherlight.reports.terminal import print_rows
 
 _EXAMPLES_SHOWN, _CLASSES_SHOWN = 5, 10
 _FEW_ROWS = 100  # of a split that scores or choices come from

@@ -8,7 +8,7 @@ import numpy as np
 from typer import Exit
 
 from featherlight import distributed
-from featherlight.commands.console import print_json, print_rows
+from featherlight.commands.console import print_json
 from featherlight.commands.plan import with_grams
 from featherlight.config import COMMAND_LINE
 from featherlight.errors import UserError
@@ -16,6 +16,7 @@ from featherlight.execution.turns import interleave
 from featherlight.measurement.energy import Factors
 from featherlight.planning.jobs import jobs_of, once
 from featherlight.reports.tables import SECONDS, with_unit
+from featherlight.reports.terminal import print_rows
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 

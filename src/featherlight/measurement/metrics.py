@@ -145,11 +145,6 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def greater_is_better(name: str) -> bool:
-    """Whether a rise of this score is good news: for all metrics it is, for "loss" it is not."""
-    return pick("metric", name, {**dict.fromkeys(METRICS, True), "loss": False})
-
-
 def predictions(logits: np.ndarray) -> np.ndarray:
     """Class ids [N] for logits [N, C]; the values themselves for a regression's [N] or [N, 1].
 

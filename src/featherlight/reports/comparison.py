@@ -4,21 +4,21 @@ Data sets with their pairs, and the rows of the runs, in; sections out. Knows no
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featherlight.analysis import variance
-from featherlight.analysis.comparison import DataSet, Terms, level, verdict
+from featherlight.analysis.comparison import DataSet, Model, Terms, level, verdict
 from featherlight.analysis.ranks import Ranking, verdict_on_ranks
 from featherlight.analysis.runs import TRAINING, Row, metrics_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError
 from featherlight.measurement.metrics import NAMES, summary
 from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
-from featherlight.reports.sections import Cell, Section, Sheet
+from featherlight.reports.sections import Cell, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,7 +39,7 @@ _AXIS_INCHES, _INCHES_PER_LETTER = 4.5, 0.08
 
 
 @dataclass(frozen=True)
-class Compared:
+class Comparison:
     """Everything that was found. rows: the runs of each model by data set and name; pairs: those that were asked for.
 
     levels: of each model's name, its level of each factor; none where no factors were named. within: factors in which
@@ -56,150 +56,145 @@ class Compared:
     levels: Mapping[str, tuple[str, ...]] | None = None
     within: tuple[str, ...] = ()
 
-    def parts(self, one: DataSet) -> dict[str, DataSet]:
+    def groups(self, data: DataSet) -> dict[str, DataSet]:
         """A data set's models by what they are alike in; all of them under "" where nothing was asked for."""
-        found: dict[str, list[Any]] = {}
-        for model in one.models:
-            found.setdefault(self.group(model.name), []).append(model)
-        return {name: DataSet(one.task, one.metric, one.labels, tuple(models)) for name, models in found.items()}
+        models: dict[str, list[Model]] = {}
+        for model in data.models:
+            models.setdefault(self._alike_in(model.name), []).append(model)
+        return {name: replace(data, models=tuple(group)) for name, group in models.items()}
 
-    def group(self, name: str) -> str:
+    def _alike_in(self, name: str) -> str:
         """What a model shares with those that it is compared with."""
         if not self.within or self.levels is None:
             return ""
         return ", ".join(self.levels[name][self.factors.index(factor)] for factor in self.within)
 
-    def verdicts(self, one: DataSet) -> list[str]:
-        """A sentence for each part of a data set that has something to compare."""
-        found = []
-        for part in self.parts(one).values():
-            names = {model.name for model in part.models}
+    def verdicts(self, data: DataSet) -> list[str]:
+        """A sentence for each group of a data set that has something to compare."""
+        sentences = []
+        for group in self.groups(data).values():
+            names = {model.name for model in group.models}
             pairs = [
-                pair for pair in self.pairs if pair["task"] == one.task and {pair["first"], pair["second"]} <= names
+                pair for pair in self.pairs if pair["task"] == data.task and {pair["first"], pair["second"]} <= names
             ]
-            found += [verdict(part, pairs, self.terms)] if pairs else []
-        return found
+            sentences += [verdict(group, pairs, self.terms)] if pairs else []
+        return sentences
 
 
-def sections_of(found: Compared) -> list[Section]:
+def sections_of(comparison: Comparison) -> list[Section]:
     """The report."""
-    ranks = [_ranked(found.ranking)] if found.ranking else []
-    scatter = [_scattered(found)] if found.factors else []
+    ranking = comparison.ranking
+    figure = {"Average ranks": partial(rank_figure, ranking)} if ranking else {}
+    ranks = [Section("Over data sets", verdict_on_ranks(ranking), figures=figure)] if ranking else []
+    verdicts = " ".join(sentence for data in comparison.data for sentence in comparison.verdicts(data))
+    scatter = [_scattered(comparison)] if comparison.factors else []
     return [
-        Section("Verdicts", " ".join(v for one in found.data for v in found.verdicts(one)), found.doubts),
-        _scored(found), _paired(found), *ranks, _costs(found), _curves(found), *scatter,
+        Section("Verdicts", verdicts, comparison.doubts),
+        _scored(comparison), _paired(comparison), *ranks, _costs(comparison), _curves(comparison), *scatter,
     ]  # fmt: skip
 
 
-def _scored(found: Compared) -> Section:
+def _scored(comparison: Comparison) -> Section:
     """Mean and standard deviation over seeds of every score."""
-    every = [row for models in found.rows.values() for rows in models.values() for row in rows]
-    names = metrics_of(every)
-    once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in every if "micro_f1" in row.scores)
-    notes = [_SAME] if "accuracy" in names and once else []
-    names = [name for name in names if name != "micro_f1" or not once]
+    runs = [row for models in comparison.rows.values() for rows in models.values() for row in rows]
+    metrics = metrics_of(runs)
+    once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in runs if "micro_f1" in row.scores)
+    text = "Means over seeds; sd divides by the number of runs minus one."
+    text += f" {_SAME}" if "accuracy" in metrics and once else ""
+    metrics = [name for name in metrics if name != "micro_f1" or not once]
+    heads = [f"{NAMES.get(name, name)} {part}" for name in metrics for part in ("mean", "sd")]
     tables = {}
-    for one in found.data:
-        lines = []
-        for name, rows in found.rows[one.task].items():
+    for data in comparison.data:
+        lines: list[list[Cell]] = []
+        for name, rows in comparison.rows[data.task].items():
             cells: list[Cell] = [name]
-            for metric in names:
+            for metric in metrics:
                 values = [row.scores[metric]["value"] for row in rows if metric in row.scores]
-                cells += _in_points(values)
+                cells += _mean_and_deviation([100 * value for value in values], digits=2)
             lines.append([*cells, len(rows)])
-        heads = [f"{NAMES.get(name, name)} {part}" for name in names for part in ("mean", "sd")]
-        tables[f"Scores on {one.where}, times 100"] = Sheet(("model", *heads, "runs"), lines)
-    about = "Means over seeds; sd divides by the number of runs minus one."
-    return Section("Scores", " ".join([about, *notes]), tables=tables)
+        tables[f"Scores on {data.where}, times 100"] = Table(("model", *heads, "runs"), lines)
+    return Section("Scores", text, tables=tables)
 
 
-def _in_points(values: Sequence[float]) -> list[Cell]:
-    """Mean and deviation, times 100."""
-    if not values:
-        return [None, None]
-    of = summary(values)
-    return [round(100 * float(part), 2) if part is not None else None for part in (of["mean"], of["sd"])]
+def _mean_and_deviation(values: Sequence[float], *, digits: int) -> list[Cell]:
+    """Both, rounded; nothing where there is none."""
+    numbers = summary(values) if values else {}
+    return [None if (number := numbers.get(key)) is None else round(number, digits) for key in ("mean", "sd")]
 
 
-def _paired(found: Compared) -> Section:
+def _paired(comparison: Comparison) -> Section:
     """Every pair with its test."""
     heads = ("first", "second", "second - first", "low", "high", "p", "p (Holm)", "equivalent", "flips")
     tables = {}
-    for one in found.data:
+    for data in comparison.data:
         lines: list[list[Cell]] = []
-        for pair in found.pairs:
-            if pair["task"] != one.task:
+        for pair in comparison.pairs:
+            if pair["task"] != data.task:
                 continue
-            differs = [round(100 * pair[key], 2) for key in ("difference", "low", "high")]
-            same = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
-            lines.append([pair["first"], pair["second"], *differs, pair["p"], pair["p_holm"], same, pair["flips"]])
-        tables[f"Pairs on {one.where}, points of {NAMES.get(one.metric, one.metric)}"] = Sheet(heads, lines, words=2)
-    tests = " or ".join(dict.fromkeys(pair["test"] for pair in found.pairs))
-    about = (
-        f"Paired tests on the same examples and seeds ({tests}); low and high: the {level(found.terms.alpha)} "
-        f"interval of a paired bootstrap. Holm: for all {len(found.pairs)} pairs of this report together."
+            differences = [round(100 * pair[key], 2) for key in ("difference", "low", "high")]
+            equivalent = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
+            lines.append(
+                [pair["first"], pair["second"], *differences, pair["p"], pair["p_holm"], equivalent, pair["flips"]]
+            )
+        tables[f"Pairs on {data.where}, points of {NAMES.get(data.metric, data.metric)}"] = Table(heads, lines)
+    tests = " or ".join(dict.fromkeys(pair["test"] for pair in comparison.pairs))
+    text = (
+        f"Paired tests on the same examples and seeds ({tests}); low and high: the {level(comparison.terms.alpha)} "
+        f"interval of a paired bootstrap. Holm: for all {len(comparison.pairs)} pairs of this report together."
     )
-    return Section("Pairs", about, tables=tables)
+    return Section("Pairs", text, tables=tables)
 
 
-def _ranked(ranking: Ranking) -> Section:
-    """Models over data sets."""
-    return Section(
-        "Over data sets", verdict_on_ranks(ranking), figures={"Average ranks": partial(rank_figure, ranking)}
-    )
-
-
-def _costs(found: Compared) -> Section:
+def _costs(comparison: Comparison) -> Section:
     """What was trained, how long it took, and in how much memory."""
     heads = ("model", "trained parameters", "parameters", "training s, mean", "sd", "memory MB, most")
     tables = {}
-    for one in found.data:
+    for data in comparison.data:
         lines: list[list[Cell]] = []
-        for name, rows in found.rows[one.task].items():
+        for name, rows in comparison.rows[data.task].items():
             record = rows[0].record
             trainings = [row.record for row in rows if row.record["stage"] in TRAINING]
-            trained = record.get("trained_parameters", record.get("parameters")) if trainings else None
+            parameters = record.get("trained_parameters", record.get("parameters")) if trainings else None
             seconds = [run["seconds"]["train"] for run in trainings if "train" in run.get("seconds", {})]
-            of = summary(seconds) if seconds else {"mean": None, "sd": None}
             peaks = [run["peak_memory_bytes"] - run["memory_before_bytes"] for run in trainings
                      if run.get("earlier_runs") == 0]  # fmt: skip
             most = round(max(peaks) / _MB) if peaks else None
-            rounded = [round(float(part), 1) if part is not None else None for part in (of["mean"], of["sd"])]
-            lines.append([name, trained, record.get("parameters"), *rounded, most])
-        tables[f"Cost on {one.task}"] = Sheet(heads, lines)
-    told = any(line[-1] is not None for sheet in tables.values() for line in sheet.rows)
-    return Section("Cost", _MEMORY if told else _NO_MEMORY, tables=tables)
+            times = _mean_and_deviation(seconds, digits=1)
+            lines.append([name, parameters, record.get("parameters"), *times, most])
+        tables[f"Cost on {data.task}"] = Table(heads, lines)
+    measured = any(row[-1] is not None for table in tables.values() for row in table.rows)
+    return Section("Cost", _MEMORY if measured else _NO_MEMORY, tables=tables)
 
 
-def _curves(found: Compared) -> Section:
+def _curves(comparison: Comparison) -> Section:
     """The score on select after each epoch, with a band over seeds."""
     figures: dict[str, Callable[[], Figure]] = {}
-    for one in found.data:
-        for name, part in found.parts(one).items():
-            of = [row for model in part.models for row in found.rows[one.task][model.name] if row.record.get("best")]
-            best = of[0].record["best"] if of else {}
-            metric, split = best.get("metric", one.metric), best.get("split", SELECT)
-            runs = {model.name: _curve_points(found.rows[one.task][model.name], metric) for model in part.models}
-            drawn = {model: points for model, points in runs.items() if points}
-            if drawn:
-                title = ", ".join(filter(None, [one.task, name]))
-                caption = "Learning curves on " + " of ".join(filter(None, [one.task, name]))
-                figures[caption] = partial(_learning_figure, drawn, title, metric, split)
-    about = (
+    for data in comparison.data:
+        for name, group in comparison.groups(data).items():
+            records = [row.record for model in group.models for row in comparison.rows[data.task][model.name]]
+            best: Json = next((record["best"] for record in records if record.get("best")), {})
+            metric, split = best.get("metric", data.metric), best.get("split", SELECT)
+            runs = {model.name: _curve_points(comparison.rows[data.task][model.name], metric) for model in group.models}
+            curves = {model: points for model, points in runs.items() if points}
+            if curves:
+                title = ", ".join(filter(None, [data.task, name]))
+                caption = "Learning curves on " + " of ".join(filter(None, [data.task, name]))
+                figures[caption] = partial(_learning_figure, curves, title, metric, split)
+    text = (
         "Line: mean over seeds of the score after each epoch, on the split that epochs are chosen on, as long as all "
         "seeds train. Band: lowest to highest seed."
     )
-    return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
+    return Section("Learning curves", text if figures else "No run has curves.", figures=figures)
 
 
 def _curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
     """Epoch -> the score of each seed, for the epochs that all seeds reached; nothing without that metric."""
-    found: dict[int, list[float]] = {}
+    scores_of: dict[int, list[float]] = {}
     for row in rows:
         for epoch in (row.record.get("curves") or {}).get("epochs", []):
             if metric in epoch.get(SELECT, {}):
-                found.setdefault(int(epoch["epoch"]), []).append(float(epoch[SELECT][metric]))
-    return {epoch: scores for epoch, scores in found.items() if len(scores) == len(rows)}
+                scores_of.setdefault(int(epoch["epoch"]), []).append(float(epoch[SELECT][metric]))
+    return {epoch: scores for epoch, scores in scores_of.items() if len(scores) == len(rows)}
 
 
 def _learning_figure(
@@ -215,38 +210,38 @@ def _learning_figure(
         values = [[scale * value for value in epochs[epoch]] for epoch in across]
         axes.fill_between(across, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
         axes.plot(across, [float(np.mean(v)) for v in values], color=colour, marker="o", markersize=3.5, label=name)
-    said = NAMES.get(metric, metric)
-    entitle(
-        axes, title, across="epoch", up=unit_of(said) if metric == "loss" else f"{capital(said)} on {split}, times 100"
-    )
+    name = NAMES.get(metric, metric)
+    up = unit_of(name) if metric == "loss" else f"{capital(name)} on {split}, times 100"
+    entitle(axes, title, across="epoch", up=up)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for text in axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)).get_texts():
         text.set_parse_math(False)
     return figure
 
 
-def _scattered(found: Compared) -> Section:
+def _scattered(comparison: Comparison) -> Section:
     """How much of the scatter each factor, and the seed, is worth."""
-    assert found.levels is not None
+    assert comparison.levels is not None
     tables, doubts = {}, []
-    for one in found.data:
-        scores = {found.levels[model.name]: one.scores(model) for model in one.models}
+    for data in comparison.data:
+        scores = {comparison.levels[model.name]: data.scores(model) for model in data.models}
         try:
-            parts = variance.sources(scores, found.factors)
+            sources = variance.sources(scores, comparison.factors)
         except UserError as error:
-            doubts.append(f"{one.task}: {error}")
+            doubts.append(f"{data.task}: {error}")
             continue
         rows: list[list[Cell]] = [
-            [part.name, part.degrees, round(100 * part.share, 1), round(100 * part.deviation, 2)] for part in parts
+            [source.name, source.degrees, round(100 * source.share, 1), round(100 * source.deviation, 2)]
+            for source in sources
         ]
         heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
-        tables[f"Scatter of {NAMES.get(one.metric, one.metric)} on {one.where}"] = Sheet(heads, rows)
-    about = (
+        tables[f"Scatter of {NAMES.get(data.metric, data.metric)} on {data.where}"] = Table(heads, rows)
+    text = (
         "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
         "negative. The seed's is what another seed does to one and the same recipe: a difference between two single "
         "runs below 2.8 times that needs more seeds before anybody should act on it."
     )
-    return Section("Where the scatter comes from", about, doubts, tables)
+    return Section("Where the scatter comes from", text, doubts, tables)
 
 
 def rank_figure(ranking: Ranking) -> Any:

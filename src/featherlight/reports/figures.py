@@ -314,15 +314,6 @@ def _boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list
 
 
 @contextmanager
-def _same_names(salt: str) -> Iterator[None]:
-    """Let equal figures be equal files: matplotlib draws the ids inside an SVG at random unless they are salted."""
-    from matplotlib import rc_context
-
-    with rc_context({"svg.hashsalt": salt}):
-        yield
-
-
-@contextmanager
 def _any_script() -> Iterator[None]:
     """Let names in a script without a font here be drawn as boxes; the tables beside the figure have them whole."""
     with warnings.catch_warnings():
@@ -330,22 +321,24 @@ def _any_script() -> Iterator[None]:
         yield
 
 
-def to_svg(figure: "Figure", *, name: str, alone: bool = False) -> str:
-    """A figure as an <svg> element for use inside a page: no prolog, no date, no address of anywhere.
+def to_svg(figure: "Figure", *, name: str) -> str:
+    """A figure as an SVG file on a white ground, without a date. name: equal figures of equal names are equal files."""
+    from matplotlib import rc_context
 
-    name: makes the element's ids its own; figures on one page would otherwise share them.
-    alone: keep prolog and namespaces, which a file of its own needs, on a white ground.
-    """
     paper = io.StringIO()
     nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    with _any_script(), _same_names(name):
-        figure.savefig(paper, format="svg", transparent=not alone, metadata=nowhere)
-    return paper.getvalue() if alone else inlined(paper.getvalue(), name=name)
+    # matplotlib draws the ids inside an SVG at random unless they are salted.
+    with _any_script(), rc_context({"svg.hashsalt": name}):
+        figure.savefig(paper, format="svg", metadata=nowhere)
+    return paper.getvalue()
 
 
-def inlined(text: str, *, name: str) -> str:
-    """The <svg> element of an SVG file for use inside a page, its ids its own."""
-    text = text[text.index("<svg") :]
-    text = re.sub(r' xmlns(:\w+)?="[^"]*"', "", text)
-    text = re.sub(r'\bid="', f'id="{name}-', text)
-    return re.sub(r'(url\(|href=")#', rf"\1#{name}-", text)
+def inlined(svg: str, *, name: str) -> str:
+    """The <svg> element of an SVG file for use inside a page: no prolog, no address of anywhere.
+
+    name: makes the element's ids its own; figures on one page would otherwise share them.
+    """
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r' xmlns(:\w+)?="[^"]*"', "", svg)
+    svg = re.sub(r'\bid="', f'id="{name}-', svg)
+    return re.sub(r'(url\(|href=")#', rf"\1#{name}-", svg)

@@ -1,63 +1,89 @@
-"""A store in, a report out: records to tables to the terminal, Markdown and HTML, with figures."""
+"""Records in, a report on them out: tables by task, figures, and each run in full; to the terminal and into files."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from featherlight.analysis.runs import Row, collect_rows, group_seeds, task_of
-from featherlight.files import write_atomically
+from featherlight.analysis.runs import Row, collect_rows, group_seeds, seed_of, task_of
 from featherlight.measurement.metrics import NAMES
-from featherlight.reports.figures import Point, learning_curves, score_against_size, to_svg
-from featherlight.reports.html import page
-from featherlight.reports.tables import Table, headline_table, seeds_table, table
+from featherlight.reports.figures import Point, learning_curves, score_against_size
+from featherlight.reports.sections import Section, Table
+from featherlight.reports.tables import (
+    BYTES,
+    COUNTS,
+    SECONDS,
+    headline_table,
+    percent,
+    score_text,
+    seeds_table,
+    table,
+    with_unit,
+)  # fmt: skip
+from featherlight.reports.terminal import print_sections
+from featherlight.reports.writer import write_pages
 from featherlight.store.records import Record
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-from featherlight.reports.markdown import quote, to_markdown
 
 _MOST_LETTERS = 30  # of a name inside a figure
+_MOST_CLASSES = 20  # beyond, a confusion matrix is too large to read and its largest errors are listed
 
 
-def tables_of(records: Sequence[Record], *, reference: str | None = None, headline: bool = False) -> dict[str, Table]:
-    """The tables of a report under their headings; of several tasks each has its own, for its scores are its own."""
-    make = headline_table if headline else table
-    heading = "Teacher and students" if headline else "All runs"
-    seeds = seeds_table(records)
+def print_tables(records: Sequence[Record], *, headline: bool = False) -> None:
+    """All runs, and the summary over seeds where there are several, on standard output.
+
+    headline: the short table of the quickstart in place of the one of all runs.
+    """
+    print_sections(sections_of(records, headline=headline))
+
+
+def write_report(
+    records: Sequence[Record], *, html: Path | None, markdown: Path | None, title: str, headline: bool = False
+) -> None:
+    """Write the report as one HTML file, as Markdown with its figures beside it, or as both; see `write_pages`."""
+    runs = [_run_section(row) for row in collect_rows(records)]
+    sections = [*sections_of(records, headline=headline), Section("Runs", brief=False), *runs]
+    write_pages(sections, html=html, markdown=markdown, title=title)
+
+
+def sections_of(records: Sequence[Record], *, headline: bool = False) -> list[Section]:
+    """Each task with its table, for its scores are its own, and its figure; a summary over seeds if there are several.
+
+    A note stands below the last of the tables that have it.
+    """
+    make, heading = (headline_table, "Teacher and students") if headline else (table, "All runs")
     tasks = sorted({task_of(record) for record in records if "metrics" in record})
-    of_tasks = {f"{heading}: {task}": [one for one in records if task_of(one) == task] for task in tasks}
-    parts = of_tasks if len(tasks) > 1 else {heading: records}
-    made = {says: make(some, reference=reference) for says, some in parts.items()}
-    return _each_note_once({**made, **({"Over seeds": seeds} if seeds else {})})
+    parts = {f"{heading}: {task}": [one for one in records if task_of(one) == task] for task in tasks}
+    parts = parts if len(tasks) > 1 else {heading: list(records)}
+    tables = {caption: make(some) for caption, some in parts.items()}
+    last = {note: caption for caption, one in tables.items() for note in one.notes}
+    sections = []
+    for caption, one in tables.items():
+        shown = replace(one, notes=[note for note in one.notes if last[note] == caption])
+        sections.append(Section(caption, tables={caption: shown}, figures=_size_figure(collect_rows(parts[caption]))))
+    seeds = seeds_table(records)
+    return [*sections, *([Section("Over seeds", tables={"Over seeds": seeds})] if seeds else [])]
 
 
-def _each_note_once(tables: dict[str, Table]) -> dict[str, Table]:
-    """The tables, each note below the last of those that have it."""
-    last = {note: heading for heading, shown in tables.items() for note in shown.notes}
-    return {
-        heading: replace(shown, notes=tuple(note for note in shown.notes if last[note] == heading))
-        for heading, shown in tables.items()
-    }
+def _size_figure(rows: Sequence[Row]) -> dict[str, Callable[[], "Figure"]]:
+    """Score against size, if there are models of known size; rows are of one task.
 
-
-def size_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
-    """Score against size for each task with models of known size, by a sentence that says so."""
-    figures = {}
-    for task in dict.fromkeys(task_of(row.record) for row in rows):
-        # An evaluation scores a model that stands in the figure already.
-        of_task = [row for row in rows if task_of(row.record) == task and row.record["stage"] != "evaluate"]
-        sized = [row for row in of_task if row.record.get("bytes")]
-        # One figure has one axis: rows that were scored otherwise, or elsewhere, are not drawn.
-        alike = [row for row in sized if (row.headline, row.split) == (sized[0].headline, sized[0].split)]
-        if alike:
-            name = NAMES.get(alike[0].headline, alike[0].headline)
-            where = f"{task}, {alike[0].split}, n = {alike[0].count:,}"
-            points = [point_of(group) for group in group_seeds(alike)]
-            figures[f"{name} against size: {where}"] = score_against_size(points, metric=alike[0].headline, where=where)
-    return figures
+    An evaluation scores a model that stands in the figure already. One figure has one axis: rows that were scored
+    otherwise, or elsewhere, are not drawn.
+    """
+    sized = [row for row in rows if row.record["stage"] != "evaluate" and row.record.get("bytes")]
+    alike = [row for row in sized if (row.headline, row.split) == (sized[0].headline, sized[0].split)]
+    if not alike:
+        return {}
+    metric, where = alike[0].headline, f"{task_of(alike[0].record)}, {alike[0].split}, n = {alike[0].count:,}"
+    points = [point_of(group) for group in group_seeds(alike)]
+    caption = f"{NAMES.get(metric, metric)} against size: {where}"
+    return {caption: partial(score_against_size, points, metric=metric, where=where)}
 
 
 def point_of(rows: Sequence[Row]) -> Point:
@@ -69,49 +95,92 @@ def point_of(rows: Sequence[Row]) -> Point:
     size = round(mean(row.record["bytes"] for row in rows))
     name = shorten(rows[0].name, _MOST_LETTERS, placeholder=" …")
     name = name if len(rows) == 1 else f"{name} ({len(rows)} seeds)"
-    return Point(name, size, distilled=rows[0].record["stage"] == "distill", **score)
+    return Point(name, size, distilled=rows[0].teacher is not None, **score)
 
 
-def write_report(
-    records: Sequence[Record],
-    *,
-    html: Path | None,
-    markdown: Path | None,
-    title: str,
-    headline: bool = False,
-) -> None:
-    """Write the report as one HTML file, as Markdown with its figures beside it, or as both.
-
-    None writes no such file. headline: the short table of the quickstart in place of the one of all runs.
-    """
-    rows = collect_rows(records)
-    tables = tables_of(records, headline=headline)
-    figures = size_figures(rows) if html or markdown else {}
-    if html is not None:
-        drawn = {says: to_svg(figure, name=f"size{number}") for number, (says, figure) in enumerate(figures.items())}
-        write_atomically(html, page(title, tables, drawn, rows).encode())
-    if markdown is not None:
-        _write_markdown(markdown, title, tables, {**figures, **_curve_figures(rows)})
-
-
-def _curve_figures(rows: Sequence[Row]) -> dict[str, "Figure"]:
-    """The learning curves of each run that has some, by a sentence that says so."""
+def _run_section(row: Row) -> Section:
+    """One run in full: its scores by class, curves, settings and surroundings."""
+    record = row.record
+    facts = [task_of(record), row.split, score_text(row.scores[row.headline], interval=True)]
+    if seed_of(row) >= 0:
+        facts.insert(1, f"seed {seed_of(row)}")
+    tables = {name: one for split, part in record["metrics"].items() for name, one in _split_tables(split, part)}
+    blocks = {
+        "Settings": record["settings"],
+        "Inputs": record.get("inputs", {}),
+        "Task": _task_facts(record["task"]),
+        "Cost": _cost_facts(record),
+        "Environment": record.get("environment", {}),
+    }
+    for name, block in blocks.items():
+        lines = [(str(key), str(value)) for key, value in block.items() if value not in (None, "")]
+        if lines:
+            tables[name] = Table(("", ""), lines)
+    curves, best = record.get("curves") or {}, record.get("best") or {}
     figures = {}
-    for row in rows:
-        curves, best = row.record.get("curves") or {}, row.record.get("best") or {}
-        if curves.get("loss") or curves.get("epochs"):
-            says = f"Learning curves: {row.name}, {task_of(row.record)}, {row.record['address']}"
-            metric = best.get("metric", row.headline)
-            figures[says] = learning_curves(curves, metric=metric, best_epoch=best.get("epoch"))
-    return figures
+    if curves.get("loss") or curves.get("epochs"):
+        caption = f"Learning curves: {record['address']}, {row.name}, {task_of(record)}"
+        figures[caption] = partial(learning_curves, curves, metric=best.get("metric", row.headline),
+                                   best_epoch=best.get("epoch"))  # fmt: skip
+    text = " · ".join([*facts, str(record["address"])])
+    return Section(row.name, text, tables=tables, figures=figures, brief=False, folded=True)
 
 
-def _write_markdown(path: Path, title: str, tables: dict[str, Table], figures: dict[str, "Figure"]) -> None:
-    """The Markdown file; its figures are SVG files in the folder `NAME-figures` beside it."""
-    folder = path.with_name(f"{path.stem}-figures")
-    parts = [f"# {quote(title)}", *(f"## {quote(heading)}\n\n{to_markdown(one)}" for heading, one in tables.items())]
-    for number, (says, figure) in enumerate(figures.items()):
-        drawing = folder / f"{number:03}.svg"
-        write_atomically(drawing, to_svg(figure, name=f"figure{number}", alone=True).encode())
-        parts.append(f"![{quote(says)}]({folder.name.replace(' ', '%20')}/{drawing.name})")
-    write_atomically(path, ("\n\n".join(parts) + "\n").encode())
+def _split_tables(split: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
+    """All scores of one split, and what lies behind them, each under its caption."""
+    details = part.get("details") or {}
+    notes = [f"{name.replace('_', ' ')}: {details[name]:.3g}" for name in
+             ("calibration_error", "mean_absolute_error", "root_mean_squared_error") if name in details]  # fmt: skip
+    scores = [
+        (NAMES.get(name, name), *(percent(score[key]) for key in ("value", "low", "high")))
+        for name, score in part.get("scores", {}).items()
+    ]
+    yield f"{split}, {part['n']:,} examples", Table(("score", "value", "from", "to"), scores, notes)
+    classes = details.get("per_class")
+    if not classes:
+        return
+    lines = [
+        (name, *(percent(one[key]) for key in ("precision", "recall", "f1")), one["support"])
+        for name, one in classes.items()
+    ]
+    yield f"{split}, by class", Table(("class", "precision", "recall", "F1", "examples"), lines)
+    if len(classes) > _MOST_CLASSES:
+        yield f"{split}, the most frequent mistakes", _frequent_mistakes(list(classes), details["confusion"])
+    else:
+        matrix = [(name, *counts) for name, counts in zip(classes, details["confusion"], strict=True)]
+        yield f"{split}, confusion", Table(("truth ↓ predicted →", *classes), matrix, tinted=True)
+
+
+def _frequent_mistakes(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
+    """The largest numbers beside the diagonal."""
+    mistakes = [
+        (truth, guess, count)
+        for truth, counts in zip(classes, matrix, strict=True)
+        for guess, count in zip(classes, counts, strict=True)
+        if truth != guess and count
+    ]
+    largest = sorted(mistakes, key=lambda mistake: -mistake[2])[:_MOST_CLASSES]
+    return Table(("truth", "predicted", "examples"), largest)
+
+
+def _task_facts(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Where the examples came from."""
+    rows = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
+    return {"name": task["name"], "source": task.get("source", ""), **rows, "notes": "; ".join(task.get("notes", []))}
+
+
+def _cost_facts(record: Record) -> dict[str, str]:
+    """What a run took and what its model takes; of the time for one text its spread, and how it was taken."""
+    facts = {f"seconds to {phase}": f"{value:,.1f}" for phase, value in record.get("seconds", {}).items()}
+    facts["parameters"] = with_unit(record.get("parameters"), COUNTS)
+    facts["bytes on disk"] = with_unit(record.get("bytes"), BYTES)
+    facts["peak memory"] = with_unit(record.get("peak_memory_bytes"), BYTES)
+    latency = record.get("latency") or {}
+    values = sorted(latency.get("values", []))
+    if values:
+        quantiles = {"fastest": 0.0, "median": 0.5, "90 of 100 within": 0.9, "slowest": 1.0}
+        for name, place in quantiles.items():
+            facts[f"time per text, {name}"] = with_unit(values[round(place * (len(values) - 1))], SECONDS)
+        how = {key: str(value) for key, value in latency.items() if key not in ("values", "unit")}
+        facts |= {f"time per text, {key}": value for key, value in how.items()}
+    return facts

@@ -5,63 +5,43 @@ A record is the JSON object of a `record.json`; `label` records and others witho
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 from featherlight.analysis.runs import Row, collect_rows, group_seeds, metrics_of, reported, seed_of, task_of
 from featherlight.measurement.metrics import NAMES, Score, summary
+from featherlight.reports.sections import NOTHING, Cell, Table
 from featherlight.store.records import Record
 
-WIDTH_OF_PLAIN_OUTPUT = 200  # columns where no terminal says how wide it is: nothing wraps
-NOTHING = "–"  # what stands where a number is not known
 COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
 
 
-@dataclass(frozen=True)
-class Table:
-    """Cells as text. words: how many columns from the left hold words; the others hold numbers."""
-
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int
-    notes: tuple[str, ...] = ()
-
-
 _Column = tuple[str, Callable[[Row], str]]
 
 
-def table(records: Sequence[Record], *, reference: str | None = None) -> Table:
+def table(records: Sequence[Record]) -> Table:
     """Every record with scores as one row: its model, its scores, what it costs."""
-    rows = collect_rows(records, reference=reference)
+    rows = collect_rows(records)
     headlines = {row.headline for row in rows}
     columns: list[_Column] = [
         ("model", lambda row: row.name),
         ("task", lambda row: task_of(row.record)),
         ("split", lambda row: row.split),
         ("seed", lambda row: NOTHING if seed_of(row) < 0 else str(seed_of(row))),
-        ("parameters", _show_parameters),
-        ("bytes on disk", _show_bytes),
+        *_SIZE,
         *(_score_column(name, interval=name in headlines) for name in metrics_of(rows)),
         *_COST,
         ("folder", lambda row: str(row.record["address"])),
     ]
-    return _build(columns, rows, words=3, notes=[*_explain(rows), *_left_out(records)])
+    return _build(columns, rows, notes=[*_explain(rows), *_left_out(records)])
 
 
-def headline_table(records: Sequence[Record], *, reference: str | None = None) -> Table:
+def headline_table(records: Sequence[Record]) -> Table:
     """The table of the quickstart: teacher against students on one task."""
-    columns: list[_Column] = [
-        ("model", lambda row: row.name),
-        ("parameters", _show_parameters),
-        ("bytes on disk", _show_bytes),
-        _score_column("accuracy", interval=True),
-        _score_column("macro_f1", interval=False),
-        *_COST,
-    ]
-    rows = collect_rows(records, reference=reference)
-    return _build(columns, rows, words=1, notes=_explain(rows))
+    rows = collect_rows(records)
+    scores = [_score_column("accuracy", interval=True), _score_column("macro_f1", interval=False)]
+    return _build([("model", lambda row: row.name), *_SIZE, *scores, *_COST], rows, notes=_explain(rows))
 
 
 def seeds_table(records: Sequence[Record]) -> Table | None:
@@ -72,85 +52,57 @@ def seeds_table(records: Sequence[Record]) -> Table | None:
     groups = [rows for rows in group_seeds(collect_rows(records)) if len(rows) > 1]
     if not groups:
         return None
-    shown = metrics_of([row for rows in groups for row in rows])
-    scores = [f"{NAMES.get(name, name)} {part}" for name in shown for part in ("mean", "sd")]
-    lines = []
+    metrics = metrics_of([row for rows in groups for row in rows])
+    scores = [f"{NAMES.get(metric, metric)} {part}" for metric in metrics for part in ("mean", "sd")]
+    lines: list[list[Cell]] = []
     for rows in groups:
-        cells = [rows[0].name, task_of(rows[0].record), rows[0].split]
-        for name in shown:
-            values = [row.scores[name]["value"] for row in rows if name in row.scores]
-            cells += [*_show_summary(values)] if values else [NOTHING, NOTHING]
-        lines.append((*cells, str(len(rows))))
-    return Table(
-        ("model", "task", "split", *scores, "n"),
-        tuple(lines),
-        words=3,
-        notes=("n runs with different seeds; sd divides by n - 1. Scores are times 100.",),
-    )
+        cells: list[Cell] = [rows[0].name, task_of(rows[0].record), rows[0].split]
+        for metric in metrics:
+            values = [row.scores[metric]["value"] for row in rows if metric in row.scores]
+            deviation = summary(values)["sd"] if values else None
+            cells.append(percent(mean(values)) if values else NOTHING)
+            cells.append(NOTHING if deviation is None else f"{100 * deviation:.2f}")
+        lines.append([*cells, len(rows)])
+    notes = ["n runs with different seeds; sd divides by n - 1. Scores are times 100."]
+    return Table(("model", "task", "split", *scores, "n"), lines, notes)
 
 
-def _show_summary(values: Sequence[float]) -> tuple[str, str]:
-    """Mean and standard deviation, times 100."""
-    found = summary(values)
-    mean, deviation = found["mean"], found["sd"]
-    return percent(mean or 0.0), NOTHING if deviation is None else f"{100 * deviation:.2f}"
-
-
-def _build(columns: Sequence[_Column], rows: Sequence[Row], *, words: int, notes: Iterable[str]) -> Table:
+def _build(columns: Sequence[_Column], rows: Sequence[Row], *, notes: Sequence[str]) -> Table:
     """The table that these columns make of these rows."""
-    cells = tuple(tuple(show(row) for _, show in columns) for row in rows)
-    return Table(tuple(heading for heading, _ in columns), cells, words, tuple(notes))
+    return Table([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows], notes)
 
 
 def _score_column(name: str, *, interval: bool) -> _Column:
     """A score times 100; with an interval where it is the row's headline."""
 
-    def show(row: Row) -> str:
-        if name not in row.scores:
-            return NOTHING
-        return show_score(row.scores[name], interval=interval and name == row.headline)
+    def cell(row: Row) -> str:
+        score = row.scores.get(name)
+        return score_text(score, interval=interval and name == row.headline) if score else NOTHING
 
-    return NAMES.get(name, name) + (" (95 % interval)" if interval else ""), show
+    return NAMES.get(name, name) + (" (95 % interval)" if interval else ""), cell
 
 
-def show_score(score: Score, *, interval: bool) -> str:
+def score_text(score: Score, *, interval: bool) -> str:
     """A score times 100: "89.9 [87.8, 91.7]", or "89.9" without its interval."""
     limits = f" [{percent(score['low'])}, {percent(score['high'])}]" if interval else ""
     return percent(score["value"]) + limits
 
 
-def _show_parameters(row: Row) -> str:
-    """The number of parameters: "22.7 M"."""
-    return with_unit(row.record.get("parameters"), COUNTS)
-
-
-def _show_bytes(row: Row) -> str:
-    """What a model takes on disk: "90.9 MB"."""
-    return with_unit(row.record.get("bytes"), BYTES)
-
-
-def _show_time(row: Row) -> str:
-    """The median time for one text: "4.21 ms"."""
-    return with_unit(_time_of(row.record), SECONDS)
-
-
-def _show_smaller(row: Row) -> str:
-    """How many times fewer bytes on disk than the reference."""
-    other = row.reference or {}
-    return times(other.get("bytes"), row.record.get("bytes"))
-
-
-def _show_faster(row: Row) -> str:
+def _faster(row: Row) -> str:
     """How many times less time per text than the reference, if both were timed in the same way."""
     if row.reference is None or _conditions(row.record) != _conditions(row.reference):
         return NOTHING
     return times(_time_of(row.reference), _time_of(row.record))
 
 
+_SIZE: tuple[_Column, ...] = (
+    ("parameters", lambda row: with_unit(row.record.get("parameters"), COUNTS)),
+    ("bytes on disk", lambda row: with_unit(row.record.get("bytes"), BYTES)),
+)
 _COST: tuple[_Column, ...] = (
-    ("time per text", _show_time),
-    ("times smaller", _show_smaller),
-    ("times faster", _show_faster),
+    ("time per text", lambda row: with_unit(_time_of(row.record), SECONDS)),
+    ("times smaller", lambda row: times((row.reference or {}).get("bytes"), row.record.get("bytes"))),
+    ("times faster", _faster),
 )
 
 

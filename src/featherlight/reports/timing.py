@@ -16,7 +16,7 @@ from featherlight.analysis import study as times
 from featherlight.analysis.anova import Array, degenerate
 from featherlight.analysis.study import SHOWN, Factor, Json, Study
 from featherlight.reports import timing_figures as figures
-from featherlight.reports.sections import VALUE, Cell, Section, Sheet
+from featherlight.reports.sections import VALUE, Cell, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,12 +38,18 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
     """Compute all there is; without forest, "importance" is None."""
     fit = loglinear.fit(study)  # first: it refuses factors that cannot be told apart
     tests = {factor.name: anova.one_way(study.times, study.groups[factor.name]) for factor in study.grouping}
-    found = importance.importance(study, seed=seed) if forest else None
-    n = len(study.frame)
+    importances = importance.importance(study, seed=seed) if forest else None
     numbers: Json = {
-        "n": n,
+        "n": len(study.frame),
         "response": study.response,
-        "factors": {factor.name: _kind_of(factor) for factor in study.factors},
+        "factors": {
+            factor.name: {
+                "kind": "numeric" if factor.numeric else "categorical",
+                "levels": list(factor.levels),
+                "reference": factor.reference,
+            }
+            for factor in study.factors
+        },
         "all": times.describe(study.times),
         "all_log": times.describe(study.times.map(np.log)),
         "descriptives": times.descriptives(study),
@@ -52,26 +58,17 @@ def analyse(study: Study, *, forest: bool = True, seed: int = 0) -> Analysis:
         "correlations": times.correlations(study),
         "anova": tests,
         "loglinear": fit.numbers,
-        "importance": found,
+        "importance": importances,
         **times.extremes(study),
         "accuracy": _against_accuracy(study),
         "doubts": {
-            "rows": times.doubts(study) + [importance.TOO_FEW] * (forest and found is None),
-            "anova": [said for name, one in tests.items() for said in anova.doubts(name, one)],
-            "loglinear": loglinear.doubts(fit.numbers, n),
-            "importance": importance.doubts(found) if found else [],
+            "rows": times.doubts(study) + [importance.TOO_FEW] * (forest and importances is None),
+            "anova": [doubt for name, test in tests.items() for doubt in anova.doubts(name, test)],
+            "loglinear": loglinear.doubts(fit.numbers, len(study.frame)),
+            "importance": importance.doubts(importances) if importances else [],
         },
     }
     return Analysis(study, fit, numbers)
-
-
-def _kind_of(factor: Factor) -> Json:
-    """What a factor was taken for."""
-    return {
-        "kind": "numeric" if factor.numeric else "categorical",
-        "levels": list(factor.levels),
-        "reference": factor.reference,
-    }
 
 
 def _against_accuracy(study: Study) -> Json | None:
@@ -90,12 +87,13 @@ def _against_accuracy(study: Study) -> Json | None:
 
 def sections_of(analysis: Analysis) -> list[Section]:
     """The report's sections in order."""
-    makers = (_about_findings, _about_rows, _about_times, _about_factors, _about_pairs, _about_balance,
-              _about_correlations, _about_anova, _about_model, _about_importance, _about_accuracy)  # fmt: skip
+    makers = (_findings_section, _rows_section, _times_section, _factors_section, _pairs_section, _balance_section,
+              _correlations_section, _anova_section, _levels_section, _model_section, _importance_section,
+              _accuracy_section)  # fmt: skip
     return [section for make in makers if (section := make(analysis)) is not None]
 
 
-def _about_findings(analysis: Analysis) -> Section:
+def _findings_section(analysis: Analysis) -> Section:
     """The answers first."""
     columns = ("factor", "level", "against", "times as long", "low", "high", "p of the factor")
     rows = loglinear.findings(analysis.study, analysis.fit.numbers)
@@ -105,11 +103,11 @@ def _about_findings(analysis: Analysis) -> Section:
         "level of each factor that takes longest and the one that takes least, against the reference level, which says "
         "so where it is one of them itself; of a number its largest value against its smallest. A factor whose p is "
         "above 0.05 shows no effect beside the others. The sections below say when not to believe it.",
-        tables={"The widest effect first": Sheet(columns, rows, words=3)},
+        tables={"The widest effect first": Table(columns, rows)},
     )
 
 
-def _about_rows(analysis: Analysis) -> Section:
+def _rows_section(analysis: Analysis) -> Section:
     """What was studied."""
     numbers = analysis.numbers
     rows = [
@@ -122,28 +120,28 @@ def _about_rows(analysis: Analysis) -> Section:
         "where it has few values, descriptives and analysis of variance group by them. Levels of categorical factors "
         "are compared with the reference.",
         numbers["doubts"]["rows"],
-        {"Factors": Sheet(("factor", "kind", "levels", "reference"), rows, words=4)},
+        {"Factors": Table(("factor", "kind", "levels", "reference"), rows)},
     )
 
 
-def _about_times(analysis: Analysis) -> Section:
+def _times_section(analysis: Analysis) -> Section:
     """All times together, and the extremes."""
     study, numbers = analysis.study, analysis.numbers
     rows = [
         _described(name, numbers[key]) for name, key in ((study.response, "all"), (f"ln({study.response})", "all_log"))
     ]
     skewed = numbers["all"]["mean"] > 1.5 * numbers["all"]["median"]
-    doubt = ["Times are skewed: a few long ones decide the mean and the standard deviation. Read medians."] * skewed
-    tables = {"All rows": Sheet(("", *SHOWN), rows)}
+    doubts = ["Times are skewed: a few long ones decide the mean and the standard deviation. Read medians."] * skewed
+    tables = {"All rows": Table(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
-        lines = [[_level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
-                 for row in numbers[kind]]  # fmt: skip
-        tables[f"The {len(lines)} {kind}"] = Sheet(columns, lines, words=len(study.factors))
+        extremes = [[_level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
+                    for row in numbers[kind]]  # fmt: skip
+        tables[f"The {len(extremes)} {kind}"] = Table(columns, extremes)
     times = np.asarray(study.times, np.float64)
     draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.label)}
-    about = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
-    return Section("Times", about, doubt, tables, draw)
+    text = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
+    return Section("Times", text, doubts, tables, draw, brief=False)
 
 
 def _level(value: Cell) -> Cell:
@@ -151,17 +149,17 @@ def _level(value: Cell) -> Cell:
     return value if value is None or isinstance(value, str) else times.word(value)
 
 
-def _described(name: str, found: Mapping[str, Any]) -> tuple[Cell, ...]:
+def _described(name: str, descriptives: Mapping[str, Any]) -> tuple[Cell, ...]:
     """A row of a table of descriptives."""
-    return (name, *(found[key] for key in SHOWN))
+    return (name, *(descriptives[key] for key in SHOWN))
 
 
-def _about_factors(analysis: Analysis) -> Section:
+def _factors_section(analysis: Analysis) -> Section:
     """Descriptives and boxes by factor."""
     study = analysis.study
     tables, drawn = {}, {}
     for name, levels in analysis.numbers["descriptives"].items():
-        tables[f"By {name}"] = Sheet((name, *SHOWN), [_described(*item) for item in levels.items()])
+        tables[f"By {name}"] = Table((name, *SHOWN), [_described(*item) for item in levels.items()])
         drawn[f"Boxes by {name}"] = lambda name=name: figures.boxplot(
             _boxes(study, name), factor=name, response=study.label
         )
@@ -174,7 +172,7 @@ def _boxes(study: Study, name: str) -> dict[str, Array]:
     return {str(level): np.asarray(part, np.float64) for level, part in parts}
 
 
-def _about_pairs(analysis: Analysis) -> Section | None:
+def _pairs_section(analysis: Analysis) -> Section | None:
     """Descriptives and boxes by two factors."""
     study = analysis.study
     tables, drawn = {}, {}
@@ -183,14 +181,14 @@ def _about_pairs(analysis: Analysis) -> Section | None:
         title = f"{first.name} and {second.name}"
         rows = [(*cell["levels"], *(cell[key] for key in SHOWN)) for cell in pair["cells"]]
         few += sum(cell["count"] < times.FEW_ROWS for cell in pair["cells"])
-        tables[f"By {title}"] = Sheet((first.name, second.name, *SHOWN), rows, words=2)
+        tables[f"By {title}"] = Table((first.name, second.name, *SHOWN), rows)
         if len(first.levels) * len(second.levels) <= _MOST_BOXES:
             drawn[f"Boxes by {title}"] = lambda first=first, second=second: _paired_boxes(study, first, second)
     if not tables:
         return None
     doubt = f"{few:,} cells of these tables have fewer than {times.FEW_ROWS} rows; their figures say little."
-    about = "Cells that do not occur are left out."
-    return Section("By pair of factors", about, [doubt] if few else [], tables, drawn)
+    text = "Cells that do not occur are left out."
+    return Section("By pair of factors", text, [doubt] if few else [], tables, drawn, brief=False)
 
 
 def _paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
@@ -202,85 +200,95 @@ def _paired_boxes(study: Study, first: Factor, second: Factor) -> "Figure":
     return figures.paired_boxplot(cells, factors=names, levels=levels, response=study.label)
 
 
-def _about_balance(analysis: Analysis) -> Section | None:
+def _balance_section(analysis: Analysis) -> Section | None:
     """Each factor's levels under the same conditions."""
-    found = analysis.numbers["balanced"]
-    if not found:
+    subsets = analysis.numbers["balanced"]
+    if not subsets:
         return None
-    tables, doubt = {}, []
-    for name, one in found.items():
-        tables[f"By {name}, {one['combinations']:,} combinations of the other factors"] = Sheet(
-            (name, *SHOWN), [_described(*item) for item in one["levels"].items()]
+    tables, doubts = {}, []
+    for name, subset in subsets.items():
+        tables[f"Balanced by {name}, {subset['combinations']:,} combinations of the other factors"] = Table(
+            (name, *SHOWN), [_described(*item) for item in subset["levels"].items()]
         )
-        if one["left_out"]:
-            doubt.append(f"{name}: without {', '.join(one['left_out'])}, which share no combination with all others.")
-        if len({numbers["count"] for numbers in one["levels"].values()}) > 1:
-            doubt.append(f"{name}: combinations were repeated more often with some levels than with others.")
+        if subset["left_out"]:
+            doubts.append(
+                f"{name}: without {', '.join(subset['left_out'])}, which share no combination with all others."
+            )
+        if len({numbers["count"] for numbers in subset["levels"].values()}) > 1:
+            doubts.append(f"{name}: combinations were repeated more often with some levels than with others.")
     return Section(
         "By factor, on balanced subsets",
         "Only rows of those combinations of the other factors that occur with every level: levels are compared under "
         "the same conditions. These means may be set beside each other; those of all rows may not, unless the design "
         "is balanced.",
-        doubt,
+        doubts,
         tables,
+        brief=False,
     )
 
 
-def _about_correlations(analysis: Analysis) -> Section:
+def _correlations_section(analysis: Analysis) -> Section:
     """Pearson's correlations of numeric columns."""
-    found = analysis.numbers["correlations"]
-    sheet = Sheet(("", *found), [(name, *(row[other] for other in found)) for name, row in found.items()])
+    correlations = analysis.numbers["correlations"]
+    rows = [(name, *(line[other] for other in correlations)) for name, line in correlations.items()]
     return Section(
         "Correlations",
         "Pearson's, of all columns that hold numbers. They see straight lines only, one column at a time; a factor "
         "with a weak correlation may still matter once the others are held constant, as in the log-linear model.",
         (),
-        {"Pearson's correlations": sheet},
-        {"Correlations": lambda: figures.correlation_plot(found)},
+        {"Pearson's correlations": Table(("", *correlations), rows)},
+        {"Correlations": lambda: figures.correlation_plot(correlations)},
+        brief=False,
     )
 
 
-def _about_anova(analysis: Analysis) -> Section | None:
+def _anova_section(analysis: Analysis) -> Section | None:
     """One-way analyses of variance, their assumptions, what to read beside them."""
-    study, found = analysis.study, analysis.numbers["anova"]
-    if not found:
+    study, tests = analysis.study, analysis.numbers["anova"]
+    if not tests:
         return None
     own = ("ss_between", "ss_within", "df_between", "df_within", "F", "p", "eta_squared")
     beside = [
-        (name, one["shapiro_p"], one["levene_p"], *(one[test][key] for test, key in _BESIDE))
-        for name, one in found.items()
+        (name, test["shapiro_p"], test["levene_p"], *(test[name][key] for name, key in _BESIDE))
+        for name, test in tests.items()
     ]
     tables = {
-        "One-way analysis of variance": Sheet(
-            ("factor", *own), [(name, *(one[key] for key in own)) for name, one in found.items()]
+        "One-way analysis of variance": Table(
+            ("factor", *own), [(name, *(test[key] for key in own)) for name, test in tests.items()]
         ),
-        "Its assumptions, and tests without them": Sheet(
+        "Its assumptions, and tests without them": Table(
             ("factor", "Shapiro-Wilk p", "Levene p", "Welch F", "Welch p", "Kruskal-Wallis H", "Kruskal-Wallis p"),
             beside,
         ),
     }
-    compared = ("first", "second", "difference", "low", "high", "p")
-    for name, one in found.items():
-        if one["post_hoc"]:
-            rows = [tuple(pair[key] for key in compared) for pair in one["post_hoc"]["pairs"]]
-            tables[f"Each level of {name} with each, {one['post_hoc']['test']}"] = Sheet(compared, rows, words=2)
     drawn = {
         f"Q-Q plot of residuals by {name}": lambda name=name: figures.quantile_plot(
             _residuals(study, name), title=f"Residuals by {name}, Q-Q"
         )
-        for name in found
+        for name in tests
     }
     return Section(
         "Analysis of variance",
         "Does the mean time differ between a factor's levels? Residuals should be normal (Shapiro-Wilk) and equally "
         "spread in all levels (Levene); where p is below 0.05 they are not. Welch's test does without equal variances, "
         "Kruskal-Wallis without normality. All of them look at one factor and count what the others do as noise: a "
-        "small effect beside large ones is found by the log-linear model only. Differences of pairs have simultaneous "
-        "95 % intervals.",
+        "small effect beside large ones is found by the log-linear model only.",
         analysis.numbers["doubts"]["anova"],
         tables,
         drawn,
     )
+
+
+def _levels_section(analysis: Analysis) -> Section | None:
+    """Which levels of a factor differ from which."""
+    columns = ("first", "second", "difference", "low", "high", "p")
+    tables = {}
+    for name, test in analysis.numbers["anova"].items():
+        if test["post_hoc"]:
+            rows = [tuple(pair[key] for key in columns) for pair in test["post_hoc"]["pairs"]]
+            tables[f"Each level of {name} with each, {test['post_hoc']['test']}"] = Table(columns, rows)
+    text = "Differences of mean times, the second minus the first; all intervals of a factor hold at once, at 95 %."
+    return Section("Pairs of levels", text, tables=tables, brief=False) if tables else None
 
 
 _BESIDE = (("welch", "F"), ("welch", "p"), ("kruskal", "H"), ("kruskal", "p"))
@@ -292,7 +300,7 @@ def _residuals(study: Study, name: str) -> Array:
     return np.asarray(study.times - means, np.float64)
 
 
-def _about_model(analysis: Analysis) -> Section:
+def _model_section(analysis: Analysis) -> Section:
     """The log-linear model."""
     fit, response = analysis.fit, analysis.study.response
     numbers = fit.numbers
@@ -306,16 +314,16 @@ def _about_model(analysis: Analysis) -> Section:
                    "breusch_pagan_p", "shapiro_p", "df_residual")  # fmt: skip
     drawn_effects = {name: one for name, one in numbers["coefficients"].items() if "[" in name} | spans
     tables = {
-        "Coefficients": Sheet(("coefficient", *keys), rows),
-        "Each factor beside the others": Sheet(
+        "Coefficients": Table(("coefficient", *keys), rows),
+        "Each factor beside the others": Table(
             ("factor", "F", "df", "p"),
             [(name, one["F"], one["df"], one["p"]) for name, one in numbers["factors"].items()],
         ),
-        "Diagnostics": Sheet(("", VALUE), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
+        "Diagnostics": Table(("", VALUE), [(name.replace("_", " "), numbers[name]) for name in diagnostics]),
     }
     if spans:
         lines = [(name, one["times_as_long"], one["low"], one["high"]) for name, one in spans.items()]
-        tables["Numeric factors, over their range"] = Sheet(("factor", "times as long", "low", "high"), lines)
+        tables["Numeric factors, over their range"] = Table(("factor", "times as long", "low", "high"), lines)
     return Section(
         "Log-linear model",
         f"Least squares of ln({response}) on all factors at once. exp(coefficient) is how many times as long a level "
@@ -333,40 +341,42 @@ def _about_model(analysis: Analysis) -> Section:
     )
 
 
-def _about_importance(analysis: Analysis) -> Section | None:
+def _importance_section(analysis: Analysis) -> Section | None:
     """The random forest's importances."""
-    found = analysis.numbers["importance"]
-    if found is None:
+    importances = analysis.numbers["importance"]
+    if importances is None:
         return None
-    names = sorted(found["impurity"], key=lambda name: -found["impurity"][name])
-    rows = [(name, found["impurity"][name], *found["permutation"][name].values()) for name in names]
+    names = sorted(importances["impurity"], key=lambda name: -importances["impurity"][name])
+    rows = [(name, importances["impurity"][name], *importances["permutation"][name].values()) for name in names]
     return Section(
         "Importance",
-        f"Of a random forest of ln(time), {found['n']:,} rows. By impurity: the share of the variance that its splits "
-        "by a factor take away. By permutation: the R squared lost on unseen rows when the factor is shuffled, and the "
-        f"middle 95 % over forests and shuffles; R squared on unseen rows is {found['r_squared_unseen']:.3f}.",
+        f"Of a random forest of ln(time), {importances['n']:,} rows. By impurity: the share of the variance that its "
+        "splits by a factor take away. By permutation: the R squared lost on unseen rows when the factor is shuffled, "
+        "and the middle 95 % over forests and shuffles; R squared on unseen rows is "
+        f"{importances['r_squared_unseen']:.3f}.",
         analysis.numbers["doubts"]["importance"],
-        {"Importance": Sheet(("factor", "by impurity", "by permutation", "low", "high"), rows)},
+        {"Importance": Table(("factor", "by impurity", "by permutation", "low", "high"), rows)},
         {"Importance by impurity and permutation": lambda: figures.importance_plot(
-            found["impurity"], found["permutation"])},
+            importances["impurity"], importances["permutation"])},
     )  # fmt: skip
 
 
-def _about_accuracy(analysis: Analysis) -> Section | None:
+def _accuracy_section(analysis: Analysis) -> Section | None:
     """Time against accuracy."""
-    study, found = analysis.study, analysis.numbers["accuracy"]
-    if found is None or study.accuracy is None:
+    study, correlations = analysis.study, analysis.numbers["accuracy"]
+    if correlations is None or study.accuracy is None:
         return None
     both = study.frame[[study.response, study.accuracy]].dropna()
-    doubt = ["What takes long (large tasks, large models) also tends to score well: this is no effect of time itself."]
-    if found["n"] < _RELIED:
-        doubt.append(f"Only {found['n']} rows have both numbers.")
+    doubts = ["What takes long (large tasks, large models) also tends to score well: this is no effect of time itself."]
+    if correlations["n"] < _RELIED:
+        doubts.append(f"Only {correlations['n']} rows have both numbers.")
     keys = ("n", "pearson", "pearson_p", "spearman", "spearman_p")
     draw = {"Accuracy against time": lambda: figures.scatter(both[study.response], both[study.accuracy])}
     return Section(
         "Time and accuracy",
         f"{study.accuracy} against {study.response}, over the rows that have both.",
-        doubt,
-        {"Correlation": Sheet(keys, [tuple(found[key] for key in keys)], words=0)},
+        doubts,
+        {"Correlation": Table(keys, [tuple(correlations[key] for key in keys)])},
         draw if len(both) else {},
+        brief=False,
     )
