@@ -22,8 +22,8 @@ from featherlight.costs.published_memory import published, published_adapters
 from featherlight.errors import UserError
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
-from featherlight.models.device import NO_BF16
 from featherlight.models.dropout import use_cheap_dropout
+from featherlight.models.families import family_of
 from featherlight.models.load import checkpoint_layers
 from featherlight.training.lazy_rows import SMALLEST
 from featherlight.training.optimizers import OPTIMIZERS
@@ -62,7 +62,7 @@ POSSIBLE = [
     for kind in OTHERS
     for attention in ("auto", "eager", "sdpa")
     for precision in ("fp32", "bf16")
-    if (attention != "sdpa" or kind == "modernbert") and (precision == "fp32" or kind.split(",")[0] not in NO_BF16)
+    if (attention != "sdpa" or kind == "modernbert") and (precision == "fp32" or family_of(kind.split(",")[0]).bf16)
 ]
 MINILM = architecture_of(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12,
                                     intermediate_size=1536))  # fmt: skip

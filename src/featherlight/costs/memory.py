@@ -77,12 +77,12 @@ def predict_inference(architecture: Architecture, *, batch: int, length: int, **
 
 def _check_family(architecture: Architecture, shape: TrainingShape) -> None:
     """UserError for what this family of models cannot do, or what is not known of it."""
-    kind, family = architecture.kind, architecture.family
-    if family.attention and shape.attention == "sdpa":
+    kind, keeps = architecture.kind, architecture.keeps
+    if keeps.attention and shape.attention == "sdpa":
         raise UserError(f"--attention sdpa: {kind} models know one attention only. Leave it out.")
-    if shape.checkpointing and not family.again:
+    if shape.checkpointing and not keeps.again:
         raise UserError(f"--checkpointing: {kind} models cannot do it. Leave it out.")
-    if shape.method in SMALL and not family.small:
+    if shape.method in SMALL and not keeps.small:
         raise UserError(
             f"--method {shape.method}: what {kind} models keep beside frozen weights is not known here. "
             "--measure tells what any model takes; full and head are predicted."

@@ -17,7 +17,7 @@ from transformers.utils.hub import cached_file
 from featherlight.errors import UserError
 from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
-from featherlight.models.narrow import NARROW
+from featherlight.models.families import family_of
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
 from featherlight.progress import say
@@ -29,8 +29,6 @@ _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "s
 _MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
 _UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
-_COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
-                        "xmod", "data2vec-text", "longformer", "ibert"}  # fmt: skip
 _SEGMENTS = "token_type_ids"
 _MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
@@ -207,7 +205,7 @@ def _most_positions(config: Any) -> int | None:
     if getattr(config, "relative_attention", False) and not config.position_biased_input:
         return None  # DeBERTa v2 and v3: the number in their config bounds distances, not texts
     most = getattr(config, "max_position_embeddings", None)
-    if most and config.model_type.removeprefix(NARROW) in _COUNTED_FROM_PADDING:
+    if most and family_of(config.model_type).counted_from_padding:
         most -= config.pad_token_id + 1  # the first token has the number after that of padding
     return most if most and most > 0 else None
 
@@ -218,7 +216,7 @@ def _read_segments(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     transformers 5 leaves that out for ALBERT, XLNet and tokenizers without a class of their own.
     Saved with the tokenizer, so that everyone who loads it gets the same inputs.
     """
-    segments = 2 if model.config.model_type == "xlnet" else getattr(model.config, "type_vocab_size", 0)
+    segments = family_of(model.config.model_type).segments or getattr(model.config, "type_vocab_size", 0)
     if segments > 1 and _SEGMENTS not in tokenizer.model_input_names:
         tokenizer.model_input_names = [*tokenizer.model_input_names, _SEGMENTS]
         tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names

@@ -230,7 +230,7 @@ class CostModel:
             architecture = architecture_of(plan.model.config)
         except UserError:
             return None
-        fused = longest > LONGEST and not architecture.family.attention  # see models.attention
+        fused = longest > LONGEST and not architecture.keeps.attention  # see models.attention
         how = {"precision": precision, "device": device, "attention": "sdpa" if fused else "auto"}
         return self.resident + predict_inference(architecture, batch=rows, length=longest, **how)
 
