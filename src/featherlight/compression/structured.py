@@ -15,7 +15,7 @@ from featherlight.compression.families import COLUMNS, Family, families_of
 from featherlight.errors import UserError
 from featherlight.models.families import FAMILIES, HEADS, LAYERS, NEURONS, family_of, plain_type
 from featherlight.models.layers import layer_prefix, rebuilt, with_layers
-from featherlight.models.narrow import narrowed
+from featherlight.models.narrow import BIAS_HEADS, narrowed
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import Objective, TrainingSet
 
@@ -109,6 +109,11 @@ def _without_members(model: Any, method: str, families: Sequence[Family], kept: 
             stays[part.positions[gone].flatten()] = False
     for (tensor, dim), stays in left.items():
         state[tensor] = state[tensor].index_select(dim, stays.nonzero().flatten())
+    names = family_of(model.config.model_type)
+    if method == HEADS and names.shared_bias:
+        for family, members in zip(families, kept, strict=True):
+            place = f"{family.name}.{names.query.rpartition('.')[0]}.{BIAS_HEADS}"
+            state[place] = state.get(place, torch.arange(family.members))[members]
     return rebuilt(_smaller_config(model, method, len(kept[0])), state, like=model)
 
 

@@ -128,6 +128,11 @@ class Activations:
         return size * (1 + 2 * drops) * self.matrices + (padded if self.attention == "auto" else 0) + more
 
     @property
+    def biases(self) -> int:
+        """Bytes of what all layers add to their scores, or of its gradient."""
+        return FP32 * self.keeps.biases * self.matrices
+
+    @property
     def local_square(self) -> int:
         """The same of attention to a window, which `auto` leaves to PyTorch's own; it masks what is further away."""
         if not self.fused and self.attention != "auto":
@@ -254,7 +259,7 @@ class Activations:
         passing = 0 if self.fused else (FP32 if size == FP32 else 3) + size * (keeps.scores - 1)
         outputs = keeps.outputs and size < FP32 and not self.shape.checkpointing
         held = FP32 * self.tokens * architecture.width * architecture.layers * outputs
-        return max(backward, held + max(passing * self.matrices - rest, 0))
+        return max(backward, held + max(passing * self.matrices - rest, 0)) + self.biases
 
     @property
     def formula(self) -> str:

@@ -130,7 +130,7 @@ class Prediction:
         moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
         kept, vectors = self.kept, architecture.width * self.tokens
         if shape.method == "head":
-            running = max(kept.square + kept.into * vectors, 2 * kept.forward_part)
+            running = max(kept.square + kept.into * vectors, 2 * kept.forward_part) + kept.biases
             return {**moments, _FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
         layers = architecture.layers
         head = FP32 * architecture.count("head")

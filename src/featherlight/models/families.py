@@ -21,6 +21,8 @@ class LayerMemory:
     inner, inner_masks: of the feed-forward part. gates: how many such tensors its first product makes.
     attention: where a family has but one of its own, the one of BERT's whose matrices it keeps.
     scores: matrices that are there during attention and are not kept.
+    biases: matrices that all layers add to their scores, in fp32: there to the end of the forward pass, and then their
+    gradient to the end of the backward pass.
     whole: queries and keys, where they are one tensor with values, which fused attention keeps as it is.
     segments: numbers of batch x length x length that say which tokens are of the same segment.
     positions: tensors that all layers share in fp32, and cast each for itself in bf16.
@@ -42,6 +44,7 @@ class LayerMemory:
     gates: int = 1
     attention: str = ""
     scores: int = 1
+    biases: int = 0
     whole: int = 0
     segments: int = 0
     positions: int = 0
@@ -158,6 +161,11 @@ FAMILIES: Mapping[str, EncoderFamily] = {
         query="attention.self.query_proj", key="attention.self.key_proj", value="attention.self.value_proj",
         memory=LayerMemory(attention="auto", scores=2, relative=1, outputs=True, small=False,
                            unless=("distances in one direction", _one_sided)),
+    ),
+    "mpnet": EncoderFamily(
+        query="attention.attn.q", key="attention.attn.k", value="attention.attn.v", attended="attention.attn.o",
+        parts={"attention": ("relative_attention_bias.",)}, removable=REMOVABLE, shared_bias=True,
+        memory=LayerMemory(attention="eager", biases=1, again=False), counted_from_padding=True,
     ),
     "modernbert": EncoderFamily(
         layers="layers", attended="attn.Wo", up="mlp.Wi", down="mlp.Wo", targets=("Wqkv",),

@@ -7,10 +7,19 @@ pass too, is that of `transformers`. Importing `featherlight.models` makes these
 
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
 
 from featherlight.models.families import FAMILIES, HEADS, NARROW, family_of, plain_type
+
+BIAS_HEADS = "bias_heads"  # which columns of a bias that all layers share belong to the heads that a layer has kept
+
+
+def _own_biases(attention: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of MPNet's attention: of the bias of all heads [B, H, T, T], what belongs to the layer's own."""
+    states, mask, bias, *rest = given
+    return (states, mask, bias[:, getattr(attention, BIAS_HEADS)], *rest)
 
 
 def _narrow(model: Any, heads: int) -> None:
@@ -24,6 +33,9 @@ def _narrow(model: Any, heads: int) -> None:
                 setattr(attention, name, value)
         for name in (family.query, family.key, family.value):
             layer.set_submodule(name, nn.Linear(layer.get_submodule(name).in_features, width))
+        if family.shared_bias:
+            attention.register_buffer(BIAS_HEADS, torch.arange(heads))
+            attention.register_forward_pre_hook(_own_biases)
         layer.set_submodule(family.attended, nn.Linear(width, layer.get_submodule(family.attended).out_features))
 
 
