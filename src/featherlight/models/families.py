@@ -68,6 +68,7 @@ class EncoderFamily:
     those that a residual sum follows. inner: what a config calls the feed-forward width.
     targets: what LoRA stands beside, where it is not query and value.
     parts: words in the names of tensors by what these belong to; only those that BERT has not.
+    not_in_first: what its first layer lacks, within a layer.
     removable: what can be taken out of it for real. shared_bias: whether scores have a bias for each distance and head,
     in a table that all layers share.
     shared_layers: whether all layers have the same weights. memory: what a layer keeps; None where that is not known.
@@ -86,6 +87,7 @@ class EncoderFamily:
     inner: str = "intermediate_size"
     targets: Sequence[str] = ()
     parts: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    not_in_first: tuple[str, ...] = ()
     removable: Sequence[str] = ()
     shared_bias: bool = False
     shared_layers: bool = False
@@ -169,7 +171,7 @@ FAMILIES: Mapping[str, EncoderFamily] = {
     ),
     "modernbert": EncoderFamily(
         layers="layers", attended="attn.Wo", up="mlp.Wi", down="mlp.Wo", targets=("Wqkv",),
-        parts={"attention": ("attn.",), "feed-forward": ("mlp.",), "head": ("head.",)},
+        parts={"attention": ("attn.",), "feed-forward": ("mlp.",), "head": ("head.",)}, not_in_first=("attn_norm.",),
         # The norm that its first layer lacks stands behind its last. Inside: both halves of the first product, one of
         # them after its activation, and their product.
         memory=LayerMemory(

@@ -18,6 +18,7 @@ from featherlight.errors import UserError
 from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.families import family_of
+from featherlight.models.layers import with_layers
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
 from featherlight.progress import say
@@ -50,7 +51,7 @@ def load_encoder(
     options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
     info: dict[str, Any] = {"missing_keys": [], "mismatched_keys": []}
     with quiet_transformers(), hub_errors(source.base, source.folder):
-        config = source.config(**options, **head_options(labels))
+        config = source.unpicked.config(**options, **head_options(labels))
         check_length(config, max_length)
         if source.width:
             model = _random_encoder(config)
@@ -64,6 +65,8 @@ def load_encoder(
     _read_segments(model, tokenizer)
     _check_weights(name, model, info)
     model.new_weights = tuple(sorted(info["missing_keys"]))  # for `adapt`
+    if source.picked:
+        model = with_layers(model, [number - 1 for number in source.picked])
     tokenizer.model_max_length = max_length
     return model, tokenizer
 

@@ -16,6 +16,7 @@ from featherlight.models.load import (
     load_encoder,
     origin_of,
 )
+from featherlight.models.source import source_of
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
@@ -76,7 +77,8 @@ def _run_finetune(settings: FinetuneSettings, inputs: Inputs, out: Path) -> dict
     rows = train_rows(data, settings.examples, settings.seed)
     objective = LabelObjective(class_weights(data, settings))
     record = fit.run(objective, rows, label_targets(data, rows))
-    return {"name": Path(settings.model).name, **record}
+    picked = source_of(settings.model).picked
+    return {"name": Path(settings.model).name, **({"layers": list(picked)} if picked else {}), **record}
 
 
 FINETUNE = Stage(
