@@ -69,10 +69,8 @@ def test_a_picked_layer_reads_the_embeddings_as_if_the_others_were_skipped(name,
         model, tokenizer = load_encoder(f"{folder}{layers}", labels=LABELS, max_length=16)
         models.append(model.eval())
     whole, picked = models
-    family, inputs = (
-        family_of(whole.config.model_type),
-        tokenizer(["good film", "bad"], padding=True, return_tensors="pt"),
-    )
+    family = family_of(whole.config.model_type)
+    inputs = tokenizer(["good film", "bad"], padding=True, return_tensors="pt")
     if not family.shared_layers:
         second = whole.base_model.get_submodule(family.layers)[1]
         whole.base_model.set_submodule(family.layers, torch.nn.ModuleList([second]))
