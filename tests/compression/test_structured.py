@@ -27,7 +27,7 @@ STUDENTS = {
     "rnn": lambda **more: RNNForSequenceClassification(RNNConfig(hidden=10, **FRAME, **more)),
     "bag": lambda **more: BagForSequenceClassification(BagConfig(**FRAME, **more)),
 }
-ENCODED = ("bert cased", "roberta", "distilbert")
+ENCODED = ("bert cased", "roberta", "distilbert", "mpnet")
 CASES = [
     *((name, method, {}) for name in ENCODED for method in ("heads", "neurons", "layers")),
     *((name, "units", more) for name in ("bilstm", "rnn") for more in ({}, {"pair": True}, {"pooling": "max"})),
@@ -79,7 +79,7 @@ def silence(model: nn.Module, method: str, *, shrink_by: float = 0.01) -> dict[s
         if method == "layers":
             for name, weight in weights.items():
                 last = name.removesuffix(".weight").removesuffix(".bias")
-                if f".layer.{chosen[0]}." in name and last.endswith(("output.dense", "out_lin", "lin2")):
+                if f".layer.{chosen[0]}." in name and last.endswith(("output.dense", "out_lin", "lin2", "attn.o")):
                     weight.zero_()
         for part in family.slices:
             for member in chosen:
@@ -101,7 +101,7 @@ def test_what_had_no_effect_is_removed_without_one(name, method, more, made):
     assert sum(weight.numel() for weight in smaller.parameters()) < sum(w.numel() for w in model.parameters())
 
 
-@pytest.mark.parametrize(("name", "method", "more"), [CASES[0], CASES[4], CASES[9], CASES[-1]])
+@pytest.mark.parametrize(("name", "method", "more"), [CASES[0], CASES[4], CASES[9], CASES[12], CASES[-1]])
 def test_a_smaller_model_is_saved_and_loaded_as_any_other(name, method, more, made, tmp_path):
     from transformers import AutoModelForSequenceClassification
 
@@ -181,11 +181,38 @@ def test_to_remove_all_heads_or_none_is_refused(share, what, made):
         shrink(made("bert cased"), "heads", share)
 
 
-def test_a_narrow_roberta_still_counts_its_positions_from_padding(made, tmp_path):
+def test_each_head_keeps_its_own_bias_when_heads_go_twice_and_layers_after_them(made):
+    """In MPNet all layers read one table of biases, a column per head; layers lose different heads."""
+    model = made("mpnet")
+    once, kept = shrink(model, "heads", silence_one(model, (0, 1)))
+    assert torch.allclose(logits(once), logits(model), atol=1e-5)
+    twice, more = shrink(once, "heads", silence_one(once, (2, 1)))
+    assert torch.allclose(logits(twice), logits(once), atol=1e-5)
+    layers = [f"mpnet.encoder.layer.{i}" for i in range(2)]
+    assert [kept[layer] for layer in layers] == [[1, 2, 3], [0, 2, 3]]
+    assert [more[layer] for layer in layers] == [[0, 1], [0, 2]]
+    last, which = shrink(twice, "layers", 0.5)
+    found = last.mpnet.encoder.layer[0].attention.attn.bias_heads
+    assert found.tolist() == [[1, 2], [0, 3]][which["layers"][0]]
+
+
+@torch.no_grad()
+def silence_one(model: nn.Module, members: tuple[int, int]) -> float:
+    """One head of each layer has no effect and is small; the share of heads that this is."""
+    families, weights = families_of(model, "heads"), dict(model.named_parameters())
+    for family, member in zip(families, members, strict=True):
+        for part in family.slices:
+            index = (part.positions[member],) if part.dim == 0 else (slice(None), part.positions[member])
+            weights[part.tensor][index] *= 0 if part.outgoing else 0.01
+    return 1 / families[0].members
+
+
+@pytest.mark.parametrize("name", ["roberta", "mpnet"])
+def test_a_narrow_encoder_still_counts_its_positions_from_padding(name, made, tmp_path):
     from helpers.tiny_encoders import ENCODERS
 
-    smaller, _ = shrink(made("roberta"), "heads", 0.5)
-    tokenizer = ENCODERS["roberta"][0]()
+    smaller, _ = shrink(made(name), "heads", 0.5)
+    tokenizer = ENCODERS[name][0]()
     smaller.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     assert load_checkpoint(tmp_path)[1].model_max_length == 40

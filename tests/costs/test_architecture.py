@@ -10,6 +10,7 @@ from transformers import (
     ElectraConfig,
     GPT2Config,
     ModernBertConfig,
+    MPNetConfig,
     RobertaConfig,
     XLNetConfig,
 )
@@ -37,6 +38,7 @@ V3_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 1
         (DebertaConfig(**RELATIVE), 139_193_858),
         (DebertaV2Config(**V3_BASE), 184_423_682),
         (ModernBertConfig(), 149_606_402),
+        (MPNetConfig(vocab_size=30527, max_position_embeddings=514), 109_488_002),
     ],
 )
 def test_the_published_models_have_their_published_number_of_parameters(config, parameters):

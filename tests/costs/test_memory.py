@@ -11,6 +11,7 @@ from transformers import (
     DebertaV2Config,
     DistilBertConfig,
     ModernBertConfig,
+    MPNetConfig,
     XLNetConfig,
 )
 
@@ -22,8 +23,8 @@ from featherlight.costs.published_memory import published, published_adapters
 from featherlight.errors import UserError
 from featherlight.models.adapters import Method, adapt
 from featherlight.models.attention import choose_attention, short_attention_in
-from featherlight.models.device import NO_BF16
 from featherlight.models.dropout import use_cheap_dropout
+from featherlight.models.families import family_of
 from featherlight.models.load import checkpoint_layers
 from featherlight.training.lazy_rows import SMALLEST
 from featherlight.training.optimizers import OPTIMIZERS
@@ -48,6 +49,7 @@ OTHERS = {  # kind: config of some sizes
     "deberta-v2, convolution": lambda layers, width, heads, inner: DebertaV2Config(
         **sizes(layers, width, heads, inner), **V3, position_buckets=40, conv_kernel_size=3, conv_act="gelu"),
     "deberta-v2, absolute": lambda layers, width, heads, inner: DebertaV2Config(**sizes(layers, width, heads, inner)),
+    "mpnet": lambda layers, width, heads, inner: MPNetConfig(**sizes(layers, width, heads, inner)),
     "modernbert": lambda layers, width, heads, inner: ModernBertConfig(
         **sizes(layers, width, heads, inner), local_attention=16, **dict.fromkeys(
             ("pad_token_id", "bos_token_id", "eos_token_id", "cls_token_id", "sep_token_id"), 0)),
@@ -62,7 +64,7 @@ POSSIBLE = [
     for kind in OTHERS
     for attention in ("auto", "eager", "sdpa")
     for precision in ("fp32", "bf16")
-    if (attention != "sdpa" or kind == "modernbert") and (precision == "fp32" or kind.split(",")[0] not in NO_BF16)
+    if (attention != "sdpa" or kind == "modernbert") and (precision == "fp32" or family_of(kind.split(",")[0]).bf16)
 ]
 MINILM = architecture_of(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12,
                                     intermediate_size=1536))  # fmt: skip
@@ -132,11 +134,12 @@ def test_a_text_alone_has_a_mask_only_where_a_window_cuts_it(attention, length):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize(("method", "dropout"), [("lora", 0.0), ("lora", 0.1), ("houlsby", 0.0), ("pfeiffer", 0.0)])
-@pytest.mark.parametrize("kind", ["bert", "distilbert"])
+@pytest.mark.parametrize("kind", ["bert", "distilbert", "mpnet"])
 def test_activations_beside_frozen_weights_are_what_autograd_keeps(kind, method, dropout, precision):
     shape = TrainingShape(6, 40, precision=precision, method=method, rank=4, bottleneck=8, lora_dropout=dropout)
-    _, activations, _ = Prediction(architecture_of(CONFIGS[kind]), shape).moments()["last layer"]
-    kept = kept_bytes(CONFIGS[kind], attention="auto", precision=precision, method=method, dropout=dropout)
+    config = {**CONFIGS, "mpnet": MPNetConfig(**SMALL)}[kind]
+    _, activations, _ = Prediction(architecture_of(config), shape).moments()["last layer"]
+    kept = kept_bytes(config, attention="auto", precision=precision, method=method, dropout=dropout)
     assert activations == pytest.approx(kept, rel=0.03)
 
 

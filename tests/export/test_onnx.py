@@ -22,7 +22,7 @@ from featherlight.models.load import load_encoder
 from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, SENTENCES, albert_tokenizer, save_encoder
 from helpers.tiny_students import save_student
 
-QUICK = ("bert uncased", "roberta", "distilbert", "albert", "xlnet", "modernbert", "deberta v3")
+QUICK = ("bert uncased", "roberta", "mpnet", "distilbert", "albert", "xlnet", "modernbert", "deberta v3")
 FAMILIES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in ENCODERS]
 TEXTS = Examples(SENTENCES[:6], None, None, np.arange(6))
 PAIRS = Examples(SENTENCES[:6], SENTENCES[6:12], None, np.arange(6))

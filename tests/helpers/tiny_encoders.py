@@ -74,6 +74,13 @@ def modernbert_tokenizer() -> Any:
     )
 
 
+def mpnet_tokenizer() -> Any:
+    """BERT's pieces in RoBERTa's frame: `<s> a </s></s> b </s>`; what is unknown has a name of BERT's."""
+    specials = ("<s>", "<pad>", "</s>", "[UNK]")
+    pieces = dict.fromkeys([*specials, *LETTERS, *(f"##{letter}" for letter in LETTERS), *WORDS, "<mask>"])
+    return transformers.MPNetTokenizer(vocab={piece: i for i, piece in enumerate(pieces)})
+
+
 def unigrams(specials: list[str]) -> list[tuple[str, float]]:
     """Pieces with scores, as sentencepiece makes them."""
     tokenizer = Tokenizer(models.Unigram())
@@ -131,6 +138,10 @@ ENCODERS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "roberta": (
         roberta_tokenizer,
         lambda t: transformers.RobertaConfig(**SMALL, max_position_embeddings=MAX_LENGTH + 2, type_vocab_size=1),
+    ),
+    "mpnet": (
+        mpnet_tokenizer,
+        lambda t: transformers.MPNetConfig(**SMALL, max_position_embeddings=MAX_LENGTH + 2),
     ),
     "albert": (
         albert_tokenizer,

@@ -54,6 +54,10 @@ def test_the_histogram_counts_every_weight_once(folder):
         ("model.layers.0.mlp.Wi.weight", "feed-forward"),
         ("transformer.layer.0.rel_attn.q", "attention"),
         ("bert.pooler.dense.weight", "head"),
+        ("mpnet.encoder.layer.0.attention.attn.q.weight", "attention"),
+        ("mpnet.encoder.layer.0.output.dense.weight", "feed-forward"),
+        ("mpnet.encoder.relative_attention_bias.weight", "attention"),
+        ("classifier.out_proj.weight", "head"),
     ],
 )
 def test_a_tensor_belongs_where_its_name_says(name, part):

@@ -99,7 +99,8 @@ def test_an_encoder_is_tuned_saved_and_read_again(capsys, encoder, tasks, tmp_pa
     assert record["curves"]["epochs"][0]["select"]["loss"] == pytest.approx(loss, abs=1e-5), "saved is not trained"
 
 
-PER_TOKENIZER = ("bert cased", "distilbert", "roberta", "modernbert", "deberta", "albert", "xlnet", "deberta v2")
+PER_TOKENIZER = ("bert cased", "distilbert", "roberta", "mpnet", "modernbert", "deberta", "albert", "xlnet",
+                 "deberta v2")  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PER_TOKENIZER)
@@ -187,7 +188,7 @@ def test_padding_goes_before_the_text_and_the_class_token_behind_it_for_xlnet(en
     assert batch["token_type_ids"][:, -1].tolist() == [2, 2]  # the segment of the class token
 
 
-@pytest.mark.parametrize("name", ["bert uncased", "roberta", "distilbert", "albert", "modernbert", "deberta"])
+@pytest.mark.parametrize("name", ["bert uncased", "roberta", "mpnet", "distilbert", "albert", "modernbert", "deberta"])
 def test_the_longest_text_that_is_let_in_is_the_longest_that_can_be_read(encoder, name):
     model, _ = load_encoder(str(encoder(name)), labels=("a", "b"), max_length=MAX_LENGTH)
     ids = torch.full((1, MAX_LENGTH), 6)

@@ -13,8 +13,7 @@ from featherlight.files import read_json
 from featherlight.kinds import Kind
 from featherlight.planning.jobs import Input, Job, jobs_of, run_jobs
 from featherlight.progress import say
-from featherlight.reports.results import write_report
-from featherlight.reports.terminal import print_tables
+from featherlight.reports.results import print_tables, write_report
 from featherlight.runtime.packed import LIGHT
 from featherlight.stages.distill.stage import DISTILL
 from featherlight.stages.finetune.stage import FINETUNE

@@ -1,8 +1,8 @@
 """Which entries of which tensors belong to one head, neuron, layer, unit or column: a model in, families out.
 
-A family's members are interchangeable: the heads of one layer, the units of one direction. Differences between
-architectures are written here as data; knows nothing of choosing and removing. House shapes: n members, D width,
-H hidden units per direction.
+A family's members are interchangeable: the heads of one layer, the units of one direction. What encoders call their
+parts is in `models.families`; knows nothing of choosing and removing. House shapes: n members, D width, H hidden units
+per direction.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,9 +13,11 @@ import torch
 from torch import Tensor
 
 from featherlight.errors import UserError
-from featherlight.models.narrow import NARROW
+from featherlight.models.families import FAMILIES, HEADS, LAYERS, NEURONS, REMOVABLE, family_of, plain_type
+from featherlight.models.layers import layer_prefix
 
-HEADS, NEURONS, LAYERS, _UNITS, COLUMNS = METHODS = ("heads", "neurons", "layers", "units", "columns")
+_UNITS, COLUMNS = "units", "columns"
+METHODS = (*REMOVABLE, _UNITS, COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -40,58 +42,25 @@ class Family:
     slices: Sequence[Slice]
 
 
-@dataclass(frozen=True)
-class Encoder:
-    """What an architecture calls its parts. `{}` in layer: the layer's number."""
-
-    layer: str
-    query: str
-    key: str
-    value: str
-    attended: str
-    up: str
-    down: str
-    heads: str
-    neurons: str
-    layers: str
-
-
-_BERT = Encoder(
-    layer="bert.encoder.layer.{}", query="attention.self.query", key="attention.self.key",
-    value="attention.self.value", attended="attention.output.dense", up="intermediate.dense", down="output.dense",
-    heads="num_attention_heads", neurons="intermediate_size", layers="num_hidden_layers",
-)  # fmt: skip
-_ROBERTA = Encoder(**{**vars(_BERT), "layer": "roberta.encoder.layer.{}"})
-_DISTILBERT = Encoder(
-    layer="distilbert.transformer.layer.{}", query="attention.q_lin", key="attention.k_lin", value="attention.v_lin",
-    attended="attention.out_lin", up="ffn.lin1", down="ffn.lin2",
-    heads="n_heads", neurons="hidden_dim", layers="n_layers",
-)  # fmt: skip
-ENCODERS: Mapping[str, Encoder] = {"bert": _BERT, "roberta": _ROBERTA, "distilbert": _DISTILBERT}
 _RECURRENT = ("featherlight-bilstm", "featherlight-rnn")
 _STUDENTS = (*_RECURRENT, "featherlight-bag")
+_ENCODERS = {method: [kind for kind, row in FAMILIES.items() if method in row.removable] for method in REMOVABLE}
 CAN: Mapping[str, Sequence[str]] = {  # model types by method
-    HEADS: tuple(ENCODERS), NEURONS: (*ENCODERS, *_STUDENTS), LAYERS: tuple(ENCODERS), _UNITS: _RECURRENT,
-    COLUMNS: _STUDENTS,
+    **_ENCODERS, NEURONS: (*_ENCODERS[NEURONS], *_STUDENTS), _UNITS: _RECURRENT, COLUMNS: _STUDENTS,
 }  # fmt: skip
-
-
-def kind_of_model(model: Any) -> str:
-    """The model type, that of a narrow encoder without what tells it apart."""
-    return str(model.config.model_type).removeprefix(NARROW)
 
 
 def families_of(model: Any, method: str) -> list[Family]:
     """The families that a method chooses from; UserError where the architecture has none of them."""
-    kind = kind_of_model(model)
+    kind = plain_type(model.config.model_type)
     if kind not in CAN[method]:
         fitting = [name for name, kinds in CAN.items() if kind in kinds] or ["vocabulary"]
         raise UserError(
             f"--method {method}: a {kind} cannot lose {method}, only models of type {', '.join(CAN[method])} can. "
             f"For this one: --method {', '.join(fitting)}, or topv, which zeroes single weights."
         )
-    if kind in ENCODERS:
-        return _encoder_families(model, ENCODERS[kind], method)
+    if kind in FAMILIES:
+        return _encoder_families(model, method)
     return {_UNITS: _units, COLUMNS: _columns, NEURONS: _student_neurons}[method](model)
 
 
@@ -99,8 +68,7 @@ def touched(model: Any, method: str) -> list[str]:
     """The tensors from which a method takes something."""
     families = families_of(model, method)
     if method == LAYERS:
-        begin = ENCODERS[kind_of_model(model)].layer.format("")
-        return [name for name in model.state_dict() if name.startswith(begin)]
+        return [name for name in model.state_dict() if name.startswith(layer_prefix(model))]
     return list(dict.fromkeys(part.tensor for family in families for part in family.slices))
 
 
@@ -110,32 +78,29 @@ def blocks(members: int, size: int, *, outer: int = 1) -> Tensor:
     return numbers.transpose(0, 1).reshape(members, -1)
 
 
-def _encoder_families(model: Any, names: Encoder, method: str) -> list[Family]:
+def _encoder_families(model: Any, method: str) -> list[Family]:
     """Heads or neurons of each layer, or the one family of layers."""
-    count = int(getattr(model.config, names.layers))
-    prefixes = [names.layer.format(i) for i in range(count)]
-    state = model.state_dict()
-    if method == LAYERS:
-        return [Family("layers", count, [])]  # whole tensors, see `structured.layer_scores`
-    found = []
+    config, names, state = model.config, family_of(model.config.model_type), model.state_dict()
     inner: tuple[str, ...]
-    for prefix in prefixes:
-        if method == HEADS:
-            size = int(model.config.hidden_size) // int(getattr(model.config, names.heads))
-            members = state[f"{prefix}.{names.query}.weight"].shape[0] // size
-            inner, outer = (names.query, names.key, names.value), names.attended
-        else:
-            size, members = 1, state[f"{prefix}.{names.up}.weight"].shape[0]
-            inner, outer = (names.up,), names.down
-        places = blocks(members, size)
-        slices = [Slice(f"{prefix}.{name}.{what}", 0, places) for name in inner for what in ("weight", "bias")]
-        found.append(Family(prefix, members, [*slices, Slice(f"{prefix}.{outer}.weight", 1, places, outgoing=True)]))
+    if method == LAYERS:
+        return [Family("layers", config.num_hidden_layers, [])]  # whole tensors, see `structured.layer_scores`
+    if method == HEADS:
+        size = config.hidden_size // config.num_attention_heads
+        inner, outer = (names.query, names.key, names.value), names.attended
+    else:
+        size, inner, outer = 1, (names.up,), names.down
+    found = []
+    for layer in (f"{layer_prefix(model)}{i}" for i in range(config.num_hidden_layers)):
+        places = blocks(state[f"{layer}.{inner[0]}.weight"].shape[0] // size, size)
+        slices = [Slice(f"{layer}.{name}.{what}", 0, places) for name in inner for what in ("weight", "bias")]
+        slices.append(Slice(f"{layer}.{outer}.weight", 1, places, outgoing=True))
+        found.append(Family(layer, len(places), slices))
     return found
 
 
 def _units(model: Any) -> list[Family]:
     """The hidden units of each direction; they go on to the next step and, four times for pairs, to the classifier."""
-    count, gates = model.config.hidden, 4 if kind_of_model(model).endswith("lstm") else 1
+    count, gates = model.config.hidden, 4 if model.config.model_type.endswith("lstm") else 1
     into = torch.arange((4 if model.config.pair else 1) * 2 * count).view(-1, 2, count)
     found = []
     for direction, suffix in enumerate(("", "_reverse")):
@@ -153,7 +118,7 @@ def _columns(model: Any) -> list[Family]:
     count = model.config.dim
     table = "embedding.vectors.weight" if model.config.embedding == "hash" else "embedding.weight"
     slices = [Slice(table, 1, blocks(count, 1), outgoing=True)]
-    if kind_of_model(model) in _RECURRENT:
+    if model.config.model_type in _RECURRENT:
         slices += [Slice(f"body.network.weight_ih_l0{suffix}", 1, blocks(count, 1)) for suffix in ("", "_reverse")]
     else:
         texts = 4 if model.config.pair else 1

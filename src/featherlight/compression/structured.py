@@ -11,18 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from featherlight.compression.families import (
-    COLUMNS,
-    ENCODERS,
-    HEADS,
-    LAYERS,
-    NEURONS,
-    Family,
-    families_of,
-    kind_of_model,
-)
+from featherlight.compression.families import COLUMNS, Family, families_of
 from featherlight.errors import UserError
-from featherlight.models.narrow import NARROW_MODELS, narrowed
+from featherlight.models.families import FAMILIES, HEADS, LAYERS, NEURONS, family_of, plain_type
+from featherlight.models.layers import layer_prefix, rebuilt, with_layers
+from featherlight.models.narrow import BIAS_HEADS, narrowed
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training.loop import Objective, TrainingSet
 
@@ -47,7 +40,10 @@ def shrink(
                         f"at most {1 - 1 / members:.2g}.")  # fmt: skip
     scores = _layer_scores(model, gradients) if method == LAYERS else member_scores(model, families, gradients)
     kept = [score.topk(members - count).indices.sort().values for score in scores]
-    smaller = _without_layers(model, kept[0]) if method == LAYERS else _without_members(model, method, families, kept)
+    if method == LAYERS:
+        smaller = with_layers(model, kept[0].tolist())
+    else:
+        smaller = _without_members(model, method, families, kept)
     return smaller, {family.name: members.tolist() for family, members in zip(families, kept, strict=True)}
 
 
@@ -84,13 +80,12 @@ def _per_member(values: Tensor, dim: int, positions: Tensor) -> Tensor:
 
 def _layer_scores(model: Any, gradients: Iterator[None] | None) -> list[Tensor]:
     """The one family's scores [layers]: the same over what each layer adds to its input, in both of its halves."""
-    names = ENCODERS[kind_of_model(model)]
+    family, begin, count = family_of(model.config.model_type), layer_prefix(model), model.config.num_hidden_layers
     weights = dict(model.named_parameters())
-    count = int(getattr(model.config, names.layers))
     halves = [
-        [weights[f"{names.layer.format(i)}.{half}.{what}"] for what in ("weight", "bias")]
+        [weights[f"{begin}{i}.{half}.{what}"] for what in ("weight", "bias")]
         for i in range(count)
-        for half in (names.attended, names.down)
+        for half in (family.attended, family.down)
     ]
     scores = torch.zeros(len(halves))
     if gradients is None:
@@ -114,6 +109,11 @@ def _without_members(model: Any, method: str, families: Sequence[Family], kept: 
             stays[part.positions[gone].flatten()] = False
     for (tensor, dim), stays in left.items():
         state[tensor] = state[tensor].index_select(dim, stays.nonzero().flatten())
+    names = family_of(model.config.model_type)
+    if method == HEADS and names.shared_bias:
+        for family, members in zip(families, kept, strict=True):
+            place = f"{family.name}.{names.query.rpartition('.')[0]}.{BIAS_HEADS}"
+            state[place] = state.get(place, torch.arange(family.members))[members]
     return rebuilt(_smaller_config(model, method, len(kept[0])), state, like=model)
 
 
@@ -122,27 +122,9 @@ def _smaller_config(model: Any, method: str, number: int) -> Any:
     if method == HEADS:
         return narrowed(model.config, number)
     config = copy.deepcopy(model.config)
-    names = ENCODERS.get(kind_of_model(model))
-    setattr(config, names.neurons if names else _NUMBERS[method], number)
+    family = FAMILIES.get(plain_type(config.model_type))
+    setattr(config, family.inner if family else _NUMBERS[method], number)
     return config
-
-
-def _without_layers(model: Any, kept: Tensor) -> Any:
-    """The model with these layers alone, numbered anew."""
-    names = ENCODERS[kind_of_model(model)]
-    config = copy.deepcopy(model.config)
-    setattr(config, names.layers, len(kept))
-    new = {names.layer.format(old) + ".": names.layer.format(i) + "." for i, old in enumerate(kept.tolist())}
-    begin = names.layer.format("")
-    state = {}
-    for name, tensor in model.state_dict().items():
-        if not name.startswith(begin):
-            state[name] = tensor
-            continue
-        for old, now in new.items():
-            if name.startswith(old):
-                state[now + name.removeprefix(old)] = tensor
-    return rebuilt(config, state, like=model)
 
 
 def gradients_of(
@@ -159,10 +141,3 @@ def gradients_of(
         yield
     model.zero_grad()
     model.to("cpu").eval()
-
-
-def rebuilt(config: Any, state: dict[str, Tensor], *, like: Any) -> Any:
-    """A new model of this config with these tensors."""
-    model = NARROW_MODELS.get(type(config), type(like))(config)
-    model.load_state_dict(state)
-    return model.eval()

@@ -14,8 +14,8 @@ from typing import Any
 
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from featherlight.compression.structured import rebuilt
 from featherlight.errors import UserError
+from featherlight.models.layers import rebuilt
 from featherlight.models.students.tokenizers import count_pieces, with_letters
 
 _TOKENIZER = ("tokenizer.json", "tokenizer_config.json")

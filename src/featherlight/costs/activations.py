@@ -5,7 +5,7 @@ Counted from what autograd keeps, tensor by tensor (tests/measurement/test_memor
 
 from dataclasses import dataclass
 
-from featherlight.costs.architecture import Architecture, Family
+from featherlight.costs.architecture import Architecture
 from featherlight.costs.optimizer_state import FP32
 
 _INDEX = 8  # bytes of a place that is gathered
@@ -75,25 +75,20 @@ class Activations:
     """Bytes that are kept, of one layer where nothing else is said. small: what is trained beside frozen weights."""
 
     def __init__(self, architecture: Architecture, shape: TrainingShape):
-        self.architecture, self.shape = architecture, shape
+        self.architecture, self.shape, self.keeps = architecture, shape, architecture.keeps
         self.small = _DROPPED if shape.method == "lora" and shape.lora_dropout else SMALL.get(shape.method)
         self.halved = self.small is not None and shape.frozen == "bf16"
         self.tokens = shape.batch * shape.length
 
     @property
-    def family(self) -> Family:
-        """What is peculiar to this kind of model."""
-        return self.architecture.family
-
-    @property
     def attention(self) -> str:
         """The attention whose matrices are kept: the only one that a family has, or the chosen one."""
-        return self.family.attention or self.shape.attention
+        return self.keeps.attention or self.shape.attention
 
     @property
     def fused(self) -> bool:
         """Whether attention stores no matrix of tokens by tokens for each head."""
-        return not self.family.attention and self.shape.fused
+        return not self.keeps.attention and self.shape.fused
 
     @property
     def thin(self) -> int:
@@ -126,11 +121,16 @@ class Activations:
         if self.fused:
             return self.without_matrices(padded)
         drops = self.architecture.attention_dropout > 0
-        more = size * self.family.segments * self.tokens * shape.length + self.relative
+        more = size * self.keeps.segments * self.tokens * shape.length + self.relative
         more += self.whole if shape.batch == 1 else 0  # of several texts, values are copied for their product
         if self.attention == "eager" and size < FP32:  # its mask is fp32, and with it all up to the last product
             return (FP32 * (1 + drops) + size) * self.matrices + more
         return size * (1 + 2 * drops) * self.matrices + (padded if self.attention == "auto" else 0) + more
+
+    @property
+    def biases(self) -> int:
+        """Bytes of what all layers add to their scores, or of its gradient."""
+        return FP32 * self.keeps.biases * self.matrices
 
     @property
     def local_square(self) -> int:
@@ -147,7 +147,7 @@ class Activations:
     @property
     def whole(self) -> int:
         """Bytes of queries and keys where they are one tensor with values, and stay with them."""
-        return self.shape.size * self.family.whole * self.architecture.width * self.tokens
+        return self.shape.size * self.keeps.whole * self.architecture.width * self.tokens
 
     @property
     def relative(self) -> int:
@@ -159,7 +159,7 @@ class Activations:
         architecture, shape = self.architecture, self.shape
         if not architecture.distances:
             return 0
-        used = min(architecture.distances, 2 * shape.length) if self.family.nearby else architecture.distances
+        used = min(architecture.distances, 2 * shape.length) if self.keeps.nearby else architecture.distances
         vectors = shape.batch * used * architecture.width
         scores = self.tokens * used * architecture.heads
         table = FP32 * (1 + (architecture.dropout > 0)) * architecture.distances * architecture.width
@@ -168,34 +168,34 @@ class Activations:
     @property
     def low(self) -> int:
         """Tensors of batch x length x width in the precision of products, without small layers and dropout."""
-        return self.family.kept + (self.family.relative if self.architecture.distances else 0) + self.casts
+        return self.keeps.kept + (self.keeps.relative if self.architecture.distances else 0) + self.casts
 
     @property
     def into(self) -> int:
         """Bytes for each token and unit of width that are kept up to the end of attention."""
-        return self.shape.size * (self.low - self.family.after)
+        return self.shape.size * (self.low - self.keeps.after)
 
     @property
     def casts(self) -> int:
         """Further copies of a layer's input; products with frozen weights keep none."""
-        return self.family.casts if self.shape.size < FP32 and self.small is None else 0
+        return self.keeps.casts if self.shape.size < FP32 and self.small is None else 0
 
     @property
     def masks(self) -> int:
         """Masks of dropout."""
-        return self.family.masks if self.architecture.dropout > 0 else 0
+        return self.keeps.masks if self.architecture.dropout > 0 else 0
 
     @property
     def inner(self) -> int:
         """Tensors of batch x length x f; a gelu put together from parts keeps each part."""
-        kept = self.family.inner + 3 * (self.architecture.activation == "gelu_new")
-        kept += self.family.inner_masks * (self.architecture.dropout > 0)
+        kept = self.keeps.inner + 3 * (self.architecture.activation == "gelu_new")
+        kept += self.keeps.inner_masks * (self.architecture.dropout > 0)
         return kept - (self.small is not None)  # the input of a product with frozen weights is not kept
 
     @property
     def wide(self) -> int:
         """Bytes for each token and unit of width."""
-        size, sums = self.shape.size, self.family.sums
+        size, sums = self.shape.size, self.keeps.sums
         if self.small is not None:
             return size * (self.low - _FROZEN_INPUTS + self.masks + self.small.low) + FP32 * (sums + self.small.full)
         return size * (self.low + self.masks) + FP32 * sums
@@ -209,7 +209,7 @@ class Activations:
     def layer(self) -> int:
         """Bytes that one layer keeps: vectors, feed-forward, attention, norms' statistics, copies of matrices."""
         per_token = self.wide * self.architecture.width + self.thin + 16
-        matrices = FP32 * self.family.copied if self.shape.size == FP32 else -2 * self.family.uncast
+        matrices = FP32 * self.keeps.copied if self.shape.size == FP32 else -2 * self.keeps.uncast
         return per_token * self.tokens + self.forward_part + self.square + matrices * self.architecture.width**2
 
     @property
@@ -227,11 +227,11 @@ class Activations:
         """
         if self.small is not None:
             return 0  # frozen embeddings keep nothing
-        architecture, family, size = self.architecture, self.family, self.shape.size
-        ends = family.entry_sums + (family.entry_masks if architecture.dropout > 0 else 0)
+        architecture, keeps, size = self.architecture, self.keeps, self.shape.size
+        ends = keeps.entry_sums + (keeps.entry_masks if architecture.dropout > 0 else 0)
         per_token = FP32 * ends * architecture.embedding + 32
         per_token += size * architecture.embedding if architecture.embedding != architecture.width else 0
-        per_token += FP32 * (1 + family.positions) * architecture.width if size == FP32 else 0
+        per_token += FP32 * (1 + keeps.positions) * architecture.width if size == FP32 else 0
         per_token += (3 * size + FP32) * architecture.width if architecture.convolution else 0
         return per_token * self.tokens
 
@@ -250,16 +250,16 @@ class Activations:
         keeps nothing yet; eager attention in bf16 hands its shares in fp32 on to the end of the layer. In the
         backward pass: the gradient of the feed-forward part and of one of its matrices.
         """
-        architecture, family, size = self.architecture, self.family, self.shape.size
-        backward = size * self.tokens * architecture.inner * family.gates
-        backward += 0 if self.small else FP32 * architecture.width * architecture.inner * family.gates
-        if self.attention == "eager" and not family.attention:
+        architecture, keeps, size = self.architecture, self.keeps, self.shape.size
+        backward = size * self.tokens * architecture.inner * keeps.gates
+        backward += 0 if self.small else FP32 * architecture.width * architecture.inner * keeps.gates
+        if self.attention == "eager" and not keeps.attention:
             return max(backward, FP32 * self.matrices if size < FP32 else 0)
         rest = self.forward_part + (self.wide - self.into) * architecture.width * self.tokens
-        passing = 0 if self.fused else (FP32 if size == FP32 else 3) + size * (family.scores - 1)
-        outputs = family.outputs and size < FP32 and not self.shape.checkpointing
+        passing = 0 if self.fused else (FP32 if size == FP32 else 3) + size * (keeps.scores - 1)
+        outputs = keeps.outputs and size < FP32 and not self.shape.checkpointing
         held = FP32 * self.tokens * architecture.width * architecture.layers * outputs
-        return max(backward, held + max(passing * self.matrices - rest, 0))
+        return max(backward, held + max(passing * self.matrices - rest, 0)) + self.biases
 
     @property
     def formula(self) -> str:

@@ -194,7 +194,7 @@ class CostModel:
             architecture = architecture_of(model.model.config)
         except UserError:
             return None
-        fused = longest > LONGEST and not architecture.family.attention  # see models.attention
+        fused = longest > LONGEST and not architecture.keeps.attention  # see models.attention
         precision = model_precision(model.model, where.precision, device)
         how = {"precision": precision, "device": device, "attention": "sdpa" if fused else "auto"}
         return self.resident + predict_inference(architecture, batch=rows, length=longest, **how)

@@ -77,12 +77,12 @@ def predict_inference(architecture: Architecture, *, batch: int, length: int, **
 
 def _check_family(architecture: Architecture, shape: TrainingShape) -> None:
     """UserError for what this family of models cannot do, or what is not known of it."""
-    kind, family = architecture.kind, architecture.family
-    if family.attention and shape.attention == "sdpa":
+    kind, keeps = architecture.kind, architecture.keeps
+    if keeps.attention and shape.attention == "sdpa":
         raise UserError(f"--attention sdpa: {kind} models know one attention only. Leave it out.")
-    if shape.checkpointing and not family.again:
+    if shape.checkpointing and not keeps.again:
         raise UserError(f"--checkpointing: {kind} models cannot do it. Leave it out.")
-    if shape.method in SMALL and not family.small:
+    if shape.method in SMALL and not keeps.small:
         raise UserError(
             f"--method {shape.method}: what {kind} models keep beside frozen weights is not known here. "
             "--measure tells what any model takes; full and head are predicted."
@@ -130,7 +130,7 @@ class Prediction:
         moments = {"update of the weights": (whole, self.rows, update), "best weights read back": (0, 0, largest)}
         kept, vectors = self.kept, architecture.width * self.tokens
         if shape.method == "head":
-            running = max(kept.square + kept.into * vectors, 2 * kept.forward_part)
+            running = max(kept.square + kept.into * vectors, 2 * kept.forward_part) + kept.biases
             return {**moments, _FROZEN_LAYER: (0, 0, running + FP32 * vectors)}
         layers = architecture.layers
         head = FP32 * architecture.count("head")

@@ -1,4 +1,4 @@
-"""A model's weights, part by part: how many, how many bytes, how many zeros, how large. Needs no torch.
+"""A model's weights, part by part: how many, how many bytes, how many zeros, how large.
 
 A folder (safetensors, or the model.light that `quantize` writes) or a .light file in, counts out.
 """
@@ -10,18 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from featherlight.errors import UserError
+from featherlight.models.families import FAMILIES
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded, read_packed
 
 HEADER = "tokenizer"  # what is left of a packed file: its vocabulary for the most part
-# What a tensor belongs to, by words in its name; the first that fits.
-_PARTS: Mapping[str, tuple[str, ...]] = {
-    "embedding": ("embeddings.", "embedding.", "wte.", "word_embedding", "tok_embeddings", "embed_tokens"),
+# Words in the names of students of ours, and of models that are of no family of encoders here.
+_OTHERS: Mapping[str, tuple[str, ...]] = {
+    "embedding": ("embedding.", "wte.", "embed_tokens"),
     "recurrent": ("body.network.",),
     "linear": ("classifier.hidden.", "classifier.out.weight", "classifier.out.bias"),
-    "attention": ("attention.", "attn.", "rel_attn.", ".q_lin", ".k_lin", ".v_lin", ".out_lin"),
-    "feed-forward": ("intermediate.", "output.dense.", ".ffn", "ff.", "mlp.", ".lin1.", ".lin2."),
-    "head": ("classifier.", "pooler.", "pre_classifier.", "logits_proj.", "sequence_summary.", "head.", "score."),
+    "attention": (".q_lin", ".k_lin", ".v_lin", ".out_lin"),
+    "feed-forward": (".ffn", ".lin1.", ".lin2."),
+    "head": ("score.",),
+}
+# What a tensor belongs to, by words in its name; the first that fits.
+_PARTS = {
+    part: (*words, *(word for family in FAMILIES.values() for word in family.parts.get(part, ())))
+    for part, words in _OTHERS.items()
 }
 _OTHER = "norms and other"
 _BINS = 40

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from featherlight.errors import UserError, listed, pick
+from featherlight.models.families import FAMILIES, family_of
 from featherlight.models.source import ADAPTER, quiet_bitsandbytes
 
 LORA, BOTTLENECKS, PROMPT = ("lora", "dora", "ia3"), ("houlsby", "pfeiffer"), "prompt_tuning"
@@ -32,27 +33,6 @@ DEFAULT = "default"  # what an adapter is called where there is one
 _POOLER = "pooler"  # what stands between a BERT's layers and its classifier; other families have the same in the head
 _INSIDE = "adapters"  # what the module of bottlenecks is called inside the projection that it follows
 _PROMPTS = "prompts"  # what the module of prompts is called inside the encoder
-_READ_LAST = {"xlnet"}  # families whose head reads the last token, and whose padding is on the left
-
-# The last projection of the attention and of the feed-forward part of each layer, which the residual sum follows; as
-# they are called in BERT and all who took over its names (RoBERTa, ELECTRA, DeBERTa, BigBird ...), and in others.
-_AS_IN_BERT = ("attention.output.dense", "output.dense")
-_OUTPUTS: Mapping[str, tuple[str, str]] = {
-    "distilbert": ("attention.out_lin", "ffn.lin2"),
-    "albert": ("attention.dense", "ffn_output"),
-    "xlnet": ("rel_attn.layer_norm", "ff.layer_2"),  # its attention has no projection that is a module
-    "modernbert": ("attn.Wo", "mlp.Wo"),
-    "mpnet": ("attention.attn.o", "output.dense"),
-}  # fmt: skip
-# Query and value, or what stands for them.
-_TARGETS: Mapping[str, tuple[str, ...]] = {
-    "distilbert": ("q_lin", "v_lin"),
-    "deberta-v2": ("query_proj", "value_proj"),
-    "deberta": ("in_proj",),
-    "modernbert": ("Wqkv",),
-    "mpnet": ("q", "v"),
-    "xlnet": ("layer_1", "layer_2"),  # queries and values are bare tensors there
-}
 
 
 @dataclass(frozen=True)
@@ -124,7 +104,7 @@ def _after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> 
     prompt = prompts[prompts.active]
     ids = inputs.pop("input_ids")
     vectors = prompt(torch.arange(prompt.embedding.num_embeddings, device=ids.device)).expand(ids.shape[0], -1, -1)
-    place = ids.shape[1] - 1 if model.config.model_type in _READ_LAST else 1
+    place = ids.shape[1] - 1 if family_of(model.config.model_type).reads_last else 1
     words = model.get_input_embeddings()(ids)
     inputs["inputs_embeds"] = _between(words, vectors.to(words.dtype), place)
     for name, value in (("attention_mask", 1), ("token_type_ids", 0)):
@@ -159,15 +139,15 @@ def _places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     """ "attention" and "output": (name, module) of each projection that a bottleneck may follow."""
     kind = model.config.model_type
     inside = [(name, module) for name, module in model.named_modules() if name.startswith(model.base_model_prefix)]
-    attention, output = _OUTPUTS.get(kind, _AS_IN_BERT)
+    family = family_of(kind)
+    attention, output = f".{family.attended}", f".{family.down}"
     found = {
-        "attention": [(name, module) for name, module in inside if name.endswith("." + attention)],
-        "output": [(name, module) for name, module in inside if name.endswith("." + output)
-                   and not name.endswith("." + attention)],
-    }  # fmt: skip
+        "attention": [(name, module) for name, module in inside if name.endswith(attention)],
+        "output": [(name, module) for name, module in inside if name.endswith(output) and not name.endswith(attention)],
+    }
     if not found["attention"] or len(found["attention"]) != len(found["output"]):
         raise UserError(
-            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(_OUTPUTS))}, and "
+            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(FAMILIES))}, and "
             "into models whose layers are named as BERT's. Use --method lora with --targets."
         )
     return found
@@ -261,7 +241,8 @@ def _add_lora(model: Any, method: Method, name: str) -> None:
 
     kinds = (nn.Linear, BaseTunerLayer)  # the latter: where another adapter stands already
     linear = [key for key, module in model.base_model.named_modules() if isinstance(module, kinds) and _in_layers(key)]
-    targets = method.targets or _TARGETS.get(model.config.model_type, ("query", "value"))
+    family = family_of(model.config.model_type)
+    targets = method.targets or family.targets or [name.rpartition(".")[2] for name in (family.query, family.value)]
     chosen: list[str] = []
     for target in targets:
         found = [key for key in linear if key == target or key.endswith("." + target)]

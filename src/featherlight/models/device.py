@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from featherlight.errors import UserError
+from featherlight.models.families import family_of
 
 _MALLOPT = {"trim_threshold": -1, "mmap_threshold": -3, "mmap_max": -4}  # from malloc.h
 _KERNELS = 64  # that a training keeps; one step uses about thirty
 KEPT_KERNELS = ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY")  # of oneDNN, and of what calls it in PyTorch
-NO_BF16 = {"deberta"}  # masks with the least number of fp32, which bf16 cannot hold; its versions 2 and 3 do not
 
 
 def resolve_device(name: str) -> str:
@@ -35,8 +35,8 @@ def resolve_precision(name: str, device: str, *, encoder: bool, model_type: str 
     config, where there is a model already; some cannot do it.
     """
     if name == "auto":
-        return "bf16" if encoder and has_bf16(device) and model_type not in NO_BF16 else "fp32"
-    if name == "bf16" and model_type in NO_BF16:
+        return "bf16" if encoder and has_bf16(device) and family_of(model_type).bf16 else "fp32"
+    if name == "bf16" and not family_of(model_type).bf16:
         raise UserError(f"--precision bf16: {model_type} models overflow in bf16. Use --precision fp32.")
     if name == "bf16" and not has_bf16(device):
         raise UserError(f"--precision bf16: this {device} does not compute in bf16. Use --precision fp32.")

@@ -17,7 +17,8 @@ from transformers.utils.hub import cached_file
 from featherlight.errors import UserError
 from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
-from featherlight.models.narrow import NARROW
+from featherlight.models.families import family_of
+from featherlight.models.layers import with_layers
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
 from featherlight.progress import say
@@ -29,8 +30,6 @@ _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "spiece.model", "s
 _MODEL_SUFFIXES = {".json", ".light", ".onnx", ".safetensors", ".txt", ".model", ".py"}
 LONGEST = 512  # tokens, for a model that says nowhere how many it reads
 _UNSTATED = 10**6  # a tokenizer that knows no limit states an astronomic one
-_COUNTED_FROM_PADDING = {"roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet",
-                        "xmod", "data2vec-text", "longformer", "ibert"}  # fmt: skip
 _SEGMENTS = "token_type_ids"
 _MOST_STRAY_CAPITALS = 0.01  # of an uncased vocabulary: names of unused pieces and signs
 CHECKED: dict[Path, list[tuple[int, ...] | None]] = {}  # folders that were whole, with the versions of their files
@@ -52,7 +51,7 @@ def load_encoder(
     options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
     info: dict[str, Any] = {"missing_keys": [], "mismatched_keys": []}
     with quiet_transformers(), hub_errors(source.base, source.folder):
-        config = source.config(**options, **head_options(labels))
+        config = source.unpicked.config(**options, **head_options(labels))
         check_length(config, max_length)
         if source.width:
             model = _random_encoder(config)
@@ -66,6 +65,8 @@ def load_encoder(
     _read_segments(model, tokenizer)
     _check_weights(name, model, info)
     model.new_weights = tuple(sorted(info["missing_keys"]))  # for `adapt`
+    if source.picked:
+        model = with_layers(model, [number - 1 for number in source.picked])
     tokenizer.model_max_length = max_length
     return model, tokenizer
 
@@ -207,7 +208,7 @@ def _most_positions(config: Any) -> int | None:
     if getattr(config, "relative_attention", False) and not config.position_biased_input:
         return None  # DeBERTa v2 and v3: the number in their config bounds distances, not texts
     most = getattr(config, "max_position_embeddings", None)
-    if most and config.model_type.removeprefix(NARROW) in _COUNTED_FROM_PADDING:
+    if most and family_of(config.model_type).counted_from_padding:
         most -= config.pad_token_id + 1  # the first token has the number after that of padding
     return most if most and most > 0 else None
 
@@ -218,7 +219,7 @@ def _read_segments(model: Any, tokenizer: PreTrainedTokenizerBase) -> None:
     transformers 5 leaves that out for ALBERT, XLNet and tokenizers without a class of their own.
     Saved with the tokenizer, so that everyone who loads it gets the same inputs.
     """
-    segments = 2 if model.config.model_type == "xlnet" else getattr(model.config, "type_vocab_size", 0)
+    segments = family_of(model.config.model_type).segments or getattr(model.config, "type_vocab_size", 0)
     if segments > 1 and _SEGMENTS not in tokenizer.model_input_names:
         tokenizer.model_input_names = [*tokenizer.model_input_names, _SEGMENTS]
         tokenizer.init_kwargs["model_input_names"] = tokenizer.model_input_names

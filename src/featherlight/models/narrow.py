@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and DistilBERT with fewer attention heads than their width has room for.
+"""Encoders with fewer attention heads than their width has room for.
 
 In their own configs the heads fill the hidden size, so that a head cannot be left out without all others growing.
 Here a head keeps its size, and `kept_heads` says how many of them each layer has; everything else, the forward
@@ -7,109 +7,61 @@ pass too, is that of `transformers`. Importing `featherlight.models` makes these
 
 from typing import Any
 
+import torch
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForSequenceClassification,
-    RobertaConfig,
-    RobertaForSequenceClassification,
+from transformers import CONFIG_MAPPING, MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING
+
+from featherlight.models.families import FAMILIES, HEADS, NARROW, family_of, plain_type
+
+BIAS_HEADS = "bias_heads"  # which columns of a bias that all layers share belong to the heads that a layer has kept
+
+
+def _own_biases(attention: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Forward pre-hook of MPNet's attention: of the bias of all heads [B, H, T, T], what belongs to the layer's own."""
+    states, mask, bias, *rest = given
+    return (states, mask, bias[:, getattr(attention, BIAS_HEADS)], *rest)
+
+
+def _narrow(model: Any, heads: int) -> None:
+    """Give every attention layer of a model this many heads; its new matrices wait for weights."""
+    family = family_of(model.config.model_type)
+    for layer in model.base_model.get_submodule(family.layers):
+        attention = layer.get_submodule(family.query.rpartition(".")[0])
+        width = heads * attention.attention_head_size
+        for name, value in (("num_attention_heads", heads), ("n_heads", heads), ("all_head_size", width)):
+            if hasattr(attention, name):
+                setattr(attention, name, value)
+        for name in (family.query, family.key, family.value):
+            layer.set_submodule(name, nn.Linear(layer.get_submodule(name).in_features, width))
+        if family.shared_bias:
+            attention.register_buffer(BIAS_HEADS, torch.arange(heads))
+            attention.register_forward_pre_hook(_own_biases)
+        layer.set_submodule(family.attended, nn.Linear(width, layer.get_submodule(family.attended).out_features))
+
+
+def _narrow_classes(kind: str) -> tuple[Any, Any]:
+    """Config and sequence classifier of a family; the first says `kept_heads`, the second has so many in each layer."""
+    plain = CONFIG_MAPPING[kind]
+    classifier: Any = MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING[plain]
+    settings = {"model_type": NARROW + kind, "kept_heads": 12, "__annotations__": {"kept_heads": int}}
+    config = type(f"_Narrow{plain.__name__}", (plain,), {"__module__": __name__, **settings})
+
+    def make(self: Any, config: Any) -> None:
+        classifier.__init__(self, config)
+        _narrow(self, config.kept_heads)
+
+    body = {"__module__": __name__, "__init__": make, "config_class": config}
+    return config, type(f"_Narrow{classifier.__name__}", (classifier,), body)
+
+
+NARROW_MODELS: dict[Any, Any] = dict(
+    _narrow_classes(kind) for kind, family in FAMILIES.items() if HEADS in family.removable
 )
-from transformers.models.bert.modeling_bert import BertAttention
-from transformers.models.distilbert.modeling_distilbert import DistilBertSelfAttention
-from transformers.models.roberta.modeling_roberta import RobertaAttention
-
-NARROW = "narrow-"  # what a model type begins with
-
-
-class _NarrowBertConfig(BertConfig):
-    """`num_attention_heads` gives the size of a head, `kept_heads` how many there are in each layer."""
-
-    model_type = NARROW + "bert"
-    kept_heads: int = 12
-
-
-class _NarrowRobertaConfig(RobertaConfig):
-    """As `_NarrowBertConfig`."""
-
-    model_type = NARROW + "roberta"
-    kept_heads: int = 12
-
-
-class _NarrowDistilBertConfig(DistilBertConfig):
-    """As `_NarrowBertConfig`; here the size of a head comes from `n_heads`."""
-
-    model_type = NARROW + "distilbert"
-    kept_heads: int = 12
-
-
-def _narrow_bert(attention: Any, heads: int) -> None:
-    """Give an attention layer of BERT or RoBERTa fewer heads; its new matrices wait for weights."""
-    inner, outer = attention.self, attention.output
-    inner.num_attention_heads, inner.all_head_size = heads, heads * inner.attention_head_size
-    for name in ("query", "key", "value"):
-        setattr(inner, name, nn.Linear(inner.query.in_features, inner.all_head_size))
-    outer.dense = nn.Linear(inner.all_head_size, outer.dense.out_features)
-
-
-def _narrow_distilbert(attention: Any, heads: int) -> None:
-    """The same for DistilBERT."""
-    attention.n_heads, width = heads, heads * attention.attention_head_size
-    for name in ("q_lin", "k_lin", "v_lin"):
-        setattr(attention, name, nn.Linear(attention.dim, width))
-    attention.out_lin = nn.Linear(width, attention.dim)
-
-
-def _narrow(model: nn.Module, heads: int) -> None:
-    """Give every attention layer of a model this many heads."""
-    for part in list(model.modules()):
-        if isinstance(part, BertAttention | RobertaAttention):
-            _narrow_bert(part, heads)
-        elif isinstance(part, DistilBertSelfAttention):
-            _narrow_distilbert(part, heads)
-
-
-class _NarrowBertForSequenceClassification(BertForSequenceClassification):
-    """BERT with `config.kept_heads` heads in each layer."""
-
-    config_class = _NarrowBertConfig
-
-    def __init__(self, config: _NarrowBertConfig):
-        super().__init__(config)
-        _narrow(self, config.kept_heads)
-
-
-class _NarrowRobertaForSequenceClassification(RobertaForSequenceClassification):
-    """RoBERTa with `config.kept_heads` heads in each layer."""
-
-    config_class = _NarrowRobertaConfig
-
-    def __init__(self, config: _NarrowRobertaConfig):
-        super().__init__(config)
-        _narrow(self, config.kept_heads)
-
-
-class _NarrowDistilBertForSequenceClassification(DistilBertForSequenceClassification):
-    """DistilBERT with `config.kept_heads` heads in each layer."""
-
-    config_class = _NarrowDistilBertConfig
-
-    def __init__(self, config: _NarrowDistilBertConfig):
-        super().__init__(config)
-        _narrow(self, config.kept_heads)
-
-
-NARROW_MODELS: dict[Any, Any] = {
-    _NarrowBertConfig: _NarrowBertForSequenceClassification,
-    _NarrowRobertaConfig: _NarrowRobertaForSequenceClassification,
-    _NarrowDistilBertConfig: _NarrowDistilBertForSequenceClassification,
-}
 
 
 def narrowed(config: Any, heads: int) -> Any:
     """The config of the narrow model of the same kind; of one that is narrow already, with other heads."""
-    kind = NARROW + config.model_type.removeprefix(NARROW)
+    kind = NARROW + plain_type(config.model_type)
     found = next(known for known in NARROW_MODELS if known.model_type == kind)
     values = {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
     return found.from_dict({**values, "kept_heads": heads})

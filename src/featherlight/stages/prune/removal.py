@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from featherlight.compression.families import HEADS, LAYERS, touched
+from featherlight.compression.families import touched
 from featherlight.compression.parts import parts_of, zeros
 from featherlight.compression.structured import gradients_of, shrink
 from featherlight.compression.unstructured import Masks
 from featherlight.compression.vocabulary import shrink_vocabulary
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder, resolve_device
+from featherlight.models.families import HEADS, LAYERS
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.recovery import RecoveryTarget
 from featherlight.training.loop import TrainingSet
