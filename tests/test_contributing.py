@@ -24,12 +24,6 @@ from helpers.toys import sentences
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text()
-FILES = sorted(set(re.findall(r"`(\w+/[\w/]+(?:\.py|/))`", TEXT)))
-
-
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_is_named_is_there(name):
-    assert (ROOT / "src" / "featherlight" / name).exists() or (ROOT / name).exists()
 
 
 def test_a_stage_is_at_most_five_files():
