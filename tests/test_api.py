@@ -111,6 +111,17 @@ def test_a_wrong_setting_is_said_in_the_words_of_python(tmp_path, settings, mess
     assert not (tmp_path / "store").exists()
 
 
+def test_without_torch_the_extra_that_brings_it_is_named(students):
+    code = (
+        "import sys, featherlight; sys.modules['torch'] = None\n"
+        "for call in (lambda: featherlight.load(sys.argv[1]), lambda: featherlight.evaluate(sys.argv[1])):\n"
+        "    try: call()\n"
+        "    except featherlight.UserError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, students["bag"]], capture_output=True, text=True, check=True)
+    assert done.stdout.count("pip install 'featherlight[train]'") == 2
+
+
 def test_help_describes_every_setting():
     text = featherlight.distill.__doc__
     assert [name for name in DistillSettings.model_fields if f"\n        {name}: " not in text] == []

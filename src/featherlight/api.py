@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from featherlight.config import Settings
-from featherlight.errors import UserError
+from featherlight.errors import UserError, naming_extras
 from featherlight.files import copy_atomically, read_json
 from featherlight.runtime.packed import LIGHT
 from featherlight.stages.distill.settings import DistillSettings
@@ -53,6 +53,7 @@ class Result:
         return reported_scores(self.record)
 
 
+@naming_extras()
 def run_stage(
     name: str, values: Mapping[str, Any], inputs: Mapping[str, Path], *, store: Path, where: str
 ) -> list[Path]:

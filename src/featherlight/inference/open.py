@@ -6,11 +6,13 @@ A packed file needs nothing but numpy, and model.onnx no torch.
 import os
 from pathlib import Path
 
+from featherlight.errors import naming_extras
 from featherlight.inference.predictor import Model, Predictor
 from featherlight.kinds import MODEL
 from featherlight.runtime.model import load as load_packed
 
 
+@naming_extras()
 def load(
     model: str | os.PathLike[str], *, device: str = "auto", precision: str = "auto", batch_tokens: int = 4096
 ) -> Model:
