@@ -22,6 +22,8 @@ def test_the_base_installation_runs_a_packed_model_without_torch(tmp_path, stude
     listed = subprocess.run([python, "-m", "pip", "list", "--format", "json"], capture_output=True, check=True)
     names = {package["name"].lower() for package in json.loads(listed.stdout)}
     assert {"featherlight", "numpy"} <= names and not names & {"torch", "transformers", "tokenizers", "pandas"}
+    installed = {path.name for path in (tmp_path / "env").glob("lib/*/site-packages/featherlight/*")}
+    assert {"py.typed", "__init__.pyi"} <= installed
     command = [python.parent / "featherlight", "predict", str(file)]
     done = subprocess.run(command, input="a great film\n", capture_output=True, text=True, check=True, cwd=tmp_path)
     answer = json.loads(done.stdout)

@@ -1,11 +1,22 @@
 """What a user can meet when something is wrong: one class, one helper for unknown names."""
 
 import difflib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TypeVar
 
 _T = TypeVar("_T")
 _MOST_LISTED, _MOST_LETTERS = 20, 100
+_EXTRAS = {  # packages that the base installation lacks -> the extra that brings them
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),
+    **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
+    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
+    "matplotlib": "report",
+    "ray": "ray",
+    **dict.fromkeys(("mlflow", "wandb", "tensorboard", "trackio"), "track"),
+    **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
+    **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
+}
 
 
 class UserError(Exception):
@@ -40,3 +51,14 @@ def pick(kind: str, name: str, known: Mapping[str, _T]) -> _T:
 def missing_extra(package: str, extra: str) -> UserError:
     """The error for an optional dependency that is not installed, with the command that brings it."""
     return UserError(f"this needs the package {package!r}. Install it with: pip install 'featherlight[{extra}]'")
+
+
+@contextmanager
+def naming_extras() -> Iterator[None]:
+    """Where an optional dependency turns out to be missing, that error. Also a decorator."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in _EXTRAS:
+            raise
+        raise missing_extra(error.name, _EXTRAS[error.name]) from None

@@ -9,20 +9,10 @@ from typer.exceptions import Abort, TyperException
 from featherlight import distributed, progress
 from featherlight.cli import models, store, studies
 from featherlight.cli.app import app, drop_output
-from featherlight.errors import UserError, missing_extra
+from featherlight.errors import UserError, naming_extras
 
 _COMMANDS = (models, store, studies)  # imported for the commands that they add to the application
 _INTERRUPTED = 130
-_OPTIONAL = {  # packages that the base installation lacks -> the extra that brings them
-    **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),
-    **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
-    **dict.fromkeys(("onnx", "onnxruntime"), "onnx"),
-    "matplotlib": "report",
-    "ray": "ray",
-    **dict.fromkeys(("mlflow", "wandb", "tensorboard", "trackio"), "track"),
-    **dict.fromkeys(("optuna", "sqlalchemy", "psycopg"), "search"),
-    **dict.fromkeys(("statsmodels", "sklearn", "scipy"), "analyze"),
-}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +24,8 @@ def main(arguments: list[str] | None = None) -> int:
     else:
         progress.show()
     try:
-        code = app(arguments, prog_name="featherlight", standalone_mode=False)
+        with naming_extras():
+            code = app(arguments, prog_name="featherlight", standalone_mode=False)
         if code == _INTERRUPTED:  # typer turns Ctrl-C into this number
             raise KeyboardInterrupt
         sys.stdout.flush()
@@ -48,8 +39,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (KeyboardInterrupt, Abort):
         return _complain("interrupted; the same command goes on from here.", _INTERRUPTED, as_json=as_json)
     except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name in _OPTIONAL:
-            return _complain(str(missing_extra(error.name, _OPTIONAL[error.name])), 2, as_json=as_json)
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
             return _refused(error)
         traceback.print_exc()

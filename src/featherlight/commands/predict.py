@@ -14,7 +14,6 @@ from featherlight.errors import UserError, listed
 from featherlight.files import read_json
 from featherlight.inference.open import open_predictor
 from featherlight.inference.predictor import Predictor
-from featherlight.runtime.model import answers
 from featherlight.stages.settings import RunSettings
 from featherlight.store.layout import RECORD
 
@@ -92,4 +91,4 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
 def _answered(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
-    return answers(predictor([first for first, _ in rows], seconds or None), predictor.labels)
+    return predictor.predict([first for first, _ in rows], seconds or None)

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from featherlight.errors import UserError, missing_extra
 from featherlight.inference.onnx_reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL
 from featherlight.progress import track
+from featherlight.runtime.model import answers
 from featherlight.runtime.text import checked_texts
 
 if TYPE_CHECKING:
@@ -102,6 +103,10 @@ class OnnxPredictor:
         """The lists in flat arrays."""
         pads = {name: self.reader.pads.get(name, 0) for name in columns}
         return Tokens({name: Ragged.of(rows) for name, rows in columns.items()}, pads, left=self.reader.left)
+
+    def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
+        return answers(self(first, second), self.labels)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

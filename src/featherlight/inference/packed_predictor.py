@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from featherlight.data.task import Examples
-from featherlight.runtime.model import load
+from featherlight.runtime.model import answers, load
 
 
 class PackedPredictor:
@@ -25,6 +26,10 @@ class PackedPredictor:
     def check_pair(self, given: bool) -> None:
         """UserError if the model reads two texts and was given one, or the other way round."""
         self.model.check_pair(given)
+
+    def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
+        return answers(self(first, second), self.labels)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

@@ -8,11 +8,8 @@ import numpy as np
 from featherlight.data.task import Examples
 
 
-class Predictor(Protocol):
-    """A model as a function of texts, however it computes: what stages score, time and compare."""
-
-    device: str
-    precision: str
+class Model(Protocol):
+    """A model that answers: what `featherlight.load` opens, whatever computes it."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -29,16 +26,27 @@ class Predictor(Protocol):
         """The number of its trained numbers."""
         ...
 
+    def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
+        ...
+
+    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
+        """Logits float32 [N, C], or values [N] for a regression."""
+        ...
+
+
+class Predictor(Model, Protocol):
+    """A model that stages score, time and compare: its tokens can be had apart from its logits."""
+
+    device: str
+    precision: str
+
     def tokens(self, examples: Examples) -> Any:
         """The texts as `logits` wants them."""
         ...
 
     def check_pair(self, given: bool) -> None:
         """UserError if the model reads two texts and was given one, or the other way round."""
-        ...
-
-    def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
-        """Logits float32 [N, C], or values [N] for a regression."""
         ...
 
     def logits(self, tokens: Any, *, label: str = "predict") -> np.ndarray:

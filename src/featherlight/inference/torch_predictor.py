@@ -26,6 +26,8 @@ from featherlight.models.device import (
 )
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
+from featherlight.runtime.model import answers
+from featherlight.runtime.text import checked_texts
 
 
 @torch.inference_mode()
@@ -103,10 +105,16 @@ class TorchPredictor:
             needs, got = ("two texts", "one") if wanted else ("one text", "two")
             raise UserError(f"this model reads {needs} per example and was given {got}.")
 
+    def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
+        return answers(self(first, second), self.labels)
+
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""
-        rows = np.arange(len(first))
-        return self.logits(self.tokens(Examples(first, second, None, rows)))
+        first, second = checked_texts(first), None if second is None else checked_texts(second)
+        if second is not None and len(first) != len(second):
+            raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
+        return self.logits(self.tokens(Examples(first, second, None, np.arange(len(first)))))
 
     def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
         """Logits of tokens that this predictor's tokenizer made."""
