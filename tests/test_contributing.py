@@ -94,17 +94,17 @@ class _WidthSettings(Settings):
     unit: int = setting(1, "Dimensions of a unit.", ge=1)
 
 
-def _run_width(settings, inputs, out):
-    width = json.loads((inputs["model"] / "config.json").read_text())["dim"]
-    return {"name": "width", "task": {}, "units": width // settings.unit}
+def _run_width(work, out):
+    width = json.loads((work.inputs["model"] / "config.json").read_text())["dim"]
+    return {"name": "width", "task": {}, "units": width // work.settings.unit}
 
 
 WIDTH = Stage(
     name="width",
     version=1,
     settings=_WidthSettings,
-    sources=lambda settings: {},
-    identity=lambda settings, inputs, kinds: settings.identity(),
+    sources=lambda work: {},
+    identity=lambda work: work.settings.identity(),
     run=_run_width,
     makes=lambda settings, kinds: Kind.RECORD,
     inputs=("model",),

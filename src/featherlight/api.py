@@ -62,14 +62,12 @@ def run_stage(
     inputs: the model folders by their roles. A stage that works on a `model` has that model's own task where values
     name none. where: as in `config.build`.
     """
-    from featherlight.planning.jobs import jobs_of, own_labels, run_jobs
+    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.stages.model_folders import trained_task
     from featherlight.stages.table import STAGES
 
     if "model" in inputs:
         values = {**trained_task(inputs["model"], values, scores=name == "evaluate"), **values}
-    if name in ("prune", "quantize"):
-        inputs = {**inputs, **own_labels(inputs["model"])}
     return run_jobs(jobs_of(STAGES[name], values, inputs, store=store, where=where))
 
 
