@@ -79,8 +79,14 @@ def forget_peak_memory() -> None:
 
 
 def _trim_freed_memory() -> None:
-    """Give what is free now back to the system, where glibc can."""
+    """Give what is free now back to the system, where glibc can.
+
+    What is alive the first time, the libraries' 400,000 objects above all, no later collection looks at again: each
+    would take 0.2 s for them.
+    """
     gc.collect()
+    if not gc.get_freeze_count():
+        gc.freeze()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
