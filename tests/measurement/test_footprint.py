@@ -1,8 +1,11 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from torch import nn
 
-from featherlight.measurement.footprint import bytes_of, folder_bytes, parameters, peak_memory_bytes
+from featherlight.measurement.footprint import bytes_of, folder_bytes, forget_peak_memory, parameters, peak_memory_bytes
 
 
 def test_parameters_of_a_linear_layer_are_its_weights_and_biases():
@@ -46,6 +49,17 @@ def test_peak_memory_holds_what_was_in_memory_once():
     peak = peak_memory_bytes()
     assert block.nbytes < peak < 2**45
     assert peak_memory_bytes() >= peak
+
+
+def test_what_earlier_work_left_in_a_circle_is_given_back_and_old_objects_are_looked_at_once():
+    forget_peak_memory()
+    old = gc.get_freeze_count()
+    layer = nn.Linear(2, 3)
+    layer.itself = [layer]
+    gone = weakref.ref(layer)
+    del layer
+    forget_peak_memory()
+    assert gone() is None and gc.get_freeze_count() == old > len(gc.get_objects())
 
 
 @pytest.mark.parametrize(
