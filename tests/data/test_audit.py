@@ -7,7 +7,7 @@ import pytest
 
 from featherlight.data.audit import MOST_ROWS, audit
 from featherlight.data.registry import load_task, without_leaks
-from featherlight.data.task import Examples, Task, TaskData
+from featherlight.data.task import Examples, Target, Task, TaskData
 from featherlight.errors import UserError
 
 
@@ -17,7 +17,7 @@ def examples(texts, labels=None, second=None, rows=None):
 
 
 def task(pair=False, labels=("a", "b"), **splits):
-    described = Task("toy", ("text", "text_pair") if pair else ("text",), labels, ("accuracy",))
+    described = Task("toy", ("text", "text_pair") if pair else ("text",), labels, ("accuracy",), kind=Target.of(labels))
     return TaskData(described, splits, "0", "here")
 
 

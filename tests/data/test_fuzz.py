@@ -12,6 +12,7 @@ from pyarrow import array, duration, nulls, parquet, table, timestamp
 
 from featherlight.commands.predict import table_rows
 from featherlight.data.registry import load_task
+from featherlight.data.task import Target
 from featherlight.errors import UserError
 
 FILES_PER_KIND = 350
@@ -176,7 +177,7 @@ def check_sound(loaded) -> None:
         assert all(len(side) == len(split) == len(split.labels) == len(split.rows) for side in sides)
         assert all(isinstance(text, str) and text.encode() is not None for side in sides for text in side)
         assert np.isfinite(split.labels).all()
-        if not loaded.task.is_regression:
+        if loaded.task.kind is Target.CLASSES:
             assert split.labels.min() >= 0 and split.labels.max() < len(loaded.task.labels)
     rows = np.concatenate([split.rows for split in loaded.splits.values()])
     assert sorted(rows) == list(range(len(rows)))

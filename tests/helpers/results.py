@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
+from featherlight.data.task import Target
 from featherlight.measurement.metrics import score
 
 
@@ -21,7 +22,7 @@ def write_result(
     logits = guess.astype(np.float32) if numbers else np.eye(2, dtype=np.float32)[guess]
     labels = labels.astype(np.float32 if numbers else np.int64)
     save_file({f"{split}.logits": logits, f"{split}.labels": labels}, folder / "predictions.safetensors")
-    found = score(metrics, labels, logits, resamples=50)
+    found = score(metrics, labels, logits, resamples=50, kind=Target.CLASSES)
     record = {
         "address": address, "stage": stage, "name": name, "settings": {"seed": seed, **(settings or {})},
         "identity": {"seed": seed, **(settings or {})}, **(more or {}),

@@ -67,8 +67,7 @@ def test_an_evaluation_is_predicted_for_the_split_that_it_scores(recipe, tmp_pat
 
 def test_twice_the_epochs_take_twice_the_training(tiny_encoder, sentiment, tmp_path):
     jobs = finetunings(tiny_encoder, sentiment, tmp_path, epochs=[1, 2, 4])
-    estimator = CostModel(jobs)  # one for all: tokenising, the only thing that it times, is timed once
-    one, two, four = (estimator.estimate(job).seconds for job in jobs)
+    one, two, four = (found.seconds for found in estimates(jobs).values())  # tokenising is timed once for all
     assert four - two == pytest.approx(2 * (two - one)) and two > one
 
 

@@ -14,7 +14,7 @@ from featherlight.packing.folder import describe, pack_folder
 from featherlight.packing.writer import write_packed
 from featherlight.runtime import load
 from featherlight.runtime import model as runtime_model
-from featherlight.runtime.model import LightModel, answers
+from featherlight.runtime.model import LightModel, class_answers, number_answers
 from featherlight.runtime.packed import Encoded, Packed, decoded, read_packed
 from helpers.toy_students import ONE, PAIR, TASKS, TOKENIZERS, VALUE, tiny_student
 from helpers.toys import sentences
@@ -112,21 +112,21 @@ def test_no_texts_give_no_answers(tmp_path, task):
 
 
 def test_probabilities_are_the_softmax_of_the_logits():
-    found = answers(np.log(np.float32([[1, 2, 5], [8, 1, 1]])) + 1000, ("a", "b", "c"))
+    found = class_answers(np.log(np.float32([[1, 2, 5], [8, 1, 1]])) + 1000, ("a", "b", "c"))
     assert [row["label"] for row in found] == ["c", "a"]
     assert found[0]["probability"] == pytest.approx(0.625, abs=1e-4)
     assert found[0]["probabilities"] == pytest.approx({"a": 0.125, "b": 0.25, "c": 0.625}, abs=1e-4)
-    assert answers(np.float32([1.5, -2]), ()) == [{"value": 1.5}, {"value": -2.0}]
+    assert number_answers(np.float32([1.5, -2]), ()) == [{"value": 1.5}, {"value": -2.0}]
 
 
 def test_logits_of_any_size_have_probabilities():
     largest = np.finfo(np.float32).max
-    found = answers(np.float32([[largest, -largest], [-largest, -largest]]), ("a", "b"))
+    found = class_answers(np.float32([[largest, -largest], [-largest, -largest]]), ("a", "b"))
     assert [row["probabilities"] for row in found] == [{"a": 1, "b": 0}, {"a": 0.5, "b": 0.5}]
 
 
 def test_equal_answers_go_to_the_first_label():
-    assert answers(np.zeros((1, 2), dtype=np.float32), ("a", "b"))[0]["label"] == "a"
+    assert class_answers(np.zeros((1, 2), dtype=np.float32), ("a", "b"))[0]["label"] == "a"
 
 
 MEGABYTE = {"words": "the film was good " * 55_556, "no space": "x" * 1_000_000, "signs": ".," * 500_000,

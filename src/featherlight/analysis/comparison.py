@@ -28,6 +28,7 @@ from featherlight.analysis.statistics import (
     permuted,
     size_of,
 )
+from featherlight.data.task import Target
 from featherlight.measurement.metrics import METRICS, NAMES, value
 
 Json = dict[str, Any]
@@ -138,7 +139,7 @@ def _tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], t
     permutation = p_of_permutation(
         permuted(metric, parts, seed=terms.seed, resamples=terms.resamples), difference
     )  # fmt: skip
-    counts, flips = _discordant(parts) if METRICS[metric].of == "classes" else (None, None)
+    counts, flips = _discordant(parts) if METRICS[metric].of is Target.CLASSES else (None, None)
     single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
     exact = single if metric in _EXACT else None
     low, high = np.quantile(drawn, [terms.alpha / 2, 1 - terms.alpha / 2])

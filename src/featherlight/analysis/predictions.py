@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from featherlight.analysis.comparison import DataSet, Model
 from featherlight.analysis.runs import TRAINING, VERSION, Row, collect_rows, group_seeds, seed_of, task_of
-from featherlight.data.task import SELECT
+from featherlight.data.task import SELECT, Target
 from featherlight.errors import UserError, listed, pick
 from featherlight.measurement.metrics import METRICS, check, predictions
 from featherlight.store.layout import PREDICTIONS, RECORD
@@ -185,7 +185,7 @@ def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]
     first = results[0]
     compared = metric or next(iter(groups.values()))[0].headline
     logits = first.arrays[splits[0] + _LOGITS]
-    kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
+    kind = Target.of(first.record["task"]["labels"])
     check({compared: pick("metric", compared, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
     models = tuple(
@@ -258,7 +258,7 @@ def _model_of(name: str, results: Sequence[_Result], group: Sequence[Row], split
 def _guesses(result: _Result, split: str) -> np.ndarray:
     """A run's predictions [N]; UserError with the folder's name if they are not finite."""
     try:
-        return predictions(result.arrays[split + _LOGITS])
+        return predictions(result.arrays[split + _LOGITS], Target.of(result.record["task"]["labels"]))
     except UserError as error:
         raise UserError(f"{result.folder}: {error}") from None
 

@@ -12,6 +12,7 @@ from statistics import NormalDist
 
 import numpy as np
 
+from featherlight.data.task import Target
 from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Floats, Tally, class_count, sum_groups, value
 
 SMALLEST_P = 1e-300  # below, a double runs out of digits and then of numbers
@@ -167,7 +168,7 @@ def _resample(
     for part in parts:
         cells, often = _distinct(part)
         guesses = [*cells.first, *cells.second]
-        of_classes = METRICS[metric].of == "classes"
+        of_classes = METRICS[metric].of is Target.CLASSES
         classes = max(class_count(cells.labels, guess) for guess in guesses) if of_classes else 0
         size = max(1, _COUNTS_PER_CHUNK // max(len(often), classes))
         for start in range(0, resamples, size):

@@ -45,12 +45,10 @@ def tasks(
 @options(FinetuneSettings)
 def finetune(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
     """Fine-tune a pre-trained encoder on a task."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import trained
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.finetune.stage import FINETUNE
 
-    jobs = jobs_of(FINETUNE, values, {}, store=store, where=COMMAND_LINE)
-    trained(run_jobs(jobs), as_json=as_json)
+    trained(run_stage("finetune", values, {}, store=store, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command()
@@ -62,12 +60,11 @@ def distill(
     as_json: JsonOption = False,
 ) -> None:
     """Train a small model to imitate a teacher."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import trained
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.distill.stage import DISTILL
 
-    jobs = jobs_of(DISTILL, values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
-    trained(run_jobs(jobs), as_json=as_json, teacher=teacher)
+    folders = run_stage("distill", values, {"teacher": teacher}, store=store, where=COMMAND_LINE)
+    trained(folders, as_json=as_json, teacher=teacher)
 
 
 @app.command()
@@ -79,13 +76,10 @@ def prune(
     as_json: JsonOption = False,
 ) -> None:
     """Zero weights of a model, or remove parts of it, and say what that did to it."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import stepped
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.model_folders import trained_task
-    from featherlight.stages.prune.stage import PRUNE
 
-    values = {**trained_task(folder, values), **values}
-    stepped(run_jobs(jobs_of(PRUNE, values, {"model": folder}, store=store, where=COMMAND_LINE)), as_json=as_json)
+    stepped(run_stage("prune", values, {"model": folder}, store=store, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command()
@@ -97,14 +91,10 @@ def quantize(
     as_json: JsonOption = False,
 ) -> None:
     """Store a student's weights in fewer bits, and say what that did to it."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import stepped
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.model_folders import trained_task
-    from featherlight.stages.quantize.stage import QUANTIZE
 
-    values = {**trained_task(folder, values), **values}
-    jobs = jobs_of(QUANTIZE, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    stepped(run_jobs(jobs), as_json=as_json)
+    stepped(run_stage("quantize", values, {"model": folder}, store=store, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command()
@@ -116,15 +106,12 @@ def merge(
     as_json: JsonOption = False,
 ) -> None:
     """Fold small layers into the weights beside them: a plain model folder."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import finished
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.merge.stage import MERGE, check_mergeable
-    from featherlight.stages.model_folders import trained_task
+    from featherlight.stages.merge.stage import check_mergeable
 
     check_mergeable(folder)
-    values = {**trained_task(folder, values), **values}
-    finished(run_jobs(jobs_of(MERGE, values, {"model": folder}, store=store, where=COMMAND_LINE)),
-                  as_json=as_json)  # fmt: skip
+    finished(run_stage("merge", values, {"model": folder}, store=store, where=COMMAND_LINE), as_json=as_json)
 
 
 @app.command()
@@ -137,16 +124,12 @@ def pack(
     as_json: JsonOption = False,
 ) -> None:
     """Make one small file of a student: tokenizer and labels included, it runs without torch."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import packed
     from featherlight.files import copy_atomically
-    from featherlight.planning.jobs import jobs_of, run_jobs
     from featherlight.runtime.packed import LIGHT
-    from featherlight.stages.model_folders import trained_task
-    from featherlight.stages.pack.stage import PACK
 
-    values = {**trained_task(folder, values), **values}
-    jobs = jobs_of(PACK, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    done = run_jobs(jobs)[0]
+    done = run_stage("pack", values, {"model": folder}, store=store, where=COMMAND_LINE)[0]
     if out is not None:
         copy_atomically(done / LIGHT, out)
     packed(done, out, as_json=as_json)
@@ -162,17 +145,13 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write a model for another engine (ONNX), prove that it answers alike there, and score it there."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import exported
     from featherlight.files import check_free, copy_folder
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.export.stage import EXPORT
-    from featherlight.stages.model_folders import trained_task
 
     if out is not None:
         check_free(out)
-    values = {**trained_task(folder, values), **values}
-    jobs = jobs_of(EXPORT, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    done = run_jobs(jobs)[0]
+    done = run_stage("export", values, {"model": folder}, store=store, where=COMMAND_LINE)[0]
     if out is not None:
         copy_folder(done, out)
     exported(out or done, as_json=as_json)
@@ -187,14 +166,10 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a model; without --task, on the task that it was trained on."""
+    from featherlight.api import run_stage
     from featherlight.commands.stage import evaluated
-    from featherlight.planning.jobs import jobs_of, run_jobs
-    from featherlight.stages.evaluate.stage import EVALUATE
-    from featherlight.stages.model_folders import trained_task
 
-    values = {**trained_task(folder, values, scores=True), **values}
-    jobs = jobs_of(EVALUATE, values, {"model": folder}, store=store, where=COMMAND_LINE)
-    evaluated(run_jobs(jobs)[0], as_json=as_json)
+    evaluated(run_stage("evaluate", values, {"model": folder}, store=store, where=COMMAND_LINE)[0], as_json=as_json)
 
 
 @app.command("inspect")

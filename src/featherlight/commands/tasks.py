@@ -7,7 +7,7 @@ from featherlight.commands.console import print_json
 from featherlight.data.audit import LONG, Audit, audit
 from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
-from featherlight.data.task import SELECT, TaskData
+from featherlight.data.task import SELECT, Target, TaskData
 from featherlight.errors import listed, shortened
 from featherlight.reports.terminal import print_rows
 
@@ -80,7 +80,7 @@ def _few_rows(data: TaskData) -> list[str]:
     """How little the splits can say that scores and choices come from, where they are small."""
     counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
     few = {split: count for split, count in counts.items() if count < _FEW_ROWS}
-    if data.task.is_regression:
+    if data.task.kind is Target.NUMBER:
         return [f"{split} is small ({count}): its scores are rough" for split, count in few.items()]
     return [
         f"{split} is small ({count}): an accuracy of 50 % there is known to {98 / count**0.5:.0f} points either way"

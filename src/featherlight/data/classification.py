@@ -15,7 +15,7 @@ from featherlight import hub
 from featherlight.data.aspects import CONFLICT_NOTE, LEFT_OUT, POLARITIES
 from featherlight.data.readers import read_table
 from featherlight.data.tables import Table, read_csv, read_tsv
-from featherlight.data.task import Examples, Task, TaskData
+from featherlight.data.task import Examples, Target, Task, TaskData
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import hash_files, hash_text
 
@@ -112,7 +112,7 @@ _ROWS = (  # task (name, texts, labels, metrics), folder, columns, target, codes
         "glue/MRPC", ("#1 String", "#2 String"), "Quality", _BITS, _FILES, _glue("mrpc"),
     ),
     Row(
-        Task("stsb", _PAIR, (), ("pearson", "spearman")),
+        Task("stsb", _PAIR, (), ("pearson", "spearman"), kind=Target.NUMBER),
         "glue/STS-B", _PAIR, "score", (), _FILES, _glue("stsb"),
     ),
     Row(
@@ -314,9 +314,10 @@ def _hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | No
     A name that is no label of the task (a conflict, which is left out) is -1.
     """
     names = getattr(feature, "names", None)
-    if row.task.is_regression or names:
-        values = np.array(found, dtype=np.float32 if row.task.is_regression else np.int64)
-        if row.task.is_regression or (values == -1).all():
+    number = row.task.kind is Target.NUMBER
+    if number or names:
+        values = np.array(found, dtype=np.float32 if number else np.int64)
+        if number or (values == -1).all():
             return None if (values == -1).all() else values
     ids = {LEFT_OUT: -1, **{name: index for index, name in enumerate(row.task.labels)}}
     unknown = sorted({str(name) for name in names or found} - set(ids))

@@ -13,7 +13,7 @@ import numpy as np
 from featherlight.data.readers import READERS, read_table
 from featherlight.data.splits import normalise
 from featherlight.data.tables import Table, is_torn
-from featherlight.data.task import Examples, Task, TaskData
+from featherlight.data.task import Examples, Target, Task, TaskData
 from featherlight.errors import UserError, listed, nearest, pick, shortened
 from featherlight.files import hash_file, hash_text
 from featherlight.progress import say
@@ -61,7 +61,7 @@ def load_own(
         only = shortened(repr(train.columns[target][0]))
         raise UserError(f"{train.path}: {target} is {only} in every row; nothing can be learned.")
     name = path.resolve().name if path.is_dir() else path.stem
-    task = Task(name, texts, names, _metrics_for(names))
+    task = Task(name, texts, names, _metrics_for(names), kind=Target.of(names))
     doubts = _spelling_doubts(train.columns[target]) if names else []
     for doubt in doubts:
         say(f"{train.path}: {doubt}")
@@ -89,7 +89,7 @@ def load_whole(
     labels = _class_ids(table, values, names, source="the model") if names else _scores_of(table, values)
     rows = Examples(first, second[0] if second else None, labels, np.arange(len(first)))
     fingerprint = hash_text(hash_file(path), *texts, target, *names)
-    task = Task(path.stem, texts, tuple(names), _metrics_for(names), reported=("all",))
+    task = Task(path.stem, texts, tuple(names), _metrics_for(names), reported=("all",), kind=Target.of(names))
     return TaskData(task, {"all": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
 
 

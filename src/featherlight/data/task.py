@@ -5,17 +5,30 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 
 import numpy as np
 
 SELECT = "select"  # the split on which every choice is made; cut from train, never reported
 
 
+class Target(StrEnum):
+    """What a model has to say of an example; how that is scored and told stands in `measurement.targets`."""
+
+    CLASSES = "classes"
+    NUMBER = "number"
+
+    @classmethod
+    def of(cls, labels: Sequence[str]) -> "Target":
+        """What a model, or a record, with these names of classes says."""
+        return cls.CLASSES if labels else cls.NUMBER
+
+
 @dataclass(frozen=True)
 class Task:
     """One text task: how many texts an example has, what its labels are, how it is scored.
 
-    labels: class names in the order of their ids; empty means regression.
+    labels: class names in the order of their ids; none where the target is a number.
     metrics: names from `measurement.metrics.METRICS`; the first is the headline score.
     reported: split names that make up the reported score; several (MNLI) are averaged.
     """
@@ -25,11 +38,10 @@ class Task:
     labels: tuple[str, ...]
     metrics: tuple[str, ...]
     reported: tuple[str, ...] = ("dev",)
+    kind: Target = Target.CLASSES
 
-    @property
-    def is_regression(self) -> bool:
-        """Whether the target is a number."""
-        return not self.labels
+    def __post_init__(self) -> None:
+        assert bool(self.labels) == (self.kind is Target.CLASSES), "classes have names, and nothing else has"
 
     @property
     def is_pair(self) -> bool:

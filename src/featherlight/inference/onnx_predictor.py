@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featherlight.data.task import Examples
+from featherlight.data.task import Examples, Target
 from featherlight.data.tokens.batches import Tokens, mask_of, within_budget
 from featherlight.data.tokens.ragged import Ragged
 from featherlight.errors import UserError, missing_extra
 from featherlight.inference.onnx_reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL
+from featherlight.measurement.metrics import SCORING
 from featherlight.progress import track
-from featherlight.runtime.model import answers
 from featherlight.runtime.text import checked_texts
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ class OnnxPredictor:
 
     def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
-        return answers(self(first, second), self.labels)
+        return SCORING[Target.of(self.labels)].answers(self(first, second), self.labels)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

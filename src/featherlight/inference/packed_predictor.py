@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.data.task import Examples
-from featherlight.runtime.model import answers, load
+from featherlight.data.task import Examples, Target
+from featherlight.measurement.metrics import SCORING
+from featherlight.runtime.model import load
 
 
 class PackedPredictor:
@@ -29,7 +30,7 @@ class PackedPredictor:
 
     def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
-        return answers(self(first, second), self.labels)
+        return SCORING[Target.of(self.labels)].answers(self(first, second), self.labels)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

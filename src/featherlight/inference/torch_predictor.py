@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from featherlight.data.task import Examples
+from featherlight.data.task import Examples, Target
 from featherlight.data.tokens.batches import Tokens, within_budget
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.measurement import footprint
+from featherlight.measurement.metrics import SCORING
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import (
@@ -26,7 +27,6 @@ from featherlight.models.device import (
 )
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
-from featherlight.runtime.model import answers
 from featherlight.runtime.text import checked_texts
 
 
@@ -107,7 +107,7 @@ class TorchPredictor:
 
     def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
-        return answers(self(first, second), self.labels)
+        return SCORING[Target.of(self.labels)].answers(self(first, second), self.labels)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

@@ -1,4 +1,5 @@
-"""Labels and logits in, scores with 95 % intervals out. Knows no model, batch, file or task.
+"""Labels and logits in, scores with 95 % intervals out. Knows no model, batch or file; of a
+task its kind of target: the table at the end says how each is scored and told.
 
 One numpy formula per score serves the sample and its resamples (the tests hold it against scikit-learn and scipy), so
 that scoring needs neither of them. Intervals are percentile bootstraps over examples (Efron 1979): thousands of
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from featherlight.data.task import Target
 from featherlight.errors import UserError, pick
+from featherlight.runtime.model import class_answers, number_answers
 
 NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
 
@@ -48,9 +51,9 @@ class Counted:
 
 @dataclass(frozen=True)
 class Metric:
-    """A score of "classes" or "numbers": its values [R] for R resamples, given as Tally or as Counted."""
+    """A score of one kind of target: its values [R] for R resamples, given as Tally or as Counted."""
 
-    of: str
+    of: Target
     values: Callable[[Any], Floats]
 
 
@@ -135,18 +138,18 @@ def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric("classes", _accuracies),
-    "micro_f1": Metric("classes", _accuracies),
-    "macro_f1": Metric("classes", _macro_f1s),
-    "f1": Metric("classes", _positive_f1s),
-    "matthews": Metric("classes", _all_matthews),
-    "pearson": Metric("numbers", _pearsons),
-    "spearman": Metric("numbers", _spearmans),
+    "accuracy": Metric(Target.CLASSES, _accuracies),
+    "micro_f1": Metric(Target.CLASSES, _accuracies),
+    "macro_f1": Metric(Target.CLASSES, _macro_f1s),
+    "f1": Metric(Target.CLASSES, _positive_f1s),
+    "matthews": Metric(Target.CLASSES, _all_matthews),
+    "pearson": Metric(Target.NUMBER, _pearsons),
+    "spearman": Metric(Target.NUMBER, _spearmans),
 }
 
 
-def predictions(logits: np.ndarray) -> np.ndarray:
-    """Class ids [N] for logits [N, C]; the values themselves for a regression's [N] or [N, 1].
+def predictions(logits: np.ndarray, kind: Target) -> np.ndarray:
+    """Class ids [N] for logits [N, C]; the values themselves for numbers, [N] or [N, 1].
 
     Numbers that are not finite are refused: they come from a model that has diverged.
     """
@@ -154,24 +157,36 @@ def predictions(logits: np.ndarray) -> np.ndarray:
     if not finite.all():
         row = int(np.argwhere(~finite)[0, 0])
         raise UserError(f"the model's output for row {row} is not a finite number. Train again at a lower rate.")
-    if logits.ndim == 1 or logits.shape[1] == 1:
-        return logits.reshape(len(logits)).astype(np.float64)
-    classes: NDArray[np.intp] = logits.argmax(axis=1)
-    return classes
+    return SCORING[kind].read(logits)
 
 
 def value(name: str, labels: np.ndarray, predicted: np.ndarray) -> float:
     """One metric of labels and predictions [N], without an interval."""
     metric = METRICS[name]
-    if metric.of == "classes":
-        classes = class_count(labels, predicted)
-        itself: Tally | Counted = Tally(
-            *(np.bincount(ids, minlength=classes)[None].astype(np.float64)
-              for ids in (labels[labels == predicted], labels, predicted))
-        )  # fmt: skip
-    else:
-        itself = Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted)
-    return float(metric.values(itself)[0])
+    return float(metric.values(SCORING[metric.of].whole(labels, predicted))[0])
+
+
+def _class_ids(logits: np.ndarray) -> np.ndarray:
+    """The likeliest class [N]."""
+    classes: NDArray[np.intp] = logits.argmax(axis=1)
+    return classes
+
+
+def _values(logits: np.ndarray) -> np.ndarray:
+    """The numbers themselves [N]."""
+    return logits.reshape(len(logits)).astype(np.float64)
+
+
+def _whole_tally(labels: np.ndarray, predicted: np.ndarray) -> Tally:
+    """The sample itself, each example once."""
+    classes = class_count(labels, predicted)
+    return Tally(*(np.bincount(ids, minlength=classes)[None].astype(np.float64)
+                   for ids in (labels[labels == predicted], labels, predicted)))  # fmt: skip
+
+
+def _whole_count(labels: np.ndarray, predicted: np.ndarray) -> Counted:
+    """The sample itself, each pair once."""
+    return Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted)
 
 
 def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
@@ -180,34 +195,38 @@ def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
 
 
 def score(
-    names: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, seed: int = 0, resamples: int = 2000
+    names: Sequence[str],
+    labels: np.ndarray,
+    logits: np.ndarray,
+    *,
+    kind: Target,
+    seed: int = 0,
+    resamples: int = 2000,
 ) -> dict[str, Score]:
     """Value and 95 % interval {"value", "low", "high"} of each named metric.
 
     labels: class ids or numbers [N]. logits: [N, C], or [N] for a regression.
     Equal seeds give equal intervals. A score that is undefined (a correlation with a constant) is 0.0.
     """
-    kind = "numbers" if logits.ndim == 1 or logits.shape[1] == 1 else "classes"
     chosen = {name: pick("metric", name, METRICS) for name in names}
     check(chosen, kind, classes=logits.shape[-1], rows=len(labels))
-    predicted = predictions(logits)
+    predicted = predictions(logits, kind)
     labels = labels.astype(predicted.dtype)
-    draw: Callable[..., Iterator[Tally | Counted]] = tallies if kind == "classes" else _counted
     parts: dict[str, list[Floats]] = {name: [] for name in names}
-    for chunk in draw(labels, predicted, seed=seed, resamples=resamples):
+    for chunk in SCORING[kind].resample(labels, predicted, seed=seed, resamples=resamples):
         for name, metric in chosen.items():
             parts[name].append(metric.values(chunk))
     return {name: _with_interval(value(name, labels, predicted), np.concatenate(parts[name])) for name in names}
 
 
-def check(chosen: Mapping[str, Metric], kind: str, *, classes: int, rows: int) -> None:
+def check(chosen: Mapping[str, Metric], kind: Target, *, classes: int, rows: int) -> None:
     """Refuse metrics that do not fit what is predicted, and a split without rows."""
     if rows == 0:
         raise UserError("there are no rows to score: the split is empty.")
     for name, metric in chosen.items():
-        if metric.of != kind:
-            fitting = ", ".join(other for other, metric in METRICS.items() if metric.of == kind)
-            raise UserError(f"{name} scores {metric.of}, but the model predicts {kind}. Choose from: {fitting}.")
+        if metric.of is not kind:
+            raise UserError(f"{name} scores {SCORING[metric.of].words}, but the model predicts {SCORING[kind].words}. "
+                            f"Choose from: {', '.join(metrics_of(kind))}.")  # fmt: skip
         if name == "f1" and classes != 2:
             raise UserError(f"f1 is the F1 of class 1 of two, but there are {classes} classes. Take macro_f1.")
 
@@ -276,20 +295,19 @@ def summary(values: Sequence[float]) -> dict[str, float | None]:
     return {"mean": float(np.mean(values)), "sd": deviation, "n": len(values)}
 
 
-def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str], *, kind: Target) -> dict[str, Any]:
     """What lies behind the scores, ready for JSON.
 
-    classes: names in the order of their ids -> "per_class" {name: precision, recall, f1, support},
-    "confusion" [C][C] with a row per truth, "calibration_error". Empty: a regression ->
-    "mean_absolute_error" and "root_mean_squared_error" in the unit of the labels.
+    Classes: names in the order of their ids -> "per_class" {name: precision, recall, f1, support}, "confusion" [C][C]
+    with a row per truth, "calibration_error". Numbers -> "mean_absolute_error" and "root_mean_squared_error" in the
+    unit of the labels.
     """
-    predicted = predictions(logits)
-    if not classes:
-        error = predicted - labels
-        return {
-            "mean_absolute_error": float(np.abs(error).mean()),
-            "root_mean_squared_error": float(np.sqrt((error**2).mean())),
-        }
+    return SCORING[kind].details(labels, logits, classes)
+
+
+def _class_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Of classes."""
+    predicted = predictions(logits, Target.CLASSES)
     confusion = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2).reshape(len(classes), -1)
     hits, truths, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     columns = (hits / np.maximum(guesses, 1), hits / np.maximum(truths, 1), 2 * hits / np.maximum(truths + guesses, 1),
@@ -305,6 +323,15 @@ def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> d
     }
 
 
+def _number_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """Of numbers."""
+    error = predictions(logits, Target.NUMBER) - labels
+    return {
+        "mean_absolute_error": float(np.abs(error).mean()),
+        "root_mean_squared_error": float(np.sqrt((error**2).mean())),
+    }
+
+
 def _calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     """Expected calibration error: the mean gap between confidence and accuracy, over bins of confidence.
 
@@ -317,3 +344,31 @@ def _calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     bins = np.ceil(confidence * _CALIBRATION_BINS).astype(int)
     gaps = np.bincount(bins, weights=confidence - right)
     return float(np.abs(gaps).sum() / len(labels))
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How what a model says of one kind of target is read, scored and told.
+
+    words: for messages. read: logits -> predictions [N]. whole, resample: labels and predictions -> what the metrics
+    of this kind need, of the sample and of resamples. details: labels, logits, names of classes -> JSON. answers:
+    logits, names of classes -> what `predict` says of each text.
+    """
+
+    words: str
+    read: Callable[[np.ndarray], np.ndarray]
+    whole: Callable[[np.ndarray, np.ndarray], Any]
+    resample: Callable[..., Iterator[Any]]
+    details: Callable[[np.ndarray, np.ndarray, Sequence[str]], dict[str, Any]]
+    answers: Callable[[np.ndarray, Sequence[str]], list[dict[str, Any]]]
+
+
+SCORING: Mapping[Target, Scoring] = {
+    Target.CLASSES: Scoring("classes", _class_ids, _whole_tally, tallies, _class_details, class_answers),
+    Target.NUMBER: Scoring("numbers", _values, _whole_count, _counted, _number_details, number_answers),
+}
+
+
+def metrics_of(kind: Target) -> list[str]:
+    """The metrics that score this kind of target."""
+    return [name for name, metric in METRICS.items() if metric.of is kind]

@@ -66,7 +66,7 @@ class LightModel:
 
     def predict(self, first: Texts, second: Texts | None = None) -> list[Json]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
-        return answers(self(first, second), self.labels)
+        return (class_answers if self.labels else number_answers)(self(first, second), self.labels)
 
     def __call__(self, first: Texts, second: Texts | None = None) -> Floats:
         """Logits float32 [B, C], or values [B] for a regression."""
@@ -118,19 +118,18 @@ class LightModel:
         return self.sum_up(self.embed(padded), np.array([len(some) for some in ids]))
 
 
-def answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
-    """What `predict` says of logits [B, C], or of the values [B] of a regression."""
-    if not labels:
-        return [{"value": float(value)} for value in logits]
+def number_answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
+    """{"value"} for each value [B]."""
+    return [{"value": float(value)} for value in logits]
+
+
+def class_answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
+    """{"label", "probability", "probabilities"} for each row of logits [B, C]."""
     precise = logits.astype(np.float64)
     shares = np.exp(precise - precise.max(axis=1, keepdims=True))
-    shares /= shares.sum(axis=1, keepdims=True)
-    found = []
-    for row in shares.tolist():
-        top = max(range(len(row)), key=row.__getitem__)
-        probabilities = dict(zip(labels, row, strict=True))
-        found.append({"label": labels[top], "probability": row[top], "probabilities": probabilities})
-    return found
+    rows = (shares / shares.sum(axis=1, keepdims=True)).tolist()
+    return [{"label": labels[row.index(max(row))], "probability": max(row),
+             "probabilities": dict(zip(labels, row, strict=True))} for row in rows]  # fmt: skip
 
 
 def _check_shapes(packed: Packed, pieces: int, classes: int) -> None:

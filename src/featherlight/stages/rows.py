@@ -9,7 +9,7 @@ import torch
 from featherlight.data.audit import MOST_ROWS, audit
 from featherlight.data.registry import LoadedTasks
 from featherlight.data.splits import cut_stratified
-from featherlight.data.task import SELECT, Examples, Task, TaskData
+from featherlight.data.task import SELECT, Examples, Target, Task, TaskData
 from featherlight.errors import UserError
 from featherlight.stages.settings import TaskSettings
 from featherlight.store.stage import Work
@@ -93,6 +93,6 @@ def class_weights(choice: str, rows: Examples, task: Task) -> torch.Tensor | Non
     """[C] weights from the labels of these rows of train, if they are asked for; UserError for a regression."""
     if choice == "none":
         return None
-    if task.is_regression:
+    if task.kind is not Target.CLASSES:
         raise UserError("--class-weights balanced: this task is a regression and has no classes. Leave it out.")
     return torch.from_numpy(balanced_weights(labelled(rows.labels), len(task.labels)))

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from safetensors.torch import save_file
 
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
-from featherlight.data.task import Examples, TaskData
+from featherlight.data.task import Examples, Target, TaskData
 from featherlight.errors import UserError
 from featherlight.inference.agreement import agreement
 from featherlight.inference.predictor import Predictor
@@ -49,7 +49,7 @@ def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSetti
     stored = load_file(out / PREDICTIONS)
     now = {name: stored[f"{name}.logits"] for name in splits}
     labels = {name: stored[f"{name}.labels"] for name in splits}
-    scores = [score(data.task.metrics, labels[name], was[name]) for name in splits]
+    scores = [score(data.task.metrics, labels[name], was[name], kind=data.task.kind) for name in splits]
     return {
         **measured,
         "parameters": new.parameters,
@@ -57,17 +57,19 @@ def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSetti
         "before": {**_sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
         "after": {**_sizes(out), "metrics": next(iter(measured["metrics"].values()))["scores"]},
         **paired_tests(
-            data.task.metrics[0], *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now))
+            data.task.metrics[0],
+            data.task.kind,
+            *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now)),
         ),
     }
 
 
-def paired_tests(metric: str, labels: np.ndarray, was: np.ndarray, now: np.ndarray) -> Json:
+def paired_tests(metric: str, kind: Target, labels: np.ndarray, was: np.ndarray, now: np.ndarray) -> Json:
     """Flips, p-value and both tests, for labels and for logits before and after, row by row."""
-    old, new = predictions(was), predictions(now)
+    old, new = predictions(was, kind), predictions(now, kind)
     difference = paired_bootstrap(metric, labels, old, new)
     tests: Json = {"bootstrap": {"metric": metric, **asdict(difference)}}
-    if old.dtype.kind == "f":
+    if kind is not Target.CLASSES:
         return {"flips": None, "p_value": difference.p_value, "tests": tests}
     exact = mcnemar(labels, old, new)
     tests["mcnemar"] = asdict(exact)
@@ -124,8 +126,8 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         found[split] = {
             "n": len(examples),
             "headline": data.task.metrics[0],
-            "scores": score(data.task.metrics, examples.labels, logits),
-            "details": details(examples.labels, logits, data.task.labels),
+            "scores": score(data.task.metrics, examples.labels, logits, kind=data.task.kind),
+            "details": details(examples.labels, logits, data.task.labels, kind=data.task.kind),
         }
     if len(splits) > 1:
         mean = mean_scores([part["scores"] for part in found.values()])

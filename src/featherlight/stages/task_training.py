@@ -21,7 +21,7 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import pick
 from featherlight.inference.torch_predictor import TorchPredictor, logits_of
 from featherlight.measurement.footprint import needed_bytes
-from featherlight.measurement.metrics import METRICS, predictions, value
+from featherlight.measurement.metrics import metrics_of, predictions, value
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import is_encoder, model_precision, resolve_device
 from featherlight.models.source import quiet_transformers
@@ -187,7 +187,7 @@ class TaskTraining:
         raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
         names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == _LOSS else [self.metric])])
         loss = float(label_loss(raw, torch.from_numpy(labels)))
-        guessed = predictions(logits)
+        guessed = predictions(logits, self.data.task.kind)
         return {_LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
 
     def best(self, progress: Progress) -> dict[str, Any]:
@@ -255,8 +255,7 @@ def _optimisation(settings: TrainSettings) -> OptimizerOptions:
 
 def _known_metric(name: str | None, data: TaskData) -> str:
     """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
-    kind = "numbers" if data.task.is_regression else "classes"
-    fitting = [metric for metric in METRICS if METRICS[metric].of == kind]
+    fitting = metrics_of(data.task.kind)
     known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
     return pick("metric for this task", name or data.task.metrics[0], {**known, _LOSS: _LOSS})
 

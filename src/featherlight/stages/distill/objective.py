@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from featherlight.data.task import Task
+from featherlight.data.task import Target, Task
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.errors import UserError
 from featherlight.kinds import LOGITS
@@ -19,7 +19,7 @@ def resolve_loss(name: str, student: str, task: Task) -> str:
     """The loss that `auto` means: the one that did best on select for the student (docs/design.md)."""
     if name != "auto":
         return name
-    return "kl" if student == "bag" and not task.is_regression else "mse"
+    return "kl" if student == "bag" and task.kind is Target.CLASSES else "mse"
 
 
 def imitation(alpha: float, *, loss: str, temperature: float, class_weights: torch.Tensor | None) -> Objective:

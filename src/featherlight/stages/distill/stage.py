@@ -11,7 +11,7 @@ from featherlight.compression.movement import REACH
 from featherlight.costs.estimate import CostModel, Estimate
 from featherlight.costs.meta_models import MetaModel
 from featherlight.data.splits import row_keys
-from featherlight.data.task import Examples, TaskData
+from featherlight.data.task import Examples, Target, TaskData
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError
@@ -42,7 +42,7 @@ def fitted_rows(data: TaskData, *, examples: int | None, seed: int, unlabelled: 
     if unlabelled is None:
         return rows
     more = load_unlabelled(unlabelled, data.task)
-    none, kind = (NO_SCORE, np.float32) if data.task.is_regression else (NO_CLASS, np.int64)
+    none, kind = (NO_SCORE, np.float32) if data.task.kind is Target.NUMBER else (NO_CLASS, np.int64)
     missing = np.full(len(more), none, dtype=kind)
     return joined(rows, replace(more, labels=missing))
 
@@ -107,7 +107,7 @@ def _check(work: Work[DistillSettings]) -> None:
     check_training(work)
     settings, task, teacher = work.settings, work.task_data.task, work.inputs["teacher"]
     if settings.alpha < 1:
-        check_loss_fits(resolve_loss(settings.loss, settings.student, task), regression=task.is_regression)
+        check_loss_fits(resolve_loss(settings.loss, settings.student, task), regression=task.kind is Target.NUMBER)
     if work.kinds["teacher"] in (Kind.PACKED, Kind.ONNX):
         raise UserError(f"{teacher}: is packed or exported. Distil from the model that it was made of.")
     config = teacher / "config.json"

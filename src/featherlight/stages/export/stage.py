@@ -70,7 +70,7 @@ def _difference(data: TaskData, was: _Logits, out: Path, tolerated: float) -> _J
     labels, now = ({split: stored[f"{split}.{name}"] for split in was} for name in ("labels", "logits"))
     metric = data.task.metrics[0]
     before, after = (
-        mean_scores([score(data.task.metrics, labels[split], logits[split]) for split in labels])
+        mean_scores([score(data.task.metrics, labels[split], logits[split], kind=data.task.kind) for split in labels])
         for logits in (was, now)
     )
     lost = 100 * (before[metric]["value"] - after[metric]["value"])
@@ -80,7 +80,7 @@ def _difference(data: TaskData, was: _Logits, out: Path, tolerated: float) -> _J
             f"{tolerated:g}: no file was written. Leave --int8 out, or --per-tensor if it is given, or tolerate more."
         )
     both = (np.concatenate([part[split] for split in labels]) for part in (labels, was, now))
-    return {"before": {"metrics": before}, "after": {"metrics": after}, **paired_tests(metric, *both)}
+    return {"before": {"metrics": before}, "after": {"metrics": after}, **paired_tests(metric, data.task.kind, *both)}
 
 
 def _check(work: Work[ExportSettings]) -> None:
