@@ -57,7 +57,7 @@ def test_every_metric_has_a_reference_here():
 
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_score_and_its_interval_are_those_of_resampling_row_by_row(name):
-    if METRICS[name].of == "numbers":
+    if METRICS[name].of is Target.NUMBER:
         labels, logits = noisy_numbers()
     else:
         labels, logits = noisy_classes(rows=200, classes=2 if name == "f1" else 5)
@@ -69,7 +69,7 @@ def test_a_score_and_its_interval_are_those_of_resampling_row_by_row(name):
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.15 * (high - low))
 
 
-@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.of == "classes" and name != "f1"])
+@pytest.mark.parametrize("name", [name for name, metric in METRICS.items() if metric.of is Target.CLASSES and name != "f1"])
 def test_each_resampled_score_is_scikit_learns_for_the_same_confusion_matrix(name, monkeypatch):
     labels, logits = noisy_classes(rows=12, classes=4)  # so few that resamples lack whole classes
     predicted = predictions(logits, kind=METRICS[name].of)
@@ -166,7 +166,7 @@ def test_equal_seeds_give_equal_intervals_and_others_do_not():
 
 @pytest.mark.parametrize("rows", [1, 2])
 def test_a_handful_of_rows_gives_finite_scores(rows):
-    names = [name for name in METRICS if METRICS[name].of == "classes"]
+    names = [name for name in METRICS if METRICS[name].of is Target.CLASSES]
     classes = score(names, np.arange(rows), one_hot(np.zeros(rows, dtype=int), 2), kind=Target.CLASSES)
     numbers = score(
         ["pearson", "spearman"], np.arange(rows, dtype=np.float32), np.ones(rows, dtype=np.float32), kind=Target.NUMBER
