@@ -35,7 +35,7 @@ def inspect_model(
         parts[HEADER] = _header(model, packed, tensors)
     if figure is not None:
         figures.save(figures.anatomy(parts, histogram(tensors), name=model.name), figure)
-    found = {
+    summary = {
         "parameters": whole["parameters"],
         "bytes": folder_bytes(packed_file(model) or model),
         "packed_bytes": None if packed is None else len(packed),
@@ -46,10 +46,10 @@ def inspect_model(
         rows = {tensor.name: {"part": tensor.part, "shape": list(tensor.weights.shape), **summed([tensor])}
                 for tensor in tensors}  # fmt: skip
         shares = {f"{limit:g}": share for limit, share in under(tensors, limits).items()}
-        return print_json({**found, "tensors": rows, "under": shares, "histogram": histogram(tensors)})
-    _show(model, found, tensors, limits, largest)
+        return print_json({**summary, "tensors": rows, "under": shares, "histogram": histogram(tensors)})
+    _show(model, summary, tensors, limits, largest)
     if baselines:
-        _show_baselines(model, found)
+        _show_baselines(model, summary)
     if figure is not None:
         print(figure)
 
@@ -71,21 +71,21 @@ def _header(model: Path, packed: bytes, tensors: list[Tensor]) -> dict[str, Any]
 def _numbers(text: str) -> list[float]:
     """ "0.01,0.1" -> [0.01, 0.1]."""
     try:
-        found = [float(part) for part in text.split(",")]
+        numbers = [float(part) for part in text.split(",")]
     except ValueError:
-        found = [-1.0]
-    if any(not 0 <= number < float("inf") for number in found):
+        numbers = [-1.0]
+    if any(not 0 <= number < float("inf") for number in numbers):
         raise UserError(f"--thresholds {text!r}: write numbers from 0 on with commas, for example 0.01,0.1.")
-    return found
+    return numbers
 
 
-def _show(model: Path, found: Mapping[str, Any], tensors: list[Tensor], limits: list[float], largest: int) -> None:
+def _show(model: Path, summary: Mapping[str, Any], tensors: list[Tensor], limits: list[float], largest: int) -> None:
     """Tables for people."""
-    sizes = f"{found['bytes']:,} bytes"
-    if found["packed_bytes"] is not None:
-        sizes += f", {found['packed_bytes']:,} packed"
-    print(f"{model}: {found['parameters']:,} parameters, {sizes}, {found['zeros']:.1%} zeros")
-    print_rows([_row(part, about) for part, about in found["parts"].items()])
+    sizes = f"{summary['bytes']:,} bytes"
+    if summary["packed_bytes"] is not None:
+        sizes += f", {summary['packed_bytes']:,} packed"
+    print(f"{model}: {summary['parameters']:,} parameters, {sizes}, {summary['zeros']:.1%} zeros")
+    print_rows([_row(part, sizes) for part, sizes in summary["parts"].items()])
     for limit, share in under(tensors, limits).items():
         print(f"{share:.1%} of the weights are at most {limit:g}")
     order = sorted(tensors, key=lambda tensor: -tensor.weights.size)[:largest]
@@ -93,26 +93,25 @@ def _show(model: Path, found: Mapping[str, Any], tensors: list[Tensor], limits: 
         print_rows([{**_row(tensor.name, summed([tensor])), "shape": str(tensor.weights.shape)} for tensor in order])
 
 
-def _row(name: str, about: Mapping[str, Any]) -> dict[str, object]:
+def _row(name: str, sizes: Mapping[str, Any]) -> dict[str, object]:
     """A part or a tensor as a row."""
-    packed = about["packed_bytes"]
     return {
         "": name,
-        "parameters": about["parameters"],
-        "bytes": about["bytes"],
-        "packed": "-" if packed is None else f"{packed:,}",
-        "zeros": f"{about['zeros']:.1%}",
+        "parameters": sizes["parameters"],
+        "bytes": sizes["bytes"],
+        "packed": sizes["packed_bytes"],
+        "zeros": f"{sizes['zeros']:.1%}",
     }
 
 
-def _show_baselines(model: Path, found: Mapping[str, Any]) -> None:
+def _show_baselines(model: Path, summary: Mapping[str, Any]) -> None:
     """The published models beside this one; its accuracy if it was scored on SST-2."""
     record: Any = read_json(model / RECORD) if (model / RECORD).exists() else {}
     metrics: dict[str, Any] = record.get("metrics", {})
     scores: Any = next((part["scores"] for part in metrics.values()), {})
     known = record.get("task", {}).get("name") == "sst2" and "accuracy" in scores
-    own = f"{100 * scores['accuracy']['value']:.2f}" if known else "-"
-    size = found["packed_bytes"] or found["bytes"]
+    own = f"{100 * scores['accuracy']['value']:.2f}" if known else None
+    size = summary["packed_bytes"] or summary["bytes"]
     rows = [{"": model.name, "SST-2 dev": own, "MB": f"{size / 1e6:.3f}"}]
     rows += [{"": name, "SST-2 dev": f"{score:.2f}", "MB": f"{size:.0f}"} for name, (score, size) in _BASELINES.items()]
     print_rows(rows)

@@ -26,7 +26,7 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     config = _config_of(settings)
     device = resolve_device(settings.device)
     precision = resolve_precision(settings.precision, device, encoder=True, model_type=config.model_type)
-    how: dict[str, Any] = {
+    options: dict[str, Any] = {
         name: getattr(settings, name) for name in ("method", "optimizer", "checkpointing", "attention")
     }
     architecture = architecture_of(config)
@@ -37,26 +37,26 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
         raise UserError(f"--bottleneck {bottleneck}: to be measured, it has to divide the width {architecture.width}.")
     if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
         raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
-    how |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
-    how |= {"rank": settings.rank or _RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
+    options |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
+    options |= {"rank": settings.rank or _RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
     batch = settings.batch or _BATCH
     if settings.fit is not None:
         room = bytes_of(settings.fit, option="fit")
-        batch = _fitted(architecture, settings.fit, room, settings.length, how)
+        batch = _fitted(architecture, settings.fit, room, settings.length, options)
     measured = None
     if settings.measure:
         own: dict[str, Any] = {"model": settings.model, "config": None if settings.model else config.to_dict()}
-        trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **how)
+        trial = Rehearsal(**own, batch=batch, length=settings.length, labels=settings.labels, **options)
         batch, measured = (batch, rehearse(trial)) if settings.fit is None else _largest_measured(trial, room)
     if settings.as_published and settings.method == "houlsby":
-        found = published_adapters(architecture, batch=batch, length=settings.length, bottleneck=bottleneck)
+        memory = published_adapters(architecture, batch=batch, length=settings.length, bottleneck=bottleneck)
     elif settings.as_published:
-        found = published(architecture, batch=batch, length=settings.length)
+        memory = published(architecture, batch=batch, length=settings.length)
     else:
-        found = predict_memory(architecture, batch=batch, length=settings.length, **how)
+        memory = predict_memory(architecture, batch=batch, length=settings.length, **options)
     if as_json:
-        return print_json(_as_object(found, batch, settings.length, measured))
-    _show(found, batch, settings, measured)
+        return print_json(_as_object(memory, batch, settings.length, measured))
+    _show(memory, batch, settings, measured)
 
 
 def _config_of(settings: MemorySettings) -> Any:
@@ -76,15 +76,15 @@ def _config_of(settings: MemorySettings) -> Any:
     return config
 
 
-def _fitted(architecture: Architecture, given: str, room: int, length: int, how: dict[str, Any]) -> int:
+def _fitted(architecture: Architecture, given: str, room: int, length: int, options: dict[str, Any]) -> int:
     """The largest batch within room; a UserError that says what one example needs where there is none."""
-    batch = largest_batch(architecture, room, length=length, **how)
+    batch = largest_batch(architecture, room, length=length, **options)
     if batch:
         return batch
-    alone = predict_memory(architecture, batch=1, length=length, **how)
+    alone = predict_memory(architecture, batch=1, length=length, **options)
     most = max(alone.terms, key=lambda name: alone.terms[name].bytes)
-    remedies = [] if how["checkpointing"] or how["method"] == "head" else ["--checkpointing"]
-    remedies += ["a shorter --length", "a smaller model"] + ([] if how["method"] == "head" else ["--method head"])
+    remedies = [] if options["checkpointing"] or options["method"] == "head" else ["--checkpointing"]
+    remedies += ["a shorter --length", "a smaller model"] + ([] if options["method"] == "head" else ["--method head"])
     raise UserError(
         f"--fit {given}: a single example of {length} tokens needs {_megabytes(alone.total_bytes)}, most of it for "
         f"{most} ({_megabytes(alone.terms[most].bytes)}). Try {', '.join(remedies[:-1])} or {remedies[-1]}."
@@ -93,20 +93,21 @@ def _fitted(architecture: Architecture, given: str, room: int, length: int, how:
 
 def _largest_measured(trial: Rehearsal, room: int) -> tuple[int, Measured]:
     """The largest batch that was seen to fit, with its measurement; the search begins at the predicted one."""
-    seen: dict[int, Measured] = {}
+    measurements: dict[int, Measured] = {}
     batch, low, high = trial.batch, 0, 0  # high: the smallest batch that does not fit; 0 while there is none
-    while batch and batch not in seen:
-        seen[batch] = rehearse(replace(trial, batch=batch))
-        say(f"measured: {batch} examples take {_megabytes(seen[batch].total_bytes)}")
-        low, high = (batch, high) if seen[batch].total_bytes <= room else (low, batch)
-        grown = low + max(int(low * (room / seen[low].total_bytes - 1)), 1) if low else 1
+    while batch and batch not in measurements:
+        measurements[batch] = rehearse(replace(trial, batch=batch))
+        say(f"measured: {batch} examples take {_megabytes(measurements[batch].total_bytes)}")
+        low, high = (batch, high) if measurements[batch].total_bytes <= room else (low, batch)
+        grown = low + max(int(low * (room / measurements[low].total_bytes - 1)), 1) if low else 1
         batch = (low + high) // 2 if high else grown
     if not low:
+        taken = _megabytes(measurements[1].total_bytes)
         raise UserError(
-            f"--fit: a single example was predicted to fit, and took {_megabytes(seen[1].total_bytes)} when measured. "
+            f"--fit: a single example was predicted to fit, and took {taken} when measured. "
             "Try --checkpointing, a shorter --length or a smaller model."
         )
-    return low, seen[low]
+    return low, measurements[low]
 
 
 def _megabytes(count: int) -> str:
@@ -114,36 +115,36 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _as_object(found: Memory, batch: int, length: int, measured: Measured | None) -> dict[str, Any]:
+def _as_object(memory: Memory, batch: int, length: int, measured: Measured | None) -> dict[str, Any]:
     """What --json prints."""
-    about: dict[str, Any] = {
-        "total_bytes": found.total_bytes,
-        "terms": {name: term.bytes for name, term in found.terms.items()},
-        "parameters": found.parameters,
-        "trainable_parameters": found.trainable,
-        "moment": found.moment,
+    answer: dict[str, Any] = {
+        "total_bytes": memory.total_bytes,
+        "terms": {name: term.bytes for name, term in memory.terms.items()},
+        "parameters": memory.parameters,
+        "trainable_parameters": memory.trainable,
+        "moment": memory.moment,
         "batch": batch,
         "length": length,
     }
     if measured is not None:
-        about["measured"] = {
+        answer["measured"] = {
             "total_bytes": measured.total_bytes, "resident_before": measured.before, "resident_peak": measured.peak,
             "cuda": measured.cuda,
         }  # fmt: skip
-    return about
+    return answer
 
 
-def _show(found: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
+def _show(memory: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
     """A table for people."""
     fits = f", the largest within {settings.fit}" if settings.fit else ""
-    print(f"{batch} examples of {settings.length} tokens{fits}: {_megabytes(found.total_bytes)} at the peak")
-    print(f"{found.parameters:,} parameters, {found.trainable:,} of them trained; the peak: {found.moment}")
+    print(f"{batch} examples of {settings.length} tokens{fits}: {_megabytes(memory.total_bytes)} at the peak")
+    print(f"{memory.parameters:,} parameters, {memory.trainable:,} of them trained; the peak: {memory.moment}")
     rows = [{"": name, "MB": f"{term.bytes / 1e6:,.1f}", "formula": term.formula, "source": term.source}
-            for name, term in found.terms.items()]  # fmt: skip
+            for name, term in memory.terms.items()]  # fmt: skip
     print_rows(rows)
     print("N weights, T trained; d layers, h width, a heads, f feed-forward; v words, e their width; b, l: this shape.")
     if measured is not None:
-        off = found.total_bytes / measured.total_bytes - 1
+        off = memory.total_bytes / measured.total_bytes - 1
         where = (
             f"{_megabytes(measured.before)} before the model loaded, {_megabytes(measured.peak)} at the peak"
             if measured.cuda is None

@@ -31,7 +31,7 @@ _STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learn
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
     """Fine-tune, distil twice, quantize, pack; write what came of it to standard output, report.md and report.html."""
     start = time.monotonic()
-    folders = run_jobs(_quickstart_jobs(values, store=store))
+    folders = run_jobs(quickstart_jobs(values, store=store))
     records = [read_json(folder / RECORD) for folder in folders]
     pages = {"html": store / "report.html", "markdown": store / "report.md"}
     write_report(records, title=_TITLE, headline=True, **pages)
@@ -43,7 +43,7 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
     print(f"Try a packed model:    featherlight predict {folders[-1] / LIGHT}")
 
 
-def _quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
+def quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
     given = build(QuickstartSettings, values, where=_WHERE).model_dump()
     common = {"task": "docs", "device": given["device"], "precision": given["precision"]}

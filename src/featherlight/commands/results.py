@@ -32,12 +32,12 @@ def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bo
 
 def store_entries(store: Path, *, as_json: bool) -> None:
     """What a store holds."""
-    found = entries(store)
+    rows = entries(store)
     if as_json:
-        return print_json({"entries": found})
-    if not found:
+        return print_json({"entries": rows})
+    if not rows:
         return print(f"{store} is empty")
-    print_rows(found)
+    print_rows(rows)
 
 
 def removed(names: Sequence[str], *, as_json: bool) -> None:

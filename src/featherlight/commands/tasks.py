@@ -65,13 +65,15 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
     for note in notes:
         print(f"note: {note}")
-    print_rows([{"split": split, "rows": shown["rows"], "": _about(split, shown)} for split, shown in splits.items()])
+    print_rows(
+        [{"split": split, "rows": counts["rows"], "": _purpose(split, counts)} for split, counts in splits.items()]
+    )
     _print_audit(audit(loaded))
     first_split = next(iter(loaded.splits))
     examples = loaded.splits[first_split]
     step = max(len(examples) // _EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
     for i in range(0, min(step * _EXAMPLES_SHOWN, len(examples)), step):
-        label = "" if examples.labels is None else _said_label(loaded.task.labels, examples.labels[i])
+        label = "" if examples.labels is None else _label_text(loaded.task.labels, examples.labels[i])
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
 
@@ -88,27 +90,27 @@ def _few_rows(data: TaskData) -> list[str]:
     ]
 
 
-def _print_audit(found: Audit) -> None:
+def _print_audit(result: Audit) -> None:
     """What the audit found, a line each; nothing where there is nothing to say."""
-    counts = found.counts()
-    for split, part in found.splits.items():
+    counts = result.counts()
+    for split, part in result.splits.items():
         if part.classes:
             total = max(sum(part.classes.values()), 1)
             shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:_CLASSES_SHOWN])
             print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > _CLASSES_SHOWN else ''}")
-    lines = {
+    findings = {
         "rows of train repeat an earlier one": counts["duplicates"],
         "further rows of train nearly repeat an earlier one": counts["near_duplicates"],
         "texts of train have more than one label": counts["conflicts"],
         **{f"rows of {split} stand in train too (--drop-leaks)": count for split, count in counts["leaks"].items()},
         **{
             f"rows of {split} repeat an earlier one of {split}": part.duplicates.count
-            for split, part in found.splits.items()
+            for split, part in result.splits.items()
             if split != "train"
         },
         **{
             f"texts of {split} have more than one label": part.conflicts.count
-            for split, part in found.splits.items()
+            for split, part in result.splits.items()
             if split != "train"
         },
         **{f"texts stand in {pair}": count for pair, count in counts["shared"].items()},
@@ -116,20 +118,20 @@ def _print_audit(found: Audit) -> None:
         "rows have an empty text": counts["empty"],
         f"rows have a text of more than {LONG} words": counts["long"],
     }
-    for line, count in lines.items():
+    for finding, count in findings.items():
         if count:
-            print(f"audit: {count:,} {line}")
-    if not any(lines.values()):
+            print(f"audit: {count:,} {finding}")
+    if not any(findings.values()):
         print("audit: no duplicates, leaks, conflicting labels, empty or over-long texts")
 
 
-def _about(split: str, shown: Mapping[str, object]) -> str:
+def _purpose(split: str, counts: Mapping[str, object]) -> str:
     """What a split's rows are for."""
     if split == SELECT:
         return "cut from train; every choice is made on it"
-    return f"{shown['fitted']:,} to fit on, the rest is select" if "fitted" in shown else ""
+    return f"{counts['fitted']:,} to fit on, the rest is select" if "fitted" in counts else ""
 
 
-def _said_label(labels: Sequence[str], value: Any) -> str:
+def _label_text(labels: Sequence[str], value: Any) -> str:
     """A label as people write it."""
     return labels[int(value)] if labels else f"{float(value):g}"

@@ -14,7 +14,7 @@ _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --soft: #667080; --line: #dfe3e8; --paper: #fff; --tint: #0072b2 }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e4e7eb; --soft: #98a2b0; --line: #353b44; --paper: #15181c; --tint: #56b4e9 }
-  figure svg { filter: invert(.915) hue-rotate(180deg) }
+  figure svg { filter: invert(.915) hue-rotate(180deg); mix-blend-mode: lighten }
 }
 * { box-sizing: border-box }
 body { margin: 0 auto; max-width: 66rem; padding: 1.5rem 1rem 4rem; background: var(--paper); color: var(--ink);
