@@ -19,5 +19,5 @@ def test_classes_are_an_output_per_label_and_one_for_a_number(labels, outputs):
 
 
 def test_a_head_that_is_not_known_is_refused(tiny_encoder):
-    with pytest.raises(UserError, match="no head called 'clases'. Did you mean 'classes'"):
+    with pytest.raises(UserError, match=r"no head called 'clases'. Did you mean 'classes'"):
         load_encoder(str(tiny_encoder), labels=("a", "b"), max_length=16, head="clases")
