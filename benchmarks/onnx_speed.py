@@ -38,7 +38,8 @@ from featherlight.inference.agreement import agreement
 from featherlight.inference.onnx_predictor import CACHED_TOKENS, OnnxPredictor
 from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models import BiLSTMConfig, BiLSTMForSequenceClassification
-from featherlight.models.load import head_options, load_encoder
+from featherlight.models.heads import head_options
+from featherlight.models.load import load_encoder
 from featherlight.models.students.tokenizers import cut_vocabulary
 
 LABELS, TOKENS, LONG, ROWS, MOST_TEXTS = ("negative", "positive"), 16, 128, 32, 40

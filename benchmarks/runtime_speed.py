@@ -31,7 +31,8 @@ def student(kind: str, folder: Path) -> Path:
         BiLSTMConfig,
         BiLSTMForSequenceClassification,
     )
-    from featherlight.models.load import head_options, minilm_folder
+    from featherlight.models.heads import head_options
+    from featherlight.models.source import minilm_folder
     from featherlight.models.students.tokenizers import cut_vocabulary
 
     pieces = json.loads((minilm_folder() / "tokenizer.json").read_text())["model"]["vocab"]

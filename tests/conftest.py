@@ -85,6 +85,15 @@ def known_rates(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
+def mpnet() -> Path:
+    """The folder of MPNet-base with its published weights; tests that need it are skipped where it is missing."""
+    folder = os.environ.get("FEATHERLIGHT_MPNET")
+    if not folder or not (Path(folder) / "model.safetensors").exists():
+        pytest.skip("no MPNet-base here: set FEATHERLIGHT_MPNET to its folder")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data sets; tests that need it are skipped where it is missing."""
     folder = Path(os.environ.get("FEATHERLIGHT_DATA") or Path(__file__).parents[2] / "shared" / "data")

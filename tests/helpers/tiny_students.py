@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from featherlight.models import STUDENTS
-from featherlight.models.load import head_options
+from featherlight.models.heads import head_options
 from featherlight.models.students.embeddings import HashEmbedding
 from featherlight.models.students.tokenizers import HashTokenizer, cut_vocabulary, letters, train_byte_pairs, utf8_bytes
 from helpers.tiny_encoders import SENTENCES, albert_tokenizer, wordpiece

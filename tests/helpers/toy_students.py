@@ -14,7 +14,7 @@ from featherlight.models import (
     RNNConfig,
     RNNForSequenceClassification,
 )
-from featherlight.models.load import head_options
+from featherlight.models.heads import head_options
 from featherlight.models.students.tokenizers import PAD, UNKNOWN, HashTokenizer, letters, train_byte_pairs, utf8_bytes
 from helpers.toys import BAD, FILLERS, GOOD, sentences
 

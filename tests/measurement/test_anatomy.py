@@ -14,6 +14,7 @@ def folder(tmp_path):
         "bert.encoder.layer.0.output.dense.weight": np.zeros((2, 5), dtype="f4"),
         "bert.encoder.layer.0.output.LayerNorm.weight": np.ones(2, dtype="f4"),
         "classifier.weight": np.ones((2, 2), dtype="f4"),
+        "bert.embeddings.position_ids": np.arange(48, dtype="i8"),  # no weight
     }
     save_file(weights, tmp_path / "model.safetensors")
     return tmp_path

@@ -9,11 +9,12 @@ from math import prod
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig
 
 from featherlight.errors import UserError, listed
 from featherlight.models.adapters import head_names
 from featherlight.models.families import FAMILIES, LayerMemory
+from featherlight.models.heads import CLASSES, HEADS
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,7 @@ def architecture_of(config: Any) -> Architecture:
             "here. --measure tells what any model takes."
         )
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = HEADS[CLASSES].model.from_config(config)
     seen: dict[int, tuple[tuple[int, ...], str]] = {}
     head, layers = tuple(f"{part}." for part in head_names(model)), f"{model.base_model_prefix}.{family.layers}."
     for name, weight in model.named_parameters():

@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer
 
 from featherlight.data.task import Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder
-from featherlight.models.load import LONGEST, head_options
+from featherlight.models.heads import CLASSES, HEADS, head_options
+from featherlight.models.load import LONGEST
 from featherlight.models.source import offline_options, quiet_transformers, source_of
 
 _SAMPLE = 2000  # texts whose lengths are seen
@@ -74,7 +75,7 @@ def meta_model_of_folder(folder: Path) -> MetaModel:
 def _without_weights(config: Any) -> Any:
     """The model of a config, its weights nowhere."""
     with torch.device("meta"):
-        return AutoModelForSequenceClassification.from_config(config)
+        return HEADS[CLASSES].model.from_config(config)
 
 
 def lengths_of(plan: MetaModel, data: TaskData, split: str) -> Lengths:

@@ -64,7 +64,8 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
 
 
 def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
-    """The weights of a folder, those of several files together; UserError where there are none."""
+    """The weights of a folder, those of several files together, without tensors of whole numbers; UserError where
+    there are none."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
@@ -79,7 +80,7 @@ def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
         raise UserError(
             f"{folder}: {what}. Give a model folder or a .light file (of an adapter: what `featherlight merge` makes)."
         )
-    return found
+    return {name: array for name, array in found.items() if array.dtype.kind == "f"}  # places are no weights
 
 
 def part_of(name: str) -> str:

@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers.normalizers import BertNormalizer
-from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
-from featherlight.errors import UserError
+from featherlight.errors import UserError, pick
 from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.families import family_of
+from featherlight.models.heads import CLASSES, HEADS, Head
 from featherlight.models.layers import with_layers
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
@@ -37,26 +38,32 @@ _MOST_NEW_WEIGHTS = 0.5  # a head and a pooler are a few per cent of an encoder
 
 
 def load_encoder(
-    name: str, *, labels: Sequence[str], max_length: int, revision: str | None = None, trust_remote_code: bool = False
+    name: str,
+    *,
+    labels: Sequence[str],
+    max_length: int,
+    head: str = CLASSES,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
 ) -> tuple[Any, PreTrainedTokenizerBase]:
     """A pre-trained encoder with a new head for these labels (none: one output, a regression).
 
-    max_length: tokens that its tokenizer keeps. Weights that the checkpoint lacks (the head) are
-    drawn from torch's global generator. Raises UserError for a model that is not there, damaged,
-    or cannot read max_length tokens.
+    max_length: tokens that its tokenizer keeps. head: of `heads.HEADS`. Weights that the checkpoint lacks (the head)
+    are drawn from torch's global generator. Raises UserError for a model that is not there, damaged, or cannot read
+    max_length tokens.
     """
-    source = source_of(name)
+    source, wanted = source_of(name), pick("head", head, HEADS)
     if source.folder is not None:
         check_folder(source.folder)
     options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
     info: dict[str, Any] = {"missing_keys": [], "mismatched_keys": []}
     with quiet_transformers(), hub_errors(source.base, source.folder):
-        config = source.unpicked.config(**options, **head_options(labels))
+        config = source.unpicked.config(**options, **wanted.options(labels))
         check_length(config, max_length)
         if source.width:
-            model = _random_encoder(config)
+            model = _random_encoder(config, wanted)
         else:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
+            model, info = wanted.model.from_pretrained(
                 source.where, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
                 ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
@@ -71,22 +78,14 @@ def load_encoder(
     return model, tokenizer
 
 
-def _random_encoder(config: Any) -> Any:
+def _random_encoder(config: Any, head: Head) -> Any:
     """One and the same encoder with random weights, whatever the seed; its head is drawn like any other new head."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = AutoModelForSequenceClassification.from_config(config)
+        model = head.model.from_config(config)
     for name in head_names(model):
         model.get_submodule(name).apply(model._init_weights)
     return model
-
-
-def head_options(labels: Sequence[str]) -> dict[str, Any]:
-    """How a config says what the outputs mean."""
-    if not labels:
-        return {"num_labels": 1, "problem_type": "regression"}
-    names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
-    return {"problem_type": "single_label_classification", **names}
 
 
 def check_length(config: Any, max_length: int, *, option: str = "max-length") -> None:
@@ -140,7 +139,7 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
             if (folder / LIGHT).exists():
                 model, info = _load_quantized(folder)
             else:
-                model, info = AutoModelForSequenceClassification.from_pretrained(
+                model, info = HEADS[CLASSES].model.from_pretrained(
                     folder, use_safetensors=True, output_loading_info=True, dtype=torch.float32, **options
                 )
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
@@ -193,7 +192,7 @@ def origin_of(name: str, revision: str | None, model: Any) -> BaseEncoder:
 def _load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
     """A student whose weights stand in model.light, decoded to float32, and the names that are missing."""
     packed = load(folder / LIGHT).packed
-    model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
+    model = HEADS[CLASSES].model.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
     weights = {name: torch.from_numpy(decoded(encoded)) for name, encoded in packed.tensors.items()}
     if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
         ids = read_json_object(folder / "tokenizer.json")["model"]["vocab"]

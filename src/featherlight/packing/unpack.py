@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerBase
 
 from featherlight.models import STUDENTS
-from featherlight.models.load import head_options
+from featherlight.models.heads import head_options
 from featherlight.models.source import quiet_transformers
 from featherlight.models.students.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
 from featherlight.packing.folder import BODIES

@@ -8,7 +8,8 @@ import torch
 
 from featherlight.costs.meta_models import MetaModel
 from featherlight.data.task import TaskData
-from featherlight.models.load import head_options, load_checkpoint
+from featherlight.models.heads import head_options
+from featherlight.models.load import load_checkpoint
 from featherlight.models.students.bag import BagConfig, BagForSequenceClassification
 from featherlight.models.students.embeddings import vectors_from_file, vectors_from_teacher
 from featherlight.models.students.recurrent import (
