@@ -53,12 +53,17 @@ def ours(student: str, data: str, rows: int) -> float:
     from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
 
     model, tokens, labels, logits = prepare(student, data, rows)
-    how = OptimizerOptions("adam", 1e-3, "linear", 0.0, 0.0, 1.0, 1, BATCH[student], 16384, 0, 1)
+    options = OptimizerOptions("adam", 1e-3, "linear", 0.0, 0.0, 1.0, 1, BATCH[student], 16384, 0, 1)
     objective = TaskDistillation(alpha=0.5, loss="mse", temperature=1.0)
     with tempfile.TemporaryDirectory() as folder:
-        where = RunContext("cpu", "fp32", Path(folder))
+        context = RunContext("cpu", "fp32", Path(folder))
         return train(
-            model, objective, TrainingSet(tokens, {"labels": labels, "teacher": logits}), None, how=how, where=where
+            model,
+            objective,
+            TrainingSet(tokens, {"labels": labels, "teacher": logits}),
+            None,
+            options=options,
+            context=context,
         ).seconds
 
 

@@ -1,5 +1,7 @@
 """Masks, and that they hold whatever optimiser moves the other weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from featherlight.compression.unstructured import (
 from featherlight.errors import UserError
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import train
-from training.test_loop import LARGE, Toy, how, place, toy_data, weights
+from helpers.trainings import LARGE, Toy, context, options, toy_data, weights
 
 
 def part(values: list[list[float]], name: str = "a.weight", kind: str = "linear") -> Part:
@@ -133,11 +135,17 @@ def trained(folder, sparsity: Sparsity, *, width: int = 5, epochs: int = 4, **ch
     """A toy after a training in which it is pruned."""
     model = Toy(width=width)
     parts = parts_of(model)
-    shaper = (Movement if sparsity.method == "movement" else Masks)(parts, sparsity)
+    hook = (Movement if sparsity.method == "movement" else Masks)(parts, sparsity)
     train(
-        model, LabelObjective(), toy_data(), None, how=how(epochs=epochs, **changed), where=place(folder), shaper=shaper
+        model,
+        LabelObjective(),
+        toy_data(),
+        None,
+        options=options(epochs=epochs, **changed),
+        context=context(folder),
+        hook=hook,
     )
-    assert shaper.settled
+    assert hook.settled
     return model, parts
 
 
@@ -194,23 +202,30 @@ def test_a_pruning_that_was_cut_off_ends_with_the_same_bits(method, stop_at, wid
     whole, _ = trained(tmp_path / "whole", sparsity, width=width)
     cut = Toy(width=width)
     kind = Movement if method == "movement" else Masks
-    where = place(tmp_path / "cut")
-    often = type(where)(where.device, where.precision, where.folder, 0.0)
+    often = replace(context(tmp_path / "cut"), checkpoint_seconds=0.0)
     with pytest.raises(Interrupted):
-        train(cut, CutOff(), toy_data(), None, how=how(epochs=4), where=often, shaper=kind(parts_of(cut), sparsity))
+        train(
+            cut,
+            CutOff(),
+            toy_data(),
+            None,
+            options=options(epochs=4),
+            context=often,
+            hook=kind(parts_of(cut), sparsity),
+        )
     resumed = Toy(width=width)
-    shaper = kind(parts_of(resumed), sparsity)
-    train(resumed, LabelObjective(), toy_data(), None, how=how(epochs=4), where=often, shaper=shaper)
+    hook = kind(parts_of(resumed), sparsity)
+    train(resumed, LabelObjective(), toy_data(), None, options=options(epochs=4), context=often, hook=hook)
     assert torch.equal(weights(resumed), weights(whole))
 
 
 def test_only_an_epoch_with_the_asked_sparsity_can_be_the_best_one(tmp_path):
     model = Toy()
-    shaper = Masks(parts_of(model), Sparsity("topv", 0.5, ramp=0.6))
+    hook = Masks(parts_of(model), Sparsity("topv", 0.5, ramp=0.6))
     scores = {1: 0.9, 2: 0.8, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1}
     progress = train(
-        model, LabelObjective(), toy_data(), lambda _, epoch: (scores[epoch], {}), how=how(epochs=6, patience=2),
-        where=place(tmp_path), shaper=shaper,
+        model, LabelObjective(), toy_data(), lambda _, epoch: (scores[epoch], {}),
+        options=options(epochs=6, patience=2), context=context(tmp_path), hook=hook,
     )  # fmt: skip
     assert progress.best_epoch == 4  # the first after 60 % of six
     assert share_of_zeros(parts_of(model)) == pytest.approx(0.5, abs=0.02)
@@ -221,8 +236,8 @@ def test_zeros_that_are_there_hold_without_a_method(tmp_path):
     model = Toy()
     prune(parts_of(model), Sparsity("topv", 0.4))
     before = [part.weight != 0 for part in parts_of(model)]
-    shaper = Masks(parts_of(model), None)
-    train(model, LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path), shaper=shaper)
+    hook = Masks(parts_of(model), None)
+    train(model, LabelObjective(), toy_data(), None, options=options(), context=context(tmp_path), hook=hook)
     assert all(torch.equal(part.weight != 0, mask) for part, mask in zip(parts_of(model), before, strict=True))
 
 
@@ -230,12 +245,12 @@ def test_the_sparsity_rises_over_the_first_part_of_a_training(tmp_path):
     seen = []
 
     class Watched(Masks):
-        def shape(self, step, total, optimizer, lazy):
-            super().shape(step, total, optimizer, lazy)
+        def before_update(self, step, total, optimizer, lazy):
+            super().before_update(step, total, optimizer, lazy)
             seen.append(share_of_zeros(self.parts))
 
     model = Toy()
-    shaper = Watched(parts_of(model), Sparsity("topv", 0.8, ramp=0.5))
-    train(model, LabelObjective(), toy_data(), None, how=how(epochs=10), where=place(tmp_path), shaper=shaper)
+    hook = Watched(parts_of(model), Sparsity("topv", 0.8, ramp=0.5))
+    train(model, LabelObjective(), toy_data(), None, options=options(epochs=10), context=context(tmp_path), hook=hook)
     wanted = [0.8 * cubic(step / 20) for step in range(40)]
     assert np.allclose(seen, wanted, atol=0.03)

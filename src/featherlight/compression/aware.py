@@ -83,7 +83,7 @@ class QuantizationAware:
         return any(part.weight is weight for part in self.parts)
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Before the update: the optimiser gets the precise weights."""
         for part, weight in zip(self.parts, self.precise, strict=True):
             part.weight.copy_(weight)

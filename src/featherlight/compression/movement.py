@@ -54,11 +54,11 @@ class Movement(Masks):
         return any(part.weight is weight for part in self.parts)
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Learn from the gradients before they are masked; the rest as ever."""
         if not self.settled:
             self.learn(step, REACH / max(self.rise(total), 1))
-        super().shape(step, total, optimizer, lazy)
+        super().before_update(step, total, optimizer, lazy)
 
     def learn(self, step: int, rate: float) -> None:
         """One step of Adam on the scores. The gradient of a score is that of its weight times the weight."""

@@ -194,7 +194,7 @@ class Masks:
         return False
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Between the gradients of a step (0 .. total - 1) and the update: renew the masks if it is time, and hold."""
         rise = self.rise(total)
         if self.how and step <= rise and (step == rise or step % max(rise // _RENEWALS, 1) == 0):

@@ -37,7 +37,7 @@ from featherlight.training.checkpoint import (
     write_checkpoint,
 )
 from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
-from featherlight.training.memory import halve, halvings, is_memory_out
+from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
 from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -81,7 +81,7 @@ class WeightHook(Protocol):
         """Whether a table must have its whole gradient, and so cannot be trained lazily."""
         ...
 
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
         """Called in each step, 0 .. total - 1, between gradients and update; may change both, and the weights."""
         ...
 
@@ -106,7 +106,7 @@ class TrainingSet:
 
 @dataclass(frozen=True)
 class OptimizerOptions:
-    """How to walk downhill; the meaning of each number is in `pipeline.settings.TrainSettings`."""
+    """How to walk downhill; the meaning of each number is in `stages.settings.TrainSettings`."""
 
     optimizer: str
     learning_rate: float
@@ -133,12 +133,12 @@ class RunContext:
     watch: Callable[[Mapping[str, float], int], None] | None = None
 
 
-def _accelerator_for(place: RunContext) -> Accelerator:
+def _accelerator_for(context: RunContext) -> Accelerator:
     """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
     keep_freed_memory()
     keep_few_kernels()
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision="bf16" if place.precision == "bf16" else "no", cpu=place.device == "cpu")
+    return Accelerator(mixed_precision="bf16" if context.precision == "bf16" else "no", cpu=context.device == "cpu")
 
 
 def train(
@@ -147,16 +147,16 @@ def train(
     data: TrainingSet,
     evaluate: Evaluate | None,
     *,
-    how: OptimizerOptions,
-    where: RunContext,
-    shaper: WeightHook | None = None,
+    options: OptimizerOptions,
+    context: RunContext,
+    hook: WeightHook | None = None,
 ) -> Progress:
     """Train the model in place; it ends with its best weights (last ones where evaluate is None).
 
     evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
     Raises UserError if the loss stops being a number.
     """
-    run = TrainingRun(model, objective, data, how, where, shaper)
+    run = TrainingRun(model, objective, data, options, context, hook)
     try:
         _walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
@@ -166,18 +166,18 @@ def train(
     progress, frozen = run.progress, run.frozen
     del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(where.folder, model, progress.best_step, frozen)
+        read_best(context.folder, model, progress.best_step, frozen)
     return progress
 
 
 def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
-    how = run.how
+    options = run.options
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
     with bar as advance, short_attention_in(run.bare_model):
         while not run.over():
             epoch = run.progress.step // run.steps_per_epoch
-            batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
+            batches = shuffled_batches(run.lengths, options.batch_size, numpy_generator(options.seed, "order", epoch))
             for batch in batches[run.progress.step % run.steps_per_epoch :]:
                 run.step(batch)
                 advance(1)
@@ -192,33 +192,33 @@ class TrainingRun:
         model: nn.Module,
         objective: Objective,
         data: TrainingSet,
-        how: OptimizerOptions,
-        where: RunContext,
-        shaper: WeightHook | None = None,
+        options: OptimizerOptions,
+        context: RunContext,
+        hook: WeightHook | None = None,
     ):
-        self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
+        self.objective, self.data, self.options, self.context, self.hook = objective, data, options, context, hook
         self.frozen = frozen_names(model)
-        self.accelerator = _accelerator_for(where)
+        self.accelerator = _accelerator_for(context)
         if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
-        if shaper:
-            shaper.start(self.accelerator.device)
-        make_optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)
+        if hook:
+            hook.start(self.accelerator.device)
+        make_optimizer = pick("optimizer", options.optimizer, OPTIMIZERS)
         table = lazy_table(
-            model, optimizer=how.optimizer, learning_rate=how.learning_rate, weight_decay=how.weight_decay
+            model, optimizer=options.optimizer, learning_rate=options.learning_rate, weight_decay=options.weight_decay
         )
-        if table is not None and (how.epsilon != EPSILON or (shaper and shaper.needs_whole(table.weight))):
+        if table is not None and (options.epsilon != EPSILON or (hook and hook.needs_whole(table.weight))):
             table = None
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
-        groups = parameter_groups(model, how.weight_decay)
-        if how.optimizer in WITH_EPSILON:
-            groups = [{**group, "eps": how.epsilon} for group in groups]
+        self.lazy = LazyRows(table, weight_decay=options.weight_decay) if table is not None and on_processor else None
+        groups = parameter_groups(model, options.weight_decay)
+        if options.optimizer in WITH_EPSILON:
+            groups = [{**group, "eps": options.epsilon} for group in groups]
         self.optimizer = make_optimizer(groups)
         if on_processor:
             use_cheap_dropout(model)
-        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state(), self.frozen)
+        self.progress = read_checkpoint(context.folder, model, self.optimizer, self.more_state(), self.frozen)
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
             if self.lazy:
@@ -227,16 +227,16 @@ class TrainingRun:
         self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
         self.lengths = data.tokens.lengths
-        self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
-        self.total_steps = self.steps_per_epoch * how.epochs
+        self.steps_per_epoch = math.ceil(len(self.lengths) / options.batch_size)
+        self.total_steps = self.steps_per_epoch * options.epochs
         self.unread: list[Tensor] = []
-        self.halvings = halvings(where.folder)
+        self.batch_halvings = batch_halvings(context.folder)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def step(self, indices: np.ndarray) -> None:
         """One optimiser step; a batch above the token budget is summed up exactly from its parts."""
-        step, how = self.progress.step, self.how
-        rate = how.learning_rate * schedules.factor(how.schedule, step, self.total_steps, warmup=how.warmup)
+        step, options = self.progress.step, self.options
+        rate = options.learning_rate * schedules.factor(options.schedule, step, self.total_steps, warmup=options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.seed_dropout()
@@ -244,11 +244,11 @@ class TrainingRun:
         if self.lazy:
             self.lazy.ready(self.data.tokens.ids(indices))
         shares = self.gradients(indices)
-        if self.shaper:
-            self.shaper.shape(step, self.total_steps, self.optimizer, self.lazy)
+        if self.hook:
+            self.hook.before_update(step, self.total_steps, self.optimizer, self.lazy)
         self.update(rate)
-        if self.shaper:
-            self.shaper.after_update()
+        if self.hook:
+            self.hook.after_update()
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
@@ -256,7 +256,7 @@ class TrainingRun:
         if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
-        if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:
+        if not at_end and time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds:
             self.checkpoint()
 
     def gradients(self, indices: np.ndarray) -> list[Tensor]:
@@ -278,7 +278,7 @@ class TrainingRun:
         """
         while True:
             longest = int(self.lengths[indices].max())
-            budget = min(self.how.batch_tokens, longest * len(indices)) >> self.halvings
+            budget = min(self.options.batch_tokens, longest * len(indices)) >> self.batch_halvings
             try:
                 return self.summed(within_budget(self.lengths, indices, tokens=budget), rows)
             except (RuntimeError, MemoryError) as error:
@@ -289,7 +289,7 @@ class TrainingRun:
                         f"one example of {longest} tokens does not fit in memory. Shorten the texts (--max-length), "
                         "store less (--checkpointing, --precision bf16), or take a smaller model."
                     ) from None
-            self.halvings = halve(self.where.folder)
+            self.batch_halvings = halve_batches(self.context.folder)
             self.optimizer.zero_grad()
             self.seed_dropout()
             say(f"out of memory: batches are summed up from parts of at most {budget // 2:,} tokens from here on")
@@ -297,7 +297,7 @@ class TrainingRun:
     def seed_dropout(self) -> None:
         """Dropout of this step; in further processes another one."""
         more = [self.accelerator.process_index] if self.accelerator.process_index else []
-        seed_torch(self.how.seed, "dropout", self.progress.step, *more)
+        seed_torch(self.options.seed, "dropout", self.progress.step, *more)
 
     def summed(self, parts: Sequence[np.ndarray], rows: int) -> list[Tensor]:
         """The gradients of a batch of so many rows, part by part, and the parts of its mean loss."""
@@ -314,8 +314,8 @@ class TrainingRun:
         rows = [self.lazy.rows] if self.lazy else []
         gradients = [weight.grad for weight in [*self.trained, *rows] if weight.grad is not None]
         scale = None
-        if self.how.clip:
-            scale = (nn.utils.get_total_norm(gradients) / self.how.clip).clamp(min=1.0)
+        if self.options.clip:
+            scale = (nn.utils.get_total_norm(gradients) / self.options.clip).clamp(min=1.0)
             if getattr(self.optimizer, "_step_supports_amp_scaling", False):
                 self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # divides inside the fused kernel
             else:
@@ -327,8 +327,8 @@ class TrainingRun:
             self.lazy.step(rate, scale)
 
     def more_state(self) -> dict[str, Tensor]:
-        """What the lazily trained table and the shaper add to a checkpoint."""
-        return {**(self.lazy.state() if self.lazy else {}), **(self.shaper.state() if self.shaper else {})}
+        """What the lazily trained table and the hook add to a checkpoint."""
+        return {**(self.lazy.state() if self.lazy else {}), **(self.hook.state() if self.hook else {})}
 
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
@@ -337,7 +337,7 @@ class TrainingRun:
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {step} of {self.total_steps}: training has diverged. "
-                    f"Lower --learning-rate (it is {self.how.learning_rate:g}), raise --warmup, "
+                    f"Lower --learning-rate (it is {self.options.learning_rate:g}), raise --warmup, "
                     "or use --precision fp32."
                 )
             self.progress.loss.append(loss)
@@ -347,9 +347,9 @@ class TrainingRun:
 
     def tell(self, numbers: Mapping[str, float]) -> None:
         """Let who watches know; the time that takes is not training time."""
-        if self.where.watch is not None:
+        if self.context.watch is not None:
             self.pause_clock()
-            self.where.watch(numbers, self.progress.step)
+            self.context.watch(numbers, self.progress.step)
             self.clock = time.monotonic()
 
     def end_epoch(self, evaluate: Evaluate | None) -> None:
@@ -366,11 +366,11 @@ class TrainingRun:
             self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
             self.clock = time.monotonic()
             self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})
-            settled = self.shaper is None or self.shaper.settled
+            settled = self.hook is None or self.hook.settled
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
-                write_best(self.where.folder, self.bare_model, self.progress.best_step, self.frozen)
+                write_best(self.context.folder, self.bare_model, self.progress.best_step, self.frozen)
         self.clock = time.monotonic()  # evaluation is no training time
         self.checkpoint(last=self.over())
 
@@ -380,7 +380,7 @@ class TrainingRun:
             self.read_losses()
         self.pause_clock()
         optimizer = None if last else self.optimizer
-        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.more_state(), self.frozen)
+        write_checkpoint(self.context.folder, self.bare_model, optimizer, self.progress, self.more_state(), self.frozen)
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:
@@ -392,6 +392,6 @@ class TrainingRun:
     def over(self) -> bool:
         """Whether all steps are taken, or early stopping is on and too many epochs have passed since the best one."""
         done = self.progress.step // self.steps_per_epoch
-        impatient = bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience
-        impatient = impatient and (self.shaper is None or self.progress.best_step > 0)
+        impatient = bool(self.options.patience) and done - self.progress.best_epoch >= self.options.patience
+        impatient = impatient and (self.hook is None or self.progress.best_step > 0)
         return impatient or self.progress.step >= self.total_steps

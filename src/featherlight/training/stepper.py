@@ -16,7 +16,7 @@ from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import OptimizerOptions, RunContext, TrainingRun, TrainingSet
-from featherlight.training.memory import write_halvings
+from featherlight.training.memory import write_batch_halvings
 
 _PARTS = ("batch", "forward", "backward", "update")
 
@@ -89,11 +89,11 @@ class TrainingStepper:
         """Until the device has done all that it was told."""
         wait_for(self.device)
 
-    def halve(self, halvings: int) -> None:
+    def halve_batches(self, batch_halvings: int) -> None:
         """Cut batches as often as this cell's need it, whatever those of other cells needed."""
-        if self.run.halvings != halvings:
-            write_halvings(self.run.where.folder, halvings)
-            self.run.halvings = halvings
+        if self.run.batch_halvings != batch_halvings:
+            write_batch_halvings(self.run.context.folder, batch_halvings)
+            self.run.batch_halvings = batch_halvings
 
     def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
         """Optimiser steps on batches of a training set."""
@@ -114,11 +114,11 @@ def stepper_for(
     epsilon: float = 1e-8, seed: int = 1, optimizer: str = "adamw",
 ) -> TrainingStepper:  # fmt: skip
     """A model with an optimiser, as `finetune` would set it up."""
-    how = OptimizerOptions(
+    options = OptimizerOptions(
         optimizer, learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
         batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
     )  # fmt: skip
     scratch = tempfile.TemporaryDirectory()
     first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
-    run = TrainingRun(model, LabelObjective(None), first, how, RunContext(device, precision, Path(scratch.name)))
+    run = TrainingRun(model, LabelObjective(None), first, options, RunContext(device, precision, Path(scratch.name)))
     return TrainingStepper(run, device, scratch)

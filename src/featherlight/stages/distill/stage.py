@@ -81,7 +81,7 @@ def _run_distill(settings: DistillSettings, inputs: Inputs, out: Path) -> dict[s
         if settings.alpha < 1:
             add_teacher(targets, inputs["labels"])
     pruning = Pruning(model, settings)
-    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
+    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, hook=pruning.hook)
     record = fit.run(imitation(settings, data), rows, targets)
     more = {} if settings.unlabelled is None else {"unlabelled": _about_unlabelled(data, rows)}
     name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"

@@ -41,7 +41,7 @@ class Removal:
         self.model, kept = shrink(model, settings.method, settings.sparsity, gradients=gradients)
         self.kept = {"kept": kept} if settings.method in (HEADS, LAYERS) else {}
 
-    def shaper(self) -> Masks | None:
+    def hook(self) -> Masks | None:
         """What was pruned to zero before stays zero while the rest recovers."""
         parts = [part for part in parts_of(self.model) if zeros(part.weight)]
         return Masks(parts, None) if parts else None

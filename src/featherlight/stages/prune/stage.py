@@ -42,7 +42,7 @@ def _run_prune(settings: PruneSettings, inputs: Inputs, out: Path) -> dict[str, 
         else:
             step = Removal(model, tokenizer, settings, lesson)
             tokenizer = step.tokenizer
-    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
+    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, hook=step.hook)
     if settings.epochs:
         assert lesson
         say(f"recovery from {lesson.source}")

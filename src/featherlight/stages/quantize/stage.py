@@ -106,7 +106,7 @@ def _trained(
     training = origin.recovery(how, student=True, max_length=tokenizer.model_max_length)
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
-    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
+    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, hook=lambda: aware)
     lesson = recovery_target(how, training, data, inputs, origin)
     record = {"recovery": {"epochs": how.epochs, "learning_rate": rate, "from": lesson.source}}
     record |= fit.train(lesson.objective, lesson.rows, lesson.targets)

@@ -145,10 +145,10 @@ def _training_cell(settings: TimeSettings, data: TaskData, device: str) -> Cell:
         order = numpy_generator(settings.seed, "order", next(epochs))
         batches = [batch for batch in shuffled_batches(tokens.lengths, settings.batch, order)
                    if len(batch) == settings.batch]  # fmt: skip
-        trainee.halve(about.get(HALVED, 0))
+        trainee.halve_batches(about.get(HALVED, 0))
         trainee.take_steps(training, batches[:most])
-        if trainee.run.halvings:
-            about[HALVED] = trainee.run.halvings
+        if trainee.run.batch_halvings:
+            about[HALVED] = trainee.run.batch_halvings
 
     call(WARM)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))
