@@ -16,7 +16,7 @@ def pruned(soft: bool = False, scope: str = "local", steps: int = 40) -> nn.Para
     optimizer = torch.optim.SGD([weight], lr=0.01)
     for step in range(steps):
         weight.grad = pull.clone()
-        hook.before_update(step, steps, optimizer, None)
+        hook.before_update(step, steps, optimizer)
         optimizer.step()
     return weight
 
@@ -36,7 +36,7 @@ def test_a_weight_that_sleeps_wakes_with_its_old_value_once_its_gradient_asks_fo
     for step in range(20):
         towards_zero = 1.0 if step < 5 else -3.0
         weight.grad = torch.tensor([[towards_zero, 0, 0, 0]])
-        hook.before_update(step, 20, optimizer, None)
+        hook.before_update(step, 20, optimizer)
         states.append(weight.detach().clone())
     assert any(state[0, 0] == 0 for state in states) and states[-1][0, 0] == values[0, 0]
     assert zeros(weight) == 2
@@ -49,7 +49,7 @@ def test_by_movement_other_weights_go_than_by_size():
     hook = Movement([Part("a", "linear", weight)], Sparsity("movement", 0.5))
     for step in range(60):
         weight.grad = pull.clone()
-        hook.before_update(step, 60, torch.optim.SGD([weight], lr=0.0), None)
+        hook.before_update(step, 60, torch.optim.SGD([weight], lr=0.0))
     assert zeros(weight) == 600
     leaving, entering = (values * pull > 0), (values * pull < 0)  # towards and away from zero
     assert (weight[leaving] != 0).float().mean() < (weight[entering] != 0).float().mean() - 0.3

@@ -9,7 +9,8 @@ from torch import nn
 
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet
+from featherlight.training.loop import RunContext, TrainingSet
+from featherlight.training.optimizers import OptimizerOptions
 
 ROWS = 23
 LARGE = 80_000  # times 13 rows: a table that is trained lazily

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from featherlight.compression.unstructured import Masks
 from featherlight.data.tokens.batches import shuffled_batches
 from featherlight.errors import UserError
 from featherlight.seeds import numpy_generator
@@ -239,22 +242,27 @@ def test_only_matrices_decay():
     assert {id(p) for p in spared["params"]} == {id(model.out.bias)} and spared["weight_decay"] == 0.0
 
 
-def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(tmp_path, monkeypatch):
+class Whole(Masks):
+    """Prunes nothing, and asks for whole gradients, as a GPU does."""
+
+    def __init__(self):
+        super().__init__([], None)
+
+    def needs_whole(self, weight):
+        return True
+
+
+@pytest.mark.parametrize("hooks", [(None, Whole()), (Whole(), None)])
+def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(hooks, tmp_path):
     """On a processor a large table is trained lazily, on a GPU it is not; their states do not fit each other."""
-    from featherlight.training import loop
 
-    def run_and_stop() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                loop.TrainingRun, "end_epoch", lambda self, _: self.checkpoint() or (_ for _ in ()).throw(Interrupted)
-            )
-            train(Toy(width=LARGE), LabelObjective(), toy_data(), None, options=options(), context=context(tmp_path))
+    def stop(model, epoch):
+        raise Interrupted
 
-    with pytest.raises(Interrupted):
-        run_and_stop()
-    monkeypatch.setattr(loop, "lazy_table", lambda *_, **__: None)
-    with pytest.raises(UserError, match="another kind of device"):
-        train(Toy(width=LARGE), LabelObjective(), toy_data(), None, options=options(), context=context(tmp_path))
+    always = replace(context(tmp_path), checkpoint_seconds=0.0)
+    for hook, error in zip(hooks, (Interrupted, UserError), strict=True):
+        with pytest.raises(error, match="another kind of device" if error is UserError else None):
+            train(Toy(width=LARGE), LabelObjective(), toy_data(), stop, options=options(), context=always, hook=hook)
 
 
 def test_a_stopped_run_gives_the_model_back_as_it_was(tmp_path):

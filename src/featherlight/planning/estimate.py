@@ -49,7 +49,7 @@ from featherlight.stages.time.backends import STUDENTS
 from featherlight.stages.time.cells import BATCHES, EPOCHS, FEWEST, FEWEST_SLOW, LEAST, SLOW, TEXTS, VISITS, WARM
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.stage import Inputs
-from featherlight.training.lazy_rows import lazy_table
+from featherlight.training.lazy_adamw import lazy_table
 
 _FP32, _MOMENTS = 4, 2
 _START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder

@@ -60,7 +60,7 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, s
 
 
 def frozen_names(model: nn.Module) -> frozenset[str]:
-    """Weights that no training moves; asked before one begins, for a table that is trained lazily has no gradient."""
+    """Weights that no training moves."""
     named = model.named_parameters(remove_duplicate=False)
     return frozenset(name for name, weight in named if not weight.requires_grad)
 
@@ -101,7 +101,7 @@ def write_checkpoint(
     numbers = {name: value for name, value in kept.items() if not isinstance(value, Tensor)}
     tensors |= {f"more.{name}": tensor for name, tensor in _own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
-    about = {"progress": json.dumps(header), "numbers": json.dumps(numbers)}
+    about = {"progress": json.dumps(header), "numbers": json.dumps(numbers), "optimizer": type(optimizer).__name__}
     _write_tensors(folder / CHECKPOINT, tensors, about)
     for old in folder.glob("best-*.safetensors"):
         if old != _best_file(folder, progress.best_step):
@@ -133,10 +133,11 @@ def read_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
-    if {name[5:] for name in tensors if name.startswith("more.")} != set(more):
+    another = about.get("optimizer") not in (None, "NoneType", type(optimizer).__name__)
+    if another or {name[5:] for name in tensors if name.startswith("more.")} != set(more):
         raise UserError(
-            f"{path}: was written on another kind of device, whose optimiser keeps other things. Go on with the "
-            "--device that it was begun with, or delete its folder and start again."
+            f"{path}: was written by another version, or on another kind of device, whose optimiser keeps other "
+            "things. Go on with the one that it was begun with, or delete its folder and start again."
         )
     weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
     if set(weights) != set(_moving(model, frozen)):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from featherlight.data.tokens.batches import Tokens, shuffled_batches, within_budget
 from featherlight.distributed import agreed, sum_over_processes
-from featherlight.errors import UserError, pick
+from featherlight.errors import UserError
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import keep_few_kernels, keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
@@ -36,9 +36,9 @@ from featherlight.training.checkpoint import (
     write_best,
     write_checkpoint,
 )
-from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
+from featherlight.training.lazy_adamw import gradients_of, release, settle
 from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
-from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
+from featherlight.training.optimizers import OptimizerOptions, make_optimizer
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
@@ -81,7 +81,7 @@ class WeightHook(Protocol):
         """Whether a table must have its whole gradient, and so cannot be trained lazily."""
         ...
 
-    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer) -> None:
         """Called in each step, 0 .. total - 1, between gradients and update; may change both, and the weights."""
         ...
 
@@ -102,24 +102,6 @@ class TrainingSet:
         inputs = {name: tensor.to(device) for name, tensor in self.tokens.batch(indices).items()}
         targets = {name: torch.from_numpy(rows[indices]).to(device) for name, rows in self.targets.items()}
         return Batch(inputs, targets)
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """How to walk downhill; the meaning of each number is in `stages.settings.TrainSettings`."""
-
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    warmup: float
-    weight_decay: float
-    clip: float
-    epochs: int
-    batch_size: int
-    batch_tokens: int
-    patience: int
-    seed: int
-    epsilon: float = EPSILON
 
 
 @dataclass(frozen=True)
@@ -161,8 +143,7 @@ def train(
         _walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
-        if run.lazy:
-            run.lazy.release()
+        release(run.optimizer)
     progress, frozen = run.progress, run.frozen
     del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
@@ -204,25 +185,16 @@ class TrainingRun:
         model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         if hook:
             hook.start(self.accelerator.device)
-        make_optimizer = pick("optimizer", options.optimizer, OPTIMIZERS)
-        table = lazy_table(
-            model, optimizer=options.optimizer, learning_rate=options.learning_rate, weight_decay=options.weight_decay
-        )
-        if table is not None and (options.epsilon != EPSILON or (hook and hook.needs_whole(table.weight))):
-            table = None
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        self.lazy = LazyRows(table, weight_decay=options.weight_decay) if table is not None and on_processor else None
-        groups = parameter_groups(model, options.weight_decay)
-        if options.optimizer in WITH_EPSILON:
-            groups = [{**group, "eps": options.epsilon} for group in groups]
-        self.optimizer = make_optimizer(groups)
+        needs_whole = hook.needs_whole if hook else lambda table: False
+        self.optimizer = make_optimizer(
+            model, options, needs_whole=lambda table: not on_processor or needs_whole(table)
+        )
         if on_processor:
             use_cheap_dropout(model)
         self.progress = read_checkpoint(context.folder, model, self.optimizer, self.more_state(), self.frozen)
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
-            if self.lazy:
-                self.lazy.count_steps(self.progress.learning_rate)
         # for its precision alone: gradients of several processes are summed up in `gradients`
         self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -241,12 +213,10 @@ class TrainingRun:
             group["lr"] = rate
         self.seed_dropout()
         self.model.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
-        if self.lazy:
-            self.lazy.ready(self.data.tokens.ids(indices))
         shares = self.gradients(indices)
         if self.hook:
-            self.hook.before_update(step, self.total_steps, self.optimizer, self.lazy)
-        self.update(rate)
+            self.hook.before_update(step, self.total_steps, self.optimizer)
+        self.update()
         if self.hook:
             self.hook.after_update()
         self.progress.step += 1
@@ -309,26 +279,21 @@ class TrainingRun:
             shares.append(share.detach())
         return shares
 
-    def update(self, rate: float) -> None:
+    def update(self) -> None:
         """Take the step that the gradients tell, shortened if they are longer than clip."""
-        rows = [self.lazy.rows] if self.lazy else []
-        gradients = [weight.grad for weight in [*self.trained, *rows] if weight.grad is not None]
-        scale = None
         if self.options.clip:
+            gradients = gradients_of(self.optimizer, self.trained)
             scale = (nn.utils.get_total_norm(gradients) / self.options.clip).clamp(min=1.0)
             if getattr(self.optimizer, "_step_supports_amp_scaling", False):
                 self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # divides inside the fused kernel
             else:
                 torch._foreach_div_(gradients, scale)
-                scale = None
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.lazy:
-            self.lazy.step(rate, scale)
 
     def more_state(self) -> dict[str, Tensor]:
-        """What the lazily trained table and the hook add to a checkpoint."""
-        return {**(self.lazy.state() if self.lazy else {}), **(self.hook.state() if self.hook else {})}
+        """What the hook adds to a checkpoint."""
+        return self.hook.state() if self.hook else {}
 
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
@@ -357,8 +322,7 @@ class TrainingRun:
         if self.unread:
             self.read_losses()
         self.pause_clock()
-        if self.lazy:
-            self.lazy.settle()
+        settle(self.optimizer)
         epoch = self.progress.step // self.steps_per_epoch
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)

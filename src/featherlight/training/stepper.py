@@ -15,8 +15,9 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingRun, TrainingSet
+from featherlight.training.loop import RunContext, TrainingRun, TrainingSet
 from featherlight.training.memory import write_batch_halvings
+from featherlight.training.optimizers import OptimizerOptions
 
 _PARTS = ("batch", "forward", "backward", "update")
 
