@@ -50,7 +50,8 @@ def prepare(student: str, data: str, rows: int) -> tuple[Any, Any, Any, Any]:
 def ours(student: str, data: str, rows: int) -> float:
     """Seconds of training."""
     from featherlight.distillation.task_specific import TaskDistillation
-    from featherlight.training.loop import RunContext, TrainingSet, train
+    from featherlight.training.loop import RunContext, train
+    from featherlight.training.objective import TrainingSet
     from featherlight.training.optimizers import OptimizerOptions
 
     model, tokens, labels, logits = prepare(student, data, rows)

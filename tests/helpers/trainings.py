@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
-from featherlight.training.loop import RunContext, TrainingSet
+from featherlight.training.loop import RunContext
+from featherlight.training.objective import Objective, TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
 
 ROWS = 23
@@ -31,6 +33,17 @@ class Toy(nn.Module):
         kept = attention_mask.unsqueeze(-1).float()
         mean = (self.embedding(input_ids) * kept).sum(1) / kept.sum(1)
         return SimpleNamespace(logits=self.out(self.drop(mean)))
+
+
+class WordObjective(Objective):
+    """Guess each text's label from each of its words: a mean over real tokens."""
+
+    def __call__(self, model, batch):
+        guesses = model.out(model.embedding(batch.inputs["input_ids"]))
+        labels = batch.targets["labels"][:, None].expand(guesses.shape[:2])
+        losses = F.cross_entropy(guesses.flatten(0, 1), labels.flatten(), reduction="none")
+        loss = (losses * batch.inputs["attention_mask"].flatten()).sum() / batch.totals["tokens"]
+        return loss, {"words": loss}
 
 
 def toy_data() -> TrainingSet:

@@ -20,7 +20,8 @@ from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.device import has_bf16
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import RunContext, TrainingSet, train
+from featherlight.training.loop import RunContext, train
+from featherlight.training.objective import TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
 from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, save_encoder
 from helpers.toys import GOOD, sentences

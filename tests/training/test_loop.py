@@ -23,7 +23,7 @@ def test_the_loop_does_what_the_same_steps_in_plain_torch_do(width, tmp_path):
     optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.0)
     total, step = 12, 0
     for epoch in range(3):
-        for batch in shuffled_batches(data.tokens.lengths, 7, numpy_generator(4, "order", epoch)):
+        for batch in shuffled_batches(data.lengths, 7, numpy_generator(4, "order", epoch)):
             # warm-up over one step, then a straight line down to 0 at step 12
             optimizer.param_groups[0]["lr"] = 0.05 * (0.0 if step == 0 else (total - step) / (total - 1))
             loss = label_loss(
@@ -221,12 +221,12 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_remedy(tmp_path):
-    class Diverging:
+    class Diverging(LabelObjective):
         calls = 0
 
         def __call__(self, model, batch):
             self.calls += 1
-            loss, parts = LabelObjective()(model, batch)
+            loss, parts = super().__call__(model, batch)
             return (loss * float("nan") if self.calls == 6 else loss), parts
 
     with pytest.raises(UserError, match=r"nan at step 6 of 12.*Lower --learning-rate"):

@@ -33,7 +33,7 @@ from featherlight.models.students.recurrent import (
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.training.lazy_adamw import LazyAdamW
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import stepper_for
 
 _VERSION = 2  # of what is measured

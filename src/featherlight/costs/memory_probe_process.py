@@ -18,7 +18,8 @@ from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
 from featherlight.models.source import source_of
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import RunContext, TrainingSet, train
+from featherlight.training.loop import RunContext, train
+from featherlight.training.objective import TrainingSet
 from featherlight.training.optimizers import OPTIMIZERS, OptimizerOptions
 
 _STEPS = 3  # the first one makes the optimiser's state; those after it are alike

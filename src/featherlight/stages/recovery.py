@@ -24,7 +24,7 @@ from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import RECORD
 from featherlight.store.stage import Inputs
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
+from featherlight.training.objective import Objective
 
 Targets = dict[str, dict[str, np.ndarray]]
 Recovering = PruneSettings | QuantizeSettings  # steps that train a model on

@@ -41,8 +41,9 @@ from featherlight.store.phases import Phases
 from featherlight.store.stage import Inputs
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import label_loss
-from featherlight.training.loop import Objective, RunContext, TrainingSet, WeightHook, train
+from featherlight.training.loop import RunContext, WeightHook, train
 from featherlight.training.memory import MOST_BATCH_HALVINGS, batch_halvings, is_memory_out, write_batch_halvings
+from featherlight.training.objective import Objective, TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
 from featherlight.training.tracking import Tracking
 

@@ -24,7 +24,10 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class Progress:
-    """How far a run is. step: optimiser steps done. best_step: 0 while nothing was evaluated."""
+    """How far a run is. step: optimiser steps done. best_step: 0 while nothing was evaluated.
+
+    loss_parts: sums over the steps since the last scores, whose entry in `epochs` gets their means.
+    """
 
     step: int = 0
     best_step: int = 0
@@ -33,6 +36,7 @@ class Progress:
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
+    loss_parts: dict[str, float] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 

@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from featherlight.data.tokens.batches import Tokens, shuffled_batches, within_budget
+from featherlight.data.tokens.batches import shuffled_batches, within_budget
 from featherlight.distributed import agreed, sum_over_processes
 from featherlight.errors import UserError
 from featherlight.models.attention import short_attention_in
@@ -38,27 +38,12 @@ from featherlight.training.checkpoint import (
 )
 from featherlight.training.lazy_adamw import gradients_of, release, settle
 from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
+from featherlight.training.objective import Objective, TrainingSet
 from featherlight.training.optimizers import OptimizerOptions, make_optimizer
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
 Evaluate = Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """inputs: keyword arguments of the model. targets: "labels", "teacher" ... with B rows each."""
-
-    inputs: dict[str, Tensor]
-    targets: dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """What is minimised. Returns the mean loss over the batch, and its parts for the curves."""
-
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """model: logits from a batch's inputs. Returns the mean over the batch, not the sum."""
-        ...
 
 
 class WeightHook(Protocol):
@@ -88,20 +73,6 @@ class WeightHook(Protocol):
     def after_update(self) -> None:
         """Called in each step after its update; may change the weights that the next step and a score see."""
         ...
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Tokenised texts and, row by row, what they should lead to."""
-
-    tokens: Tokens
-    targets: Mapping[str, np.ndarray]
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> Batch:
-        """The rows at these positions, on the device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.tokens.batch(indices).items()}
-        targets = {name: torch.from_numpy(rows[indices]).to(device) for name, rows in self.targets.items()}
-        return Batch(inputs, targets)
 
 
 @dataclass(frozen=True)
@@ -198,10 +169,11 @@ class TrainingRun:
         # for its precision alone: gradients of several processes are summed up in `gradients`
         self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
         self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.lengths = data.tokens.lengths
+        self.lengths = data.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
-        self.unread: list[Tensor] = []
+        self.unread: list[Tensor] = []  # of each step, its loss and the parts of that
+        self.loss_parts: tuple[str, ...] = ()
         self.batch_halvings = batch_halvings(context.folder)
         self.clock = self.last_checkpoint = time.monotonic()
 
@@ -213,7 +185,7 @@ class TrainingRun:
             group["lr"] = rate
         self.seed_dropout()
         self.model.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
-        shares = self.gradients(indices)
+        losses = self.gradients(indices)
         if self.hook:
             self.hook.before_update(step, self.total_steps, self.optimizer)
         self.update()
@@ -222,27 +194,24 @@ class TrainingRun:
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
-        self.unread.append(shares[0] if len(shares) == 1 else torch.stack(shares).sum())
+        self.unread.append(losses)
         if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
         if not at_end and time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds:
             self.checkpoint()
 
-    def gradients(self, indices: np.ndarray) -> list[Tensor]:
-        """Fill the gradients and return the parts of the loss; of several processes, each takes a share of the rows."""
-        several = self.accelerator.num_processes > 1
-        own = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        shares = self.own_gradients(own, len(indices)) if len(own) else []
-        if not several:
-            return shares
-        device = self.accelerator.device
-        return [
-            sum_over_processes(self.trained, torch.stack(shares).sum() if shares else torch.zeros((), device=device))
-        ]
+    def gradients(self, indices: np.ndarray) -> Tensor:
+        """Fill the gradients; the loss and its parts [n]. Of several processes each takes a share of the rows."""
+        processes, totals = self.accelerator.num_processes, self.data.totals(indices)
+        own = indices[self.accelerator.process_index :: processes]
+        if not len(own):  # a row that counts nothing, so that every process sends a message alike
+            own, totals = indices[:1], dict.fromkeys(totals, math.inf)
+        losses = self.own_gradients(own, totals)
+        return losses if processes == 1 else sum_over_processes(self.trained, losses)
 
-    def own_gradients(self, indices: np.ndarray, rows: int) -> list[Tensor]:
-        """The gradients of some of a batch's rows, and the parts of the loss; in smaller parts where memory is out.
+    def own_gradients(self, indices: np.ndarray, totals: Mapping[str, float]) -> Tensor:
+        """The gradients of some of a step's rows, and the losses [n]; in smaller parts where memory is out.
 
         Raises UserError if not even one example fits.
         """
@@ -250,7 +219,7 @@ class TrainingRun:
             longest = int(self.lengths[indices].max())
             budget = min(self.options.batch_tokens, longest * len(indices)) >> self.batch_halvings
             try:
-                return self.summed(within_budget(self.lengths, indices, tokens=budget), rows)
+                return self.summed(within_budget(self.lengths, indices, tokens=budget), totals)
             except (RuntimeError, MemoryError) as error:
                 if not is_memory_out(error):
                     raise
@@ -269,15 +238,15 @@ class TrainingRun:
         more = [self.accelerator.process_index] if self.accelerator.process_index else []
         seed_torch(self.options.seed, "dropout", self.progress.step, *more)
 
-    def summed(self, parts: Sequence[np.ndarray], rows: int) -> list[Tensor]:
-        """The gradients of a batch of so many rows, part by part, and the parts of its mean loss."""
+    def summed(self, parts: Sequence[np.ndarray], totals: Mapping[str, float]) -> Tensor:
+        """The gradients of a step that holds so much, part by part; its loss and the parts of that [n]."""
         shares = []
         for part in parts:
-            loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
-            share = loss if len(part) == rows else loss * (len(part) / rows)
-            share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
-            shares.append(share.detach())
-        return shares
+            loss, shown = self.objective(self.model, self.data.batch(part).part_of(totals, self.accelerator.device))
+            loss.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
+            self.loss_parts = tuple(shown) if len(shown) > 1 else ()
+            shares.append(torch.stack([loss.detach(), *(shown[name].detach() for name in self.loss_parts)]).float())
+        return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
 
     def update(self) -> None:
         """Take the step that the gradients tell, shortened if they are longer than clip."""
@@ -298,7 +267,8 @@ class TrainingRun:
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
         first = self.progress.step - len(self.unread) + 1
-        for step, loss in enumerate(torch.stack(self.unread).tolist(), start=first):
+        read = torch.stack(self.unread).tolist()
+        for step, (loss, *parts) in enumerate(read, start=first):
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {step} of {self.total_steps}: training has diverged. "
@@ -306,9 +276,12 @@ class TrainingRun:
                     "or use --precision fp32."
                 )
             self.progress.loss.append(loss)
-        read = self.progress.loss[-len(self.unread) :]
+            for name, part in zip(self.loss_parts, parts, strict=True):
+                self.progress.loss_parts[name] = self.progress.loss_parts.get(name, 0.0) + part
         self.unread.clear()
-        self.tell({"loss": sum(read) / len(read), "learning_rate": self.progress.learning_rate[-1]})
+        names = ["loss", *(f"loss_{name}" for name in self.loss_parts)]
+        means = {name: sum(values) / len(read) for name, values in zip(names, zip(*read, strict=True), strict=True)}
+        self.tell({**means, "learning_rate": self.progress.learning_rate[-1]})
 
     def tell(self, numbers: Mapping[str, float]) -> None:
         """Let who watches know; the time that takes is not training time."""
@@ -327,7 +300,11 @@ class TrainingRun:
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
             score = agreed(score, self.accelerator.device)
-            self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
+            steps = self.progress.step - (self.progress.epochs[-1]["step"] if self.progress.epochs else 0)
+            parts = {name: total / steps for name, total in self.progress.loss_parts.items()}
+            about = {"epoch": epoch, "step": self.progress.step, **({"loss_parts": parts} if parts else {})}
+            self.progress.epochs.append({**about, **shown})
+            self.progress.loss_parts = {}
             self.clock = time.monotonic()
             self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})
             settled = self.hook is None or self.hook.settled

@@ -15,8 +15,9 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import RunContext, TrainingRun, TrainingSet
+from featherlight.training.loop import RunContext, TrainingRun
 from featherlight.training.memory import write_batch_halvings
+from featherlight.training.objective import TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
 
 _PARTS = ("batch", "forward", "backward", "update")
@@ -98,14 +99,14 @@ class TrainingStepper:
 
     def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
         """Optimiser steps on batches of a training set."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
+        self.run.data, self.run.lengths = training, training.lengths
         with short_attention_in(self.run.bare_model):
             for batch in batches:
                 self.run.step(batch)
 
     def phases(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> dict[str, float]:
         """Seconds of each part of a step on these batches."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
+        self.run.data, self.run.lengths = training, training.lengths
         with short_attention_in(self.run.bare_model):
             return _step_phases(self.run, batches, functools.partial(wait_for, self.device))
 

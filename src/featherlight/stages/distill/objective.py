@@ -13,7 +13,7 @@ from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.label.stage import UNLABELLED
 from featherlight.stages.rows import class_weights, task_data
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
+from featherlight.training.objective import Objective
 
 
 def loss_of(settings: DistillSettings) -> str:

@@ -11,7 +11,7 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.models.device import is_encoder, resolve_device
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.recovery import RecoveryTarget
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 
 
 class Removal:

@@ -22,7 +22,7 @@ from featherlight.stages.rows import labelled, task_data, train_rows
 from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, backend_for, model_folder
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.phases import Phases
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import TrainingStepper, stepper_for
 
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
