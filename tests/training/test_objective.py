@@ -1,17 +1,21 @@
 """Means over a whole step, however it is cut; what an objective brings along; rows that are made anew in each epoch."""
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from featherlight.data.tokens.batches import shuffled_batches
 from featherlight.distillation.task_specific import TaskDistillation
 from featherlight.seeds import numpy_generator
+from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import train
-from featherlight.training.objective import TrainingSet
-from helpers.trainings import Toy, WordObjective, context, options, toy_data, weights
+from featherlight.training.objective import Objective, Rows, TrainingSet
+from helpers.trainings import LARGE, Toy, WordObjective, context, options, toy_data, weights
 
 
 def word_loss(model, data: TrainingSet, rows) -> torch.Tensor:
@@ -82,3 +86,144 @@ def test_a_loss_of_one_part_has_no_parts(tmp_path):
         Toy(), LabelObjective(), toy_data(), lambda *_: (0.0, {}), options=options(), context=context(tmp_path)
     )
     assert all(set(point) == {"epoch", "step"} for point in progress.epochs)
+
+
+class Interrupted(Exception):
+    """Stands for a kill."""
+
+
+class Projected(Objective):
+    """A narrow model whose words are pulled, by a projection that is learned, to a wide teacher's."""
+
+    def __init__(self, *, stop_at: int = 0, width: int = 5):
+        torch.manual_seed(1)
+        self.trained = nn.Sequential(nn.Dropout(0.2), nn.Linear(width, 7, bias=False))
+        self.teacher, self.stop_at, self.calls, self.started = nn.Embedding(13, 7), stop_at, 0, []
+
+    def start(self, device, precision):
+        self.started.append((device, precision))
+        self.teacher.to(device)
+
+    def __call__(self, model, batch):
+        self.calls += 1
+        if self.calls == self.stop_at:
+            raise Interrupted
+        ids, kept = batch.inputs["input_ids"], batch.inputs["attention_mask"]
+        off = self.trained(model.embedding(ids)) - self.teacher(ids).detach()
+        loss = (off.square().sum(-1) * kept).sum() / batch.totals["tokens"]
+        return loss, {"words": loss}
+
+
+def test_what_an_objective_trains_beside_the_model_is_learned_and_its_teacher_is_not(tmp_path):
+    objective = Projected()
+    before, teacher = objective.trained[1].weight.clone(), objective.teacher.weight.clone()
+    progress = train(
+        Toy(), objective, toy_data(), None, options=options(epochs=40, schedule="constant"), context=context(tmp_path)
+    )
+    assert np.mean(progress.loss[-4:]) < 0.5 * np.mean(progress.loss[:4])
+    assert not torch.equal(objective.trained[1].weight, before) and torch.equal(objective.teacher.weight, teacher)
+    assert objective.started == [(torch.device("cpu"), "fp32")]
+
+
+@pytest.mark.parametrize("width", [5, LARGE])
+@pytest.mark.parametrize("stop_at", [2, 4, 7])
+def test_a_run_that_was_cut_off_finds_what_was_trained_beside_the_model(stop_at, width, tmp_path):
+    """Bit for bit, dropout of the projection included."""
+
+    def evaluate(model, epoch):
+        return float(weights(model).sum()), {}
+
+    whole, cut = Toy(width=width), Toy(width=width)
+    objectives = [Projected(width=width), Projected(stop_at=stop_at, width=width), Projected(width=width)]
+    often = replace(context(tmp_path / "cut"), checkpoint_seconds=0.0)
+    first = train(whole, objectives[0], toy_data(), evaluate, options=options(), context=context(tmp_path / "whole"))
+    with pytest.raises(Interrupted):
+        train(Toy(width=width), objectives[1], toy_data(), evaluate, options=options(), context=often)
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
+    last = train(cut, objectives[2], toy_data(), evaluate, options=options(), context=often)
+    assert torch.equal(weights(whole), weights(cut)) and first.loss == last.loss
+    assert torch.equal(weights(objectives[0].trained), weights(objectives[2].trained))
+
+
+def test_a_table_that_what_is_trained_beside_the_model_shares_is_trained_as_a_whole(tmp_path):
+    """Gradients reach it by way of the model and beside it; plain AdamW is the reference."""
+
+    class Tied(Objective):
+        def __init__(self, table):
+            self.trained = nn.ModuleList([table])
+
+        def __call__(self, model, batch):
+            ids = batch.inputs["input_ids"]
+            loss = (model.embedding(ids[:, :1]).square().sum() + self.trained[0].weight[5].square().sum()) / 1e3
+            return loss, {"size": loss}
+
+    data, model, reference = toy_data(), Toy(width=LARGE), Toy(width=LARGE)
+    changed = {"weight_decay": 0.0, "clip": 0.0, "schedule": "constant", "warmup": 0.0, "epochs": 1, "batch_size": 23}
+    train(model, Tied(model.embedding), data, None, options=options(**changed), context=context(tmp_path))
+    ids = data.tokens.batch(shuffled_batches(data.lengths, 23, numpy_generator(4, "order", 0))[0])["input_ids"]
+    optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.0)
+    weight = reference.embedding.weight
+    ((weight[ids[:, 0]].square().sum() + weight[5].square().sum()) / 1e3).backward()
+    optimizer.step()
+    assert torch.allclose(model.embedding.weight, weight, atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Masked(Rows):
+    """Texts of which other words are hidden in each epoch: id 12 stands for them, and -100 for what is not asked."""
+
+    texts: TrainingSet
+    seed: int = 1
+
+    @property
+    def lengths(self):
+        return self.texts.lengths
+
+    def hidden(self, row, epoch):
+        return numpy_generator(self.seed, "mask", epoch, int(row)).random(self.lengths[row]) < 0.5
+
+    def batch(self, indices, epoch):
+        batch = self.texts.batch(indices)
+        ids, asked = batch.inputs["input_ids"].clone(), torch.full_like(batch.inputs["input_ids"], -100)
+        for place, row in enumerate(indices):
+            where = np.flatnonzero(self.hidden(row, epoch))
+            asked[place, where] = ids[place, where] % 3
+            ids[place, where] = 12
+        return replace(batch, inputs={**batch.inputs, "input_ids": ids}, targets={"asked": asked},
+                       totals=self.totals(indices, epoch))  # fmt: skip
+
+    def totals(self, indices, epoch):
+        hidden = sum(int(self.hidden(row, epoch).sum()) for row in indices)
+        return {**super().totals(indices, epoch), "hidden": max(hidden, 1)}
+
+
+class HiddenWords(Objective):
+    """A mean over the words that are hidden."""
+
+    def __init__(self):
+        self.seen = []
+
+    def __call__(self, model, batch):
+        self.seen.append(batch.inputs["input_ids"])
+        guesses = model.out(model.embedding(batch.inputs["input_ids"]))
+        loss = F.cross_entropy(guesses.flatten(0, 1), batch.targets["asked"].flatten(), reduction="sum")
+        loss = loss / batch.totals["hidden"]
+        return loss, {"hidden": loss}
+
+
+def test_rows_may_be_others_in_each_epoch_and_a_mean_over_what_they_count_is_exact(tmp_path):
+    rows = Masked(toy_data())
+    found = {}
+    for name, tokens in (("whole", 10_000), ("cut", 9)):
+        objective, model = HiddenWords(), Toy()
+        changed = options(epochs=2, batch_size=23, batch_tokens=tokens)
+        found[name] = train(model, objective, rows, None, options=changed, context=context(tmp_path / name)), model
+        if name == "whole":
+            first, second = (sorted(map(tuple, seen.tolist())) for seen in objective.seen)
+            assert first != second and len(first) == len(second) == 23
+    assert found["whole"][0].loss == pytest.approx(found["cut"][0].loss, rel=1e-6)
+    assert torch.allclose(weights(found["whole"][1]), weights(found["cut"][1]), atol=1e-6)
+    every = np.arange(23)
+    batch = rows.batch(every, 0)
+    guesses = Toy().out(Toy().embedding(batch.inputs["input_ids"])).flatten(0, 1)
+    assert found["whole"][0].loss[0] == pytest.approx(F.cross_entropy(guesses, batch.targets["asked"].flatten()).item())

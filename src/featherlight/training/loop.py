@@ -30,7 +30,6 @@ from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training import schedules
 from featherlight.training.checkpoint import (
     Progress,
-    frozen_names,
     read_best,
     read_checkpoint,
     write_best,
@@ -38,7 +37,7 @@ from featherlight.training.checkpoint import (
 )
 from featherlight.training.lazy_adamw import gradients_of, release, settle
 from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
-from featherlight.training.objective import Objective, TrainingSet
+from featherlight.training.objective import Batch, Objective, Rows
 from featherlight.training.optimizers import OptimizerOptions, make_optimizer
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
@@ -97,14 +96,16 @@ def _accelerator_for(context: RunContext) -> Accelerator:
 def train(
     model: nn.Module,
     objective: Objective,
-    data: TrainingSet,
+    data: Rows,
     evaluate: Evaluate | None,
     *,
     options: OptimizerOptions,
     context: RunContext,
     hook: WeightHook | None = None,
 ) -> Progress:
-    """Train the model in place; it ends with its best weights (last ones where evaluate is None).
+    """Train the model, and what the objective trains beside it, in place.
+
+    The model ends with its best weights (last ones where evaluate is None).
 
     evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
     Raises UserError if the loss stops being a number.
@@ -115,10 +116,10 @@ def train(
     finally:  # whatever happens, the caller gets a plain model back
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         release(run.optimizer)
-    progress, frozen = run.progress, run.frozen
+    progress = run.progress
     del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(context.folder, model, progress.best_step, frozen)
+        read_best(context.folder, model, progress.best_step)
     return progress
 
 
@@ -143,32 +144,34 @@ class TrainingRun:
         self,
         model: nn.Module,
         objective: Objective,
-        data: TrainingSet,
+        data: Rows,
         options: OptimizerOptions,
         context: RunContext,
         hook: WeightHook | None = None,
     ):
         self.objective, self.data, self.options, self.context, self.hook = objective, data, options, context, hook
-        self.frozen = frozen_names(model)
         self.accelerator = _accelerator_for(context)
         if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
-        model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
+        objective.start(self.accelerator.device, context.precision)
+        beside = objective.trained
+        self.trained = model if beside is None else nn.ModuleDict({"model": model, "objective": beside})
+        self.trained.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
         if hook:
             hook.start(self.accelerator.device)
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        needs_whole = hook.needs_whole if hook else lambda table: False
         self.optimizer = make_optimizer(
-            model, options, needs_whole=lambda table: not on_processor or needs_whole(table)
-        )
+            model, options, trained=self.trained,
+            needs_whole=lambda table: not on_processor or self.is_used_beside(table),
+        )  # fmt: skip
         if on_processor:
-            use_cheap_dropout(model)
-        self.progress = read_checkpoint(context.folder, model, self.optimizer, self.more_state(), self.frozen)
+            use_cheap_dropout(self.trained)
+        self.progress = read_checkpoint(context.folder, self.trained, self.optimizer, self.more_state())
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
         # for its precision alone: gradients of several processes are summed up in `gradients`
         self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
-        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self.weights = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
         self.lengths = data.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / options.batch_size)
         self.total_steps = self.steps_per_epoch * options.epochs
@@ -177,6 +180,17 @@ class TrainingRun:
         self.batch_halvings = batch_halvings(context.folder)
         self.clock = self.last_checkpoint = time.monotonic()
 
+    def is_used_beside(self, table: Tensor) -> bool:
+        """Whether somebody else than the model's look-ups reads a table or its gradient."""
+        beside = self.objective.trained
+        shared = beside is not None and any(weight is table for weight in beside.parameters())
+        return shared or (self.hook is not None and self.hook.needs_whole(table))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next step, from 0."""
+        return self.progress.step // self.steps_per_epoch
+
     def step(self, indices: np.ndarray) -> None:
         """One optimiser step; a batch above the token budget is summed up exactly from its parts."""
         step, options = self.progress.step, self.options
@@ -184,7 +198,7 @@ class TrainingRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.seed_dropout()
-        self.model.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
+        self.trained.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
         losses = self.gradients(indices)
         if self.hook:
             self.hook.before_update(step, self.total_steps, self.optimizer)
@@ -203,12 +217,12 @@ class TrainingRun:
 
     def gradients(self, indices: np.ndarray) -> Tensor:
         """Fill the gradients; the loss and its parts [n]. Of several processes each takes a share of the rows."""
-        processes, totals = self.accelerator.num_processes, self.data.totals(indices)
+        processes, totals = self.accelerator.num_processes, self.data.totals(indices, self.epoch)
         own = indices[self.accelerator.process_index :: processes]
         if not len(own):  # a row that counts nothing, so that every process sends a message alike
             own, totals = indices[:1], dict.fromkeys(totals, math.inf)
         losses = self.own_gradients(own, totals)
-        return losses if processes == 1 else sum_over_processes(self.trained, losses)
+        return losses if processes == 1 else sum_over_processes(self.weights, losses)
 
     def own_gradients(self, indices: np.ndarray, totals: Mapping[str, float]) -> Tensor:
         """The gradients of some of a step's rows, and the losses [n]; in smaller parts where memory is out.
@@ -242,16 +256,20 @@ class TrainingRun:
         """The gradients of a step that holds so much, part by part; its loss and the parts of that [n]."""
         shares = []
         for part in parts:
-            loss, shown = self.objective(self.model, self.data.batch(part).part_of(totals, self.accelerator.device))
+            loss, shown = self.objective(self.model, self.batch(part, totals))
             loss.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
             self.loss_parts = tuple(shown) if len(shown) > 1 else ()
             shares.append(torch.stack([loss.detach(), *(shown[name].detach() for name in self.loss_parts)]).float())
         return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
 
+    def batch(self, indices: np.ndarray, totals: Mapping[str, float]) -> Batch:
+        """Some rows on the device, as a part of a step that holds so much."""
+        return self.data.batch(indices, self.epoch).part_of(totals, self.accelerator.device)
+
     def update(self) -> None:
         """Take the step that the gradients tell, shortened if they are longer than clip."""
         if self.options.clip:
-            gradients = gradients_of(self.optimizer, self.trained)
+            gradients = gradients_of(self.optimizer, self.weights)
             scale = (nn.utils.get_total_norm(gradients) / self.options.clip).clamp(min=1.0)
             if getattr(self.optimizer, "_step_supports_amp_scaling", False):
                 self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # divides inside the fused kernel
@@ -311,7 +329,7 @@ class TrainingRun:
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
-                write_best(self.context.folder, self.bare_model, self.progress.best_step, self.frozen)
+                write_best(self.context.folder, self.bare_model, self.progress.best_step)
         self.clock = time.monotonic()  # evaluation is no training time
         self.checkpoint(last=self.over())
 
@@ -321,7 +339,7 @@ class TrainingRun:
             self.read_losses()
         self.pause_clock()
         optimizer = None if last else self.optimizer
-        write_checkpoint(self.context.folder, self.bare_model, optimizer, self.progress, self.more_state(), self.frozen)
+        write_checkpoint(self.context.folder, self.trained, optimizer, self.progress, self.more_state())
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:

@@ -24,30 +24,19 @@ _PARTS = ("batch", "forward", "backward", "update")
 
 
 class _Clocked:
-    """A callable, or an object with a method `batch`, that adds up the seconds it takes."""
+    """A callable that adds up the seconds it takes."""
 
-    def __init__(self, inner: Any, wait: Callable[[], object]):
+    def __init__(self, inner: Callable[..., Any], wait: Callable[[], object]):
         self.inner, self.wait, self.seconds = inner, wait, 0.0
 
-    def timed(self, call: Callable[..., Any], *given: Any) -> Any:
-        """call(*given), on the clock."""
+    def __call__(self, *given: Any) -> Any:
+        """inner(*given), on the clock."""
         self.wait()
         start = time.perf_counter()
-        found = call(*given)
+        found = self.inner(*given)
         self.wait()
         self.seconds += time.perf_counter() - start
         return found
-
-    def __call__(self, *given: Any) -> Any:
-        """Of an objective, or a method."""
-        return self.timed(self.inner, *given)
-
-    def batch(self, *given: Any) -> Any:
-        """Of a training set."""
-        return self.timed(self.inner.batch, *given)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
 
 
 def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
@@ -56,21 +45,22 @@ def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable
     batch: rows to tensors on the device; update: clipping and the optimiser. The run is moved on by as many steps.
     """
     parts: dict[str, list[float]] = {name: [] for name in _PARTS}
-    own = run.data, run.objective
+    objective: Any = run.objective
+    clocked: Any = run
     try:
         for indices in batches:
-            data, objective, update = _Clocked(own[0], wait), _Clocked(own[1], wait), _Clocked(run.update, wait)
-            run.data, run.objective, run.update = data, objective, update  # type: ignore[assignment, method-assign]
+            batch, forward, update = (_Clocked(one, wait) for one in (run.batch, objective, run.update))
+            clocked.batch, clocked.objective, clocked.update = batch, forward, update
             whole = _Clocked(run.step, wait)
             try:
                 whole(indices)
             finally:
-                del run.update  # the method shows again
-            seen = {"batch": data.seconds, "forward": objective.seconds, "update": update.seconds}
+                del clocked.batch, clocked.update  # the methods show again
+            seen = {"batch": batch.seconds, "forward": forward.seconds, "update": update.seconds}
             for name, seconds in {**seen, "backward": whole.seconds - sum(seen.values())}.items():
                 parts[name].append(seconds)
     finally:
-        run.data, run.objective = own
+        clocked.objective = objective
     return {name: float(np.median(values)) for name, values in parts.items()}
 
 
