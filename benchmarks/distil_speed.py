@@ -50,15 +50,22 @@ def prepare(student: str, data: str, rows: int) -> tuple[Any, Any, Any, Any]:
 def ours(student: str, data: str, rows: int) -> float:
     """Seconds of training."""
     from featherlight.distillation.task_specific import TaskDistillation
-    from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
+    from featherlight.training.loop import RunContext, train
+    from featherlight.training.objective import TrainingSet
+    from featherlight.training.optimizers import OptimizerOptions
 
     model, tokens, labels, logits = prepare(student, data, rows)
-    how = OptimizerOptions("adam", 1e-3, "linear", 0.0, 0.0, 1.0, 1, BATCH[student], 16384, 0, 1)
+    options = OptimizerOptions("adam", 1e-3, "linear", 0.0, 0.0, 1.0, 1, BATCH[student], 16384, 0, 1)
     objective = TaskDistillation(alpha=0.5, loss="mse", temperature=1.0)
     with tempfile.TemporaryDirectory() as folder:
-        where = RunContext("cpu", "fp32", Path(folder))
+        context = RunContext("cpu", "fp32", Path(folder))
         return train(
-            model, objective, TrainingSet(tokens, {"labels": labels, "teacher": logits}), None, how=how, where=where
+            model,
+            objective,
+            TrainingSet(tokens, {"labels": labels, "teacher": logits}),
+            None,
+            options=options,
+            context=context,
         ).seconds
 
 

@@ -19,17 +19,19 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.load import load_encoder
 from featherlight.training import loop
 from featherlight.training.finetune import LabelObjective
+from featherlight.training.objective import TrainingSet
+from featherlight.training.optimizers import OptimizerOptions
 if sys.argv[1] == "without":
     loop.keep_freed_memory = lambda: None
 generator = np.random.default_rng(0)
 rows = 32 * 60
 tokens = Tokens({"input_ids": Ragged.of(generator.integers(1000, 30000, size=(rows, 13)))}, {"input_ids": 0})
-data = loop.TrainingSet(tokens, {"labels": generator.integers(2, size=rows)})
+data = TrainingSet(tokens, {"labels": generator.integers(2, size=rows)})
 model, _ = load_encoder("minilm", labels=("no", "yes"), max_length=16)
-how = loop.Optimisation(optimizer="adamw", learning_rate=5e-5, schedule="linear", warmup=0.0, weight_decay=0.0,
-                        clip=1.0, epochs=1, batch_size=32, batch_tokens=4096, patience=0, seed=1)
-where = loop.Place("cpu", "bf16", Path(tempfile.mkdtemp()))
-print(rows / loop.train(model, LabelObjective(), data, None, how=how, where=where).seconds)
+options = OptimizerOptions(optimizer="adamw", learning_rate=5e-5, schedule="linear", warmup=0.0, weight_decay=0.0,
+                                clip=1.0, epochs=1, batch_size=32, batch_tokens=4096, patience=0, seed=1)
+context = loop.RunContext("cpu", "bf16", Path(tempfile.mkdtemp()))
+print(rows / loop.train(model, LabelObjective(), data, None, options=options, context=context).seconds)
 """
 
 

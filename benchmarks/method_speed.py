@@ -27,7 +27,7 @@ from featherlight.models.adapters import Method, adapt
 from featherlight.models.load import load_encoder
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.stages.rows import labelled
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import TrainingStepper, stepper_for
 
 EVERY = ("query", "key", "value", "dense")

@@ -4,14 +4,17 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
 from safetensors.torch import load_file
 
+from helpers import word_training
+
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
-          "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0",
-          "-m", "featherlight"]  # fmt: skip
+          "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]  # fmt: skip
+HERE = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +45,8 @@ def recipe(tiny_encoder, sentiment, tmp_path_factory):
 
 def run(command, recipe, store):
     """Run the recipe; the records by stage, and what was printed."""
-    told = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     call = [sys.executable, *command, "run", str(recipe / "recipe.yaml"), "--store", str(store), "--json"]
-    done = subprocess.run(call, capture_output=True, text=True, env=told, timeout=300, check=False)
+    done = subprocess.run(call, capture_output=True, text=True, env=HERE, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.strip().splitlines()) == 1  # the first process alone speaks
     return {path.parent.name.split("-")[0]: path.parent for path in store.glob("*/record.json")}
@@ -53,7 +55,7 @@ def run(command, recipe, store):
 @pytest.fixture(scope="module")
 def both(recipe):
     """The folders of one process, and of two."""
-    return run(["-m", "featherlight"], recipe, recipe / "one"), run(LAUNCH, recipe, recipe / "two")
+    return run(["-m", "featherlight"], recipe, recipe / "one"), run([*LAUNCH, "featherlight"], recipe, recipe / "two")
 
 
 @pytest.mark.parametrize("stage", ["finetune", "distill"])
@@ -73,8 +75,20 @@ def test_their_losses_are_those_of_one(both, stage):
 
 def test_what_is_done_is_not_done_again_by_several(both, recipe):
     before = {path: path.stat().st_mtime_ns for path in (recipe / "two").rglob("*") if path.is_file()}
-    run(LAUNCH, recipe, recipe / "two")
+    run([*LAUNCH, "featherlight"], recipe, recipe / "two")
     after = {path: path.stat().st_mtime_ns for path in (recipe / "two").rglob("*") if path.is_file()}
     assert {path: time for path, time in after.items() if ".locks" not in path.parts} == {
         path: time for path, time in before.items() if ".locks" not in path.parts
     }
+
+
+def test_a_mean_over_words_is_that_of_one_process_though_each_has_other_lengths(tmp_path):
+    tests = str(Path(__file__).parent)
+    paths = os.pathsep.join([tests, *filter(None, [os.environ.get("PYTHONPATH")])])
+    call = [sys.executable, *LAUNCH, "helpers.word_training", str(tmp_path)]
+    done = subprocess.run(call, capture_output=True, text=True, timeout=300, check=False,
+                          env={**HERE, "PYTHONPATH": paths})  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    two, one = json.loads((tmp_path / "found.json").read_text()), word_training.main(tmp_path / "one")
+    assert two["loss"] == pytest.approx(one["loss"], rel=1e-6)
+    assert two["weights"] == pytest.approx(one["weights"], abs=1e-6)

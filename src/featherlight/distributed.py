@@ -33,10 +33,10 @@ def wait_for_all(*, on_processor: bool) -> None:
         PartialState(cpu=on_processor).wait_for_everyone()
 
 
-def sum_over_processes(parameters: Sequence["torch.Tensor"], loss: "torch.Tensor") -> "torch.Tensor":
-    """Replace each gradient by its sum over the processes, in one message; the sum of the losses [].
+def sum_over_processes(parameters: Sequence["torch.Tensor"], losses: "torch.Tensor") -> "torch.Tensor":
+    """Replace each gradient by its sum over the processes, in one message; the sums of the losses [n].
 
-    A process without a share of the batch has no gradients and gives zeros.
+    A parameter without a gradient gives zeros.
     """
     import torch
 
@@ -45,12 +45,12 @@ def sum_over_processes(parameters: Sequence["torch.Tensor"], loss: "torch.Tensor
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         gradients.append(parameter.grad)
-    message = torch.cat([*(gradient.flatten() for gradient in gradients), loss.detach().float().reshape(1)])
+    message = torch.cat([*(gradient.flatten() for gradient in gradients), losses])
     torch.distributed.all_reduce(message)
-    parts = torch.split(message[:-1], [gradient.numel() for gradient in gradients])
+    *parts, summed = torch.split(message, [*(gradient.numel() for gradient in gradients), len(losses)])
     for gradient, part in zip(gradients, parts, strict=True):
         gradient.copy_(part.view_as(gradient))
-    return message[-1]
+    return summed
 
 
 def agreed(value: float, device: "torch.device") -> float:

@@ -48,7 +48,7 @@ def stepped(steps: int):
         optimizer.zero_grad()
         nn.functional.mse_loss(layer(inputs), target).backward()
         gradients.append(layer.weight.grad.clone())
-        aware.shape(step, steps, optimizer, None)
+        aware.before_update(step, steps, optimizer)
         optimizer.step()
         aware.after_update()
     return layer, aware, start, gradients

@@ -18,7 +18,7 @@ from featherlight.models.students.recurrent import (
     RNNForSequenceClassification,
 )
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 from helpers.tiny_encoders import save_encoder
 
 FRAME = {"vocab_size": 31, "dim": 6, "classifier": 8, "num_labels": 3, "dropout": 0.0}

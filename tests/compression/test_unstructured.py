@@ -1,5 +1,7 @@
 """Masks, and that they hold whatever optimiser moves the other weights."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ from featherlight.compression.unstructured import (
 from featherlight.errors import UserError
 from featherlight.training.finetune import LabelObjective
 from featherlight.training.loop import train
-from training.test_loop import LARGE, Toy, how, place, toy_data, weights
+from helpers.trainings import LARGE, Toy, context, options, toy_data, weights
 
 
 def part(values: list[list[float]], name: str = "a.weight", kind: str = "linear") -> Part:
@@ -129,15 +131,23 @@ def test_the_sparsity_rises_as_zhu_and_gupta_have_it():
     assert [cubic(done) for done in (0, 0.5, 1, 2)] == [0, 0.875, 1, 1]
 
 
-def trained(folder, sparsity: Sparsity, *, width: int = 5, epochs: int = 4, **changed) -> tuple[nn.Module, list[Part]]:
+def trained(
+    folder, sparsity: Sparsity, *, width: int = 5, epochs: int = 4, kind=None, **changed
+) -> tuple[nn.Module, list[Part]]:
     """A toy after a training in which it is pruned."""
     model = Toy(width=width)
     parts = parts_of(model)
-    shaper = (Movement if sparsity.method == "movement" else Masks)(parts, sparsity)
+    hook = (kind or (Movement if sparsity.method == "movement" else Masks))(parts, sparsity)
     train(
-        model, LabelObjective(), toy_data(), None, how=how(epochs=epochs, **changed), where=place(folder), shaper=shaper
+        model,
+        LabelObjective(),
+        toy_data(),
+        None,
+        options=options(epochs=epochs, **changed),
+        context=context(folder),
+        hook=hook,
     )
-    assert shaper.settled
+    assert hook.settled
     return model, parts
 
 
@@ -164,10 +174,16 @@ def test_a_table_that_is_trained_lazily_keeps_its_zeros(method, tmp_path):
     assert not torch.equal(model.embedding.weight, Toy(width=LARGE).embedding.weight * (model.embedding.weight != 0))
 
 
-def test_a_lazily_trained_table_is_pruned_as_a_whole_one_is(tmp_path, monkeypatch):
+class Whole(Masks):
+    """Masks that ask for whole gradients, as a GPU has them."""
+
+    def needs_whole(self, weight):
+        return True
+
+
+def test_a_lazily_trained_table_is_pruned_as_a_whole_one_is(tmp_path):
     lazy, _ = trained(tmp_path / "lazy", Sparsity("topv", 0.5), width=LARGE)
-    monkeypatch.setattr("featherlight.training.loop.lazy_table", lambda *_, **__: None)
-    whole, _ = trained(tmp_path / "whole", Sparsity("topv", 0.5), width=LARGE)
+    whole, _ = trained(tmp_path / "whole", Sparsity("topv", 0.5), width=LARGE, kind=Whole)
     differ = (lazy.embedding.weight == 0) != (whole.embedding.weight == 0)
     assert differ.float().mean() < 1e-3  # weights that rounding puts on the other side of the threshold
     off = (lazy.embedding.weight - whole.embedding.weight).abs()[~differ]
@@ -194,23 +210,30 @@ def test_a_pruning_that_was_cut_off_ends_with_the_same_bits(method, stop_at, wid
     whole, _ = trained(tmp_path / "whole", sparsity, width=width)
     cut = Toy(width=width)
     kind = Movement if method == "movement" else Masks
-    where = place(tmp_path / "cut")
-    often = type(where)(where.device, where.precision, where.folder, 0.0)
+    often = replace(context(tmp_path / "cut"), checkpoint_seconds=0.0)
     with pytest.raises(Interrupted):
-        train(cut, CutOff(), toy_data(), None, how=how(epochs=4), where=often, shaper=kind(parts_of(cut), sparsity))
+        train(
+            cut,
+            CutOff(),
+            toy_data(),
+            None,
+            options=options(epochs=4),
+            context=often,
+            hook=kind(parts_of(cut), sparsity),
+        )
     resumed = Toy(width=width)
-    shaper = kind(parts_of(resumed), sparsity)
-    train(resumed, LabelObjective(), toy_data(), None, how=how(epochs=4), where=often, shaper=shaper)
+    hook = kind(parts_of(resumed), sparsity)
+    train(resumed, LabelObjective(), toy_data(), None, options=options(epochs=4), context=often, hook=hook)
     assert torch.equal(weights(resumed), weights(whole))
 
 
 def test_only_an_epoch_with_the_asked_sparsity_can_be_the_best_one(tmp_path):
     model = Toy()
-    shaper = Masks(parts_of(model), Sparsity("topv", 0.5, ramp=0.6))
+    hook = Masks(parts_of(model), Sparsity("topv", 0.5, ramp=0.6))
     scores = {1: 0.9, 2: 0.8, 3: 0.4, 4: 0.3, 5: 0.2, 6: 0.1}
     progress = train(
-        model, LabelObjective(), toy_data(), lambda _, epoch: (scores[epoch], {}), how=how(epochs=6, patience=2),
-        where=place(tmp_path), shaper=shaper,
+        model, LabelObjective(), toy_data(), lambda _, epoch: (scores[epoch], {}),
+        options=options(epochs=6, patience=2), context=context(tmp_path), hook=hook,
     )  # fmt: skip
     assert progress.best_epoch == 4  # the first after 60 % of six
     assert share_of_zeros(parts_of(model)) == pytest.approx(0.5, abs=0.02)
@@ -221,8 +244,8 @@ def test_zeros_that_are_there_hold_without_a_method(tmp_path):
     model = Toy()
     prune(parts_of(model), Sparsity("topv", 0.4))
     before = [part.weight != 0 for part in parts_of(model)]
-    shaper = Masks(parts_of(model), None)
-    train(model, LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path), shaper=shaper)
+    hook = Masks(parts_of(model), None)
+    train(model, LabelObjective(), toy_data(), None, options=options(), context=context(tmp_path), hook=hook)
     assert all(torch.equal(part.weight != 0, mask) for part, mask in zip(parts_of(model), before, strict=True))
 
 
@@ -230,12 +253,12 @@ def test_the_sparsity_rises_over_the_first_part_of_a_training(tmp_path):
     seen = []
 
     class Watched(Masks):
-        def shape(self, step, total, optimizer, lazy):
-            super().shape(step, total, optimizer, lazy)
+        def before_update(self, step, total, optimizer):
+            super().before_update(step, total, optimizer)
             seen.append(share_of_zeros(self.parts))
 
     model = Toy()
-    shaper = Watched(parts_of(model), Sparsity("topv", 0.8, ramp=0.5))
-    train(model, LabelObjective(), toy_data(), None, how=how(epochs=10), where=place(tmp_path), shaper=shaper)
+    hook = Watched(parts_of(model), Sparsity("topv", 0.8, ramp=0.5))
+    train(model, LabelObjective(), toy_data(), None, options=options(epochs=10), context=context(tmp_path), hook=hook)
     wanted = [0.8 * cubic(step / 20) for step in range(40)]
     assert np.allclose(seen, wanted, atol=0.03)

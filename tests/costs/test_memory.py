@@ -26,7 +26,7 @@ from featherlight.models.attention import choose_attention, short_attention_in
 from featherlight.models.dropout import use_cheap_dropout
 from featherlight.models.families import family_of
 from featherlight.models.load import checkpoint_layers
-from featherlight.training.lazy_rows import SMALLEST
+from featherlight.training.lazy_adamw import SMALLEST
 from featherlight.training.optimizers import OPTIMIZERS
 
 SMALL = {"vocab_size": 90, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,

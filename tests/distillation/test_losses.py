@@ -6,7 +6,7 @@ import torch
 from featherlight.distillation.losses import kl_divergence, logits_mse, soft_cross_entropy, soft_mse
 from featherlight.distillation.task_specific import TaskDistillation, check_loss_fits
 from featherlight.errors import UserError
-from featherlight.training.loop import Batch
+from featherlight.training.objective import Batch
 
 STUDENT = torch.tensor([[1.0, 0.0, -2.0], [0.5, 0.5, 3.0]])
 TEACHER = torch.tensor([[2.0, -1.0, 0.0], [0.0, 1.0, 1.0]])
@@ -55,10 +55,16 @@ def test_soft_mse_is_the_mean_over_all_softened_probabilities():
 
 
 def test_a_text_without_a_label_has_the_teachers_part_alone():
-    batch = Batch({}, {"labels": torch.tensor([0, -100]), "teacher": TEACHER})
+    batch = Batch({}, {"labels": torch.tensor([0, -100]), "teacher": TEACHER}, {"rows": 2})
     loss, _ = TaskDistillation(alpha=0.3, loss="mse", temperature=1.0)(Fixed(), batch)
     hard = -STUDENT.log_softmax(1)[0, 0] / 2
     assert loss.item() == pytest.approx((0.3 * hard + 0.7 * ((STUDENT - TEACHER) ** 2).mean()).item())
+
+
+@pytest.mark.parametrize("loss", [logits_mse, kl_divergence, soft_cross_entropy, soft_mse])
+def test_the_shares_of_rows_add_up_to_the_mean_over_all(loss):
+    shares = [loss(STUDENT[row : row + 1], TEACHER[row : row + 1], temperature=2.0, rows=2) for row in (0, 1)]
+    assert float(sum(shares)) == pytest.approx(float(loss(STUDENT, TEACHER, temperature=2.0)))
 
 
 def test_no_gradient_reaches_the_teacher():
@@ -76,7 +82,7 @@ class Fixed(torch.nn.Module):
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
 def test_alpha_weighs_the_labels(alpha):
     labels = torch.tensor([0, 2])
-    batch = Batch({}, {"labels": labels, "teacher": TEACHER})
+    batch = Batch({}, {"labels": labels, "teacher": TEACHER}, {"rows": 2})
     loss, parts = TaskDistillation(alpha=alpha, loss="mse", temperature=1.0)(Fixed(), batch)
     hard = -(STUDENT.log_softmax(1)[0, 0] + STUDENT.log_softmax(1)[1, 2]) / 2
     soft = ((STUDENT - TEACHER) ** 2).mean()

@@ -18,7 +18,7 @@ from featherlight.planning.jobs import jobs_of
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT
 from featherlight.store.layout import DRAFT
-from featherlight.training.memory import MOST_HALVINGS, halvings
+from featherlight.training.memory import MOST_BATCH_HALVINGS, batch_halvings
 from helpers.small_sweep import sweep, wait_for_a_checkpoint
 
 
@@ -116,10 +116,16 @@ def test_a_kill_for_memory_is_no_try_until_there_is_nothing_left_to_halve(jobs, 
     monkeypatch.setattr(pool, "say", lines.append)
     fit = jobs[0].store / (DRAFT + jobs[0].folder.name) / FIT
     outcome, begun = killed_sweep(jobs[0], fit, monkeypatch)
-    assert begun == MOST_HALVINGS + 1 and halvings(fit) == MOST_HALVINGS and earlier_failures(jobs[0]) == (0, "")
-    assert f"does not fit, though its batches were halved {MOST_HALVINGS} times. Shorten" in outcome.failed[jobs[0]]
+    assert (
+        begun == MOST_BATCH_HALVINGS + 1
+        and batch_halvings(fit) == MOST_BATCH_HALVINGS
+        and earlier_failures(jobs[0]) == (0, "")
+    )
+    assert (
+        f"does not fit, though its batches were halved {MOST_BATCH_HALVINGS} times. Shorten" in outcome.failed[jobs[0]]
+    )
     *tried, last = lines
-    assert len(tried) == MOST_HALVINGS and "failed: " in last and "from here on" not in last
+    assert len(tried) == MOST_BATCH_HALVINGS and "failed: " in last and "from here on" not in last
     for number, line in enumerate(tried, 1):
         assert f"halvings of its batches from here on: {number}; it will be tried again" in line
     assert killed_sweep(jobs[0], fit, monkeypatch)[1] == 1, "called again it is not halved ten times anew"

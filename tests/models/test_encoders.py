@@ -20,7 +20,9 @@ from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.models.device import has_bf16
 from featherlight.models.load import load_checkpoint, load_encoder
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
+from featherlight.training.loop import RunContext, train
+from featherlight.training.objective import TrainingSet
+from featherlight.training.optimizers import OptimizerOptions
 from helpers.tiny_encoders import ENCODERS, MAX_LENGTH, save_encoder
 from helpers.toys import GOOD, sentences
 
@@ -237,15 +239,15 @@ def test_an_encoder_that_was_cut_off_ends_with_the_same_bits(encoder, tasks, tmp
                 raise Interrupted
             return super().__call__(model, batch)
 
-    how = OptimizerOptions(optimizer="adamw", learning_rate=1e-3, schedule="linear", warmup=0.0, weight_decay=0.01,
-                       clip=1.0, epochs=1, batch_size=5, batch_tokens=10_000, patience=0, seed=4)  # fmt: skip
+    options = OptimizerOptions(optimizer="adamw", learning_rate=1e-3, schedule="linear", warmup=0.0, weight_decay=0.01,
+                               clip=1.0, epochs=1, batch_size=5, batch_tokens=10_000, patience=0, seed=4)  # fmt: skip
 
-    def trained(objective, where) -> dict[str, torch.Tensor]:
+    def trained(objective, context) -> dict[str, torch.Tensor]:
         torch.manual_seed(1)
         model, tokenizer = load_encoder(str(encoder(name)), labels=("a", "b"), max_length=16)
         rows = load_task(str(tasks["pair"])).splits["dev"]
         data = TrainingSet(tokenise(tokenizer, rows, max_length=16, apart=False), {"labels": rows.labels})
-        train(model, objective, data, None, how=how, where=where)
+        train(model, objective, data, None, options=options, context=context)
         return model.state_dict()
 
     whole = trained(LabelObjective(), RunContext("cpu", "fp32", tmp_path / "whole"))

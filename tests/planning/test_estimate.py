@@ -80,7 +80,7 @@ def test_a_finished_folder_has_the_bytes_that_were_predicted(tiny_encoder, senti
 
 
 def test_the_shapes_are_those_of_the_batches_that_are_made(tiny_encoder, sentiment, tmp_path, monkeypatch):
-    from featherlight.training.loop import TrainingSet
+    from featherlight.training.objective import TrainingSet
 
     (job,) = finetunings(tiny_encoder, sentiment, tmp_path, epochs=1, batch_tokens=200)
     seen = []

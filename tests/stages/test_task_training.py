@@ -11,7 +11,7 @@ from featherlight.stages import task_training
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT
 from featherlight.store.layout import DRAFT
-from featherlight.training.memory import write_halvings
+from featherlight.training.memory import write_batch_halvings
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_texts_are_scored_in_smaller_passes_where_memory_is_out(tmp_path, tiny_e
 def test_passes_that_score_are_as_small_as_a_killed_run_needed_them(tmp_path, tiny_encoder, sentiment, passes):
     job = finetuning(tmp_path, tiny_encoder, sentiment)
     draft = tmp_path / (DRAFT + job.folder.name)
-    write_halvings(draft / FIT, 3)
+    write_batch_halvings(draft / FIT, 3)
     record, _ = scores(job)
     assert set(passes[1]) == {50} and record["batch_halvings"] == 3
 

@@ -1,71 +1,29 @@
-from types import SimpleNamespace
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from featherlight.data.tokens.batches import Tokens, shuffled_batches
-from featherlight.data.tokens.ragged import Ragged
+from featherlight.compression.unstructured import Masks
+from featherlight.data.tokens.batches import shuffled_batches
 from featherlight.errors import UserError
 from featherlight.seeds import numpy_generator
 from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
-from featherlight.training.memory import halvings
-
-ROWS = 23
-LARGE = 80_000  # times 13 rows: a table that is trained lazily
-
-
-class Toy(nn.Module):
-    """Mean of embeddings and a linear layer; `drop` is the dropout between them. LARGE is trained lazily."""
-
-    def __init__(self, drop: float = 0.0, width: int = 5):
-        super().__init__()
-        torch.manual_seed(0)
-        self.embedding, self.drop, self.out = nn.Embedding(13, width), nn.Dropout(drop), nn.Linear(width, 3)
-
-    def get_input_embeddings(self):
-        return self.embedding
-
-    def forward(self, input_ids, attention_mask):
-        kept = attention_mask.unsqueeze(-1).float()
-        mean = (self.embedding(input_ids) * kept).sum(1) / kept.sum(1)
-        return SimpleNamespace(logits=self.out(self.drop(mean)))
-
-
-def toy_data() -> TrainingSet:
-    generator = np.random.default_rng(1)
-    rows = [generator.integers(1, 13, size=generator.integers(1, 9)).tolist() for _ in range(ROWS)]
-    labels = generator.integers(3, size=ROWS)
-    return TrainingSet(Tokens({"input_ids": Ragged.of(rows)}, {"input_ids": 0}), {"labels": labels})
-
-
-def how(**changed) -> OptimizerOptions:
-    settings = {
-        "optimizer": "adamw", "learning_rate": 0.05, "schedule": "linear", "warmup": 0.1, "weight_decay": 0.01,
-        "clip": 1.0, "epochs": 3, "batch_size": 7, "batch_tokens": 10_000, "patience": 0, "seed": 4,
-    }  # fmt: skip
-    return OptimizerOptions(**{**settings, **changed})
-
-
-def place(folder) -> RunContext:
-    return RunContext("cpu", "fp32", folder)
-
-
-def weights(model: nn.Module) -> torch.Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+from featherlight.training.loop import RunContext, train
+from featherlight.training.memory import batch_halvings
+from helpers.trainings import LARGE, Toy, context, options, toy_data, weights
 
 
 @pytest.mark.parametrize("width", [5, LARGE])
 def test_the_loop_does_what_the_same_steps_in_plain_torch_do(width, tmp_path):
     data, model, reference = toy_data(), Toy(width=width), Toy(width=width)
-    train(model, LabelObjective(), data, None, how=how(weight_decay=0.0), where=place(tmp_path))
+    train(model, LabelObjective(), data, None, options=options(weight_decay=0.0), context=context(tmp_path))
     optimizer = torch.optim.AdamW(reference.parameters(), lr=0.05, weight_decay=0.0)
     total, step = 12, 0
     for epoch in range(3):
-        for batch in shuffled_batches(data.tokens.lengths, 7, numpy_generator(4, "order", epoch)):
+        for batch in shuffled_batches(data.lengths, 7, numpy_generator(4, "order", epoch)):
             # warm-up over one step, then a straight line down to 0 at step 12
             optimizer.param_groups[0]["lr"] = 0.05 * (0.0 if step == 0 else (total - step) / (total - 1))
             loss = label_loss(
@@ -83,8 +41,8 @@ def test_the_loop_does_what_the_same_steps_in_plain_torch_do(width, tmp_path):
 
 def test_a_batch_cut_by_the_token_budget_gives_the_same_weights(tmp_path):
     whole, cut = Toy(), Toy()
-    train(whole, LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path / "whole"))
-    train(cut, LabelObjective(), toy_data(), None, how=how(batch_tokens=9), where=place(tmp_path / "cut"))
+    train(whole, LabelObjective(), toy_data(), None, options=options(), context=context(tmp_path / "whole"))
+    train(cut, LabelObjective(), toy_data(), None, options=options(batch_tokens=9), context=context(tmp_path / "cut"))
     assert not torch.equal(weights(whole), weights(Toy()))
     assert torch.allclose(weights(whole), weights(cut), atol=1e-6)
 
@@ -107,24 +65,31 @@ class Cramped(LabelObjective):
                                    RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried")])  # fmt: skip
 def test_a_step_that_does_not_fit_is_summed_up_to_the_same_weights(error, tmp_path):
     data, whole, cramped = toy_data(), Toy(), Toy()
-    train(whole, LabelObjective(), data, None, how=how(), where=place(tmp_path / "whole"))
+    train(whole, LabelObjective(), data, None, options=options(), context=context(tmp_path / "whole"))
     objective = Cramped(20, error)
     (tmp_path / "cramped" / "fit").mkdir(parents=True)
-    train(cramped, objective, data, None, how=how(), where=place(tmp_path / "cramped" / "fit"))
+    train(cramped, objective, data, None, options=options(), context=context(tmp_path / "cramped" / "fit"))
     torch.testing.assert_close(weights(cramped), weights(whole), rtol=1e-4, atol=1e-6)
-    assert 1 <= objective.refused == halvings(tmp_path / "cramped" / "fit") <= 3, (
+    assert 1 <= objective.refused == batch_halvings(tmp_path / "cramped" / "fit") <= 3, (
         "what did not fit is not tried in each step"
     )
 
 
 def test_an_example_that_does_not_fit_alone_is_the_users_to_shorten(tmp_path):
     with pytest.raises(UserError, match=r"one example of \d tokens does not fit in memory"):
-        train(Toy(), Cramped(3, MemoryError()), toy_data(), None, how=how(), where=place(tmp_path / "fit"))
+        train(Toy(), Cramped(3, MemoryError()), toy_data(), None, options=options(), context=context(tmp_path / "fit"))
 
 
 def test_another_error_is_not_taken_for_want_of_memory(tmp_path):
     with pytest.raises(RuntimeError, match="shapes"):
-        train(Toy(), Cramped(3, RuntimeError("shapes differ")), toy_data(), None, how=how(), where=place(tmp_path))
+        train(
+            Toy(),
+            Cramped(3, RuntimeError("shapes differ")),
+            toy_data(),
+            None,
+            options=options(),
+            context=context(tmp_path),
+        )
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam"])
@@ -134,8 +99,8 @@ def test_epsilon_bounds_the_first_step(optimizer, tmp_path):
     for epsilon in (1e-8, 1e3):
         model = Toy()
         before = weights(model)
-        changed = how(optimizer=optimizer, epsilon=epsilon, weight_decay=0.0, epochs=1)
-        train(model, LabelObjective(), toy_data(), None, how=changed, where=place(tmp_path / str(epsilon)))
+        changed = options(optimizer=optimizer, epsilon=epsilon, weight_decay=0.0, epochs=1)
+        train(model, LabelObjective(), toy_data(), None, options=changed, context=context(tmp_path / str(epsilon)))
         moved.append((weights(model) - before).abs().max())
     assert moved[1] < 1e-3 < 1e-2 < moved[0]
 
@@ -143,8 +108,8 @@ def test_epsilon_bounds_the_first_step(optimizer, tmp_path):
 @pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "adam", "adadelta", "adafactor", "sgd"])
 def test_each_optimizer_brings_the_loss_down(optimizer, tmp_path):
     rate = {"adadelta": 1.0, "sgd": 0.5}.get(optimizer, 0.05)
-    settings = how(optimizer=optimizer, learning_rate=rate, epochs=40, weight_decay=0.0, schedule="constant")
-    progress = train(Toy(), LabelObjective(), toy_data(), None, how=settings, where=place(tmp_path))
+    settings = options(optimizer=optimizer, learning_rate=rate, epochs=40, weight_decay=0.0, schedule="constant")
+    progress = train(Toy(), LabelObjective(), toy_data(), None, options=settings, context=context(tmp_path))
     assert np.mean(progress.loss[-4:]) < 0.7 * np.mean(progress.loss[:4])
 
 
@@ -152,7 +117,14 @@ def test_one_seed_gives_one_result_and_another_seed_another(tmp_path):
     found = []
     for number, seed in enumerate((4, 4, 5)):
         model = Toy(drop=0.3)
-        train(model, LabelObjective(), toy_data(), None, how=how(seed=seed), where=place(tmp_path / str(number)))
+        train(
+            model,
+            LabelObjective(),
+            toy_data(),
+            None,
+            options=options(seed=seed),
+            context=context(tmp_path / str(number)),
+        )
         found.append(weights(model))
     assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
 
@@ -162,7 +134,14 @@ def test_layers_train_though_their_parent_alone_says_so(tmp_path):
     given, wrapped = Toy(drop=0.5), Toy(drop=0.5)
     wrapped.drop.eval()
     for model in (given, wrapped):
-        train(model, LabelObjective(), toy_data(), None, how=how(epochs=1), where=place(tmp_path / f"{id(model)}"))
+        train(
+            model,
+            LabelObjective(),
+            toy_data(),
+            None,
+            options=options(epochs=1),
+            context=context(tmp_path / f"{id(model)}"),
+        )
     assert wrapped.drop.training and torch.equal(weights(given), weights(wrapped))
 
 
@@ -174,7 +153,7 @@ def test_the_model_ends_with_the_weights_of_its_best_epoch(tmp_path):
         return {1: 0.2, 2: 0.9, 3: 0.5}[epoch], {}
 
     model = Toy()
-    progress = train(model, LabelObjective(), toy_data(), evaluate, how=how(), where=place(tmp_path))
+    progress = train(model, LabelObjective(), toy_data(), evaluate, options=options(), context=context(tmp_path))
     assert progress.best_epoch == 2
     assert torch.equal(weights(model), seen[2]) and not torch.equal(seen[2], seen[3])
 
@@ -186,7 +165,9 @@ def test_patience_counts_epochs_since_the_best_one(tmp_path):
         epochs.append(epoch)
         return {1: 0.5}.get(epoch, 0.4), {}
 
-    train(Toy(), LabelObjective(), toy_data(), evaluate, how=how(epochs=9, patience=2), where=place(tmp_path))
+    train(
+        Toy(), LabelObjective(), toy_data(), evaluate, options=options(epochs=9, patience=2), context=context(tmp_path)
+    )
     assert epochs == [1, 2, 3]
 
 
@@ -215,27 +196,41 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
     always = RunContext("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
     whole, resumed = Toy(drop=0.3, width=width), Toy(drop=0.3, width=width)
     undisturbed = train(
-        whole, LabelObjective(), toy_data(), evaluate, how=how(optimizer=optimizer), where=place(tmp_path / "whole")
+        whole,
+        LabelObjective(),
+        toy_data(),
+        evaluate,
+        options=options(optimizer=optimizer),
+        context=context(tmp_path / "whole"),
     )
     with pytest.raises(Interrupted):
-        train(Toy(drop=0.3, width=width), CutOff(), toy_data(), evaluate, how=how(optimizer=optimizer), where=always)
+        train(
+            Toy(drop=0.3, width=width),
+            CutOff(),
+            toy_data(),
+            evaluate,
+            options=options(optimizer=optimizer),
+            context=always,
+        )
     assert (tmp_path / "cut" / CHECKPOINT).exists()
-    progress = train(resumed, LabelObjective(), toy_data(), evaluate, how=how(optimizer=optimizer), where=always)
+    progress = train(
+        resumed, LabelObjective(), toy_data(), evaluate, options=options(optimizer=optimizer), context=always
+    )
     assert torch.equal(weights(whole), weights(resumed))
     assert progress.loss == undisturbed.loss and progress.epochs == undisturbed.epochs
 
 
 def test_a_loss_that_is_no_number_stops_with_step_and_remedy(tmp_path):
-    class Diverging:
+    class Diverging(LabelObjective):
         calls = 0
 
         def __call__(self, model, batch):
             self.calls += 1
-            loss, parts = LabelObjective()(model, batch)
+            loss, parts = super().__call__(model, batch)
             return (loss * float("nan") if self.calls == 6 else loss), parts
 
     with pytest.raises(UserError, match=r"nan at step 6 of 12.*Lower --learning-rate"):
-        train(Toy(), Diverging(), toy_data(), None, how=how(), where=place(tmp_path))
+        train(Toy(), Diverging(), toy_data(), None, options=options(), context=context(tmp_path))
 
 
 def test_only_matrices_decay():
@@ -247,22 +242,27 @@ def test_only_matrices_decay():
     assert {id(p) for p in spared["params"]} == {id(model.out.bias)} and spared["weight_decay"] == 0.0
 
 
-def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(tmp_path, monkeypatch):
+class Whole(Masks):
+    """Prunes nothing, and asks for whole gradients, as a GPU does."""
+
+    def __init__(self):
+        super().__init__([], None)
+
+    def needs_whole(self, weight):
+        return True
+
+
+@pytest.mark.parametrize("hooks", [(None, Whole()), (Whole(), None)])
+def test_a_checkpoint_of_another_kind_of_optimiser_is_refused(hooks, tmp_path):
     """On a processor a large table is trained lazily, on a GPU it is not; their states do not fit each other."""
-    from featherlight.training import loop
 
-    def run_and_stop() -> None:
-        with monkeypatch.context() as patch:
-            patch.setattr(
-                loop.TrainingRun, "end_epoch", lambda self, _: self.checkpoint() or (_ for _ in ()).throw(Interrupted)
-            )
-            train(Toy(width=LARGE), LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path))
+    def stop(model, epoch):
+        raise Interrupted
 
-    with pytest.raises(Interrupted):
-        run_and_stop()
-    monkeypatch.setattr(loop, "lazy_table", lambda *_, **__: None)
-    with pytest.raises(UserError, match="another kind of device"):
-        train(Toy(width=LARGE), LabelObjective(), toy_data(), None, how=how(), where=place(tmp_path))
+    always = replace(context(tmp_path), checkpoint_seconds=0.0)
+    for hook, error in zip(hooks, (Interrupted, UserError), strict=True):
+        with pytest.raises(error, match="another kind of device" if error is UserError else None):
+            train(Toy(width=LARGE), LabelObjective(), toy_data(), stop, options=options(), context=always, hook=hook)
 
 
 def test_a_stopped_run_gives_the_model_back_as_it_was(tmp_path):
@@ -272,7 +272,7 @@ def test_a_stopped_run_gives_the_model_back_as_it_was(tmp_path):
 
     model = Toy(width=LARGE)
     with pytest.raises(Interrupted):
-        train(model, Stopping(), toy_data(), None, how=how(), where=place(tmp_path))
+        train(model, Stopping(), toy_data(), None, options=options(), context=context(tmp_path))
     assert "forward" not in vars(model.embedding) and model.embedding.weight.requires_grad
 
 
@@ -282,5 +282,5 @@ def test_only_a_training_that_computes_layers_twice_returns_freed_memory(checkpo
     monkeypatch.setattr("featherlight.training.loop.return_freed_memory", lambda: calls.append(1))
     model = Toy()
     model.out.gradient_checkpointing = checkpointing
-    train(model, LabelObjective(), toy_data(), None, how=how(epochs=1), where=place(tmp_path))
+    train(model, LabelObjective(), toy_data(), None, options=options(epochs=1), context=context(tmp_path))
     assert len(calls) == checkpointing

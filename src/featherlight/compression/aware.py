@@ -16,7 +16,6 @@ from torch import Tensor
 from featherlight.compression.parts import Part
 from featherlight.compression.quantize import Scheme
 from featherlight.runtime.packed import Encoded
-from featherlight.training.lazy_rows import LazyRows
 
 
 class Rounding:
@@ -83,7 +82,7 @@ class QuantizationAware:
         return any(part.weight is weight for part in self.parts)
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer) -> None:
         """Before the update: the optimiser gets the precise weights."""
         for part, weight in zip(self.parts, self.precise, strict=True):
             part.weight.copy_(weight)

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from featherlight.compression.parts import Part
 from featherlight.compression.unstructured import Masks, Sparsity, cubic, masks_of, spread
-from featherlight.training.lazy_rows import LazyRows
 
 REACH = 4.0  # how far a score can go while the sparsity rises, in units of its matrix's spread (docs/design.md)
 _BETAS, _EPSILON = (0.9, 0.999), 1e-8  # of Adam, by which scores are learned
@@ -54,11 +53,11 @@ class Movement(Masks):
         return any(part.weight is weight for part in self.parts)
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer) -> None:
         """Learn from the gradients before they are masked; the rest as ever."""
         if not self.settled:
             self.learn(step, REACH / max(self.rise(total), 1))
-        super().shape(step, total, optimizer, lazy)
+        super().before_update(step, total, optimizer)
 
     def learn(self, step: int, rate: float) -> None:
         """One step of Adam on the scores. The gradient of a score is that of its weight times the weight."""

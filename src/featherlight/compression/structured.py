@@ -17,7 +17,7 @@ from featherlight.models.families import FAMILIES, HEADS, LAYERS, NEURONS, famil
 from featherlight.models.layers import layer_prefix, rebuilt, with_layers
 from featherlight.models.narrow import BIAS_HEADS, narrowed
 from featherlight.seeds import numpy_generator, seed_torch
-from featherlight.training.loop import Objective, TrainingSet
+from featherlight.training.objective import Objective, TrainingSet
 
 _SCORED, _BATCH = 1024, 32  # examples that Taylor scores are taken from; a score sums the sizes of batches' means
 _NUMBERS = {NEURONS: "classifier", "units": "hidden", COLUMNS: "dim"}  # what a student's config calls them
@@ -136,7 +136,8 @@ def gradients_of(
     order = numpy_generator(seed, "taylor").permutation(len(data.tokens))[:_SCORED]
     for start in range(0, len(order), _BATCH):
         model.zero_grad()
-        loss, _ = objective(model, data.batch(order[start : start + _BATCH], torch.device(device)))
+        batch = data.batch(order[start : start + _BATCH])
+        loss, _ = objective(model, batch.part_of(batch.totals, torch.device(device)))
         loss.backward()  # type: ignore[no-untyped-call]
         yield
     model.zero_grad()

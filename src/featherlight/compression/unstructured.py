@@ -12,7 +12,7 @@ from torch import Tensor
 from featherlight.compression.parts import EMBEDDING, KINDS, Part, zeros
 from featherlight.errors import UserError
 from featherlight.seeds import derive
-from featherlight.training.lazy_rows import LazyRows
+from featherlight.training.lazy_adamw import gradient_of, moment_of, settle
 
 _RENEWALS = 100  # of the masks while the sparsity rises
 _MAGNITUDE, _TOPV, _RANDOM, MOVEMENT, PATTERN = _METHODS = ("magnitude", "topv", "random", "movement", "nm")
@@ -194,16 +194,15 @@ class Masks:
         return False
 
     @torch.no_grad()
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer) -> None:
         """Between the gradients of a step (0 .. total - 1) and the update: renew the masks if it is time, and hold."""
         rise = self.rise(total)
         if self.how and step <= rise and (step == rise or step % max(rise // _RENEWALS, 1) == 0):
-            if lazy:
-                lazy.settle()
+            settle(optimizer)
             self.renew(step / rise if rise else 1.0)
-            self.apply(optimizer, lazy)
+            self.apply(optimizer)
         self.settled = step >= rise
-        self.hold(lazy)
+        self.hold(optimizer)
 
     def after_update(self) -> None:
         """Nothing: what is pruned does not move."""
@@ -219,26 +218,21 @@ class Masks:
         for part, mask, found in zip(self.parts, self.masks, new, strict=True):
             mask.copy_(found.mul_(part.weight != 0))  # what is zero stays zero
 
-    def apply(self, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def apply(self, optimizer: torch.optim.Optimizer) -> None:
         """Take weight and momentum from what the masks prune."""
         for part, mask in zip(self.parts, self.masks, strict=True):
             part.weight.mul_(mask)
-            if lazy and part.weight is lazy.table.weight:
-                lazy.mean.mul_(mask)
-                lazy.rows.mul_(mask[lazy.read])
-            elif "exp_avg" in (moments := optimizer.state.get(part.weight, {})):  # AdaDelta has none
-                moments["exp_avg"].mul_(mask)
+            if (moment := moment_of(optimizer, part.weight)) is not None:  # AdaDelta has none
+                moment.mul_(mask)
 
-    def hold(self, lazy: LazyRows | None) -> None:
+    def hold(self, optimizer: torch.optim.Optimizer) -> None:
         """Take the gradient from what the masks prune."""
         gradients, masks = [], []
         for part, mask in zip(self.parts, self.masks, strict=True):
-            gradient = part.weight.grad
-            if lazy and part.weight is lazy.table.weight:
-                gradient, mask = lazy.rows.grad, mask[lazy.read]
+            gradient, rows = gradient_of(optimizer, part.weight)
             if gradient is not None:
                 gradients.append(gradient)
-                masks.append(mask)
+                masks.append(mask[rows])
         if gradients:
             torch._foreach_mul_(gradients, masks)
 

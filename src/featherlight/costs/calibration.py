@@ -32,7 +32,8 @@ from featherlight.models.students.recurrent import (
 )
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
-from featherlight.training.loop import TrainingSet
+from featherlight.training.lazy_adamw import LazyAdamW
+from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import stepper_for
 
 _VERSION = 2  # of what is measured
@@ -87,7 +88,7 @@ def measure_rates(device: str, precision: str) -> MachineRates:
         if precision != "fp32" and not is_encoder(model):
             break  # encoders come first
         trainee = stepper_for(model, device=device, precision=precision)
-        sizes = sizes_of(model, lazy=trainee.run.lazy is not None)
+        sizes = sizes_of(model, lazy=isinstance(trainee.run.optimizer, LazyAdamW))
         use_short_attention(model)
         for rows, length in shapes:
             tokens = _made_up(rows, length, model.config.vocab_size)
@@ -151,7 +152,7 @@ def _models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
 
 
 def sizes_of(model: Any, *, lazy: bool) -> ModelSizes:
-    """The sizes of an encoder or a student, whose weights may be on the device "meta". lazy: see `training.lazy_rows`.
+    """The sizes of an encoder or a student, whose weights may be on the device "meta". lazy: see `training.lazy_adamw`.
 
     UserError for a family whose config speaks of other sizes.
     """

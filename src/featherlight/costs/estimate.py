@@ -25,7 +25,7 @@ from featherlight.measurement.footprint import resident_bytes
 from featherlight.models.adapters import WHOLE
 from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
-from featherlight.training.lazy_rows import lazy_table
+from featherlight.training.lazy_adamw import lazy_table
 
 _FP32, _MOMENTS = 4, 2
 _START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder

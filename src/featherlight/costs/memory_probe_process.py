@@ -18,8 +18,9 @@ from featherlight.models.attention import choose_attention
 from featherlight.models.load import checkpoint_layers, load_encoder
 from featherlight.models.source import source_of
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingSet, train
-from featherlight.training.optimizers import OPTIMIZERS
+from featherlight.training.loop import RunContext, train
+from featherlight.training.objective import TrainingSet
+from featherlight.training.optimizers import OPTIMIZERS, OptimizerOptions
 
 _STEPS = 3  # the first one makes the optimiser's state; those after it are alike
 
@@ -67,13 +68,20 @@ def _made_up(what: Rehearsal, config: Any) -> TrainingSet:
 
 def _steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
     """Train, keep the best weights, write and read checkpoints. Returns CUDA's own peak, in bytes, or None."""
-    how = OptimizerOptions(
+    options = OptimizerOptions(
         optimizer=what.optimizer, learning_rate=5e-5, schedule="linear", warmup=0.06, weight_decay=0.01, clip=1.0,
         epochs=_STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
     )  # fmt: skip
-    where = RunContext(what.device, what.precision, folder)
+    context = RunContext(what.device, what.precision, folder)
     model = _loaded(what, config)
-    train(model, LabelObjective(), _made_up(what, config), lambda model, epoch: (epoch, {}), how=how, where=where)
+    train(
+        model,
+        LabelObjective(),
+        _made_up(what, config),
+        lambda model, epoch: (epoch, {}),
+        options=options,
+        context=context,
+    )
     return torch.cuda.max_memory_allocated() if what.device == "cuda" else None
 
 

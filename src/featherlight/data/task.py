@@ -13,7 +13,7 @@ SELECT = "select"  # the split on which every choice is made; cut from train, ne
 
 
 class Target(StrEnum):
-    """What a model has to say of an example; how that is scored and told stands in `measurement.targets`."""
+    """What a model has to say of an example; how that is scored and told stands in `measurement.metrics`."""
 
     CLASSES = "classes"
     NUMBER = "number"

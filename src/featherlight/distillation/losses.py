@@ -1,6 +1,7 @@
 """Losses that compare a student with its teacher.
 
 Pure functions: tensors in, one scalar tensor out. No model, no trainer, no device.
+Each is a mean over `rows` examples, those of a whole step that these B are a part of; None: over the B.
 House shapes: B examples, C classes (C = 1: a regression).
 """
 
@@ -8,15 +9,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def logits_mse(student: Tensor, teacher: Tensor, *, temperature: float = 1.0) -> Tensor:
+def logits_mse(student: Tensor, teacher: Tensor, *, temperature: float = 1.0, rows: float | None = None) -> Tensor:
     """Mean squared difference of the logits (Ba and Caruana 2014, arXiv:1312.6184; Tang et al. 2019).
 
     student, teacher: [B, C]; no gradient reaches the teacher. temperature has no part in it.
     """
-    return F.mse_loss(student, teacher.detach())
+    return _squared(student, teacher.detach(), rows)
 
 
-def soft_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def soft_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float, rows: float | None = None) -> Tensor:
     """H(teacher, student): pull the student's class distribution towards the teacher's softened one.
 
     student, teacher: logits [B, C]; no gradient reaches the teacher.
@@ -26,26 +27,31 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, *, temperature: float) 
     """
     log_p = F.log_softmax(student / temperature, dim=-1)
     q = F.softmax(teacher.detach() / temperature, dim=-1)
-    return -(q * log_p).sum(dim=-1).mean() * temperature**2
+    return -(q * log_p).sum(dim=-1).sum() / (rows or len(student)) * temperature**2
 
 
-def kl_divergence(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def kl_divergence(student: Tensor, teacher: Tensor, *, temperature: float, rows: float | None = None) -> Tensor:
     """KL(teacher || student): the soft cross-entropy less the teacher's own entropy; 0 when both agree.
 
     Its gradient equals that of `soft_cross_entropy`; shapes, units and temperature as there.
     """
     log_p = F.log_softmax(student / temperature, dim=-1)
     log_q = F.log_softmax(teacher.detach() / temperature, dim=-1)
-    return F.kl_div(log_p, log_q, reduction="batchmean", log_target=True) * temperature**2
+    return F.kl_div(log_p, log_q, reduction="sum", log_target=True) / (rows or len(student)) * temperature**2
 
 
-def soft_mse(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
+def soft_mse(student: Tensor, teacher: Tensor, *, temperature: float, rows: float | None = None) -> Tensor:
     """Mean squared difference of the softened class distributions, as the FFN students were published with.
 
     student, teacher: logits [B, C]; no gradient reaches the teacher. temperature: above 0. No factor
     makes up for the small gradient (thesis on featherweight models, section 6.1.3 and appendix A).
     """
-    return F.mse_loss(F.softmax(student / temperature, dim=-1), F.softmax(teacher.detach() / temperature, dim=-1))
+    return _squared(F.softmax(student / temperature, dim=-1), F.softmax(teacher.detach() / temperature, dim=-1), rows)
+
+
+def _squared(first: Tensor, second: Tensor, rows: float | None) -> Tensor:
+    """Squared differences [B, C], summed and divided by the numbers in all rows."""
+    return F.mse_loss(first, second, reduction="sum") / ((rows or len(first)) * first.shape[-1])
 
 
 LOSSES = {"mse": logits_mse, "ce": soft_cross_entropy, "kl": kl_divergence, "soft_mse": soft_mse}

@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from featherlight.distillation.losses import LOSSES
 from featherlight.errors import UserError, pick
 from featherlight.training.finetune import label_loss
-from featherlight.training.loop import Batch
+from featherlight.training.objective import Batch, Objective
 
 
-class TaskDistillation:
+class TaskDistillation(Objective):
     """alpha x the labels' loss + (1 - alpha) x the teacher's; `alpha` always weighs the labels.
 
     Hinton et al. 2015 (arXiv:1503.02531); Tang et al. 2019 (arXiv:1903.12136), equation 2. A text that
@@ -22,12 +22,13 @@ class TaskDistillation:
         self.compare = pick("loss", loss, LOSSES)
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The mean loss of a batch whose targets hold "labels" and "teacher" (logits [B, C])."""
+        """The share of a batch whose targets hold "labels" and "teacher" (logits [B, C])."""
         logits = model(**batch.inputs).logits.float()
         known = batch.targets["labels"]
         weights = None if self.class_weights is None else self.class_weights.to(known.device)
-        labels = label_loss(logits, known, weights)
-        teacher = self.compare(logits, batch.targets["teacher"], temperature=self.temperature)
+        rows = batch.totals["rows"]
+        labels = label_loss(logits, known, weights, rows=rows)
+        teacher = self.compare(logits, batch.targets["teacher"], temperature=self.temperature, rows=rows)
         return self.alpha * labels + (1 - self.alpha) * teacher, {"labels": labels, "teacher": teacher}
 
 

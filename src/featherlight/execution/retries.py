@@ -9,7 +9,7 @@ from featherlight.files import read_json, write_json
 from featherlight.planning.jobs import Job
 from featherlight.stages.task_training import FIT, REFIT
 from featherlight.store.layout import DRAFT
-from featherlight.training.memory import MOST_HALVINGS, halve, halvings
+from featherlight.training.memory import MOST_BATCH_HALVINGS, batch_halvings, halve_batches
 
 TRIES, _FAILURES = 3, ".failures"
 _REMEDY = "Shorten the texts (max_length), store less (checkpointing), or take a smaller model or fewer workers."
@@ -21,12 +21,16 @@ def answer_to_a_kill(job: Job) -> tuple[bool, bool, str]:
     trainings = [folder for folder in folders if folder.exists()]
     if not trainings:
         return False, False, ", out of memory"
-    if max(map(halvings, trainings)) < MOST_HALVINGS:
-        return False, True, f", out of memory; halvings of its batches from here on: {max(map(halve, trainings))}"
+    if max(map(batch_halvings, trainings)) < MOST_BATCH_HALVINGS:
+        return (
+            False,
+            True,
+            f", out of memory; halvings of its batches from here on: {max(map(halve_batches, trainings))}",
+        )
     return (
         True,
         False,
-        f", out of memory: it does not fit, though its batches were halved {MOST_HALVINGS} times. {_REMEDY}",
+        f", out of memory: it does not fit, though its batches were halved {MOST_BATCH_HALVINGS} times. {_REMEDY}",
     )
 
 

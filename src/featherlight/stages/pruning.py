@@ -23,7 +23,7 @@ class Pruning:
             self.parts = prunable(parts_of(model, names), self.how)
         self.before = counted(self.parts)
 
-    def shaper(self) -> Masks | None:
+    def hook(self) -> Masks | None:
         """What goes along with a training."""
         if self.how is None:
             return None

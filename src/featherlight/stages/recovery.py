@@ -22,7 +22,7 @@ from featherlight.stages.rows import class_weights, label_targets, train_rows
 from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import RECORD
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
+from featherlight.training.objective import Objective
 
 Targets = dict[str, dict[str, np.ndarray]]
 

@@ -41,8 +41,10 @@ from featherlight.store.phases import Phases
 from featherlight.store.stage import Work
 from featherlight.training.checkpoint import Progress
 from featherlight.training.finetune import label_loss
-from featherlight.training.loop import Objective, OptimizerOptions, RunContext, TrainingSet, WeightHook, train
-from featherlight.training.memory import MOST_HALVINGS, halvings, is_memory_out, write_halvings
+from featherlight.training.loop import RunContext, WeightHook, train
+from featherlight.training.memory import MOST_BATCH_HALVINGS, batch_halvings, is_memory_out, write_batch_halvings
+from featherlight.training.objective import Objective, TrainingSet
+from featherlight.training.optimizers import OptimizerOptions
 from featherlight.training.tracking import Tracking
 
 _MOST_TRAIN_ROWS_SCORED = 1000
@@ -58,7 +60,7 @@ def _train_rows_scored(own: int, select: int) -> int:
 
 
 class TaskTraining:
-    """One model on its way from rows to a saved folder. shaper: makes what prunes it meanwhile, anew for a refit."""
+    """One model on its way from rows to a saved folder. hook: makes what prunes it meanwhile, anew for a refit."""
 
     def __init__(
         self,
@@ -69,10 +71,10 @@ class TaskTraining:
         *,
         out: Path,
         phases: Phases,
-        shaper: Callable[[], WeightHook | None] = lambda: None,
+        hook: Callable[[], WeightHook | None] = lambda: None,
     ):
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
-        self.out, self.phases, self.shaper = out, phases, shaper
+        self.out, self.phases, self.hook = out, phases, hook
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = _known_metric(settings.select_metric, data)
@@ -129,10 +131,10 @@ class TaskTraining:
             reached = found["select"][self.metric]
             return (-reached if self.metric == _LOSS else reached), found
 
-        how = _optimisation(settings)
+        options = _optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
-        where, shaper = self.place(FIT), self.shaper()
-        progress = train(self.model, objective, training, evaluate, how=how, where=where, shaper=shaper)
+        context, hook = self.context(FIT), self.hook()
+        progress = train(self.model, objective, training, evaluate, options=options, context=context, hook=hook)
         self.phases.seconds["train"] = progress.seconds
         record = {"curves": _curves(progress), "best": self.best(progress), **self.conditions()}
         if settings.refit:
@@ -147,35 +149,35 @@ class TaskTraining:
         self.model.load_state_dict(initial)
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
-        how = replace(_optimisation(self.settings), epochs=epochs, patience=0)
-        training, where, shaper = TrainingSet(self.tokens(both), merged), self.place(REFIT), self.shaper()
-        progress = train(self.model, objective, training, None, how=how, where=where, shaper=shaper)
+        options = replace(_optimisation(self.settings), epochs=epochs, patience=0)
+        training, context, hook = TrainingSet(self.tokens(both), merged), self.context(REFIT), self.hook()
+        progress = train(self.model, objective, training, None, options=options, context=context, hook=hook)
         self.phases.seconds["refit"] = progress.seconds
         return {"rows": len(both), "epochs": epochs, "curves": _curves(progress)}
 
-    def place(self, name: str) -> RunContext:
+    def context(self, name: str) -> RunContext:
         """Where one training keeps its checkpoints; its steps are in parts as small as an earlier one needed."""
         folder = self.out / name
         folder.mkdir(exist_ok=True)
-        if self.halvings > halvings(folder):
-            write_halvings(folder, self.halvings)
+        if self.batch_halvings > batch_halvings(folder):
+            write_batch_halvings(folder, self.batch_halvings)
         return RunContext(self.device, self.precision, folder, self.settings.checkpoint_seconds, self.watch)
 
     @property
-    def halvings(self) -> int:
+    def batch_halvings(self) -> int:
         """How often memory was out."""
-        return max(halvings(self.out / name) for name in (FIT, REFIT))
+        return max(batch_halvings(self.out / name) for name in (FIT, REFIT))
 
     def in_passes(self, compute: Callable[[int], _T]) -> _T:
         """compute(most tokens of a pass), with half as many tokens as often as memory is out."""
         while True:
-            tokens = max(self.settings.batch_tokens >> self.halvings, 1)
+            tokens = max(self.settings.batch_tokens >> self.batch_halvings, 1)
             try:
                 return compute(tokens)
             except (RuntimeError, MemoryError) as error:
-                if not is_memory_out(error) or self.halvings >= MOST_HALVINGS:
+                if not is_memory_out(error) or self.batch_halvings >= MOST_BATCH_HALVINGS:
                     raise
-            write_halvings(self.out / FIT, self.halvings + 1)
+            write_batch_halvings(self.out / FIT, self.batch_halvings + 1)
             say(f"out of memory: texts are scored in passes of at most {max(tokens // 2, 1):,} tokens from here on")
 
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
@@ -244,7 +246,7 @@ class TaskTraining:
             "parameters": predictor.parameters,
             "trained_parameters": self.trained,
             "bytes": needed_bytes(self.out, predictor.parameters),
-            **({"batch_halvings": self.halvings} if self.halvings else {}),  # see training.memory
+            **({"batch_halvings": self.batch_halvings} if self.batch_halvings else {}),  # see training.memory
         }
 
 

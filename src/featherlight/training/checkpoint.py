@@ -5,7 +5,7 @@ stand in a file of their own, named by their step, so that an old checkpoint nev
 """
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -24,7 +24,10 @@ CHECKPOINT = "checkpoint.safetensors"
 
 @dataclass
 class Progress:
-    """How far a run is. step: optimiser steps done. best_step: 0 while nothing was evaluated."""
+    """How far a run is. step: optimiser steps done. best_step: 0 while nothing was evaluated.
+
+    loss_parts: sums over the steps since the last scores, whose entry in `epochs` gets their means.
+    """
 
     step: int = 0
     best_step: int = 0
@@ -33,6 +36,7 @@ class Progress:
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
+    loss_parts: dict[str, float] = field(default_factory=dict)
     epochs: list[dict[str, Any]] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -59,26 +63,22 @@ def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, s
         save_file(tensors, draft, metadata)
 
 
-def frozen_names(model: nn.Module) -> frozenset[str]:
-    """Weights that no training moves; asked before one begins, for a table that is trained lazily has no gradient."""
-    named = model.named_parameters(remove_duplicate=False)
-    return frozenset(name for name, weight in named if not weight.requires_grad)
-
-
-def _moving(model: nn.Module, frozen: Collection[str]) -> dict[str, Tensor]:
+def _moving(model: nn.Module) -> dict[str, Tensor]:
     """A model's tensors without frozen weights, which are where they came from."""
+    named = model.named_parameters(remove_duplicate=False)
+    frozen = {name for name, weight in named if not weight.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
-def write_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
+def write_best(folder: Path, model: nn.Module, step: int) -> None:
     """Keep the model's weights of this step as the best so far."""
-    _write_tensors(_best_file(folder, step), _own_tensors(_moving(model, frozen)))
+    _write_tensors(_best_file(folder, step), _own_tensors(_moving(model)))
 
 
-def read_best(folder: Path, model: nn.Module, step: int, frozen: Collection[str] = ()) -> None:
+def read_best(folder: Path, model: nn.Module, step: int) -> None:
     """Put the best weights into the model, one tensor at a time."""
     path = _best_file(folder, step)
-    for name, tensor in _moving(model, frozen).items():
+    for name, tensor in _moving(model).items():
         with safe_open(path, framework="pt") as file:  # opened anew, so that what was read leaves memory
             tensor.copy_(file.get_tensor(name))
 
@@ -89,19 +89,18 @@ def write_checkpoint(
     optimizer: torch.optim.Optimizer | None,
     progress: Progress,
     more: Mapping[str, Tensor] = MappingProxyType({}),
-    frozen: Collection[str] = (),
 ) -> None:
     """Write the whole state, then delete best weights that it does not name.
 
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
-    tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(_moving(model, frozen)).items()}
+    tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(_moving(model)).items()}
     kept = _optimizer_state(optimizer) if optimizer else {}
     tensors |= _own_tensors({name: value for name, value in kept.items() if isinstance(value, Tensor)})
     numbers = {name: value for name, value in kept.items() if not isinstance(value, Tensor)}
     tensors |= {f"more.{name}": tensor for name, tensor in _own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
-    about = {"progress": json.dumps(header), "numbers": json.dumps(numbers)}
+    about = {"progress": json.dumps(header), "numbers": json.dumps(numbers), "optimizer": type(optimizer).__name__}
     _write_tensors(folder / CHECKPOINT, tensors, about)
     for old in folder.glob("best-*.safetensors"):
         if old != _best_file(folder, progress.best_step):
@@ -120,7 +119,6 @@ def read_checkpoint(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     more: Mapping[str, Tensor] = MappingProxyType({}),
-    frozen: Collection[str] = (),
 ) -> Progress:
     """Put the last state into model, optimiser and `more`; a fresh Progress where there is none."""
     path = folder / CHECKPOINT
@@ -133,13 +131,14 @@ def read_checkpoint(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, KeyError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}). Delete its folder and start again.") from None
-    if {name[5:] for name in tensors if name.startswith("more.")} != set(more):
+    another = about.get("optimizer") not in (None, "NoneType", type(optimizer).__name__)
+    if another or {name[5:] for name in tensors if name.startswith("more.")} != set(more):
         raise UserError(
-            f"{path}: was written on another kind of device, whose optimiser keeps other things. Go on with the "
-            "--device that it was begun with, or delete its folder and start again."
+            f"{path}: was written by another version, or on another kind of device, whose optimiser keeps other "
+            "things. Go on with the one that it was begun with, or delete its folder and start again."
         )
     weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-    if set(weights) != set(_moving(model, frozen)):
+    if set(weights) != set(_moving(model)):
         raise UserError(f"{path}: holds other weights than this model trains. Delete its folder and start again.")
     model.load_state_dict(weights, strict=False)
     states: dict[int, dict[str, Any]] = {}

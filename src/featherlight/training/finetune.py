@@ -10,23 +10,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from featherlight.training.loop import Batch
+from featherlight.training.objective import Batch, Objective
 
 NO_CLASS, NO_SCORE = -100, float("nan")  # the label of a text that only a teacher has labelled
 
 
-def label_loss(logits: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+def label_loss(
+    logits: Tensor, labels: Tensor, class_weights: Tensor | None = None, *, rows: float | None = None
+) -> Tensor:
     """Cross-entropy in nats for logits [B, C] and class ids [B]; squared error for [B, 1] and scores [B].
 
-    class_weights: [C], a factor for the examples of each class. The mean is over all B examples:
-    one without a label (NO_CLASS, NO_SCORE) adds nothing, and weights are not divided out again, so
-    that the parts of a batch add up to the whole.
+    class_weights: [C], a factor for the examples of each class. The mean is over `rows` examples, those of a whole
+    step (None: over all B): one without a label (NO_CLASS, NO_SCORE) adds nothing, and weights are not divided
+    out again, so that the parts of a step add up to the whole.
     """
     if labels.is_floating_point():
         known = ~labels.isnan()
-        return torch.where(known, logits.squeeze(-1).float() - labels.nan_to_num(), 0).square().mean()
-    losses = F.cross_entropy(logits.float(), labels, class_weights, ignore_index=NO_CLASS, reduction="none")
-    return losses.mean()
+        losses = torch.where(known, logits.squeeze(-1).float() - labels.nan_to_num(), 0).square()
+    else:
+        losses = F.cross_entropy(logits.float(), labels, class_weights, ignore_index=NO_CLASS, reduction="none")
+    return losses.sum() / (len(labels) if rows is None else rows)
 
 
 def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
@@ -35,15 +38,15 @@ def balanced_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     return np.where(counts > 0, len(labels) / (classes * np.maximum(counts, 1)), 1.0).astype(np.float32)
 
 
-class LabelObjective:
+class LabelObjective(Objective):
     """Pull the model's logits towards the labels. class_weights: [C], see `label_loss`."""
 
     def __init__(self, class_weights: Tensor | None = None):
         self.class_weights = class_weights
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """The mean loss of a batch whose targets hold "labels"."""
+        """The share of a batch whose targets hold "labels"."""
         labels = batch.targets["labels"]
         weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        loss = label_loss(model(**batch.inputs).logits, labels, weights)
+        loss = label_loss(model(**batch.inputs).logits, labels, weights, rows=batch.totals["rows"])
         return loss, {"labels": loss}

@@ -19,9 +19,9 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from featherlight.data.tokens.batches import Tokens, shuffled_batches, within_budget
+from featherlight.data.tokens.batches import shuffled_batches, within_budget
 from featherlight.distributed import agreed, sum_over_processes
-from featherlight.errors import UserError, pick
+from featherlight.errors import UserError
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import keep_few_kernels, keep_freed_memory, return_freed_memory
 from featherlight.models.dropout import use_cheap_dropout
@@ -30,35 +30,19 @@ from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training import schedules
 from featherlight.training.checkpoint import (
     Progress,
-    frozen_names,
     read_best,
     read_checkpoint,
     write_best,
     write_checkpoint,
 )
-from featherlight.training.lazy_rows import EPSILON, LazyRows, lazy_table
-from featherlight.training.memory import halve, halvings, is_memory_out
-from featherlight.training.optimizers import OPTIMIZERS, WITH_EPSILON, parameter_groups
+from featherlight.training.lazy_adamw import gradients_of, release, settle
+from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
+from featherlight.training.objective import Batch, Objective, Rows
+from featherlight.training.optimizers import OptimizerOptions, make_optimizer
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
 Evaluate = Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """inputs: keyword arguments of the model. targets: "labels", "teacher" ... with B rows each."""
-
-    inputs: dict[str, Tensor]
-    targets: dict[str, Tensor]
-
-
-class Objective(Protocol):
-    """What is minimised. Returns the mean loss over the batch, and its parts for the curves."""
-
-    def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
-        """model: logits from a batch's inputs. Returns the mean over the batch, not the sum."""
-        ...
 
 
 class WeightHook(Protocol):
@@ -81,45 +65,13 @@ class WeightHook(Protocol):
         """Whether a table must have its whole gradient, and so cannot be trained lazily."""
         ...
 
-    def shape(self, step: int, total: int, optimizer: torch.optim.Optimizer, lazy: LazyRows | None) -> None:
+    def before_update(self, step: int, total: int, optimizer: torch.optim.Optimizer) -> None:
         """Called in each step, 0 .. total - 1, between gradients and update; may change both, and the weights."""
         ...
 
     def after_update(self) -> None:
         """Called in each step after its update; may change the weights that the next step and a score see."""
         ...
-
-
-@dataclass(frozen=True)
-class TrainingSet:
-    """Tokenised texts and, row by row, what they should lead to."""
-
-    tokens: Tokens
-    targets: Mapping[str, np.ndarray]
-
-    def batch(self, indices: np.ndarray, device: torch.device) -> Batch:
-        """The rows at these positions, on the device."""
-        inputs = {name: tensor.to(device) for name, tensor in self.tokens.batch(indices).items()}
-        targets = {name: torch.from_numpy(rows[indices]).to(device) for name, rows in self.targets.items()}
-        return Batch(inputs, targets)
-
-
-@dataclass(frozen=True)
-class OptimizerOptions:
-    """How to walk downhill; the meaning of each number is in `pipeline.settings.TrainSettings`."""
-
-    optimizer: str
-    learning_rate: float
-    schedule: str
-    warmup: float
-    weight_decay: float
-    clip: float
-    epochs: int
-    batch_size: int
-    batch_tokens: int
-    patience: int
-    seed: int
-    epsilon: float = EPSILON
 
 
 @dataclass(frozen=True)
@@ -133,51 +85,52 @@ class RunContext:
     watch: Callable[[Mapping[str, float], int], None] | None = None
 
 
-def _accelerator_for(place: RunContext) -> Accelerator:
+def _accelerator_for(context: RunContext) -> Accelerator:
     """A fresh accelerator; accelerate keeps the last one's precision in global state until told otherwise."""
     keep_freed_memory()
     keep_few_kernels()
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(mixed_precision="bf16" if place.precision == "bf16" else "no", cpu=place.device == "cpu")
+    return Accelerator(mixed_precision="bf16" if context.precision == "bf16" else "no", cpu=context.device == "cpu")
 
 
 def train(
     model: nn.Module,
     objective: Objective,
-    data: TrainingSet,
+    data: Rows,
     evaluate: Evaluate | None,
     *,
-    how: OptimizerOptions,
-    where: RunContext,
-    shaper: WeightHook | None = None,
+    options: OptimizerOptions,
+    context: RunContext,
+    hook: WeightHook | None = None,
 ) -> Progress:
-    """Train the model in place; it ends with its best weights (last ones where evaluate is None).
+    """Train the model, and what the objective trains beside it, in place.
+
+    The model ends with its best weights (last ones where evaluate is None).
 
     evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
     Raises UserError if the loss stops being a number.
     """
-    run = TrainingRun(model, objective, data, how, where, shaper)
+    run = TrainingRun(model, objective, data, options, context, hook)
     try:
         _walk(run, evaluate)
     finally:  # whatever happens, the caller gets a plain model back
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
-        if run.lazy:
-            run.lazy.release()
-    progress, frozen = run.progress, run.frozen
+        release(run.optimizer)
+    progress = run.progress
     del run  # the optimiser's state makes room for the weights that are read
     if evaluate is not None:
-        read_best(where.folder, model, progress.best_step, frozen)
+        read_best(context.folder, model, progress.best_step)
     return progress
 
 
 def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
-    how = run.how
+    options = run.options
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
     with bar as advance, short_attention_in(run.bare_model):
         while not run.over():
             epoch = run.progress.step // run.steps_per_epoch
-            batches = shuffled_batches(run.lengths, how.batch_size, numpy_generator(how.seed, "order", epoch))
+            batches = shuffled_batches(run.lengths, options.batch_size, numpy_generator(options.seed, "order", epoch))
             for batch in batches[run.progress.step % run.steps_per_epoch :]:
                 run.step(batch)
                 advance(1)
@@ -191,96 +144,96 @@ class TrainingRun:
         self,
         model: nn.Module,
         objective: Objective,
-        data: TrainingSet,
-        how: OptimizerOptions,
-        where: RunContext,
-        shaper: WeightHook | None = None,
+        data: Rows,
+        options: OptimizerOptions,
+        context: RunContext,
+        hook: WeightHook | None = None,
     ):
-        self.objective, self.data, self.how, self.where, self.shaper = objective, data, how, where, shaper
-        self.frozen = frozen_names(model)
-        self.accelerator = _accelerator_for(where)
+        self.objective, self.data, self.options, self.context, self.hook = objective, data, options, context, hook
+        self.accelerator = _accelerator_for(context)
         if any(getattr(part, "gradient_checkpointing", False) for part in model.modules()):
             return_freed_memory()
-        model.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
-        if shaper:
-            shaper.start(self.accelerator.device)
-        make_optimizer = pick("optimizer", how.optimizer, OPTIMIZERS)
-        table = lazy_table(
-            model, optimizer=how.optimizer, learning_rate=how.learning_rate, weight_decay=how.weight_decay
-        )
-        if table is not None and (how.epsilon != EPSILON or (shaper and shaper.needs_whole(table.weight))):
-            table = None
+        objective.start(self.accelerator.device, context.precision)
+        beside = objective.trained
+        self.trained = model if beside is None else nn.ModuleDict({"model": model, "objective": beside})
+        self.trained.to(self.accelerator.device)  # before the optimiser takes hold of its tensors
+        if hook:
+            hook.start(self.accelerator.device)
         on_processor = self.accelerator.device.type == "cpu" and self.accelerator.num_processes == 1
-        self.lazy = LazyRows(table, weight_decay=how.weight_decay) if table is not None and on_processor else None
-        groups = parameter_groups(model, how.weight_decay)
-        if how.optimizer in WITH_EPSILON:
-            groups = [{**group, "eps": how.epsilon} for group in groups]
-        self.optimizer = make_optimizer(groups)
+        self.optimizer = make_optimizer(
+            model, options, trained=self.trained,
+            needs_whole=lambda table: not on_processor or self.is_used_beside(table),
+        )  # fmt: skip
         if on_processor:
-            use_cheap_dropout(model)
-        self.progress = read_checkpoint(where.folder, model, self.optimizer, self.more_state(), self.frozen)
+            use_cheap_dropout(self.trained)
+        self.progress = read_checkpoint(context.folder, self.trained, self.optimizer, self.more_state())
         if self.progress.step:
             say(f"resumed after step {self.progress.step:,}")
-            if self.lazy:
-                self.lazy.count_steps(self.progress.learning_rate)
         # for its precision alone: gradients of several processes are summed up in `gradients`
         self.bare_model, self.model = model, self.accelerator.prepare_model(model, evaluation_mode=True)
-        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.lengths = data.tokens.lengths
-        self.steps_per_epoch = math.ceil(len(self.lengths) / how.batch_size)
-        self.total_steps = self.steps_per_epoch * how.epochs
-        self.unread: list[Tensor] = []
-        self.halvings = halvings(where.folder)
+        self.weights = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
+        self.lengths = data.lengths
+        self.steps_per_epoch = math.ceil(len(self.lengths) / options.batch_size)
+        self.total_steps = self.steps_per_epoch * options.epochs
+        self.unread: list[Tensor] = []  # of each step, its loss and the parts of that
+        self.loss_parts: tuple[str, ...] = ()
+        self.batch_halvings = batch_halvings(context.folder)
         self.clock = self.last_checkpoint = time.monotonic()
+
+    def is_used_beside(self, table: Tensor) -> bool:
+        """Whether somebody else than the model's look-ups reads a table or its gradient."""
+        beside = self.objective.trained
+        shared = beside is not None and any(weight is table for weight in beside.parameters())
+        return shared or (self.hook is not None and self.hook.needs_whole(table))
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the next step, from 0."""
+        return self.progress.step // self.steps_per_epoch
 
     def step(self, indices: np.ndarray) -> None:
         """One optimiser step; a batch above the token budget is summed up exactly from its parts."""
-        step, how = self.progress.step, self.how
-        rate = how.learning_rate * schedules.factor(how.schedule, step, self.total_steps, warmup=how.warmup)
+        step, options = self.progress.step, self.options
+        rate = options.learning_rate * schedules.factor(options.schedule, step, self.total_steps, warmup=options.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.seed_dropout()
-        self.model.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
-        if self.lazy:
-            self.lazy.ready(self.data.tokens.ids(indices))
-        shares = self.gradients(indices)
-        if self.shaper:
-            self.shaper.shape(step, self.total_steps, self.optimizer, self.lazy)
-        self.update(rate)
-        if self.shaper:
-            self.shaper.after_update()
+        self.trained.train()  # always: a wrapped model (`get_peft_model`) may say so of itself alone
+        losses = self.gradients(indices)
+        if self.hook:
+            self.hook.before_update(step, self.total_steps, self.optimizer)
+        self.update()
+        if self.hook:
+            self.hook.after_update()
         self.progress.step += 1
         self.progress.steps.append(self.progress.step)
         self.progress.learning_rate.append(rate)
-        self.unread.append(shares[0] if len(shares) == 1 else torch.stack(shares).sum())
+        self.unread.append(losses)
         if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
         at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
-        if not at_end and time.monotonic() - self.last_checkpoint >= self.where.checkpoint_seconds:
+        if not at_end and time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds:
             self.checkpoint()
 
-    def gradients(self, indices: np.ndarray) -> list[Tensor]:
-        """Fill the gradients and return the parts of the loss; of several processes, each takes a share of the rows."""
-        several = self.accelerator.num_processes > 1
-        own = indices[self.accelerator.process_index :: self.accelerator.num_processes]
-        shares = self.own_gradients(own, len(indices)) if len(own) else []
-        if not several:
-            return shares
-        device = self.accelerator.device
-        return [
-            sum_over_processes(self.trained, torch.stack(shares).sum() if shares else torch.zeros((), device=device))
-        ]
+    def gradients(self, indices: np.ndarray) -> Tensor:
+        """Fill the gradients; the loss and its parts [n]. Of several processes each takes a share of the rows."""
+        processes, totals = self.accelerator.num_processes, self.data.totals(indices, self.epoch)
+        own = indices[self.accelerator.process_index :: processes]
+        if not len(own):  # a row that counts nothing, so that every process sends a message alike
+            own, totals = indices[:1], dict.fromkeys(totals, math.inf)
+        losses = self.own_gradients(own, totals)
+        return losses if processes == 1 else sum_over_processes(self.weights, losses)
 
-    def own_gradients(self, indices: np.ndarray, rows: int) -> list[Tensor]:
-        """The gradients of some of a batch's rows, and the parts of the loss; in smaller parts where memory is out.
+    def own_gradients(self, indices: np.ndarray, totals: Mapping[str, float]) -> Tensor:
+        """The gradients of some of a step's rows, and the losses [n]; in smaller parts where memory is out.
 
         Raises UserError if not even one example fits.
         """
         while True:
             longest = int(self.lengths[indices].max())
-            budget = min(self.how.batch_tokens, longest * len(indices)) >> self.halvings
+            budget = min(self.options.batch_tokens, longest * len(indices)) >> self.batch_halvings
             try:
-                return self.summed(within_budget(self.lengths, indices, tokens=budget), rows)
+                return self.summed(within_budget(self.lengths, indices, tokens=budget), totals)
             except (RuntimeError, MemoryError) as error:
                 if not is_memory_out(error):
                     raise
@@ -289,7 +242,7 @@ class TrainingRun:
                         f"one example of {longest} tokens does not fit in memory. Shorten the texts (--max-length), "
                         "store less (--checkpointing, --precision bf16), or take a smaller model."
                     ) from None
-            self.halvings = halve(self.where.folder)
+            self.batch_halvings = halve_batches(self.context.folder)
             self.optimizer.zero_grad()
             self.seed_dropout()
             say(f"out of memory: batches are summed up from parts of at most {budget // 2:,} tokens from here on")
@@ -297,59 +250,62 @@ class TrainingRun:
     def seed_dropout(self) -> None:
         """Dropout of this step; in further processes another one."""
         more = [self.accelerator.process_index] if self.accelerator.process_index else []
-        seed_torch(self.how.seed, "dropout", self.progress.step, *more)
+        seed_torch(self.options.seed, "dropout", self.progress.step, *more)
 
-    def summed(self, parts: Sequence[np.ndarray], rows: int) -> list[Tensor]:
-        """The gradients of a batch of so many rows, part by part, and the parts of its mean loss."""
+    def summed(self, parts: Sequence[np.ndarray], totals: Mapping[str, float]) -> Tensor:
+        """The gradients of a step that holds so much, part by part; its loss and the parts of that [n]."""
         shares = []
         for part in parts:
-            loss, _ = self.objective(self.model, self.data.batch(part, self.accelerator.device))
-            share = loss if len(part) == rows else loss * (len(part) / rows)
-            share.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
-            shares.append(share.detach())
-        return shares
+            loss, shown = self.objective(self.model, self.batch(part, totals))
+            loss.backward()  # type: ignore[no-untyped-call]  # nothing to scale: there is no fp16 here
+            self.loss_parts = tuple(shown) if len(shown) > 1 else ()
+            shares.append(torch.stack([loss.detach(), *(shown[name].detach() for name in self.loss_parts)]).float())
+        return shares[0] if len(shares) == 1 else torch.stack(shares).sum(0)
 
-    def update(self, rate: float) -> None:
+    def batch(self, indices: np.ndarray, totals: Mapping[str, float]) -> Batch:
+        """Some rows on the device, as a part of a step that holds so much."""
+        return self.data.batch(indices, self.epoch).part_of(totals, self.accelerator.device)
+
+    def update(self) -> None:
         """Take the step that the gradients tell, shortened if they are longer than clip."""
-        rows = [self.lazy.rows] if self.lazy else []
-        gradients = [weight.grad for weight in [*self.trained, *rows] if weight.grad is not None]
-        scale = None
-        if self.how.clip:
-            scale = (nn.utils.get_total_norm(gradients) / self.how.clip).clamp(min=1.0)
+        if self.options.clip:
+            gradients = gradients_of(self.optimizer, self.weights)
+            scale = (nn.utils.get_total_norm(gradients) / self.options.clip).clamp(min=1.0)
             if getattr(self.optimizer, "_step_supports_amp_scaling", False):
                 self.optimizer.grad_scale = scale  # type: ignore[attr-defined]  # divides inside the fused kernel
             else:
                 torch._foreach_div_(gradients, scale)
-                scale = None
         self.optimizer.step()
         self.optimizer.zero_grad()
-        if self.lazy:
-            self.lazy.step(rate, scale)
 
     def more_state(self) -> dict[str, Tensor]:
-        """What the lazily trained table and the shaper add to a checkpoint."""
-        return {**(self.lazy.state() if self.lazy else {}), **(self.shaper.state() if self.shaper else {})}
+        """What the hook adds to a checkpoint."""
+        return self.hook.state() if self.hook else {}
 
     def read_losses(self) -> None:
         """Move the losses off the device and stop if one of them is no number."""
         first = self.progress.step - len(self.unread) + 1
-        for step, loss in enumerate(torch.stack(self.unread).tolist(), start=first):
+        read = torch.stack(self.unread).tolist()
+        for step, (loss, *parts) in enumerate(read, start=first):
             if not math.isfinite(loss):
                 raise UserError(
                     f"the loss is {loss} at step {step} of {self.total_steps}: training has diverged. "
-                    f"Lower --learning-rate (it is {self.how.learning_rate:g}), raise --warmup, "
+                    f"Lower --learning-rate (it is {self.options.learning_rate:g}), raise --warmup, "
                     "or use --precision fp32."
                 )
             self.progress.loss.append(loss)
-        read = self.progress.loss[-len(self.unread) :]
+            for name, part in zip(self.loss_parts, parts, strict=True):
+                self.progress.loss_parts[name] = self.progress.loss_parts.get(name, 0.0) + part
         self.unread.clear()
-        self.tell({"loss": sum(read) / len(read), "learning_rate": self.progress.learning_rate[-1]})
+        names = ["loss", *(f"loss_{name}" for name in self.loss_parts)]
+        means = {name: sum(values) / len(read) for name, values in zip(names, zip(*read, strict=True), strict=True)}
+        self.tell({**means, "learning_rate": self.progress.learning_rate[-1]})
 
     def tell(self, numbers: Mapping[str, float]) -> None:
         """Let who watches know; the time that takes is not training time."""
-        if self.where.watch is not None:
+        if self.context.watch is not None:
             self.pause_clock()
-            self.where.watch(numbers, self.progress.step)
+            self.context.watch(numbers, self.progress.step)
             self.clock = time.monotonic()
 
     def end_epoch(self, evaluate: Evaluate | None) -> None:
@@ -357,20 +313,23 @@ class TrainingRun:
         if self.unread:
             self.read_losses()
         self.pause_clock()
-        if self.lazy:
-            self.lazy.settle()
+        settle(self.optimizer)
         epoch = self.progress.step // self.steps_per_epoch
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
             score = agreed(score, self.accelerator.device)
-            self.progress.epochs.append({"epoch": epoch, "step": self.progress.step, **shown})
+            steps = self.progress.step - (self.progress.epochs[-1]["step"] if self.progress.epochs else 0)
+            parts = {name: total / steps for name, total in self.progress.loss_parts.items()}
+            about = {"epoch": epoch, "step": self.progress.step, **({"loss_parts": parts} if parts else {})}
+            self.progress.epochs.append({**about, **shown})
+            self.progress.loss_parts = {}
             self.clock = time.monotonic()
             self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})
-            settled = self.shaper is None or self.shaper.settled
+            settled = self.hook is None or self.hook.settled
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch
                 self.progress.best_step = self.progress.step
-                write_best(self.where.folder, self.bare_model, self.progress.best_step, self.frozen)
+                write_best(self.context.folder, self.bare_model, self.progress.best_step)
         self.clock = time.monotonic()  # evaluation is no training time
         self.checkpoint(last=self.over())
 
@@ -380,7 +339,7 @@ class TrainingRun:
             self.read_losses()
         self.pause_clock()
         optimizer = None if last else self.optimizer
-        write_checkpoint(self.where.folder, self.bare_model, optimizer, self.progress, self.more_state(), self.frozen)
+        write_checkpoint(self.context.folder, self.trained, optimizer, self.progress, self.more_state())
         self.clock = self.last_checkpoint = time.monotonic()
 
     def pause_clock(self) -> None:
@@ -392,6 +351,6 @@ class TrainingRun:
     def over(self) -> bool:
         """Whether all steps are taken, or early stopping is on and too many epochs have passed since the best one."""
         done = self.progress.step // self.steps_per_epoch
-        impatient = bool(self.how.patience) and done - self.progress.best_epoch >= self.how.patience
-        impatient = impatient and (self.shaper is None or self.progress.best_step > 0)
+        impatient = bool(self.options.patience) and done - self.progress.best_epoch >= self.options.patience
+        impatient = impatient and (self.hook is None or self.progress.best_step > 0)
         return impatient or self.progress.step >= self.total_steps

@@ -7,24 +7,24 @@ whoever started it counts here. The next step, and the next process, begin with 
 from pathlib import Path
 
 _HALVINGS = ".halvings"  # beside a run's checkpoints
-MOST_HALVINGS = 10  # a thousandth: of a batch, or of the tokens of a pass, that is one text
+MOST_BATCH_HALVINGS = 10  # a thousandth: of a batch, or of the tokens of a pass, that is one text
 _REFUSED = ("can't allocate memory", "out of memory", "not enough memory")
 
 
-def halvings(folder: Path) -> int:
+def batch_halvings(folder: Path) -> int:
     """How often the parts of a step have been halved in this run."""
     file = folder / _HALVINGS
     return int(file.read_text()) if file.exists() else 0
 
 
-def halve(folder: Path) -> int:
+def halve_batches(folder: Path) -> int:
     """Count one more; how often it was."""
-    number = halvings(folder) + 1
-    write_halvings(folder, number)
+    number = batch_halvings(folder) + 1
+    write_batch_halvings(folder, number)
     return number
 
 
-def write_halvings(folder: Path, number: int) -> None:
+def write_batch_halvings(folder: Path, number: int) -> None:
     """Let a run begin with parts that were halved so often."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _HALVINGS).write_text(str(number))

@@ -1,12 +1,32 @@
 """Update rules by name, and which weights decay."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from featherlight.errors import missing_extra
+from featherlight.errors import missing_extra, pick
 from featherlight.models.source import quiet_bitsandbytes
+from featherlight.training.lazy_adamw import EPSILON, LazyAdamW, lazy_table
+
+
+@dataclass(frozen=True)
+class OptimizerOptions:
+    """How to walk downhill; the meaning of each number is in `stages.settings.TrainSettings`."""
+
+    optimizer: str
+    learning_rate: float
+    schedule: str
+    warmup: float
+    weight_decay: float
+    clip: float
+    epochs: int
+    batch_size: int
+    batch_tokens: int
+    patience: int
+    seed: int
+    epsilon: float = EPSILON
 
 
 def _adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
@@ -56,7 +76,7 @@ OPTIMIZERS = {
     "adafactor": _adafactor,
     "sgd": _sgd,
 }
-WITH_EPSILON = ("adamw", "adamw_8bit", "adam")
+_WITH_EPSILON = ("adamw", "adamw_8bit", "adam")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -68,3 +88,21 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
         {"params": [parameter for parameter in trained if parameter.dim() > 1], "weight_decay": weight_decay},
         {"params": [parameter for parameter in trained if parameter.dim() <= 1], "weight_decay": 0.0},
     ]
+
+
+def make_optimizer(
+    model: nn.Module, options: OptimizerOptions, *, trained: nn.Module, needs_whole: Callable[[Tensor], bool]
+) -> torch.optim.Optimizer:
+    """The optimiser of all that is trained, the model among it.
+
+    needs_whole: whether the model's table of embeddings must have its whole gradient.
+    """
+    make = pick("optimizer", options.optimizer, OPTIMIZERS)
+    groups = parameter_groups(trained, options.weight_decay)
+    if options.optimizer in _WITH_EPSILON:
+        groups = [{**group, "eps": options.epsilon} for group in groups]
+    table = lazy_table(
+        model, optimizer=options.optimizer, learning_rate=options.learning_rate, weight_decay=options.weight_decay,
+        epsilon=options.epsilon,
+    )  # fmt: skip
+    return make(groups) if table is None or needs_whole(table.weight) else LazyAdamW(groups, table)

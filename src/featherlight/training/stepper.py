@@ -15,37 +15,28 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import OptimizerOptions, RunContext, TrainingRun, TrainingSet
-from featherlight.training.memory import write_halvings
+from featherlight.training.loop import RunContext, TrainingRun
+from featherlight.training.memory import write_batch_halvings
+from featherlight.training.objective import TrainingSet
+from featherlight.training.optimizers import OptimizerOptions
 
 _PARTS = ("batch", "forward", "backward", "update")
 
 
 class _Clocked:
-    """A callable, or an object with a method `batch`, that adds up the seconds it takes."""
+    """A callable that adds up the seconds it takes."""
 
-    def __init__(self, inner: Any, wait: Callable[[], object]):
+    def __init__(self, inner: Callable[..., Any], wait: Callable[[], object]):
         self.inner, self.wait, self.seconds = inner, wait, 0.0
 
-    def timed(self, call: Callable[..., Any], *given: Any) -> Any:
-        """call(*given), on the clock."""
+    def __call__(self, *given: Any) -> Any:
+        """inner(*given), on the clock."""
         self.wait()
         start = time.perf_counter()
-        found = call(*given)
+        found = self.inner(*given)
         self.wait()
         self.seconds += time.perf_counter() - start
         return found
-
-    def __call__(self, *given: Any) -> Any:
-        """Of an objective, or a method."""
-        return self.timed(self.inner, *given)
-
-    def batch(self, *given: Any) -> Any:
-        """Of a training set."""
-        return self.timed(self.inner.batch, *given)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
 
 
 def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
@@ -54,21 +45,22 @@ def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable
     batch: rows to tensors on the device; update: clipping and the optimiser. The run is moved on by as many steps.
     """
     parts: dict[str, list[float]] = {name: [] for name in _PARTS}
-    own = run.data, run.objective
+    objective: Any = run.objective
+    clocked: Any = run
     try:
         for indices in batches:
-            data, objective, update = _Clocked(own[0], wait), _Clocked(own[1], wait), _Clocked(run.update, wait)
-            run.data, run.objective, run.update = data, objective, update  # type: ignore[assignment, method-assign]
+            batch, forward, update = (_Clocked(one, wait) for one in (run.batch, objective, run.update))
+            clocked.batch, clocked.objective, clocked.update = batch, forward, update
             whole = _Clocked(run.step, wait)
             try:
                 whole(indices)
             finally:
-                del run.update  # the method shows again
-            seen = {"batch": data.seconds, "forward": objective.seconds, "update": update.seconds}
+                del clocked.batch, clocked.update  # the methods show again
+            seen = {"batch": batch.seconds, "forward": forward.seconds, "update": update.seconds}
             for name, seconds in {**seen, "backward": whole.seconds - sum(seen.values())}.items():
                 parts[name].append(seconds)
     finally:
-        run.data, run.objective = own
+        clocked.objective = objective
     return {name: float(np.median(values)) for name, values in parts.items()}
 
 
@@ -89,22 +81,22 @@ class TrainingStepper:
         """Until the device has done all that it was told."""
         wait_for(self.device)
 
-    def halve(self, halvings: int) -> None:
+    def halve_batches(self, batch_halvings: int) -> None:
         """Cut batches as often as this cell's need it, whatever those of other cells needed."""
-        if self.run.halvings != halvings:
-            write_halvings(self.run.where.folder, halvings)
-            self.run.halvings = halvings
+        if self.run.batch_halvings != batch_halvings:
+            write_batch_halvings(self.run.context.folder, batch_halvings)
+            self.run.batch_halvings = batch_halvings
 
     def take_steps(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> None:
         """Optimiser steps on batches of a training set."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
+        self.run.data, self.run.lengths = training, training.lengths
         with short_attention_in(self.run.bare_model):
             for batch in batches:
                 self.run.step(batch)
 
     def phases(self, training: TrainingSet, batches: Sequence[np.ndarray]) -> dict[str, float]:
         """Seconds of each part of a step on these batches."""
-        self.run.data, self.run.lengths = training, training.tokens.lengths
+        self.run.data, self.run.lengths = training, training.lengths
         with short_attention_in(self.run.bare_model):
             return _step_phases(self.run, batches, functools.partial(wait_for, self.device))
 
@@ -114,11 +106,11 @@ def stepper_for(
     epsilon: float = 1e-8, seed: int = 1, optimizer: str = "adamw",
 ) -> TrainingStepper:  # fmt: skip
     """A model with an optimiser, as `finetune` would set it up."""
-    how = OptimizerOptions(
+    options = OptimizerOptions(
         optimizer, learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
         batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
     )  # fmt: skip
     scratch = tempfile.TemporaryDirectory()
     first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
-    run = TrainingRun(model, LabelObjective(None), first, how, RunContext(device, precision, Path(scratch.name)))
+    run = TrainingRun(model, LabelObjective(None), first, options, RunContext(device, precision, Path(scratch.name)))
     return TrainingStepper(run, device, scratch)

@@ -363,7 +363,7 @@ def test_the_table_of_steps_tells_paddings_apart(capsys, tmp_path, tiny_encoder,
 
 def test_a_run_is_as_it_was_after_its_parts_were_clocked(tiny_encoder, sentiment):
     from featherlight.training.finetune import LabelObjective
-    from featherlight.training.loop import TrainingSet
+    from featherlight.training.objective import TrainingSet
 
     cell_of(settings(sentiment, tiny_encoder, what="finetune", batch=32))
     cached = trainee_of.__wrapped__

@@ -42,12 +42,6 @@ class Tokens:
         total: np.ndarray = np.sum(texts, axis=0)
         return total
 
-    def ids(self, indices: np.ndarray) -> np.ndarray:
-        """int64 [n]: all token ids of these examples, padding included."""
-        texts = [name for name in self.columns if name.endswith("input_ids")]
-        parts = [self.columns[name].rows(indices) for name in texts]
-        return np.concatenate([*parts, [self.pads[name] for name in texts]])
-
     def arrays(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """Model inputs, int64 [B, T] each: every column, and a mask beside each column of ids."""
         inputs = {}

@@ -12,7 +12,7 @@ from featherlight.errors import UserError
 from featherlight.kinds import LOGITS
 from featherlight.stages.label.stage import UNLABELLED
 from featherlight.training.finetune import LabelObjective
-from featherlight.training.loop import Objective
+from featherlight.training.objective import Objective
 
 
 def resolve_loss(name: str, student: str, task: Task) -> str:

@@ -82,7 +82,7 @@ def _run(work: Work[DistillSettings], out: Path) -> dict[str, Any]:
         if settings.alpha < 1:
             add_teacher(targets, work.inputs["labels"])
     pruning = Pruning(model, sparsity_of(settings.prune, settings, seed=settings.seed), parts=settings.parts)
-    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, shaper=pruning.shaper)
+    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, hook=pruning.hook)
     objective = imitation(
         settings.alpha,
         loss=resolve_loss(settings.loss, settings.student, data.task),

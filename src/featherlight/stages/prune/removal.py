@@ -12,7 +12,7 @@ from featherlight.models.device import is_encoder, resolve_device
 from featherlight.models.families import HEADS, LAYERS
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.recovery import RecoveryTarget
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 
 
 class Removal:
@@ -42,7 +42,7 @@ class Removal:
         self.model, kept = shrink(model, settings.method, settings.sparsity, gradients=gradients)
         self.kept = {"kept": kept} if settings.method in (HEADS, LAYERS) else {}
 
-    def shaper(self) -> Masks | None:
+    def hook(self) -> Masks | None:
         """What was pruned to zero before stays zero while the rest recovers."""
         parts = [part for part in parts_of(self.model) if zeros(part.weight)]
         return Masks(parts, None) if parts else None

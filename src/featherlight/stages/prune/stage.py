@@ -50,7 +50,7 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
         else:
             step = Removal(model, tokenizer, settings, target)
             tokenizer = step.tokenizer
-    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, shaper=step.shaper)
+    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, hook=step.hook)
     if settings.epochs:
         assert target
         say(f"recovery from {target.source}")

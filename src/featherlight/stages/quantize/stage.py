@@ -123,7 +123,7 @@ def _trained(
                                      max_length=tokenizer.model_max_length)  # fmt: skip
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
-    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, shaper=lambda: aware)
+    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, hook=lambda: aware)
     target = recovery_target(origin, data, training, examples=settings.examples, seed=settings.seed,
                              labels=work.inputs.get("labels"))  # fmt: skip
     record = {"recovery": {"epochs": epochs, "learning_rate": rate, "from": target.source}}

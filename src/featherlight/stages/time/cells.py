@@ -23,7 +23,7 @@ from featherlight.stages.time.backends import KEPT, SHAPED, STUDENTS, backend_fo
 from featherlight.stages.time.policy import POLICY, TimingPolicy
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.phases import Phases
-from featherlight.training.loop import TrainingSet
+from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import TrainingStepper, stepper_for
 
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
@@ -148,10 +148,10 @@ def _training_cell(settings: TimeSettings, data: TaskData, device: str, policy: 
         order = numpy_generator(settings.seed, "order", next(epochs))
         batches = [batch for batch in shuffled_batches(tokens.lengths, settings.batch, order)
                    if len(batch) == settings.batch]  # fmt: skip
-        trainee.halve(about.get(HALVED, 0))
+        trainee.halve_batches(about.get(HALVED, 0))
         trainee.take_steps(training, batches[:most])
-        if trainee.run.halvings:
-            about[HALVED] = trainee.run.halvings
+        if trainee.run.batch_halvings:
+            about[HALVED] = trainee.run.batch_halvings
 
     call(policy.warm_steps)
     some = shuffled_batches(tokens.lengths, settings.batch, numpy_generator(settings.seed, "phases"))

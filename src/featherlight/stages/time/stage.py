@@ -69,9 +69,9 @@ def begun(settings: TimeSettings, data: TaskData, out: Path) -> Cell:
 
 def take_sample(cell: Cell, out: Path) -> None:
     """Visit a cell and write down what it took; where memory ran out, its samples begin anew, in smaller parts."""
-    halvings = cell.about.get(HALVED)
+    batch_halvings = cell.about.get(HALVED)
     sample = cell.visit()
-    if cell.about.get(HALVED) != halvings:
+    if cell.about.get(HALVED) != batch_halvings:
         cell.samples.clear()
         (out / SAMPLES).unlink(missing_ok=True)
         return write_json(out / _ABOUT, cell.about)
