@@ -14,7 +14,7 @@ from featherlight.data.classification import TASKS, Hub, Row
 from featherlight.data.task import Task
 from featherlight.kinds import Kind
 from featherlight.models import HashTokenizer
-from featherlight.models.load import head_options
+from featherlight.models.heads import head_options
 from featherlight.models.students.student import Student, StudentConfig
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
