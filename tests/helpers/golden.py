@@ -21,7 +21,7 @@ from featherlight.cli.main import main
 from helpers.toys import BAD, FILLERS, GOOD, sentences, write_csv
 
 MACHINE = ("environment", "counters", "joules")  # keys below these are the machine's
-NOISE = ("first",)  # a first measurement, where it was noisy
+NOISE = ("records[].first",)  # a first measurement, where it was noisy
 DEEPEST = 3  # levels of keys that are kept
 RECIPE = """
 common: {task: TASK, max_length: 20, device: cpu, batch_size: 25}
@@ -99,9 +99,9 @@ def keys_of(value: Any, place: str = "") -> list[str]:
     if isinstance(value, Mapping):
         found = []
         for key, below in value.items():
-            if key in NOISE:
-                continue
             here = f"{place}.{key}".lstrip(".")
+            if here in NOISE:
+                continue
             deep = key in MACHINE or here.count(".") + 1 >= DEEPEST
             found += [here, *([] if deep else keys_of(below, here))]
         return sorted(set(found))

@@ -203,11 +203,7 @@ stages:
     (("movement", "--sparsity", 0.5), "give it at least --epochs 1"),
     (("nm", "--pattern", "4:4"), "the first number must be smaller"),
     (("nm", "--sparsity", 0.75), "leave sparsity out"),
-<<<<<<< HEAD
-    (("heads", "--sparsity", 0.5), "cannot lose heads, only models of type bert, roberta, distilbert, mpnet can"),
-=======
     (("heads", "--sparsity", 0.5), "cannot lose heads, only models of type bert, roberta, distilbert"),
->>>>>>> families
     (("columns", "--sparsity", 0.01), "is nothing at all"),
 ])  # fmt: skip
 def test_what_cannot_work_ends_in_one_sentence(capsys, students, store, options, said):
