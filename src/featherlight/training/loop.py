@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -19,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from featherlight.data.tokens.batches import shuffled_batches, within_budget
+from featherlight.data.tokens.batches import epoch_batches, within_budget
 from featherlight.distributed import agreed, sum_over_processes
 from featherlight.errors import UserError
 from featherlight.models.attention import short_attention_in
@@ -129,9 +130,9 @@ def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     bar = track("train", run.total_steps - run.progress.step, unit="steps")
     with bar as advance, short_attention_in(run.bare_model):
         while not run.over():
-            epoch = run.progress.step // run.steps_per_epoch
-            batches = shuffled_batches(run.lengths, options.batch_size, numpy_generator(options.seed, "order", epoch))
-            for batch in batches[run.progress.step % run.steps_per_epoch :]:
+            order = numpy_generator(options.seed, "order", run.epoch)
+            batches = epoch_batches(run.lengths, options.batch_size, order)
+            for batch in islice(batches, run.progress.step % run.steps_per_epoch, None):
                 run.step(batch)
                 advance(1)
             run.end_epoch(evaluate)

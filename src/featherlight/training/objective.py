@@ -39,7 +39,7 @@ class Rows(Protocol):
 
     @property
     def lengths(self) -> np.ndarray:
-        """[N]: the real tokens of each row, the same in every epoch."""
+        """[N], signed whole numbers: the real tokens of each row, the same in every epoch."""
         ...
 
     def batch(self, indices: np.ndarray, epoch: int) -> Batch:

@@ -4,7 +4,7 @@ Knows no model, loss or device. Token ids stay in flat numpy arrays until a batc
 House shapes: B examples, T tokens.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _BATCHES_PER_GROUP = 50  # batches that are sorted by length together; more would make the order less random
+_BLOCK, _RUN = 2**20, 64  # rows whose order is made at a time, and neighbours that stay within one block
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,29 @@ def shuffled_batches(lengths: np.ndarray, size: int, generator: np.random.Genera
         part = part[np.argsort(-lengths[part], kind="stable")]
         batches.extend(part[i : i + size] for i in range(0, len(part), size))
     return [batches[i] for i in generator.permutation(len(batches))]
+
+
+def epoch_batches(
+    lengths: np.ndarray, size: int, generator: np.random.Generator, *, block: int = _BLOCK
+) -> Iterator[np.ndarray]:
+    """The batches of `shuffled_batches`, one at a time; of more than `block` rows made block by block.
+
+    Then runs of 64 neighbouring rows are shuffled, and the rows of as many runs as fill a block among each other; what
+    is no whole batch goes into the next block. Beside the lengths, which may lie in a file, that takes one number a
+    run, and what one block does.
+    """
+    if len(lengths) <= block:
+        yield from shuffled_batches(lengths, size, generator)
+        return
+    runs, rest = generator.permutation(-(-len(lengths) // _RUN)), np.zeros(0, dtype=np.int64)
+    for start in range(0, len(runs), block // _RUN):
+        rows = (runs[start : start + block // _RUN, None] * _RUN + np.arange(_RUN)).ravel()
+        rows = generator.permutation(np.concatenate([rest, rows[rows < len(lengths)]]))
+        last = start + block // _RUN >= len(runs)
+        whole = len(rows) if last else len(rows) // size * size
+        rows, rest = rows[:whole], rows[whole:]
+        for batch in shuffled_batches(np.asarray(lengths[rows]), size, generator):
+            yield rows[batch]
 
 
 def within_budget(lengths: np.ndarray, indices: np.ndarray, *, tokens: int) -> list[np.ndarray]:
