@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+
+from featherlight.data.task import SELECT, Examples, Target, Task, TaskData
+from featherlight.errors import UserError
+from featherlight.stages.scoring import proved_alike, scored_and_timed
+from featherlight.store.phases import Phases
+
+
+class Lengths:
+    """Logits that are the length of a text and twice that, all off by the same."""
+
+    device, precision = "cpu", "fp32"
+
+    def __init__(self, off=0.0):
+        self.off, self.asked = off, 0
+
+    def tokens(self, examples):
+        return examples.first
+
+    def logits(self, texts, *, label=""):
+        return np.array([[len(text), 2 * len(text) + self.off] for text in texts], dtype=np.float32)
+
+    def __call__(self, first, second=None):
+        self.asked += 1
+        return self.logits(first)
+
+
+@pytest.fixture
+def data():
+    rows = Examples(["a", "bcd", "ef gh"], None, np.array([0, 1, 1]), np.arange(3))
+    task = Task("toy", ("text",), ("no", "yes"), ("accuracy",), kind=Target.CLASSES)
+    return TaskData(task, {SELECT: rows, "dev": rows}, "0", "here")
+
+
+def test_what_rounding_explains_is_alike_and_the_worst_difference_is_told(data):
+    assert proved_alike(Lengths(), Lengths(0.25), data, 0.25, what="it") == 0.25
+
+
+def test_the_tolerance_grows_with_the_largest_logit_and_not_below_one(data):
+    longest = 600 * 3 * 2  # shapes of random words go up to 600 words of five letters at most
+    with pytest.raises(UserError, match=r"it: its logits differ .* by up to 8 of"):
+        proved_alike(Lengths(), Lengths(8.0), data, 8 / longest / 2, what="it")
+
+
+def test_a_logit_that_is_no_number_is_never_alike(data):
+    with pytest.raises(UserError, match="more than rounding"):
+        proved_alike(Lengths(), Lengths(np.nan), data, 1e6, what="it")
+
+
+def test_scores_are_of_the_reported_split_and_times_of_the_predictor_that_is_named(data, tmp_path):
+    scored, timed = Lengths(), Lengths()
+    phases = Phases()
+    measured = scored_and_timed(scored, data, phases, out=tmp_path, timed=timed)
+    assert measured["metrics"]["dev"]["scores"]["accuracy"]["value"] == pytest.approx(2 / 3), "all are called yes"
+    assert timed.asked >= len(measured["latency"]["values"]) > 0 == scored.asked
+    assert set(phases.seconds) == {"evaluate", "latency"} and (tmp_path / "predictions.safetensors").exists()
