@@ -89,7 +89,6 @@ def _permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, n
 
 
 def _interval(values: np.ndarray) -> dict[str, float]:
-    """Mean and middle 95 %."""
     low, high = np.quantile(values, [0.025, 0.975])
     return {"value": float(values.mean()), "low": float(low), "high": float(high)}
 

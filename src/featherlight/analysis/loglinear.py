@@ -53,7 +53,6 @@ def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
 
 
 def _columns_of(study: Study, factor: Factor) -> pd.DataFrame:
-    """The columns of one factor."""
     if factor.numeric:
         return study.frame[[factor.name]].astype(np.float64)
     groups = study.groups[factor.name]
@@ -84,7 +83,6 @@ def _rank(blocks: Sequence[pd.DataFrame]) -> int:
 
 
 def _scaled(matrix: Array) -> Array:
-    """Each column with length 1."""
     return np.asarray(matrix / np.linalg.norm(matrix, axis=0))
 
 

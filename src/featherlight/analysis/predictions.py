@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -124,7 +123,6 @@ def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
 
 
 def _differing(one: Row, other: Row) -> list[str]:
-    """The settings in which two runs differ."""
     first, second = one.settings, other.settings
     return sorted(name for name in {*first, *second} if name != "seed" and first.get(name) != second.get(name))
 
@@ -192,7 +190,7 @@ def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]
         _model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
         for name, group in groups.items()
     )
-    return DataSet(task, compared, {split: _labels_of(first, split) for split in splits}, models)
+    return DataSet(task, compared, {split: first.arrays[split + _LABELS] for split in splits}, models)
 
 
 def _shared_splits(results: Sequence[_Result]) -> list[str]:
@@ -249,7 +247,6 @@ def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _model_of(name: str, results: Sequence[_Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
-    """Runs as a model."""
     seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
     predicted = {split: np.stack([_guesses(result, split) for result in results]) for split in splits}
     return Model(name, tuple(str(result.folder) for result in results), seeds, predicted)
@@ -261,9 +258,3 @@ def _guesses(result: _Result, split: str) -> np.ndarray:
         return predictions(result.arrays[split + _LOGITS], Target.of(result.record["task"]["labels"]))
     except UserError as error:
         raise UserError(f"{result.folder}: {error}") from None
-
-
-def _labels_of(result: _Result, split: str) -> np.ndarray:
-    """Labels [N] of a split."""
-    labels: np.ndarray[Any, Any] = result.arrays[split + _LABELS]
-    return labels

@@ -304,17 +304,19 @@ def extremes(study: Study) -> dict[str, list[Json]]:
     accuracy = [study.accuracy] if study.accuracy else []
     columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
     kinds = {"highest": study.times.nlargest(_EXTREMES), "lowest": study.times.nsmallest(_EXTREMES)}
-    return {kind: [_plain(row) for row in study.frame.loc[extreme.index, columns].to_dict("records")]
-            for kind, extreme in kinds.items()}  # fmt: skip
+    return {
+        kind: [
+            {str(name): _plain(cell) for name, cell in row.items()}
+            for row in study.frame.loc[extreme.index, columns].to_dict("records")
+        ]
+        for kind, extreme in kinds.items()
+    }
 
 
-def _plain(row: Mapping[Any, Any]) -> Json:
-    """A row as JSON values; whole numbers without a decimal point."""
-    return {str(key): value if isinstance(value, str) else _number(value) for key, value in row.items()}
-
-
-def _number(value: Any) -> float | int | None:
-    """A JSON number; None for a gap."""
+def _plain(value: Any) -> str | float | int | None:
+    """A cell as a JSON value: whole numbers without a decimal point, None for a gap."""
+    if isinstance(value, str):
+        return value
     if pd.isna(value):
         return None
     return int(value) if float(value).is_integer() else float(value)

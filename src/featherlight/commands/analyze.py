@@ -43,7 +43,6 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
 
 
 def _study_of(source: Path, settings: AnalyzeSettings) -> "Study":
-    """The rows and columns to study."""
     from featherlight.analysis.study import study_of
 
     names = names_in(settings.factors)

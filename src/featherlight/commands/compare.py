@@ -128,7 +128,6 @@ def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
 
 
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
-    """A model as a line: its score times 100."""
     from featherlight.measurement.metrics import NAMES
     from featherlight.reports.sections import NOTHING
 

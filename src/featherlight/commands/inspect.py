@@ -80,7 +80,6 @@ def _numbers(text: str) -> list[float]:
 
 
 def _show(model: Path, summary: Mapping[str, Any], tensors: list[Tensor], limits: list[float], largest: int) -> None:
-    """Tables for people."""
     sizes = f"{summary['bytes']:,} bytes"
     if summary["packed_bytes"] is not None:
         sizes += f", {summary['packed_bytes']:,} packed"
@@ -94,7 +93,6 @@ def _show(model: Path, summary: Mapping[str, Any], tensors: list[Tensor], limits
 
 
 def _row(name: str, sizes: Mapping[str, Any]) -> dict[str, object]:
-    """A part or a tensor as a row."""
     return {
         "": name,
         "parameters": sizes["parameters"],

@@ -135,7 +135,6 @@ def _as_object(memory: Memory, batch: int, length: int, measured: Measured | Non
 
 
 def _show(memory: Memory, batch: int, settings: MemorySettings, measured: Measured | None) -> None:
-    """A table for people."""
     fits = f", the largest within {settings.fit}" if settings.fit else ""
     print(f"{batch} examples of {settings.length} tokens{fits}: {_megabytes(memory.total_bytes)} at the peak")
     print(f"{memory.parameters:,} parameters, {memory.trainable:,} of them trained; the peak: {memory.moment}")

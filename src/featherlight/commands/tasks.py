@@ -133,5 +133,4 @@ def _purpose(split: str, counts: Mapping[str, object]) -> str:
 
 
 def _label_text(labels: Sequence[str], value: Any) -> str:
-    """A label as people write it."""
     return labels[int(value)] if labels else f"{float(value):g}"

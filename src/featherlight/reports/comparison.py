@@ -123,7 +123,6 @@ def _mean_and_deviation(values: Sequence[float], *, digits: int) -> list[Cell]:
 
 
 def _paired(comparison: Comparison) -> Section:
-    """Every pair with its test."""
     heads = ("first", "second", "second - first", "low", "high", "p", "p (Holm)", "equivalent", "flips")
     tables = {}
     for data in comparison.data:
@@ -200,7 +199,6 @@ def _curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
 def _learning_figure(
     runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str
 ) -> "Figure":
-    """Models by their scores per epoch, times 100."""
     from matplotlib.ticker import MaxNLocator
 
     figure, (axes,) = draw(6.6, 3.6)

@@ -108,7 +108,6 @@ def _findings_section(analysis: Analysis) -> Section:
 
 
 def _rows_section(analysis: Analysis) -> Section:
-    """What was studied."""
     numbers = analysis.numbers
     rows = [
         (name, one["kind"], ", ".join(one["levels"]) or "too many to group by", one["reference"])
@@ -135,18 +134,13 @@ def _times_section(analysis: Analysis) -> Section:
     tables = {"All rows": Table(("", *SHOWN), rows)}
     for kind in ("highest", "lowest"):
         columns = tuple(numbers[kind][0])
-        extremes = [[_level(row[name]) if name in numbers["factors"] else row[name] for name in columns]
+        extremes = [[times.word(row[name]) if name in numbers["factors"] else row[name] for name in columns]
                     for row in numbers[kind]]  # fmt: skip
         tables[f"The {len(extremes)} {kind}"] = Table(columns, extremes)
-    times = np.asarray(study.times, np.float64)
-    draw = {"Histograms, raw and logged": lambda: figures.histograms(times, response=study.label)}
+    values = np.asarray(study.times, np.float64)
+    draw = {"Histograms, raw and logged": lambda: figures.histograms(values, response=study.label)}
     text = "Mean, standard deviation (dividing by n - 1), minimum, median, maximum."
     return Section("Times", text, doubts, tables, draw, brief=False)
-
-
-def _level(value: Cell) -> Cell:
-    """A cell that is no measured number, as words."""
-    return value if value is None or isinstance(value, str) else times.word(value)
 
 
 def _described(name: str, descriptives: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -155,7 +149,6 @@ def _described(name: str, descriptives: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _factors_section(analysis: Analysis) -> Section:
-    """Descriptives and boxes by factor."""
     study = analysis.study
     tables, drawn = {}, {}
     for name, levels in analysis.numbers["descriptives"].items():
@@ -173,7 +166,6 @@ def _boxes(study: Study, name: str) -> dict[str, Array]:
 
 
 def _pairs_section(analysis: Analysis) -> Section | None:
-    """Descriptives and boxes by two factors."""
     study = analysis.study
     tables, drawn = {}, {}
     few = 0
@@ -228,7 +220,6 @@ def _balance_section(analysis: Analysis) -> Section | None:
 
 
 def _correlations_section(analysis: Analysis) -> Section:
-    """Pearson's correlations of numeric columns."""
     correlations = analysis.numbers["correlations"]
     rows = [(name, *(line[other] for other in correlations)) for name, line in correlations.items()]
     return Section(
@@ -301,7 +292,6 @@ def _residuals(study: Study, name: str) -> Array:
 
 
 def _model_section(analysis: Analysis) -> Section:
-    """The log-linear model."""
     fit, response = analysis.fit, analysis.study.response
     numbers = fit.numbers
     robust = numbers["errors"] == "HC3"
@@ -342,7 +332,6 @@ def _model_section(analysis: Analysis) -> Section:
 
 
 def _importance_section(analysis: Analysis) -> Section | None:
-    """The random forest's importances."""
     importances = analysis.numbers["importance"]
     if importances is None:
         return None
@@ -362,7 +351,6 @@ def _importance_section(analysis: Analysis) -> Section | None:
 
 
 def _accuracy_section(analysis: Analysis) -> Section | None:
-    """Time against accuracy."""
     study, correlations = analysis.study, analysis.numbers["accuracy"]
     if correlations is None or study.accuracy is None:
         return None
