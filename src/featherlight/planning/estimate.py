@@ -159,9 +159,10 @@ class CostModel:
         means = lengths.sample.mean(axis=0)
         single = rates.seconds(sizes, np.ones_like(means), means, training=False) + lengths.seconds
         texts = len(rows) + sum(count for count, _ in [scored[0], *reported])
-        seconds = training * passes + settings.epochs * forward(scored) + forward(reported)
-        seconds += _START + lengths.seconds * texts + TIMED_TEXTS * single
         steps = -(-len(rows) // settings.batch_size) * settings.epochs
+        scores = -(-steps // settings.evaluate_every) if settings.evaluate_every else settings.epochs
+        seconds = training * passes + scores * forward(scored) + forward(reported)
+        seconds += _START + lengths.seconds * texts + TIMED_TEXTS * single
         kept = plan.weights if method in WHOLE else _trained_of(plan, settings)
         moving = _trained_of(plan, settings) if isinstance(settings, FinetuneSettings) else plan.weights
         disk = _FP32 * kept + tokenizer_bytes(plan.tokenizer) + _STEP_BYTES * steps

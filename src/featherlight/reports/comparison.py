@@ -192,18 +192,18 @@ def _curves(found: Compared) -> Section:
     return Section("Learning curves", about if figures else "No run has curves.", figures=figures)
 
 
-def _curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
+def _curve_points(rows: Sequence[Row], metric: str) -> dict[float, list[float]]:
     """Epoch -> the score of each seed, for the epochs that all seeds reached; nothing without that metric."""
-    found: dict[int, list[float]] = {}
+    found: dict[float, list[float]] = {}
     for row in rows:
         for epoch in (row.record.get("curves") or {}).get("epochs", []):
             if metric in epoch.get(SELECT, {}):
-                found.setdefault(int(epoch["epoch"]), []).append(float(epoch[SELECT][metric]))
+                found.setdefault(epoch["epoch"], []).append(float(epoch[SELECT][metric]))
     return {epoch: scores for epoch, scores in found.items() if len(scores) == len(rows)}
 
 
 def _learning_figure(
-    runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str
+    runs: Mapping[str, Mapping[float, Sequence[float]]], title: str, metric: str, split: str
 ) -> "Figure":
     """Models by their scores per epoch, times 100."""
     from matplotlib.ticker import MaxNLocator
