@@ -7,6 +7,7 @@ from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.finetune.settings import FinetuneSettings
 from featherlight.stages.prune.settings import PruneSettings
 from featherlight.stages.recovery import Provenance
+from featherlight.stages.settings import TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -85,3 +86,26 @@ def test_pruning_wants_moments_that_are_not_rounded():
     pruning = PruneSettings(task="sst2", method="topv", sparsity=0.5, epochs=1)
     going_on = origin.training_again(dict(pruning), student=False, epochs=1, max_length=64)
     assert (going_on.optimizer, going_on.learning_rate) == ("adamw", 2e-5)
+
+
+@pytest.mark.parametrize("spelled", ["0.9,0.98", " 0.9, 0.98 ", [0.9, 0.98], (0.9, 0.98)])
+def test_betas_are_a_pair_however_they_are_spelled(spelled):
+    settings = TrainSettings(task="sst2", betas=spelled)
+    assert settings.betas == (0.9, 0.98) and settings.identity()["betas"] == [0.9, 0.98]
+    assert TrainSettings(**settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize("spelled", ["0.9", "0.9,1", "0.9,0.98,0.99", "a,b", 0.9, None])
+def test_what_is_no_pair_of_betas_is_refused_with_an_example(spelled):
+    with pytest.raises(UserError, match=r"two numbers .* for example 0\.9,0\.98"):
+        build(FinetuneSettings, {"task": "sst2", "model": "minilm", "betas": spelled}, where="the command line")
+
+
+@pytest.mark.parametrize(("name", "other"), [("epsilon", 1e-3), ("betas", "0.5,0.6")])
+def test_what_only_adam_has_is_refused_for_another_rule_unless_it_is_the_usual(name, other):
+    usual = FinetuneSettings(task="sst2", model="minilm")
+    assert FinetuneSettings(task="sst2", model="minilm", optimizer="sgd", **{name: getattr(usual, name)})
+    with pytest.raises(ValidationError, match=f"{name}: sgd has no such setting"):
+        FinetuneSettings(
+            task="sst2", model="minilm", optimizer="sgd", **{name: {"epsilon": 1e-3, "betas": "0.5,0.6"}[name]}
+        )

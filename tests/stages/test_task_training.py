@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from featherlight.cli.main import main
 from featherlight.inference import torch_predictor
 from featherlight.inference.torch_predictor import logits_of
 from featherlight.planning.jobs import jobs_of
+from featherlight.planning.recipe import plan_recipe
 from featherlight.stages import task_training
 from featherlight.stages.finetune.stage import FINETUNE
 from featherlight.stages.task_training import FIT
@@ -67,3 +69,35 @@ def test_what_does_not_fit_at_all_is_not_halved_for_ever(tmp_path, tiny_encoder,
     passes[0][0] = 0
     with pytest.raises(MemoryError):
         finetuning(tmp_path, tiny_encoder, sentiment).run()
+
+
+def test_betas_and_scores_between_epochs_reach_a_run_from_the_command_line(capsys, tmp_path, tiny_encoder, sentiment):
+    common = ["--task", sentiment, "--model", tiny_encoder, "--epochs", 2, "--batch-size", 50, "--max-length", 20,
+              "--device", "cpu", "--precision", "fp32", "--learning-rate", "2e-3", "--store", tmp_path,
+              "--json"]  # fmt: skip
+
+    def record(*more):
+        assert main([*map(str, ["finetune", *common, *more])]) == 0
+        return json.loads(capsys.readouterr().out)["records"][0]
+
+    usual, chosen = record(), record("--betas", "0.5,0.8", "--evaluate-every", 4, "--refit")
+    assert usual["curves"]["loss"][0] == chosen["curves"]["loss"][0] != chosen["curves"]["loss"][3]
+    assert usual["curves"]["loss"][3] != chosen["curves"]["loss"][3]
+    assert record("--betas", "0.9,0.999", "--set", "evaluate_every=0")["address"] == usual["address"]
+    steps = [point["step"] for point in chosen["curves"]["epochs"]]
+    last = chosen["curves"]["step"][-1]
+    assert steps == [*range(4, last, 4), last] and chosen["settings"]["betas"] == [0.5, 0.8]
+    won = next(point["step"] for point in chosen["curves"]["epochs"] if point["epoch"] == chosen["best"]["epoch"])
+    again = chosen["refit"]
+    assert len(again["curves"]["step"]) == round(won / (last / 2) * -(-again["rows"] // 50))
+
+
+def test_betas_in_a_recipe_are_one_value_and_several_are_several_runs(tmp_path, tiny_encoder, sentiment):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        f"stages:\n  teacher: {{stage: finetune, task: {sentiment}, model: {tiny_encoder}, "
+        "betas: ['0.9,0.98', '0.8,0.9'], evaluate_every: 7}\n"
+    )
+    jobs = [job for job in plan_recipe(recipe, store=tmp_path, common={}) if job.stage is FINETUNE]
+    assert [job.settings.betas for job in jobs] == [(0.9, 0.98), (0.8, 0.9)]
+    assert {job.settings.evaluate_every for job in jobs} == {7}

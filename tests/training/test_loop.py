@@ -13,6 +13,7 @@ from featherlight.training.checkpoint import CHECKPOINT
 from featherlight.training.finetune import LabelObjective, label_loss
 from featherlight.training.loop import RunContext, train
 from featherlight.training.memory import batch_halvings
+from featherlight.training.optimizers import make_optimizer, parameter_groups
 from helpers.trainings import LARGE, Toy, context, options, toy_data, weights
 
 
@@ -171,16 +172,93 @@ def test_patience_counts_epochs_since_the_best_one(tmp_path):
     assert epochs == [1, 2, 3]
 
 
+def test_scores_are_taken_every_so_many_steps_and_at_the_end(tmp_path):
+    """12 steps, 4 in an epoch; the best score is that of step 5."""
+    seen = {}
+
+    def evaluate(model, epoch):
+        seen[epoch] = weights(model).clone()
+        return {1.25: 0.9, 2.5: 0.2}.get(epoch, 0.1), {"select": {"loss": 1.0}}
+
+    model = Toy()
+    progress = train(
+        model, LabelObjective(), toy_data(), evaluate, options=options(evaluate_every=5), context=context(tmp_path)
+    )
+    assert list(seen) == [1.25, 2.5, 3] and [point["step"] for point in progress.epochs] == [5, 10, 12]
+    assert (progress.best_epoch, progress.best_step) == (1.25, 5)
+    assert torch.equal(weights(model), seen[1.25]) and not torch.equal(seen[1.25], seen[2.5])
+
+
+def test_scores_in_between_change_no_weight(tmp_path):
+    models = [Toy(drop=0.3, width=LARGE), Toy(drop=0.3, width=LARGE)]
+    found = [
+        train(model, LabelObjective(), toy_data(), lambda model, epoch: (epoch, {}), context=context(tmp_path / str(n)),
+              options=options(evaluate_every=n)) for model, n in zip(models, (0, 1), strict=True)
+    ]  # fmt: skip
+    assert found[1].loss == pytest.approx(found[0].loss, rel=1e-5) and len(found[1].epochs) == 12
+    off = (weights(models[0]) - weights(models[1])).abs()  # a table that is settled more often rounds more often
+    assert off.mean() < 1e-6
+
+
+def test_patience_counts_scores_where_they_are_taken_more_often(tmp_path):
+    steps = []
+
+    def evaluate(model, epoch):
+        steps.append(round(epoch * 4))
+        return {2: 0.5}.get(steps[-1], 0.4), {}
+
+    settings = options(epochs=9, patience=3, evaluate_every=1)
+    train(Toy(), LabelObjective(), toy_data(), evaluate, options=settings, context=context(tmp_path))
+    assert steps == [1, 2, 3, 4, 5]
+
+
+def test_parts_of_an_epoch_are_trained_for_as_many_steps(tmp_path):
+    progress = train(Toy(), LabelObjective(), toy_data(), None, options=options(epochs=1.25), context=context(tmp_path))
+    assert progress.step == 5
+
+
+@pytest.mark.parametrize("width", [5, LARGE])
+def test_betas_are_those_of_adamw_step_by_hand(width, tmp_path):
+    """Two steps on one batch: m and v with their corrections, written out."""
+    data, model, reference = toy_data(), Toy(width=width), Toy(width=width)
+    changed = {"betas": (0.5, 0.8), "batch_size": 23, "epochs": 2, "schedule": "constant", "warmup": 0.0, "clip": 0.0,
+               "weight_decay": 0.0}  # fmt: skip
+    train(model, LabelObjective(), data, None, options=options(**changed), context=context(tmp_path))
+    moments = [(torch.zeros_like(weight), torch.zeros_like(weight)) for weight in reference.parameters()]
+    for step in (1, 2):
+        batch = shuffled_batches(data.lengths, 23, numpy_generator(4, "order", step - 1))[0]
+        labels = torch.from_numpy(data.targets["labels"][batch])
+        reference.zero_grad()
+        label_loss(reference(**data.tokens.batch(batch)).logits, labels).backward()
+        with torch.no_grad():
+            for weight, (mean, square) in zip(reference.parameters(), moments, strict=True):
+                mean.mul_(0.5).add_(0.5 * weight.grad)
+                square.mul_(0.8).add_(0.2 * weight.grad**2)
+                weight -= 0.05 * mean / (1 - 0.5**step) / ((square / (1 - 0.8**step)).sqrt() + 1e-8)
+    off = (weights(model) - weights(reference)).abs()
+    assert off.mean() < 1e-6 and off.max() < (1e-5 if width == 5 else 5e-3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adamw_8bit", "adam"])
+def test_each_kind_of_adam_gets_epsilon_and_betas(optimizer):
+    model = Toy()
+    made = make_optimizer(
+        model, options(optimizer=optimizer, betas=(0.5, 0.8), epsilon=1e-5), trained=model, needs_whole=lambda _: False
+    )
+    assert all(group["betas"] == (0.5, 0.8) and group["eps"] == 1e-5 for group in made.param_groups)
+
+
 class Interrupted(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.parametrize("evaluate_every", [0, 3])
 @pytest.mark.parametrize(
     ("stop_at", "width", "optimizer"),
     [(1, 5, "adamw"), (3, 5, "adamw"), (4, 5, "adamw"), (5, 5, "adamw"), (9, 5, "adamw"), (2, LARGE, "adamw"),
      (6, LARGE, "adamw"), (5, 5, "adafactor"), (5, 5, "sgd"), (5, 400, "adamw_8bit"), (9, 400, "adamw_8bit")],
 )  # fmt: skip
-def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimizer, tmp_path):
+def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimizer, evaluate_every, tmp_path):
     class CutOff(LabelObjective):
         calls = 0
 
@@ -193,6 +271,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
     def evaluate(model, epoch):
         return float(weights(model).sum()), {"select": {"loss": 0.0}}
 
+    chosen = options(optimizer=optimizer, evaluate_every=evaluate_every)
     always = RunContext("cpu", "fp32", tmp_path / "cut", checkpoint_seconds=0.0)
     whole, resumed = Toy(drop=0.3, width=width), Toy(drop=0.3, width=width)
     undisturbed = train(
@@ -200,7 +279,7 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
         LabelObjective(),
         toy_data(),
         evaluate,
-        options=options(optimizer=optimizer),
+        options=chosen,
         context=context(tmp_path / "whole"),
     )
     with pytest.raises(Interrupted):
@@ -209,13 +288,11 @@ def test_a_run_that_was_cut_off_ends_with_the_same_bits(stop_at, width, optimize
             CutOff(),
             toy_data(),
             evaluate,
-            options=options(optimizer=optimizer),
+            options=chosen,
             context=always,
         )
     assert (tmp_path / "cut" / CHECKPOINT).exists()
-    progress = train(
-        resumed, LabelObjective(), toy_data(), evaluate, options=options(optimizer=optimizer), context=always
-    )
+    progress = train(resumed, LabelObjective(), toy_data(), evaluate, options=chosen, context=always)
     assert torch.equal(weights(whole), weights(resumed))
     assert progress.loss == undisturbed.loss and progress.epochs == undisturbed.epochs
 
@@ -234,8 +311,6 @@ def test_a_loss_that_is_no_number_stops_with_step_and_remedy(tmp_path):
 
 
 def test_only_matrices_decay():
-    from featherlight.training.optimizers import parameter_groups
-
     model = Toy()
     decayed, spared = parameter_groups(model, 0.1)
     assert {id(p) for p in decayed["params"]} == {id(model.embedding.weight), id(model.out.weight)}

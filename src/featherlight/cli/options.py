@@ -55,7 +55,8 @@ def _option(cls: type[Settings], name: str, *, several: bool = False) -> inspect
     field = cls.model_fields[name]
     kinds = [field.annotation, *get_args(field.annotation)]  # of Literal[...] | None the first part
     choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    default = "" if field.default in (None, ()) or field.is_required() else f" [default: {field.default}]"
+    usual = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    default = "" if usual in (None, "") or field.is_required() else f" [default: {usual}]"
     details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
     if choices:
         details["metavar"] = "|".join(choices)
@@ -79,12 +80,12 @@ def _items(text: str) -> list[Any]:
 
 
 def _plain_type(annotation: Any) -> type:
-    """int | None -> int, a tuple -> an option that can be given several times, choices -> text.
+    """int | None -> int, tuple[str, ...] -> an option that can be given several times, a pair or choices -> text.
 
-    Choices are checked by pydantic, whose message lists them.
+    Pairs and choices are read and checked by pydantic, whose message lists them.
     """
     if get_origin(annotation) is tuple:
-        return list[str]
+        return list[str] if Ellipsis in get_args(annotation) else str
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
     return kinds[0] if kinds[0] in (bool, int, float, Path) else str
 

@@ -116,10 +116,14 @@ class CostModel:
         batch_tokens: int,
         epochs: int,
         refit: bool,
+        evaluate_every: int,
         scored: Sequence[tuple[str, int]],
         timed_texts: int,
     ) -> Estimate:
-        """A training with its evaluations. scored: (split, rows) at each epoch's end, the first of them select."""
+        """A training with its evaluations.
+
+        evaluate_every: steps from one scoring to the next; 0: an epoch's. scored: (split, rows), select first.
+        """
         rates, sizes = self.rates(model, where), _sizes(model, where, update)
         lengths = lengths_of(model, data, "train")
         step = parts_of(lengths.of(rows), batch_size, batch_tokens)
@@ -137,9 +141,10 @@ class CostModel:
         means = lengths.sample.mean(axis=0)
         single = rates.seconds(sizes, np.ones_like(means), means, training=False) + lengths.seconds
         texts = rows + sum(count for _, count in [scored[0], *reported])
-        seconds = training * epochs * (2 if refit else 1) + epochs * forward(scored) + forward(reported)
-        seconds += _START + lengths.seconds * texts + timed_texts * single
         steps = -(-rows // batch_size) * epochs
+        scorings = -(-steps // evaluate_every) if evaluate_every else epochs
+        seconds = training * epochs * (2 if refit else 1) + scorings * forward(scored) + forward(reported)
+        seconds += _START + lengths.seconds * texts + timed_texts * single
         moving = model.weights if trained.weights is None else trained.weights
         kept = model.weights if trained.method in WHOLE else moving
         disk = _FP32 * kept + tokenizer_bytes(model.tokenizer) + _STEP_BYTES * steps

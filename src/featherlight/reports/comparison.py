@@ -186,18 +186,18 @@ def _curves(comparison: Comparison) -> Section:
     return Section("Learning curves", text if figures else "No run has curves.", figures=figures)
 
 
-def _curve_points(rows: Sequence[Row], metric: str) -> dict[int, list[float]]:
+def _curve_points(rows: Sequence[Row], metric: str) -> dict[float, list[float]]:
     """Epoch -> the score of each seed, for the epochs that all seeds reached; nothing without that metric."""
-    scores_of: dict[int, list[float]] = {}
+    scores_of: dict[float, list[float]] = {}
     for row in rows:
         for epoch in (row.record.get("curves") or {}).get("epochs", []):
             if metric in epoch.get(SELECT, {}):
-                scores_of.setdefault(int(epoch["epoch"]), []).append(float(epoch[SELECT][metric]))
+                scores_of.setdefault(epoch["epoch"], []).append(float(epoch[SELECT][metric]))
     return {epoch: scores for epoch, scores in scores_of.items() if len(scores) == len(rows)}
 
 
 def _learning_figure(
-    runs: Mapping[str, Mapping[int, Sequence[float]]], title: str, metric: str, split: str
+    runs: Mapping[str, Mapping[float, Sequence[float]]], title: str, metric: str, split: str
 ) -> "Figure":
     from matplotlib.ticker import MaxNLocator
 

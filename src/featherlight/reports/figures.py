@@ -73,7 +73,7 @@ def entitle(axes: "Axes", title: str, *, across: str, up: str) -> None:
     axes.set_ylabel(up, fontsize=9, color=INK, parse_math=False)
 
 
-def learning_curves(curves: Mapping[str, Any], *, metric: str, best_epoch: int | None = None) -> "Figure":
+def learning_curves(curves: Mapping[str, Any], *, metric: str, best_epoch: float | None = None) -> "Figure":
     """Loss per step, raw and smoothed, beside the metric per epoch on train and select.
 
     curves: as in a record: "step", "loss", and "epochs", each of which may be missing or empty.
@@ -108,7 +108,7 @@ def smooth(values: Sequence[float]) -> list[float]:
     return means
 
 
-def _draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: int | None) -> None:
+def _draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: str, best_epoch: float | None) -> None:
     """A metric per epoch on train and select, each line named at its end, the best epoch ringed."""
     from matplotlib.ticker import MaxNLocator
 

@@ -4,9 +4,9 @@ The command line, recipes, addresses and records all read these classes. Imports
 """
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from featherlight.config import Settings, added, free, setting
 
@@ -75,7 +75,13 @@ class TrainSettings(RowSettings, RunSettings):
     weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
     clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
     epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
-    patience: int = setting(0, "Stop after this many epochs without a better select score; 0 never stops.", ge=0)
+    betas: tuple[float, float] = added(
+        (0.9, 0.999), "adamw, adam: how slowly means of gradients and of their squares forget, as 0.9,0.98."
+    )
+    evaluate_every: int = added(0, "Steps between scores on select; 0: at the end of each epoch.", ge=0)
+    patience: int = setting(
+        0, "Stop after this many epochs, or scores of --evaluate-every, without a better select score; 0: never.", ge=0
+    )
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
     refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
@@ -84,11 +90,24 @@ class TrainSettings(RowSettings, RunSettings):
         None, "Show losses and scores there, too; the record is the truth."
     )
 
+    @field_validator("betas", mode="before")
+    @classmethod
+    def two_numbers(cls, given: Any) -> Any:
+        """A pair is spelled as text where a list means several values: on the command line, and in recipes."""
+        try:
+            pair = tuple(map(float, given.split(",") if isinstance(given, str) else given))
+        except (TypeError, ValueError):
+            pair = ()
+        if len(pair) != 2 or not all(0 <= number < 1 for number in pair):
+            raise ValueError(f"betas {given}: give two numbers from 0 to below 1 with a comma, for example 0.9,0.98")
+        return pair
+
     @model_validator(mode="after")
-    def epsilon_is_adams(self) -> Self:
-        """Other rules have another epsilon, or none."""
-        if not self.optimizer.startswith("adam") and "epsilon" in self.model_fields_set:
-            raise ValueError(f"epsilon: {self.optimizer} has no such setting here; only adamw and adam do")
+    def epsilon_and_betas_are_adams(self) -> Self:
+        """Other rules have others, or none."""
+        for name in ("epsilon", "betas"):
+            if not self.optimizer.startswith("adam") and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name}: {self.optimizer} has no such setting here; only adamw and adam do")
         return self
 
     @model_validator(mode="after")

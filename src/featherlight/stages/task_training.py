@@ -125,7 +125,7 @@ class TaskTraining:
             "select": (select_tokens, select),
         }
 
-        def evaluate(model: Any, epoch: int) -> tuple[float, dict[str, dict[str, float]]]:
+        def evaluate(model: Any, epoch: float) -> tuple[float, dict[str, dict[str, float]]]:
             with self.phases("select"):
                 found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
             reached = found["select"][self.metric]
@@ -144,12 +144,12 @@ class TaskTraining:
         self.save()
         return record
 
-    def refit(self, objective: Objective, rows: Examples, targets: Any, initial: Any, epochs: int) -> dict[str, Any]:
+    def refit(self, objective: Objective, rows: Examples, targets: Any, initial: Any, epochs: float) -> dict[str, Any]:
         """Once more from the same start, on train and select together, for the number of epochs that won."""
         self.model.load_state_dict(initial)
         both = joined(rows, self.data.splits[SELECT])
         merged = {name: np.concatenate([targets["train"][name], targets[SELECT][name]]) for name in targets["train"]}
-        options = replace(_optimisation(self.settings), epochs=epochs, patience=0)
+        options = replace(_optimisation(self.settings), epochs=epochs, patience=0, evaluate_every=0)
         training, context, hook = TrainingSet(self.tokens(both), merged), self.context(REFIT), self.hook()
         progress = train(self.model, objective, training, None, options=options, context=context, hook=hook)
         self.phases.seconds["refit"] = progress.seconds
@@ -193,7 +193,7 @@ class TaskTraining:
         return {_LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
 
     def best(self, progress: Progress) -> dict[str, Any]:
-        """Which epoch was kept, and why."""
+        """Which epoch was kept (1.5: half-way through the second), and why."""
         value = -progress.best_score if self.metric == _LOSS else progress.best_score
         split = select_split(self.data)
         return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
@@ -289,6 +289,7 @@ def estimated_training(
         batch_tokens=settings.batch_tokens,
         epochs=settings.epochs,
         refit=settings.refit,
+        evaluate_every=settings.evaluate_every,
         scored=[(SELECT, select), ("train", _train_rows_scored(rows, select))],
         timed_texts=TIMED_TEXTS,
     )

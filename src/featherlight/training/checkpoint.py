@@ -31,7 +31,7 @@ class Progress:
 
     step: int = 0
     best_step: int = 0
-    best_epoch: int = 0
+    best_epoch: float = 0
     best_score: float = float("-inf")
     steps: list[int] = field(default_factory=list)
     loss: list[float] = field(default_factory=list)

@@ -43,7 +43,7 @@ from featherlight.training.optimizers import OptimizerOptions, make_optimizer
 
 _STEPS_BETWEEN_LOOKS = 20  # losses stay on the device this long: reading one makes a GPU wait
 Scores = Mapping[str, float]
-Evaluate = Callable[[nn.Module, int], tuple[float, Mapping[str, Scores]]]
+Evaluate = Callable[[nn.Module, float], tuple[float, Mapping[str, Scores]]]
 
 
 class WeightHook(Protocol):
@@ -108,7 +108,8 @@ def train(
 
     The model ends with its best weights (last ones where evaluate is None).
 
-    evaluate: (model, epoch) -> the score to be maximised, and what the curves should show.
+    evaluate: (model, epoch) -> the score to be maximised, and what the curves should show; epoch 1.5 is half-way
+    through the second one.
     Raises UserError if the loss stops being a number.
     """
     run = TrainingRun(model, objective, data, options, context, hook)
@@ -135,7 +136,10 @@ def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
             for batch in islice(batches, run.progress.step % run.steps_per_epoch, None):
                 run.step(batch)
                 advance(1)
-            run.end_epoch(evaluate)
+                if run.is_scored():
+                    run.score(evaluate)
+                    if run.over():
+                        break
 
 
 class TrainingRun:
@@ -175,7 +179,7 @@ class TrainingRun:
         self.weights = [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
         self.lengths = data.lengths
         self.steps_per_epoch = math.ceil(len(self.lengths) / options.batch_size)
-        self.total_steps = self.steps_per_epoch * options.epochs
+        self.total_steps = round(self.steps_per_epoch * options.epochs)
         self.unread: list[Tensor] = []  # of each step, its loss and the parts of that
         self.loss_parts: tuple[str, ...] = ()
         self.batch_halvings = batch_halvings(context.folder)
@@ -212,8 +216,8 @@ class TrainingRun:
         self.unread.append(losses)
         if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
-        at_end = self.progress.step % self.steps_per_epoch == 0  # there the evaluation comes first
-        if not at_end and time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds:
+        late = time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds
+        if late and not self.is_scored():  # there the scores come first
             self.checkpoint()
 
     def gradients(self, indices: np.ndarray) -> Tensor:
@@ -309,13 +313,19 @@ class TrainingRun:
             self.context.watch(numbers, self.progress.step)
             self.clock = time.monotonic()
 
-    def end_epoch(self, evaluate: Evaluate | None) -> None:
+    def is_scored(self) -> bool:
+        """Whether scores are taken after the last step: at an epoch's end or every so many steps, and at the end."""
+        often = self.options.evaluate_every or self.steps_per_epoch
+        return self.progress.step % often == 0 or self.progress.step >= self.total_steps
+
+    def score(self, evaluate: Evaluate | None) -> None:
         """Score the model, keep it if it is the best so far, and make a checkpoint."""
         if self.unread:
             self.read_losses()
         self.pause_clock()
         settle(self.optimizer)
-        epoch = self.progress.step // self.steps_per_epoch
+        whole, rest = divmod(self.progress.step, self.steps_per_epoch)
+        epoch = whole + rest / self.steps_per_epoch if rest else whole
         if evaluate is not None:
             score, shown = evaluate(self.bare_model, epoch)
             score = agreed(score, self.accelerator.device)
@@ -350,8 +360,8 @@ class TrainingRun:
         self.clock = now
 
     def over(self) -> bool:
-        """Whether all steps are taken, or early stopping is on and too many epochs have passed since the best one."""
-        done = self.progress.step // self.steps_per_epoch
-        impatient = bool(self.options.patience) and done - self.progress.best_epoch >= self.options.patience
+        """Whether all steps are taken, or early stopping is on and too many scores have passed since the best one."""
+        later = sum(point["step"] > self.progress.best_step for point in self.progress.epochs)
+        impatient = bool(self.options.patience) and later >= self.options.patience
         impatient = impatient and (self.hook is None or self.progress.best_step > 0)
         return impatient or self.progress.step >= self.total_steps

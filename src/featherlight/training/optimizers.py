@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from featherlight.errors import missing_extra, pick
 from featherlight.models.source import quiet_bitsandbytes
-from featherlight.training.lazy_adamw import EPSILON, LazyAdamW, lazy_table
+from featherlight.training.lazy_adamw import BETAS, EPSILON, LazyAdamW, lazy_table
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class OptimizerOptions:
     warmup: float
     weight_decay: float
     clip: float
-    epochs: int
+    epochs: float
     batch_size: int
     batch_tokens: int
     patience: int
     seed: int
     epsilon: float = EPSILON
+    betas: tuple[float, float] = BETAS
+    evaluate_every: int = 0
 
 
 def _adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
@@ -76,7 +78,7 @@ OPTIMIZERS = {
     "adafactor": _adafactor,
     "sgd": _sgd,
 }
-_WITH_EPSILON = ("adamw", "adamw_8bit", "adam")
+_ADAMS = ("adamw", "adamw_8bit", "adam")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -99,10 +101,10 @@ def make_optimizer(
     """
     make = pick("optimizer", options.optimizer, OPTIMIZERS)
     groups = parameter_groups(trained, options.weight_decay)
-    if options.optimizer in _WITH_EPSILON:
-        groups = [{**group, "eps": options.epsilon} for group in groups]
+    if options.optimizer in _ADAMS:
+        groups = [{**group, "eps": options.epsilon, "betas": options.betas} for group in groups]
     table = lazy_table(
         model, optimizer=options.optimizer, learning_rate=options.learning_rate, weight_decay=options.weight_decay,
-        epsilon=options.epsilon,
+        betas=options.betas, epsilon=options.epsilon,
     )  # fmt: skip
     return make(groups) if table is None or needs_whole(table.weight) else LazyAdamW(groups, table)
