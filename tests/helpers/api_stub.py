@@ -65,6 +65,8 @@ def typed(annotation: Any) -> str:
         choices = get_args(annotation)
         number = "int | " if any(str(choice).isdigit() for choice in choices) else ""
         return number + "Literal[" + ", ".join(f'"{choice}"' for choice in choices) + "]"
+    if get_origin(annotation) is tuple:
+        return f"tuple[{', '.join(typed(one) for one in get_args(annotation))}]"
     if annotation is Path or get_origin(annotation) is PathLike:
         return "str | PathLike[str]"
     if isinstance(annotation, UnionType) or get_args(annotation):
