@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featherlight.errors import UserError
-from featherlight.measurement import footprint
 from featherlight.models.adapters import read_adapter
 from featherlight.models.source import ADAPTER
 
@@ -107,7 +106,7 @@ def resident_bytes() -> int:
 
 def needed_bytes(folder: Path, parameters: int) -> int:
     """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
-    own = footprint.folder_bytes(folder)
+    own = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
         return own
     _, _, tensors = read_adapter(folder)
