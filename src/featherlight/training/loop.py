@@ -29,13 +29,7 @@ from featherlight.models.dropout import use_cheap_dropout
 from featherlight.progress import say, track
 from featherlight.seeds import numpy_generator, seed_torch
 from featherlight.training import schedules
-from featherlight.training.checkpoint import (
-    Progress,
-    read_best,
-    read_checkpoint,
-    write_best,
-    write_checkpoint,
-)
+from featherlight.training.checkpoint import Progress, read_best, read_checkpoint, write_best, write_checkpoint
 from featherlight.training.lazy_adamw import gradients_of, release, settle
 from featherlight.training.memory import batch_halvings, halve_batches, is_memory_out
 from featherlight.training.objective import Batch, Objective, Rows
@@ -106,10 +100,8 @@ def train(
 ) -> Progress:
     """Train the model, and what the objective trains beside it, in place.
 
-    The model ends with its best weights (last ones where evaluate is None).
-
-    evaluate: (model, epoch) -> the score to be maximised, and what the curves should show; epoch 1.5 is half-way
-    through the second one.
+    The model ends with its best weights (last ones where evaluate is None). evaluate: (model, epoch) -> the score to
+    be maximised, and what the curves should show; epoch 1.5 is half-way through the second one.
     Raises UserError if the loss stops being a number.
     """
     run = TrainingRun(model, objective, data, options, context, hook)
@@ -136,7 +128,7 @@ def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
             for batch in islice(batches, run.progress.step % run.steps_per_epoch, None):
                 run.step(batch)
                 advance(1)
-                if run.is_scored():
+                if run.is_score_due():
                     run.score(evaluate)
                     if run.over():
                         break
@@ -217,7 +209,7 @@ class TrainingRun:
         if len(self.unread) >= _STEPS_BETWEEN_LOOKS:
             self.read_losses()
         late = time.monotonic() - self.last_checkpoint >= self.context.checkpoint_seconds
-        if late and not self.is_scored():  # there the scores come first
+        if late and not self.is_score_due():  # there the scores come first
             self.checkpoint()
 
     def gradients(self, indices: np.ndarray) -> Tensor:
@@ -313,7 +305,7 @@ class TrainingRun:
             self.context.watch(numbers, self.progress.step)
             self.clock = time.monotonic()
 
-    def is_scored(self) -> bool:
+    def is_score_due(self) -> bool:
         """Whether scores are taken after the last step: at an epoch's end or every so many steps, and at the end."""
         often = self.options.evaluate_every or self.steps_per_epoch
         return self.progress.step % often == 0 or self.progress.step >= self.total_steps
