@@ -5,7 +5,13 @@ import numpy as np
 import pytest
 from torch import nn
 
-from featherlight.measurement.footprint import bytes_of, folder_bytes, forget_peak_memory, parameters, peak_memory_bytes
+from featherlight.measurement.footprint import (
+    bytes_of,
+    collect_freed_objects,
+    folder_bytes,
+    parameters,
+    peak_memory_bytes,
+)
 
 
 def test_parameters_of_a_linear_layer_are_its_weights_and_biases():
@@ -51,14 +57,14 @@ def test_peak_memory_holds_what_was_in_memory_once():
     assert peak_memory_bytes() >= peak
 
 
-def test_what_earlier_work_left_in_a_circle_is_given_back_and_old_objects_are_looked_at_once():
-    forget_peak_memory()
+def test_what_earlier_work_left_in_a_circle_is_freed_and_old_objects_are_looked_at_once():
+    collect_freed_objects()
     old = gc.get_freeze_count()
     layer = nn.Linear(2, 3)
     layer.itself = [layer]
     gone = weakref.ref(layer)
     del layer
-    forget_peak_memory()
+    collect_freed_objects()
     assert gone() is None and gc.get_freeze_count() == old > len(gc.get_objects())
 
 

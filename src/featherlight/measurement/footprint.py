@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import re
 import resource
@@ -11,9 +12,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featherlight.errors import UserError
-from featherlight.measurement import footprint
-from featherlight.models.adapters import read_adapter
-from featherlight.models.source import ADAPTER
 
 _FP32 = 4  # bytes of a weight
 
@@ -71,25 +69,26 @@ def bytes_of(text: str, *, option: str) -> int:
 def forget_peak_memory() -> None:
     """Start the peak anew, where the system lets a process do so (Linux); elsewhere it counts from the start.
 
-    What earlier work has freed is given back before, for it is no part of what comes.
+    What earlier work has freed is given back before, where glibc can, for it is no part of what comes.
     """
-    _trim_freed_memory()
+    collect_freed_objects()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _trim_freed_memory() -> None:
-    """Give what is free now back to the system, where glibc can.
-
-    What is alive the first time, the libraries' 400,000 objects above all, no later collection looks at again: each
-    would take 0.2 s for them.
-    """
+def collect_freed_objects() -> None:
+    """Free what only circles hold; the objects of libraries, 400,000 that take 0.2 s, are looked at but once."""
     gc.collect()
-    if not gc.get_freeze_count():
-        gc.freeze()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-    if trim is not None:
-        trim(0)
+    _freeze(len(sys.modules))
+
+
+@functools.cache
+def _freeze(modules: int) -> None:
+    """Let no later collection look at what is alive now, once for each number of modules that are loaded."""
+    gc.freeze()
 
 
 def peak_memory_bytes() -> int:
@@ -113,7 +112,10 @@ def resident_bytes() -> int:
 
 def needed_bytes(folder: Path, parameters: int) -> int:
     """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
-    own = footprint.folder_bytes(folder)
+    from featherlight.models.adapters import read_adapter
+    from featherlight.models.source import ADAPTER
+
+    own = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
         return own
     _, _, tensors = read_adapter(folder)

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from featherlight.measurement.energy import Meter
+from featherlight.measurement.footprint import collect_freed_objects
 
 _T = TypeVar("_T")
 _UNMETERED = Meter(())
@@ -78,7 +79,7 @@ def visit(
     """One sample: warm-up calls, then one call, and more until `least` seconds are over, without garbage collection."""
     for _ in range(warm):
         call()
-    gc.collect()
+    collect_freed_objects()
     gc.disable()
     try:
         calls = 0
