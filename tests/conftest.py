@@ -61,7 +61,7 @@ def students(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path, senti
     from featherlight.stages.finetune.stage import FINETUNE
 
     store = tmp_path_factory.mktemp("students")
-    common = {"task": str(sentiment), "max_length": 20, "device": "cpu", "batch_size": 25}
+    common = {"task": str(sentiment), "max_length": 20, "device": "cpu", "precision": "fp32", "batch_size": 25}
     teacher = jobs_of(FINETUNE, {**common, "model": str(tiny_encoder), "epochs": 2, "learning_rate": 2e-3}, {},
                       store=store, where="a test")  # fmt: skip
     small = {**common, "dim": 8, "vocabulary": 60, "classifier": 12, "epochs": 6, "learning_rate": 1e-2}

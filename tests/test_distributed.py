@@ -73,6 +73,7 @@ def test_their_losses_are_those_of_one(both, stage):
     assert one["address"] == two["address"]
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again_by_several(both, recipe):
     before = {path: path.stat().st_mtime_ns for path in (recipe / "two").rglob("*") if path.is_file()}
     run([*LAUNCH, "featherlight"], recipe, recipe / "two")

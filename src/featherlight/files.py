@@ -122,6 +122,14 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path}: not valid JSON ({error}). It is damaged or cut short; make it again.") from None
 
 
+def read_json_object(path: Path) -> dict[str, Any]:
+    """A JSON file that must hold an object."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: holds no JSON object. It is damaged; make it again.")
+    return value
+
+
 def read_bytes(path: Path) -> bytes:
     """A plain file's content, or a UserError if there is none or it cannot be read."""
     try:

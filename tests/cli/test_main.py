@@ -15,7 +15,8 @@ from featherlight.cli.main import main
 from helpers.commands import call
 from helpers.toys import sentences, write_csv
 
-SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
+SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu",
+         "--precision", "fp32")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,12 @@ def distilled(capsys, store, trained, sentiment):
     command = ("distill", "--teacher", trained["folders"][0], "--task", sentiment, "--student", "bag", "--dim", 8,
                "--vocabulary", 60, "--store", store, *SMALL)  # fmt: skip
     return call(capsys, *command)[1]
+
+
+@pytest.fixture
+def packed(capsys, store, distilled):
+    """A .light file, which predicts without torch: a process that reads it starts at once."""
+    return call(capsys, "pack", distilled["folders"][0], "--store", store)[1]["file"]
 
 
 def test_finetune_gives_a_folder_and_a_record_per_seed_and_a_summary(trained):
@@ -191,8 +198,8 @@ def test_predict_leaves_out_a_byte_order_mark_and_refuses_what_is_no_text(capsys
     assert "t.jsonl, line 2: a text holds half" in error(capsys, "predict", folder, tmp_path / "t.jsonl")
 
 
-def test_predict_reads_standard_input(distilled):
-    command = [sys.executable, "-m", "featherlight", "predict", distilled["folders"][0], "-"]
+def test_predict_reads_standard_input(packed):
+    command = [sys.executable, "-m", "featherlight", "predict", packed, "-"]
     done = subprocess.run(command, input="good film\n", capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["label"] in ("negative", "positive")
 
@@ -377,6 +384,19 @@ def test_the_import_and_the_help_load_nothing_heavy():
     assert not loaded_by(help_code) & (heavy | {"numpy"})
 
 
+def test_what_computes_with_no_torch_model_loads_no_torch(packed, sentiment, trained, distilled):
+    """Each would take seconds more, and the base installation has no torch."""
+    store = Path(distilled["folders"][0]).parent
+    commands = [
+        ["tasks"], ["tasks", str(sentiment)], ["inspect", packed], ["predict", packed, str(sentiment / "dev.csv")],
+        ["store", "list", "--store", str(store)], ["report", str(store)],
+        ["compare", trained["folders"][0], *distilled["folders"]],
+    ]  # fmt: skip
+    call_each = f"for command in {commands}:\n    assert main([*command, '--json']) == 0"
+    code = f"from featherlight.cli.main import main\n{call_each}"
+    assert not loaded_by(code) & {"torch", "transformers", "datasets"}
+
+
 def test_another_file_is_scored_whole(capsys, store, trained, tmp_path):
     other = write_csv(tmp_path / "other.csv", [("the film was good", "positive"), ("a lovely story", "positive")])
     _, found = call(capsys, "evaluate", trained["folders"][0], "--task", other, "--store", store)
@@ -487,9 +507,9 @@ def test_a_recipe_runs_and_then_is_done(capsys, tmp_path, tiny_encoder, sentimen
     assert not list(runs.glob("label-*"))
 
 
-def test_a_reader_that_stops_early_is_no_fault(distilled, tmp_path):
+def test_a_reader_that_stops_early_is_no_fault(packed, tmp_path):
     (tmp_path / "t.txt").write_text("good film\n" * 3000)
-    program = f"{sys.executable} -m featherlight predict {distilled['folders'][0]} {tmp_path / 't.txt'}"
+    program = f"{sys.executable} -m featherlight predict {packed} {tmp_path / 't.txt'}"
     pipe = f"{program} | head -1; echo ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "0" and "Traceback" not in done.stderr

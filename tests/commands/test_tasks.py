@@ -12,7 +12,8 @@ from featherlight.stages.model_folders import trained_task
 from helpers.commands import call
 from helpers.toys import sentences
 
-SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu")
+SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu",
+         "--precision", "fp32")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,8 @@ from helpers.small_sweep import sweep, wait_for_a_checkpoint
 @pytest.fixture
 def jobs(tmp_path, tiny_encoder, sentiment):
     """Two fine-tunings that are still to do."""
-    common = {"task": str(sentiment), "model": str(tiny_encoder), "epochs": 1, "max_length": 20, "device": "cpu"}
+    common = {"task": str(sentiment), "model": str(tiny_encoder), "epochs": 1, "max_length": 20, "device": "cpu",
+              "precision": "fp32"}  # fmt: skip
     return jobs_of(FINETUNE, {**common, "seed": [1, 2]}, {}, store=tmp_path / "store", where="a test")
 
 

@@ -34,7 +34,7 @@ def passes(monkeypatch):
 
 def finetuning(store, model, task):
     settings = {"task": str(task), "model": str(model), "epochs": 1, "max_length": 20, "device": "cpu",
-                "batch_tokens": 400, "learning_rate": 2e-3, "refit": True}  # fmt: skip
+                "precision": "fp32", "batch_tokens": 400, "learning_rate": 2e-3, "refit": True}  # fmt: skip
     (job,) = jobs_of(FINETUNE, settings, {}, store=store, where="a test")
     return job
 

@@ -13,7 +13,8 @@ import urllib.request
 
 import pytest
 
-SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--device", "cpu", "--json")
+SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--device", "cpu", "--precision", "fp32",
+         "--json")  # fmt: skip
 
 
 def finetune(encoder, task, store, tracker, **environment):

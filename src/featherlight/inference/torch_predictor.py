@@ -36,11 +36,10 @@ def logits_of(
 ) -> np.ndarray:
     """Logits of every example, in their order: float32 [N, C], or [N] for a regression.
 
-    Batches are sorted by length and hold at most batch_tokens padded tokens. The model ends on
-    the device and in evaluation mode.
+    Batches are sorted by length and hold at most batch_tokens padded tokens. model: on the device and in evaluation
+    mode; seeing to that here would take a twelfth of the time of a single text.
     """
     keep_freed_memory()
-    model.to(device).eval()
     regression = model.config.problem_type == "regression"
     out = np.zeros((len(tokens), model.config.num_labels), dtype=np.float32)
     lengths = tokens.lengths
@@ -69,7 +68,7 @@ class TorchPredictor:
         self.device = resolve_device(device)
         self.precision = model_precision(self.model, precision, self.device)
         self.batch_tokens = batch_tokens
-        self.model.to(self.device)
+        self.model.to(self.device).eval()
         use_short_attention(self.model)
         if compiled:
             compile_in_place(self.model, self.device)

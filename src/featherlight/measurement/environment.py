@@ -1,5 +1,6 @@
 """What every record says besides its numbers: how long each phase took, and on what machine."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -30,6 +31,7 @@ def environment() -> dict[str, Any]:
     }
 
 
+@functools.cache
 def version(library: str) -> str | None:
     """An installed distribution's version; None where it is not installed."""
     try:
@@ -47,8 +49,9 @@ def processor() -> str:
     return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
+@functools.cache
 def _git_commit() -> str | None:
-    """The commit that this program runs from, "+" behind it if files differ; None for an installed copy."""
+    """The commit that this program was started from, "+" behind it if files differ; None for an installed copy."""
     root = Path(__file__).parents[3]
     if not (root / ".git").exists():
         return None

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featherlight.errors import UserError
-from featherlight.models.adapters import read_adapter
-from featherlight.models.source import ADAPTER
 
 _FP32 = 4  # bytes of a weight
 
@@ -70,19 +68,14 @@ def bytes_of(text: str, *, option: str) -> int:
 def forget_peak_memory() -> None:
     """Start the peak anew, where the system lets a process do so (Linux); elsewhere it counts from the start.
 
-    What earlier work has freed is given back before, for it is no part of what comes.
+    What earlier work has freed is given back before, where glibc can, for it is no part of what comes.
     """
-    _trim_freed_memory()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _trim_freed_memory() -> None:
-    """Give what is free now back to the system, where glibc can."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:
         trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int:
@@ -106,6 +99,9 @@ def resident_bytes() -> int:
 
 def needed_bytes(folder: Path, parameters: int) -> int:
     """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
+    from featherlight.models.adapters import read_adapter
+    from featherlight.models.source import ADAPTER
+
     own = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
         return own

@@ -15,7 +15,7 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils.hub import cached_file
 
 from featherlight.errors import UserError, pick
-from featherlight.files import TRUST, hash_files, read_json, trusts_code, version_of
+from featherlight.files import TRUST, hash_files, read_json_object, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.families import family_of
 from featherlight.models.heads import CLASSES, HEADS, Head
@@ -282,14 +282,6 @@ def _check_once(folder: Path) -> None:
     if None in versions or CHECKED.get(folder) != versions:
         check_folder(folder)
         CHECKED[folder] = versions
-
-
-def read_json_object(path: Path) -> dict[str, Any]:
-    """A JSON file that must hold an object."""
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: holds no JSON object. It is damaged; make it again.")
-    return value
 
 
 def _model_files(folder: Path) -> list[Path]:

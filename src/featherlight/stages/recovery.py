@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 from featherlight.config import build
 from featherlight.data.splits import cut_stratified
 from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.files import read_json_object
 from featherlight.kinds import LOGITS
-from featherlight.models.load import read_json_object
 from featherlight.progress import say
 from featherlight.stages.distill.objective import imitation, resolve_loss
 from featherlight.stages.distill.settings import DistillSettings

@@ -183,6 +183,7 @@ class TaskTraining:
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
         """Loss and metrics of one split, without intervals."""
         how = {"device": self.device, "precision": self.precision}
+        model.to(self.device).eval()
         logits = self.in_passes(lambda most: logits_of(model, tokens, batch_tokens=most, **how))
         labels = examples.labels
         assert labels is not None

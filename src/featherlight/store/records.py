@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError
-from featherlight.files import read_json
-from featherlight.models.load import read_json_object
+from featherlight.files import read_json, read_json_object
 from featherlight.store.layout import RECORD
 
 _NEEDED = ("stage", "address", "name", "task", "settings")  # what every record has

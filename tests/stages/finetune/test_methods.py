@@ -33,7 +33,8 @@ OWN = {
 def finetune(capsys, tiny_encoder, sentiment, store, method, *more):
     """The record of a short training."""
     command = ("finetune", "--model", tiny_encoder, "--task", sentiment, "--method", method, "--max-length", "20",
-               "--epochs", "2", "--device", "cpu", "--store", store, *OWN.get(method, ()), *more)  # fmt: skip
+               "--epochs", "2", "--device", "cpu", "--precision", "fp32", "--store", store, *OWN.get(method, ()),
+               *more)  # fmt: skip
     code, found = call(capsys, *command)
     assert code == 0, found
     return found["records"][0]

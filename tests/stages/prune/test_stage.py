@@ -15,7 +15,7 @@ from featherlight.planning.jobs import run_jobs
 from featherlight.planning.recipe import plan_recipe
 from featherlight.stages.recovery import Provenance
 
-QUICK = ("--device", "cpu", "--checkpoint-seconds", "0.01")
+QUICK = ("--device", "cpu", "--precision", "fp32", "--checkpoint-seconds", "0.01")
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,8 @@ def test_a_student_recovers_with_its_own_teachers_logits(capsys, students, store
     assert record["recovery"] == {"epochs": 2, "from": labels}
     assert record["inputs"] == {"model": students["bag"].name, "labels": labels}
     assert record["zeros"] == pytest.approx(0.5 if method != "nm" else 0.45, abs=0.06)
-    assert len(record["curves"]["epochs"]) == 2 and record["best"]["epoch"] == 2
+    whole = (1, 2) if method == "nm" else (2,)  # in the first epoch the others' zeros still rise
+    assert len(record["curves"]["epochs"]) == 2 and record["best"]["epoch"] in whole
     kept, was = matrices(Path(shown["folder"])), matrices(students["bag"])
     there = kept["classifier.hidden.weight"] != 0
     assert not torch.equal(kept["classifier.hidden.weight"][there], was["classifier.hidden.weight"][there])
@@ -167,7 +168,7 @@ def test_a_distillation_without_pruning_has_the_address_that_it_had_before_there
 def test_a_recipe_chains_distill_prune_and_evaluate_at_the_planned_addresses(students, sentiment, tmp_path):
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(f"""
-common: {{task: {sentiment}, max_length: 20, device: cpu, batch_size: 25}}
+common: {{task: {sentiment}, max_length: 20, device: cpu, precision: fp32, batch_size: 25}}
 stages:
   small: {{stage: distill, teacher: {students["teacher"]}, student: bag, dim: 8, vocabulary: 60, epochs: 1}}
   thinner: {{stage: prune, model: small, method: [topv, neurons], sparsity: 0.5, epochs: [0, 1]}}

@@ -15,8 +15,8 @@ from featherlight.data.task import Examples, Target, TaskData
 from featherlight.data.unlabelled import load_unlabelled
 from featherlight.distillation.task_specific import check_loss_fits
 from featherlight.errors import UserError
+from featherlight.files import read_json_object
 from featherlight.kinds import Kind
-from featherlight.models.load import read_json_object
 from featherlight.models.students.embeddings import check_width
 from featherlight.progress import say
 from featherlight.stages.distill.objective import add_teacher, imitation, resolve_loss
