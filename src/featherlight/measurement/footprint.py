@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from featherlight.errors import UserError
-from featherlight.measurement import footprint
 from featherlight.models.adapters import read_adapter
 from featherlight.models.source import ADAPTER
 
@@ -73,17 +72,12 @@ def forget_peak_memory() -> None:
 
     What earlier work has freed is given back before, for it is no part of what comes.
     """
-    _trim_freed_memory()
-    with contextlib.suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def _trim_freed_memory() -> None:
-    """Give what is free now back to the system, where glibc can."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc alone has it
     if trim is not None:
         trim(0)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
 
 
 def peak_memory_bytes() -> int:
@@ -107,7 +101,7 @@ def resident_bytes() -> int:
 
 def needed_bytes(folder: Path, parameters: int) -> int:
     """Bytes of the files that a model needs; of an adapter with `parameters` in all, its encoder's in fp32 too."""
-    own = footprint.folder_bytes(folder)
+    own = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
         return own
     _, _, tensors = read_adapter(folder)
