@@ -177,6 +177,12 @@ def test_a_teacher_that_is_packed_or_exported_is_refused_before_it_is_there(plan
         plan(EVERY_STAGE.replace("teacher: [teacher, half]", f"teacher: {teacher}"))
 
 
+def test_an_exported_model_is_not_pruned(plan):
+    with pytest.raises(UserError, match="is an exported model"):
+        plan(EVERY_STAGE.replace("model: student, method: topv", "model: int8, method: topv").replace(
+            "  half:", "  int8: {stage: export, model: student}\n  half:"))  # fmt: skip
+
+
 @pytest.mark.parametrize("bf16", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_what_a_plan_says_of_folders_to_come_is_true_when_they_are_there(plan, monkeypatch, bf16):
     monkeypatch.setattr("featherlight.models.device.has_bf16", lambda device: bf16)

@@ -127,7 +127,6 @@ def _columns(model: Any) -> list[Family]:
 
 
 def _student_neurons(model: Any) -> list[Family]:
-    """The hidden units of the classifier."""
     places = blocks(model.config.classifier, 1)
     inner = [Slice(f"classifier.hidden.{what}", 0, places) for what in ("weight", "bias")]
     return [Family("classifier", len(places), [*inner, Slice("classifier.out.weight", 1, places, outgoing=True)])]

@@ -43,7 +43,6 @@ def parts_of(model: nn.Module, named: Sequence[str] = ()) -> list[Part]:
 
 
 def _kind_of(owner: nn.Module) -> str:
-    """The kind of the parts that a module owns."""
     if isinstance(owner, nn.Embedding):
         return EMBEDDING
     return _RECURRENT if isinstance(owner, nn.RNNBase) else _LINEAR

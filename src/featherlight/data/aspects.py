@@ -17,7 +17,6 @@ POLARITIES = ("negative", "neutral", "positive")
 LEFT_OUT = "conflict"
 _SEG_POLARITIES = {"-1": "negative", "0": "neutral", "1": "positive"}
 _TERM = "$T$"
-_COLUMNS = ("text", "text_pair", "label")
 CONFLICT_NOTE = f"aspect terms of polarity {LEFT_OUT!r} are left out"
 _Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
 
@@ -34,7 +33,7 @@ def read_aspects(path: Path) -> Table:
             "term of a sentence."
         )
     places, *columns = zip(*rows, strict=True)
-    return Table(path, dict(zip(_COLUMNS, columns, strict=True)), places)
+    return Table(path, dict(zip(("text", "text_pair", "label"), columns, strict=True)), places)
 
 
 class _NoDoctype(ElementTree.TreeBuilder):

@@ -233,7 +233,6 @@ def _read_split(row: Row, split: str, path: Path) -> Examples:
 
 
 def _read_published(row: Row, path: Path) -> Table:
-    """One published file as a table."""
     header = row.headers.get(path.name)
     if path.suffix == ".tsv":
         return read_tsv(path, header=header, skip_short=row.skip_short)

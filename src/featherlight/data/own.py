@@ -33,7 +33,6 @@ _MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores
 _MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
 _FEW_CLASSES = 100  # up to here a class may have a single row
 _LONGEST_LABEL = 200  # characters
-_KINDS = ("auto", "classification", "regression")
 
 
 def load_own(
@@ -46,7 +45,7 @@ def load_own(
     dev: the file of the dev split, instead of the folder's own; None means that.
     Raises UserError for whatever is wrong with the files, by file and line.
     """
-    pick("kind of task", kind, dict.fromkeys(_KINDS))
+    pick("kind of task", kind, dict.fromkeys(("auto", "classification", "regression")))
     if is_torn(str(path)):
         raise UserError(f"{path}: this name is not UTF-8, and results could not be kept under it. Rename it.")
     files = _find_files(path, dev)

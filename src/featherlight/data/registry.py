@@ -69,8 +69,13 @@ def load_task(
     options = {"text": text, "text_pair": text_pair, "label": label, "dev": dev}
     if name in task_names():
         _refuse_options(name, {**options, "kind": None if kind == "auto" else kind})
-        loaded = _load_named(name, data)
-    elif _is_path(name):
+        if name == DOCS:
+            from featherlight.data.docs import load_docs
+
+            loaded = load_docs()
+        else:
+            loaded = load_published(TASKS[name], data)
+    elif os.sep in name or "/" in name or Path(name).suffix.lower() in READERS or Path(name).exists():
         loaded = load_own(Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev)
         if Path(name).suffix.lower() == ".xml" or any(Path(name).glob("*.xml")):
             loaded = replace(loaded, notes=(*loaded.notes, CONFLICT_NOTE))
@@ -86,20 +91,6 @@ def load_task(
         return _with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
     except UserError as error:  # a cut that is not possible
         raise UserError(f"{name}: {error}") from None
-
-
-def _load_named(name: str, data: Path | None) -> TaskData:
-    """A named task as its loader gives it; docs is built here and ignores data."""
-    if name == DOCS:
-        from featherlight.data.docs import load_docs
-
-        return load_docs()
-    return load_published(TASKS[name], data)
-
-
-def _is_path(name: str) -> bool:
-    """Whether a task that has no known name is meant as a path."""
-    return os.sep in name or "/" in name or Path(name).suffix.lower() in READERS or Path(name).exists()
 
 
 def _refuse_options(name: str, options: Mapping[str, object]) -> None:

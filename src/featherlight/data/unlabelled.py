@@ -18,9 +18,8 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
     """The rows of a file as examples without labels; blank ones are left out. UserError for what is wrong with it."""
     if path.suffix.lower() in READERS:
         table = read_table(path)
-        names = next(
-            (n for n in (task.texts, ("text", "text_pair")[: len(task.texts)]) if _has(table.columns, n)), None
-        )
+        usual = ("text", "text_pair")[: len(task.texts)]
+        names = next((names for names in (task.texts, usual) if set(names) <= set(table.columns)), None)
         if names is None:
             wanted = " and ".join(f"`{name}`" for name in task.texts)
             raise UserError(f"{path}: no column(s) {wanted}. It has: {listed(table.columns)}. Rename them.")
@@ -38,8 +37,3 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
         raise UserError(f"{path}: every text is blank.")
     first, *second = ([column[row] for row in rows] for column in columns)
     return Examples(first, second[0] if second else None, None, np.array(rows, dtype=np.int64))
-
-
-def _has(columns: object, names: tuple[str, ...]) -> bool:
-    """Whether a table has all of these columns."""
-    return all(name in columns for name in names)  # type: ignore[operator]

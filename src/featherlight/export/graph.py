@@ -186,7 +186,7 @@ def student_graph(architecture: Mapping[str, Any], weights: Weights, *, int8: bo
 
 
 def _text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: str) -> str:
-    """One vector per text: [B, T] -> [B, W]."""
+    """[B, T] -> [B, W]."""
     if architecture["body"] == "mean":
         return _mean_of_pieces(graph, _embedded(graph, architecture, ids), mask)
     vectors = _embedded(graph, architecture, graph.add("Transpose", ids, perm=[1, 0]))

@@ -78,8 +78,8 @@ class OnnxPredictor:
         if precision not in ("auto", self.precision):
             raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
         self.reader = reader_of(folder, student=about["student"], max_length=about["max_length"])
-        cached = CACHED_TOKENS * (threads or _cores())
-        self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, cached)
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, CACHED_TOKENS * (threads or cores))
 
     def check_pair(self, given: bool) -> None:
         """UserError if the model reads two texts per example and was given one, or the other way round."""
@@ -140,8 +140,3 @@ def _without_padding(columns: Columns) -> dict[str, np.ndarray]:
     arrays = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
     masks = {mask_of(name): np.ones_like(array) for name, array in arrays.items() if name.endswith(IDS)}
     return {**arrays, **masks}
-
-
-def _cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -71,7 +71,7 @@ def forget_peak_memory() -> None:
     What earlier work has freed is given back before, where glibc can, for it is no part of what comes.
     """
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None  # glibc alone has it
     if trim is not None:
         trim(0)
     with contextlib.suppress(OSError):

@@ -75,22 +75,12 @@ def _macro_f1s(tally: Tally) -> Floats:
     return means
 
 
-def _positive_f1s(tally: Tally) -> Floats:
-    """F1 of class 1; 0.0 if it occurs neither among labels nor predictions."""
-    return _class_f1s(tally)[:, 1]
-
-
 def _all_matthews(tally: Tally) -> Floats:
     """Matthews correlation for any number of classes (Gorodkin 2004, eq. 8); 0.0 where one side is one class only."""
     total = tally.truths.sum(axis=1)
     shared = total * tally.hits.sum(axis=1) - (tally.truths * tally.guesses).sum(axis=1)
     spread = (total**2 - (tally.truths**2).sum(axis=1)) * (total**2 - (tally.guesses**2).sum(axis=1))
     return np.where(spread > 0, shared / np.sqrt(np.maximum(spread, 1)), 0.0)
-
-
-def _pearsons(drawn: Counted) -> Floats:
-    """Pearson correlation; 0.0 where either side is constant, which leaves it undefined."""
-    return _correlate(drawn.counts, drawn.x, drawn.y)
 
 
 def _spearmans(drawn: Counted) -> Floats:
@@ -141,9 +131,9 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(Target.CLASSES, _accuracies),
     "micro_f1": Metric(Target.CLASSES, _accuracies),
     "macro_f1": Metric(Target.CLASSES, _macro_f1s),
-    "f1": Metric(Target.CLASSES, _positive_f1s),
+    "f1": Metric(Target.CLASSES, lambda tally: _class_f1s(tally)[:, 1]),
     "matthews": Metric(Target.CLASSES, _all_matthews),
-    "pearson": Metric(Target.NUMBER, _pearsons),
+    "pearson": Metric(Target.NUMBER, lambda drawn: _correlate(drawn.counts, drawn.x, drawn.y)),
     "spearman": Metric(Target.NUMBER, _spearmans),
 }
 
@@ -167,13 +157,11 @@ def value(name: str, labels: np.ndarray, predicted: np.ndarray) -> float:
 
 
 def _class_ids(logits: np.ndarray) -> np.ndarray:
-    """The likeliest class [N]."""
     classes: NDArray[np.intp] = logits.argmax(axis=1)
     return classes
 
 
 def _values(logits: np.ndarray) -> np.ndarray:
-    """The numbers themselves [N]."""
     return logits.reshape(len(logits)).astype(np.float64)
 
 
@@ -306,7 +294,6 @@ def details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str], *, k
 
 
 def _class_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Of classes."""
     predicted = predictions(logits, Target.CLASSES)
     confusion = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2).reshape(len(classes), -1)
     hits, truths, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
@@ -324,7 +311,6 @@ def _class_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str
 
 
 def _number_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """Of numbers."""
     error = predictions(logits, Target.NUMBER) - labels
     return {
         "mean_absolute_error": float(np.abs(error).mean()),

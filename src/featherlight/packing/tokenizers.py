@@ -123,5 +123,4 @@ _DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
 
 
 def _by_id(vocabulary: Mapping[str, int]) -> list[str]:
-    """Pieces in the order of their ids."""
     return sorted(vocabulary, key=vocabulary.__getitem__)

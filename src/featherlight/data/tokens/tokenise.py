@@ -26,13 +26,9 @@ def tokenise(tokenizer: Any, examples: Examples, *, max_length: int, apart: bool
             columns["pair_input_ids"] = ids(tokenizer, examples.second, None, max_length)["input_ids"]
     else:
         columns = ids(tokenizer, examples.first, examples.second, max_length)
-    pads = {name: tokenizer.pad_token_id if name.endswith("input_ids") else _pad_type(tokenizer) for name in columns}
+    pad, pad_type = tokenizer.pad_token_id, int(getattr(tokenizer, "pad_token_type_id", 0))  # XLNet's type is its own
+    pads = {name: pad if name.endswith("input_ids") else pad_type for name in columns}
     return Tokens(columns, pads, left=tokenizer.padding_side == "left")
-
-
-def _pad_type(tokenizer: Any) -> int:
-    """The segment number of padding; 0 for nearly every model (XLNet has its own)."""
-    return int(getattr(tokenizer, "pad_token_type_id", 0))
 
 
 def ids(tokenizer: Any, first: Sequence[str], second: Sequence[str] | None, max_length: int) -> dict[str, Ragged]:
@@ -45,11 +41,9 @@ def ids(tokenizer: Any, first: Sequence[str], second: Sequence[str] | None, max_
     parts = []
     for start in range(0, len(first), _AT_ONCE):
         texts = [list(column[start : start + _AT_ONCE]) for column in (first, second) if column is not None]
-        parts.append(words.columns(texts, max_length) if words else _called(tokenizer, texts, max_length))
+        if words:
+            parts.append(words.columns(texts, max_length))
+        else:
+            encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
+            parts.append({name: Ragged.of(rows) for name, rows in encoded.items()})
     return {name: Ragged.joined([part[name] for part in parts]) for name in parts[0]} if parts else _EMPTY
-
-
-def _called(tokenizer: Any, texts: Sequence[list[str]], max_length: int) -> dict[str, Ragged]:
-    """The columns as a call of the tokenizer gives them."""
-    encoded = tokenizer(*texts, truncation=True, max_length=max_length, return_attention_mask=False)
-    return {name: Ragged.of(rows) for name, rows in encoded.items()}

@@ -176,7 +176,6 @@ def with_letters(counts: Counter[str], known: Iterable[str], mark: Callable[[str
 
 
 def _cut_wordpiece(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
-    """A WordPiece model of `size` pieces."""
     prefix = model["continuing_subword_prefix"]
     raised = with_letters(counts, model["vocab"], lambda piece: piece.removeprefix(prefix))
     pieces = [PAD, UNKNOWN, *_most_needed(raised, size - 2)]

@@ -81,6 +81,8 @@ def _check(work: Work[PruneSettings]) -> None:
     """What can be known to be wrong before anything is computed."""
     folder, settings = work.inputs["model"], work.settings
     check_plain(folder)
+    if work.kinds["model"] is Kind.ONNX:
+        raise UserError(f"{folder}: is an exported model. Prune the model that it was made of, and export that.")
     if work.kinds["model"] is Kind.PACKED or (folder / LIGHT).exists():
         raise UserError(f"{folder}: is quantized or packed. Prune first: prune the model that it was made of.")
     if settings.reads_train:
