@@ -102,9 +102,9 @@ def test_the_cells_of_one_encoder_read_its_files_once(tiny_encoder, sentiment, t
     from featherlight.stages.finetune.stage import FINETUNE
 
     read = Counter()
-    digest, parse = hashlib.file_digest, load.read_json
+    digest, parse = hashlib.file_digest, files.read_json
     monkeypatch.setattr(hashlib, "file_digest", lambda file, kind: read.update([file.name]) or digest(file, kind))
-    monkeypatch.setattr(load, "read_json", lambda path: read.update([f"parsed {path}"]) or parse(path))
+    monkeypatch.setattr(files, "read_json", lambda path: read.update([f"parsed {path}"]) or parse(path))
     monkeypatch.setattr(files, "TICK", 0)  # its files need not rest for two seconds
     load.CHECKED.clear()
     files.hash_version.cache_clear()

@@ -3,6 +3,7 @@
 A folder (safetensors, or the model.light that `quantize` writes) or a .light file in, counts out.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 
 from featherlight.errors import UserError
-from featherlight.models.families import FAMILIES
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, decoded, read_packed
 
@@ -23,11 +23,6 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "attention": (".q_lin", ".k_lin", ".v_lin", ".out_lin"),
     "feed-forward": (".ffn", ".lin1.", ".lin2."),
     "head": ("score.",),
-}
-# What a tensor belongs to, by words in its name; the first that fits.
-_PARTS = {
-    part: (*words, *(word for family in FAMILIES.values() for word in family.parts.get(part, ())))
-    for part, words in _OTHERS.items()
 }
 _OTHER = "norms and other"
 _BINS = 40
@@ -60,7 +55,8 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
     else:
         arrays = _read_safetensors(model)
         stored = {name: array.nbytes for name, array in arrays.items()}
-    return [Tensor(name, part_of(name), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
+    parts = _OTHERS if file.exists() else _words_of_encoders()
+    return [Tensor(name, _part_in(parts, name), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
 
 
 def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
@@ -84,8 +80,23 @@ def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
 
 
 def part_of(name: str) -> str:
-    """The part that a tensor belongs to, by its name."""
-    return next((part for part, words in _PARTS.items() if any(word in name for word in words)), _OTHER)
+    """What a tensor belongs to, by words in its name; the first part that fits."""
+    return _part_in(_words_of_encoders(), name)
+
+
+def _part_in(parts: Mapping[str, tuple[str, ...]], name: str) -> str:
+    return next((part for part, words in parts.items() if any(word in name for word in words)), _OTHER)
+
+
+@functools.cache
+def _words_of_encoders() -> Mapping[str, tuple[str, ...]]:
+    """The words of students and of all families of encoders, which load torch: a packed file is read without."""
+    from featherlight.models.families import FAMILIES
+
+    return {
+        part: (*words, *(word for family in FAMILIES.values() for word in family.parts.get(part, ())))
+        for part, words in _OTHERS.items()
+    }
 
 
 def by_part(tensors: Sequence[Tensor]) -> dict[str, dict[str, float | int | None]]:
