@@ -45,7 +45,7 @@ def cluster():
 def at_work() -> psutil.Process:
     """A process of the cluster that computes a cell."""
     running = psutil.process_iter(["cmdline"])
-    return next(one for one in running if "ray::work_there" in " ".join(one.info["cmdline"] or ()))
+    return next(one for one in running if "work_there" in " ".join(one.info["cmdline"] or ()))
 
 
 @pytest.mark.slow

@@ -41,7 +41,10 @@ class Tracking:
         else:
             tracker = kind(_PROJECT, name=run)
         tracker.start()
-        tracker.store_init_configuration({key: value for key, value in settings.items() if value is not None})
+        tracker.store_init_configuration({
+            key: value if isinstance(value, int | float | str) else str(value)  # TensorBoard refuses a list
+            for key, value in settings.items() if value is not None
+        })  # fmt: skip
         self.tracker = tracker
 
     def log(self, numbers: Mapping[str, float], step: int) -> None:
