@@ -38,7 +38,7 @@ def test_importing_the_package_loads_nothing_and_shows_its_names():
 
 
 def test_training_functions_find_what_the_commands_computed(students, tiny_encoder, sentiment):
-    common = {"task": sentiment, "max_length": 20, "device": "cpu", "batch_size": 25}
+    common = {"task": sentiment, "max_length": 20, "device": "cpu", "precision": "fp32", "batch_size": 25}
     store = students["teacher"].parent
     teacher = featherlight.finetune(**common, model=tiny_encoder, epochs=2, learning_rate=2e-3, store=store)
     small = {"dim": 8, "vocabulary": 60, "classifier": 12, "epochs": 6, "learning_rate": 1e-2}
@@ -67,7 +67,7 @@ def test_a_function_finds_what_its_command_made(capsys, students, store, name, s
 
 
 def test_whatever_was_made_of_a_model_answers_alike(capsys, students, store, tmp_path):
-    student, file = students["rnn"], tmp_path / "model.light"
+    student, file = students["bag"], tmp_path / "model.light"
     packed = featherlight.pack(student, out=file, store=store)
     call(capsys, "export", student, "-o", tmp_path / "onnx", "--store", store)
     wanted = featherlight.load(student, device="cpu").predict(TEXTS)
