@@ -58,6 +58,7 @@ def both(recipe):
     return run(["-m", "featherlight"], recipe, recipe / "one"), run([*LAUNCH, "featherlight"], recipe, recipe / "two")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["finetune", "distill"])
 def test_two_processes_end_with_the_weights_of_one(both, stage):
     one, two = (load_file(folders[stage] / "model.safetensors") for folders in both)
@@ -65,6 +66,7 @@ def test_two_processes_end_with_the_weights_of_one(both, stage):
     assert max((one[name] - two[name]).abs().max() for name in one) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["finetune", "distill"])
 def test_their_losses_are_those_of_one(both, stage):
     one, two = (json.loads((folders[stage] / "record.json").read_text()) for folders in both)

@@ -206,6 +206,7 @@ stages:
 """
 
 
+@pytest.mark.slow
 def test_a_process_for_each_result_finds_the_results_that_were_planned(plan, tmp_path, capsys):
     plan(FEW_STAGES)
     code, printed = call(capsys, "run", tmp_path / "recipe.yaml", "--isolate", "--store", tmp_path / "runs")
