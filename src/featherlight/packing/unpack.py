@@ -44,11 +44,11 @@ def _student_config(packed: Packed) -> Any:
         sizes["dim"] = shapes["embedding.vectors.weight"][1]
     if architecture["body"] != "mean":
         sizes |= {"hidden": shapes["body.network.weight_hh_l0"][1], "pooling": architecture["pooling"]}
-    config = next(config for config in STUDENTS if BODIES[config.model_type] == architecture["body"])
+    kind = next(config for config in STUDENTS if BODIES[config.model_type] == architecture["body"])
     frame = {name: architecture[name] for name in ("embedding", "pair")}
-    found = config(**sizes, **frame, **head_options(packed.about["labels"]))
-    found.architectures = [STUDENTS[config].__name__]
-    return found
+    config = kind(**sizes, **frame, **head_options(packed.about["labels"]))
+    config.architectures = [STUDENTS[kind].__name__]
+    return config
 
 
 def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
@@ -58,10 +58,7 @@ def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
         models.WordPiece(known.ids, unk_token=unknown, continuing_subword_prefix=known.prefix)  # type: ignore[arg-type]
     )
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=known.chinese,
-        strip_accents=known.accents,
-        lowercase=known.lower,
+        clean_text=True, handle_chinese_chars=known.chinese, strip_accents=known.accents, lowercase=known.lower
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return wrapped(tokenizer, unk_token=unknown)
@@ -71,9 +68,9 @@ def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
     pieces = dict(enumerate(about["letters"]))
     merges = []
-    for (left, right), (_, made) in known.ranks.items():
+    for (left, right), (_, merged) in known.ranks.items():
         merges.append((pieces[left], pieces[right]))
-        pieces.setdefault(made, pieces[left] + pieces[right])
+        pieces.setdefault(merged, pieces[left] + pieces[right])
     unknown = pieces[known.unknown]
     vocabulary = {piece: row for row, piece in pieces.items()}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown))

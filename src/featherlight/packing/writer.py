@@ -5,7 +5,6 @@ Needs no torch. `runtime.packed` reads the file; here is what Hugging Face's fol
 
 import json
 import lzma
-import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -37,8 +36,7 @@ def write_packed(about: Json, tensors: Mapping[str, Encoded], *, version: int = 
     listed: Json = {}
     blobs: list[bytes] = []
     for name, encoded in tensors.items():
-        described, stored = min(_layouts(encoded), key=lambda found: sum(map(len, found[1])) + len(str(found[0])))
-        listed[name] = described
+        listed[name], stored = min(_layouts(encoded), key=lambda way: sum(map(len, way[1])) + len(str(way[0])))
         blobs += stored
     text = json.dumps({**about, "tensors": listed}, ensure_ascii=False, separators=(",", ":")).encode()
     coder, header = _squeezed(text)
@@ -54,7 +52,9 @@ def with_sorted_pieces(about: Json, tensors: Mapping[str, Encoded]) -> tuple[Jso
     pieces = front_coded(about["tokenizer"]["pieces"])
     order = [0, *sorted(range(1, len(pieces)), key=pieces.__getitem__)]
     if len(order) != tensors[TABLE].shape[0]:
-        raise UserError(f"{len(order)} pieces and {tensors[TABLE].shape[0]} vectors: the model is damaged.")
+        raise UserError(
+            f"{len(order)} pieces and {tensors[TABLE].shape[0]} vectors: the model is damaged. Distil it again."
+        )
     unknown = order.index(about["tokenizer"]["unknown"])
     tokenizer = {**about["tokenizer"], "pieces": front_code(pieces[i] for i in order), "unknown": unknown}
     parts = {
@@ -73,58 +73,53 @@ def _layouts(encoded: Encoded) -> Iterable[tuple[Json, list[bytes]]]:
         about["scales"] = [len(encoded.parts["scales"]), encoded.parts["scales"].itemsize]
     if encoded.kind == "product":
         about["groups"] = len(encoded.parts["codes"]) // encoded.shape[0]
-    yield _coded(about, {name: _part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items()})
+    yield _coded(about, encoded)
     zero = zero_code(encoded)
     if encoded.kind not in SPARSE or zero is None:
         return
     name = SPARSE[encoded.kind]
     kept = encoded.parts[name] != zero
-    if kept.all():
-        return
-    parts = {**encoded.parts, name: encoded.parts[name][kept]}
-    stored = {name: _part_bytes(name, part, encoded.levels) for name, part in parts.items()}
-    mask = np.packbits(kept, bitorder="little").tobytes()
-    yield _coded({**about, "kept": int(kept.sum())}, {"mask": mask, **stored})
+    if not kept.all():
+        sparse = replace(encoded, parts={**encoded.parts, name: encoded.parts[name][kept]})
+        mask = np.packbits(kept, bitorder="little").tobytes()
+        yield _coded({**about, "kept": int(kept.sum())}, sparse, mask)
 
 
-def _coded(about: Json, parts: Mapping[str, bytes]) -> tuple[Json, list[bytes]]:
-    """A tensor's entry with coder and length of each part, and the parts."""
-    found = [_squeezed(part) for part in parts.values()]
-    return {**about, "parts": [[coder, len(data)] for coder, data in found]}, [data for _, data in found]
+def _coded(about: Json, encoded: Encoded, *mask: bytes) -> tuple[Json, list[bytes]]:
+    """A tensor's entry with coder and length of each part, and the parts; a mask goes first."""
+    parts = [*mask, *(_part_bytes(name, part, encoded.levels) for name, part in encoded.parts.items())]
+    squeezed = [_squeezed(part) for part in parts]
+    return {**about, "parts": [[coder, len(data)] for coder, data in squeezed]}, [data for _, data in squeezed]
 
 
 def _part_bytes(name: str, part: np.ndarray, levels: int) -> bytes:
-    """A part as bytes: codes packed; floats as planes (all first bytes, then all second ...), which compress better."""
-    if name == "codes":
-        return _pack_codes(part, levels)
-    return part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes()
+    """A part as bytes: floats as planes (all first bytes, then all second ...), which compress better; codes packed.
 
-
-def _pack_codes(codes: np.ndarray, levels: int) -> bytes:
-    """Codes below `levels` as bits, the lowest first; three levels as digits to the base 3, five in a byte."""
+    Codes below `levels` are bits, the lowest first; three levels are digits to the base 3, five in a byte.
+    """
+    if name != "codes":
+        return part.view(np.uint8).reshape(-1, part.itemsize).T.tobytes()
     if levels == 3:
-        digits = np.zeros(math.ceil(len(codes) / 5) * 5, dtype=np.uint8)
-        digits[: len(codes)] = codes
+        digits = np.pad(part, (0, -len(part) % 5))
         return bytes(digits.reshape(-1, 5) @ np.array([1, 3, 9, 27, 81], dtype=np.uint8))
-    bits = np.unpackbits(codes[:, None], axis=1, count=code_bits(levels), bitorder="little")
+    bits = np.unpackbits(part[:, None], axis=1, count=code_bits(levels), bitorder="little")
     return np.packbits(bits, bitorder="little").tobytes()
 
 
-def _zlib_bytes(data: bytes) -> bytes:
-    """Deflate without the header and checksum of zlib: the file has its own."""
-    squeezer = zlib.compressobj(9, zlib.DEFLATED, -15, 9)
-    return squeezer.compress(data) + squeezer.flush()
+def _deflated(data: bytes) -> bytes:
+    stream = zlib.compressobj(9, zlib.DEFLATED, -15, 9)  # without the header and checksum of zlib: the file has its own
+    return stream.compress(data) + stream.flush()
 
 
-def _lzma_bytes(data: bytes) -> bytes:
-    """LZMA2 without a container."""
-    return lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA)
-
-
-CODERS: Mapping[int, Callable[[bytes], bytes]] = {0: bytes, 1: _zlib_bytes, 2: _lzma_bytes}
+CODERS: Mapping[int, Callable[[bytes], bytes]] = {
+    0: bytes,
+    1: _deflated,
+    2: lambda data: lzma.compress(data, lzma.FORMAT_RAW, filters=LZMA),
+}
 
 
 def _squeezed(data: bytes) -> tuple[int, bytes]:
     """(coder, bytes) of the coder that makes the least of them."""
-    tries = ((number, write(data)) for number, write in CODERS.items())
-    return min(tries, key=lambda found: (len(found[1]), found[0]))
+    return min(
+        ((number, code(data)) for number, code in CODERS.items()), key=lambda result: (len(result[1]), result[0])
+    )

@@ -97,7 +97,7 @@ def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
             codes[:, place] = two[:, byte] >> shift & 2**width - 1
         codes = codes.reshape(-1)[:count]
     if count and int(codes.max()) >= levels:
-        raise damaged("a code beyond its levels")
+        raise damaged("a code above its number of levels")
     return codes
 
 
@@ -200,21 +200,21 @@ def decoded(encoded: Encoded) -> np.ndarray:
     """
     shape, parts = encoded.shape, encoded.parts
     if "values" in parts:
-        found = parts["values"]
+        tensor = parts["values"]
     elif encoded.kind == "codebook":
-        found = parts["book"][parts["codes"]]
+        tensor = parts["book"][parts["codes"]]
     elif encoded.kind == "product":
         groups = len(parts["codes"]) // shape[0]
         book = parts["book"].astype(np.float32).reshape(groups, encoded.levels, -1)
-        found = book[np.arange(groups), parts["codes"].reshape(-1, groups)]
+        tensor = book[np.arange(groups), parts["codes"].reshape(-1, groups)]
     else:
-        found = parts["codes"].astype(np.float32).reshape(len(parts["scales"]), -1)
-        found -= encoded.levels // 2
+        tensor = parts["codes"].astype(np.float32).reshape(len(parts["scales"]), -1)
+        tensor -= encoded.levels // 2
         with np.errstate(over="ignore"):
-            found *= parts["scales"].astype(np.float32)[:, None]
-        if not np.isfinite(found).all():
+            tensor *= parts["scales"].astype(np.float32)[:, None]
+        if not np.isfinite(tensor).all():
             raise damaged("scales that are too large")
-    return np.asarray(found, dtype=np.float32).reshape(shape)
+    return np.asarray(tensor, dtype=np.float32).reshape(shape)
 
 
 # --- whole files
@@ -230,13 +230,15 @@ def read_packed(data: bytes) -> Packed:
     for name, described in listed.items():
         if not isinstance(described, dict):
             raise damaged("a tensor without a description")
-        shape, parts = _layout(described)
+        shape = tuple(_numbers(described, "shape"))
+        if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
+            raise damaged("a tensor with a shape out of range")
+        parts = _parts_of(field(described, "kind", str), shape, described)
         room -= math.prod(shape) + sum(part.count for part in parts if part.name in ("scales", "book"))
         if room < 0:
             raise UserError(f"it has more than {MOST_NUMBERS:,} numbers, the most that a .light file can hold.")
-        tensors[name], used = _read_tensor(described, shape, parts, memoryview(data)[place:end])
-        stored[name] = used
-        place += used
+        tensors[name], stored[name] = _read_tensor(described, shape, parts, memoryview(data)[place:end])
+        place += stored[name]
     if place != end:
         raise damaged("bytes that belong to no tensor")
     return Packed(about, tensors, stored)
@@ -245,9 +247,9 @@ def read_packed(data: bytes) -> Packed:
 def _read_header(data: bytes) -> tuple[Json, int]:
     """The header, and where the tensors begin."""
     if data[: len(MAGIC)] != MAGIC:
-        raise UserError("it is not a .light file: it does not begin with the format's mark.")
+        raise UserError("it is not a .light file: its first bytes are not the format's signature.")
     if len(data) < START.size + CHECKSUM.size:
-        raise damaged("not even a whole start")
+        raise damaged("a file header that is cut short")
     _, version, coder, stored, raw = START.unpack_from(data)
     if zlib.crc32(memoryview(data)[: -CHECKSUM.size]) != CHECKSUM.unpack_from(data, len(data) - CHECKSUM.size)[0]:
         raise damaged("a checksum that does not fit its bytes")
@@ -255,7 +257,7 @@ def _read_header(data: bytes) -> tuple[Json, int]:
         raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     place = START.size + stored
     if version < 1 or raw > MOST_HEADER or place > len(data) - CHECKSUM.size:
-        raise damaged("a start with numbers that cannot be")
+        raise damaged("a file header with sizes out of range")
     text = expanded(coder, data[START.size : place], raw)
     try:
         about = json.loads(text.decode())
@@ -266,14 +268,6 @@ def _read_header(data: bytes) -> tuple[Json, int]:
     if not isinstance(about, dict):
         raise damaged("a header that is not JSON")
     return about, place
-
-
-def _layout(about: Json) -> tuple[tuple[int, ...], list[_Part]]:
-    """A tensor's shape, one to four numbers with a bounded product, and its parts without a mask."""
-    shape = tuple(_numbers(about, "shape"))
-    if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
-        raise damaged("a tensor of a shape that cannot be")
-    return shape, _parts_of(field(about, "kind", str), shape, about)
 
 
 def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
@@ -291,34 +285,26 @@ def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], dat
             raise damaged("a part beyond the end of the file")
         stored.append((coder, bytes(data[place : place + length])))
         place += length
-    mask = _read_mask(*stored.pop(0), count=count, kept=field(about, "kept", int)) if sparse else None
+    if sparse:
+        coder, squeezed = stored.pop(0)
+        bits = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
+        mask = np.unpackbits(bits, count=count, bitorder="little").view(bool)
+        if np.count_nonzero(mask) != field(about, "kept", int):
+            raise damaged("a mask that keeps another number of weights")
     parts = {}
     for part, (coder, squeezed) in zip(expected, stored, strict=True):
-        some = about["kept"] if sparse and part.name == SPARSE[kind] else part.count
-        length = packed_length(some, levels) if part.name == "codes" else some * np.dtype(part.dtype).itemsize
-        parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), some, levels, part.dtype)
+        kept = about["kept"] if sparse and part.name == SPARSE[kind] else part.count
+        length = packed_length(kept, levels) if part.name == "codes" else kept * np.dtype(part.dtype).itemsize
+        parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), kept, levels, part.dtype)
     encoded = Encoded(kind, shape, parts, levels)
-    if mask is not None:
-        parts[SPARSE[kind]] = _spread(parts[SPARSE[kind]], mask, zero_code(encoded))
+    if sparse:
+        zero = zero_code(encoded)
+        if zero is None:
+            raise damaged("a sparse tensor without a zero")
+        whole = np.full(count, zero, dtype=parts[SPARSE[kind]].dtype)
+        whole[mask] = parts[SPARSE[kind]]
+        parts[SPARSE[kind]] = whole
     return encoded, place
-
-
-def _read_mask(coder: int, squeezed: bytes, *, count: int, kept: int) -> np.ndarray:
-    """bool [count] with `kept` places set."""
-    raw = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
-    mask = np.unpackbits(raw, count=count, bitorder="little").view(bool)
-    if np.count_nonzero(mask) != kept:
-        raise damaged("a mask that keeps another number of weights")
-    return mask
-
-
-def _spread(kept: np.ndarray, mask: np.ndarray, zero: int | None) -> np.ndarray:
-    """The kept numbers at their places, zero everywhere else."""
-    if zero is None:
-        raise damaged("a sparse tensor without a zero")
-    whole = np.full(len(mask), zero, dtype=kept.dtype)
-    whole[mask] = kept
-    return whole
 
 
 # --- fields of headers
@@ -333,10 +319,10 @@ def field(about: Mapping[str, Any], name: str, kind: type) -> Any:
 
 def _numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
     """about[name], a list of whole numbers, of this length."""
-    found: list[int] = field(about, name, list)
-    if length not in (None, len(found)) or not all(type(number) is int for number in found):
+    numbers: list[int] = field(about, name, list)
+    if length not in (None, len(numbers)) or not all(type(number) is int for number in numbers):
         raise damaged(f"a header without {name}, or with one of another type")
-    return found
+    return numbers
 
 
 def damaged(what: str) -> UserError:
