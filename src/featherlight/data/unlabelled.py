@@ -34,6 +34,6 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
         columns = [[line.rstrip("\r") for line in read_text(path).split("\n")]]
     rows = [row for row, texts in enumerate(zip(*columns, strict=True)) if all(text.strip() for text in texts)]
     if not rows:
-        raise UserError(f"{path}: every text is blank.")
+        raise UserError(f"{path}: every text is blank. Give a file with texts.")
     first, *second = ([column[row] for row in rows] for column in columns)
     return Examples(first, second[0] if second else None, None, np.array(rows, dtype=np.int64))

@@ -73,14 +73,16 @@ def choose_attention(model: nn.Module, name: str) -> None:
     """
     if name == "auto":
         return
-    chosen = {"eager": "eager", "sdpa": _FUSED}[name]
+    attention = {"eager": "eager", "sdpa": _FUSED}[name]
     config: Any = model.config
-    if getattr(config, "_attn_implementation", None) == chosen:
+    if getattr(config, "_attn_implementation", None) == attention:
         return
     can = getattr(model, "_can_set_attn_implementation", lambda: False)()
     if not can or (name == "sdpa" and not getattr(model, "_supports_sdpa", False)):
-        raise UserError(f"--attention {name}: {config.model_type} models know one attention only. Leave it out.")
-    model.set_attn_implementation(chosen)  # type: ignore[operator]
+        raise UserError(
+            f"--attention {name}: {config.model_type} models have only one implementation of attention. Leave it out."
+        )
+    model.set_attn_implementation(attention)  # type: ignore[operator]
 
 
 def use_short_attention(model: nn.Module) -> bool:

@@ -73,7 +73,7 @@ class AdapterSet:
             kinds = self.kinds | {"ia3" if method.name == "ia3" else "lora"}
             if len(kinds) > 1:
                 raise UserError(
-                    f"{folder}: {method.name} cannot stand beside what is there; peft mixes no IA3 and LoRA."
+                    f"{folder}: {method.name} cannot be added: peft does not mix IA3 and LoRA. Leave it out."
                 )
             self.kinds = kinds
         loaded, self.tokenizers[name] = load_adapted(folder)
@@ -97,9 +97,9 @@ class AdapterSet:
         for place in switched_in(self.model):
             place.active = name if name in place else None
         for _, layer in peft_layers(self.model):
-            known = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
-            layer.enable_adapters(known)
-            if known:
+            present = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
+            layer.enable_adapters(present)
+            if present:
                 layer.set_adapter(name)
         for child, module in self.heads[name].items():
             self.model.set_submodule(child, module.to(self.model.device))

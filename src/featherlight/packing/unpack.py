@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from featherlight.models import STUDENTS
 from featherlight.models.heads import head_options
 from featherlight.models.source import quiet_transformers
-from featherlight.models.students.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
+from featherlight.models.students.tokenizers import HashTokenizer, letters, utf8_bytes, wrapped
 from featherlight.packing.folder import BODIES
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, Packed
-from featherlight.runtime.text import BytePairs, WordPiece
+from featherlight.runtime.text import HASHES, BytePairs, WordPiece
 
 _Json = Mapping[str, Any]
 

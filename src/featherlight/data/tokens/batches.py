@@ -114,9 +114,9 @@ def within_budget(lengths: np.ndarray, indices: np.ndarray, *, tokens: int) -> l
     An example that is longer than the budget stands alone.
     """
     order = indices[np.argsort(-lengths[indices], kind="stable")]
-    parts, start = [], 0
-    while start < len(order):
-        rows = max(tokens // max(int(lengths[order[start]]), 1), 1)
-        parts.append(order[start : start + rows])
-        start += rows
+    parts = []
+    while len(order):
+        rows = max(tokens // max(int(lengths[order[0]]), 1), 1)
+        parts.append(order[:rows])
+        order = order[rows:]
     return parts
