@@ -262,7 +262,7 @@ def test_names_are_checked():
 @pytest.mark.parametrize(
     ("kind", "how", "complaint"),
     [
-        ("xlnet", {"attention": "sdpa"}, "--attention sdpa: xlnet models have only one implementation of attention"),
+        ("xlnet", {"attention": "sdpa"}, "--attention sdpa: xlnet models know one attention only"),
         ("deberta-v2", {"attention": "sdpa"}, "--attention sdpa: deberta-v2 models know one"),
         ("xlnet", {"checkpointing": True}, "--checkpointing: xlnet models cannot"),
         ("modernbert", {"method": "lora"}, "--method lora: what modernbert models keep beside frozen weights is not"),

@@ -75,13 +75,8 @@ class Audit:
             "empty": sum(split.empty.count for split in self.splits.values()),
             "long": sum(split.long.count for split in self.splits.values()),
             "splits": {
-                name: {
-                    "empty": split.empty.count,
-                    "long": split.long.count,
-                    "duplicates": split.duplicates.count,
-                    "conflicts": split.conflicts.count,
-                    "classes": dict(split.classes),
-                }
+                name: {key: getattr(split, key).count for key in ("empty", "long", "duplicates", "conflicts")}
+                | {"classes": dict(split.classes)}
                 for name, split in self.splits.items()
             },
         }
@@ -170,7 +165,6 @@ def _copies(keys: Iterable[str]) -> np.ndarray:
 
 
 def _contained(keys: Iterable[str], known: set[str]) -> np.ndarray:
-    """bool [N]: whether each key is known."""
     return np.array([key in known for key in keys], dtype=bool)
 
 

@@ -70,7 +70,6 @@ class Row:
 
 
 def _glue(name: str) -> Hub:
-    """One of GLUE's nine on the hub."""
     # Read in ZenML's huggingface_datasets_materializer.py, docstring of extract_repo_name (zenml-io/zenml).
     return Hub("nyu-mll/glue", name, "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
@@ -78,10 +77,8 @@ def _glue(name: str) -> Hub:
 _FILES = {"train": ("train.tsv",), "dev": ("dev.tsv",), "test": ("test.tsv",)}
 _MNLI_FILES = {
     "train": ("train.tsv",),
-    "dev_matched": ("dev_matched.tsv", "dev_matched.jsonl"),
-    "dev_mismatched": ("dev_mismatched.tsv", "dev_mismatched.jsonl"),
-    "test_matched": ("test_matched.tsv",),
-    "test_mismatched": ("test_mismatched.tsv",),
+    **{split: (f"{split}.tsv", f"{split}.jsonl") for split in ("dev_matched", "dev_mismatched")},
+    **{split: (f"{split}.tsv",) for split in ("test_matched", "test_mismatched")},
 }
 _JSONL_FILES = {"train": ("train.jsonl",), "dev": ("dev.jsonl",), "test": ("test.jsonl",)}
 _RESTAURANT_FILES = {

@@ -146,7 +146,6 @@ def split_of(file: str) -> str:
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:
-    """SHA-256 of all texts, labels and files."""
     return hash_text(*(field for row in rows for field in row))
 
 

@@ -106,15 +106,11 @@ def _shingled(texts: Sequence[str]) -> _Shingles:
     for shift in range(1, _WORDS):
         value = _scrambled(value) + padded[shift : shift + len(value)]
     sizes = np.maximum(lengths - _WORDS + 1, 1)
-    return _distinct((_scrambled(value) >> np.uint64(64) - _BITS)[spans(starts[:-1], sizes)], sizes)
-
-
-def _distinct(values: np.ndarray, sizes: np.ndarray) -> _Shingles:
-    """Each text's values sorted, once each."""
-    values = np.sort(_numbered(np.repeat(np.arange(len(sizes)), sizes), values))
-    values = values[np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]]
-    counts = np.bincount((values >> _BITS).astype(np.int64), minlength=len(sizes))
-    return _Shingles(values & ((np.uint64(1) << _BITS) - np.uint64(1)), offsets_of(counts))
+    shingles = (_scrambled(value) >> np.uint64(64) - _BITS)[spans(starts[:-1], sizes)]
+    values = np.sort(_numbered(np.repeat(np.arange(len(sizes)), sizes), shingles))
+    values = values[np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]]  # each text's once each
+    kept = np.bincount((values >> _BITS).astype(np.int64), minlength=len(sizes))
+    return _Shingles(values & ((np.uint64(1) << _BITS) - np.uint64(1)), offsets_of(kept))
 
 
 def _numbered(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -138,21 +138,14 @@ def cut_stratified(examples: Examples, count: int, seed: int) -> Examples:
     if labels is None or not np.issubdtype(labels.dtype, np.integer):
         return examples.take(np.sort(generator.permutation(len(examples))[:count]))
     classes, sizes = np.unique(labels, return_counts=True)
-    kept = [
-        generator.permutation(np.flatnonzero(labels == label))[:quota]
-        for label, quota in zip(classes, _quotas(sizes, count), strict=True)
-    ]
-    return examples.take(np.sort(np.concatenate(kept)))
-
-
-def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
-    """int64 [C]: how many of each class's rows (sizes [C], each above 0) to keep; adds up to count."""
     shares = sizes * count / sizes.sum()
-    kept: np.ndarray = np.floor(shares).astype(np.int64)
-    if count >= len(sizes):
-        kept = np.maximum(kept, 1)
-    while kept.sum() < count:
-        kept[np.argmax(shares - kept)] += 1
-    while kept.sum() > count:  # rare classes were lifted to one row: the most favoured large class pays
-        kept[np.argmax(np.where(kept > 1, kept - shares, -np.inf))] -= 1
-    return kept
+    quotas = np.maximum(np.floor(shares).astype(np.int64), 1 if count >= len(sizes) else 0)
+    while quotas.sum() < count:
+        quotas[np.argmax(shares - quotas)] += 1
+    while quotas.sum() > count:  # rare classes were lifted to one row: the most favoured large class pays
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
+    rows = [
+        generator.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in zip(classes, quotas, strict=True)
+    ]
+    return examples.take(np.sort(np.concatenate(rows)))

@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -342,8 +342,3 @@ def merge(model: Any) -> None:
         module.merge(safe_merge=True)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, module.get_base_layer())
-
-
-def switched_in(model: nn.Module) -> Iterator[Switched]:
-    """Every place with bottlenecks or prompts."""
-    return (module for module in model.modules() if isinstance(module, Switched))

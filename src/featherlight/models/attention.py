@@ -79,9 +79,7 @@ def choose_attention(model: nn.Module, name: str) -> None:
         return
     can = getattr(model, "_can_set_attn_implementation", lambda: False)()
     if not can or (name == "sdpa" and not getattr(model, "_supports_sdpa", False)):
-        raise UserError(
-            f"--attention {name}: {config.model_type} models have only one implementation of attention. Leave it out."
-        )
+        raise UserError(f"--attention {name}: {config.model_type} models know one attention only. Leave it out.")
     model.set_attn_implementation(attention)  # type: ignore[operator]
 
 

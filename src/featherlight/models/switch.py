@@ -19,6 +19,7 @@ from featherlight.errors import UserError, pick
 from featherlight.models.adapters import (
     DEFAULT,
     LORA,
+    Switched,
     adapt,
     head_names,
     hold_frozen,
@@ -26,7 +27,6 @@ from featherlight.models.adapters import (
     peft_layers,
     put_in,
     read_adapter,
-    switched_in,
 )
 from featherlight.models.load import load_adapted, load_encoder
 
@@ -94,8 +94,9 @@ class AdapterSet:
         """Answer as this adapter from now on."""
         pick("adapter", name, self.heads)
         self.used = name
-        for place in switched_in(self.model):
-            place.active = name if name in place else None
+        for module in self.model.modules():
+            if isinstance(module, Switched):
+                module.active = name if name in module else None
         for _, layer in peft_layers(self.model):
             present = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
             layer.enable_adapters(present)

@@ -65,7 +65,6 @@ _KINDS: Mapping[str, Json] = {
 
 
 def _word_pieces(described: Json) -> Json:
-    """What `runtime.text.WordPiece` needs."""
     model, normalizer = described["model"], described["normalizer"]
     accents = normalizer["strip_accents"]
     return {

@@ -169,7 +169,6 @@ def _check_shapes(packed: Packed, pieces: int, classes: int) -> None:
 
 
 def _network_names(ending: str) -> list[str]:
-    """The tensors of one direction of a recurrent body."""
     return [f"body.network.{kind}_l0{ending}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
 
 
@@ -190,11 +189,8 @@ class _HashTable:
         return summed
 
 
-# --- bodies: [B, T, D] and lengths [B] (falling, 0 for an empty text) -> [B, W]
-
-
 def _mean_body(vectors: Floats, lengths: _Integers) -> Floats:
-    """The bag: mean over the tokens; an empty text gives zeros."""
+    """The bag: [B, T, D] and lengths [B] (falling) -> the mean over the tokens [B, D]; an empty text gives zeros."""
     kept = (np.arange(vectors.shape[1]) < lengths[:, None]).astype(np.float32)
     means: Floats = np.matmul(kept[:, None, :], vectors)[:, 0] / np.maximum(lengths, 1).astype(np.float32)[:, None]
     return means

@@ -65,9 +65,6 @@ class Packed:
     stored: Mapping[str, int] = filled(default_factory=dict)  # bytes of each tensor in the file it was read from
 
 
-# --- parts of tensors
-
-
 def code_bits(levels: int) -> int:
     """Bits of one code: enough for `levels` of them; three levels go five to a byte."""
     return max(1, (levels - 1).bit_length())
@@ -135,9 +132,6 @@ def expanded(coder: int, data: bytes, length: int) -> bytes:
     if len(raw) != length or not ended:
         raise damaged("a part of another length than it says")
     return raw
-
-
-# --- kinds of tensors
 
 
 @dataclass(frozen=True)
@@ -215,9 +209,6 @@ def decoded(encoded: Encoded) -> np.ndarray:
         if not np.isfinite(tensor).all():
             raise damaged("scales that are too large")
     return np.asarray(tensor, dtype=np.float32).reshape(shape)
-
-
-# --- whole files
 
 
 def read_packed(data: bytes) -> Packed:
@@ -305,9 +296,6 @@ def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], dat
         whole[mask] = parts[SPARSE[kind]]
         parts[SPARSE[kind]] = whole
     return encoded, place
-
-
-# --- fields of headers
 
 
 def field(about: Mapping[str, Any], name: str, kind: type) -> Any:

@@ -12,7 +12,6 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from featherlight.errors import UserError
 from featherlight.runtime.packed import Json, damaged, field
@@ -206,7 +205,6 @@ def ids_of(text: str) -> list[int]:
 
 
 def _unknown(about: Json, size: int) -> int:
-    """The id of what cannot be spelled."""
     unknown: int = field(about, "unknown", int)
     if not 0 <= unknown < size:
         raise damaged("an unknown token that is not in the vocabulary")
@@ -258,25 +256,21 @@ class _Hashed:
         """The three buckets of a word as one number."""
         number = self.cache.get(word)
         if number is None:
-            number = 0
-            for place in range(HASHES):
-                digest = hashlib.md5(f"{word}{place}".encode(), usedforsecurity=False).digest()
-                number += (1 + int.from_bytes(digest, "big") % self.buckets) * (self.buckets + 1) ** place
+            number = packed_buckets(word, self.buckets)
             if len(word) <= _LONGEST_WORD:
                 self.cache[word] = number
         return number
 
 
-class Tokenizer(Protocol):
-    """A text's ids; size: of its vocabulary, padding included."""
-
-    size: int
-
-    def __call__(self, text: str) -> list[int]:
-        """The ids of a text."""
-        ...
+def packed_buckets(word: str, buckets: int) -> int:
+    """The three buckets of a word as one number; see `models.students.tokenizers.HashTokenizer`."""
+    words = [f"{word}{place}".encode("utf-8", "surrogatepass") for place in range(HASHES)]
+    digests = [int.from_bytes(hashlib.md5(salted, usedforsecurity=False).digest(), "big") for salted in words]
+    return sum((1 + digest % buckets) * (buckets + 1) ** place for place, digest in enumerate(digests))
 
 
+# From a text to its ids; `size`: of the vocabulary, padding included.
+Tokenizer = WordPiece | BytePairs | _Letters | _Bytes | _Hashed
 _TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
     "wordpiece": WordPiece,
     "bpe": BytePairs,

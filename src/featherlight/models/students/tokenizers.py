@@ -5,7 +5,6 @@ pieces. Piece 0 is padding; where a piece can be unknown, that is piece 1.
 """
 
 import functools
-import hashlib
 import json
 import re
 from collections import Counter
@@ -16,7 +15,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from featherlight.errors import UserError, pick
-from featherlight.runtime.text import HASHES, LETTERS, MOST_BUCKETS
+from featherlight.runtime.text import LETTERS, MOST_BUCKETS, packed_buckets
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 _INPUTS = ["input_ids", "attention_mask"]
@@ -94,14 +93,7 @@ class HashTokenizer(PreTrainedTokenizer):
         return ()
 
 
-@functools.lru_cache(maxsize=200_000)
-def _packed_buckets(word: str, buckets: int) -> int:
-    """The three buckets of a word as one number; see `HashTokenizer`."""
-    packed = 0
-    for place in range(HASHES):
-        digest = hashlib.md5(f"{word}{place}".encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
-        packed += (1 + int.from_bytes(digest, "big") % buckets) * (buckets + 1) ** place
-    return packed
+_packed_buckets = functools.lru_cache(maxsize=200_000)(packed_buckets)
 
 
 def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
