@@ -362,7 +362,7 @@ def test_adapters_of_a_rounded_encoder_stand_together_and_with_no_other(encoders
         alone, _ = load_adapted(tmp_path / place)
         with torch.no_grad():
             assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
-    with pytest.raises(UserError, match="was trained in an encoder of fp32, the first adapter in one of bf16"):
+    with pytest.raises(UserError, match="was trained with an encoder in fp32, the first in bf16"):
         together.add("third", tmp_path / "2")
 
 

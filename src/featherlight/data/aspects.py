@@ -28,10 +28,7 @@ def read_aspects(path: Path) -> Table:
     """
     rows = list(_xml_rows(path) if path.suffix.lower() == ".xml" else _seg_rows(path))
     if not rows:
-        raise UserError(
-            f"{path}: no aspect term in the file, besides those of polarity {LEFT_OUT!r}. Each row of this task is one "
-            "term of a sentence."
-        )
+        raise UserError(f"{path}: no aspect term in the file, besides those of polarity {LEFT_OUT!r}. Add terms.")
     places, *columns = zip(*rows, strict=True)
     return Table(path, dict(zip(("text", "text_pair", "label"), columns, strict=True)), places)
 
@@ -41,9 +38,7 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, *_: object) -> None:
         """Called by the parser before it reads what the document type declares."""
-        raise UserError(
-            f"it declares a document type ({shortened(name)}). Take out the <!DOCTYPE ...> and its entities."
-        )
+        raise UserError(f"it declares a document type ({shortened(name)}). Remove <!DOCTYPE ...> and its entities.")
 
 
 def _xml_rows(path: Path) -> Iterator[_Row]:
@@ -58,10 +53,8 @@ def _xml_rows(path: Path) -> Iterator[_Row]:
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if root.tag != "sentences":
-        raise UserError(
-            f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Use SemEval-14's format: "
-            "<sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>."
-        )
+        layout = "<sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>"
+        raise UserError(f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Use SemEval-14's {layout}.")
     for number, sentence in enumerate(root.findall("sentence"), start=1):
         place = f"sentence {number} (id {shortened(repr(sentence.get('id', 'none')))})"
         text = sentence.findtext("text") or ""
@@ -100,10 +93,8 @@ def _check_place(path: Path, place: str, text: str, term: str, element: ElementT
     # One of more digits than any text has characters counts as beyond the end.
     start, end = (int((str(offset).strip().lstrip("0") or "0")[:12]) for offset in offsets)
     if end > len(text) or _flat(text[start:end]) != _flat(term):
-        raise UserError(
-            f"{path}, {place}: from {start} to {end} the sentence has {text[start:end][:80]!r}. Correct the offsets, "
-            "counted in characters from 0, or leave them out."
-        )
+        problem = f"from {start} to {end} the sentence has {text[start:end][:80]!r}"
+        raise UserError(f"{path}, {place}: {problem}. Correct the offsets (characters from 0) or leave them out.")
 
 
 def _flat(text: str) -> str:
@@ -121,9 +112,7 @@ def _seg_rows(path: Path) -> Iterator[_Row]:
             continue
         line = f"line {start + 1}"
         if len(lines) < start + 3:
-            raise UserError(
-                f"{path}, {line}: cut short. An example has three lines: sentence with $T$, term, polarity."
-            )
+            raise UserError(f"{path}, {line}: cut short. Give three lines: sentence with $T$, term, polarity.")
         sentence, term, polarity = lines[start : start + 3]
         if _TERM not in sentence:
             raise UserError(f"{path}, {line}: no {_TERM} in the sentence. Write it in place of the aspect term.")

@@ -194,9 +194,7 @@ def _rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
         if len(rows) >= limit:
             break
     if not rows:
-        raise UserError(
-            f"{source.root}: no docstrings of {label!r} were found. Install the package with its Python source files."
-        )
+        raise UserError(f"{source.root}: no docstrings of {label!r}. Install it with its Python source files.")
     return sorted(list(rows.values())[:limit], key=lambda row: row.file)
 
 

@@ -33,6 +33,7 @@ _MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores
 _MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
 _FEW_CLASSES = 100  # up to here a class may have a single row
 _LONGEST_LABEL = 200  # characters
+_ONE_LABEL = "Multi-label tasks and sequence labelling are not supported; give each row one text and one label."
 
 
 def load_own(
@@ -60,9 +61,7 @@ def load_own(
     }
     if len(np.unique(splits["train"].labels)) < 2:  # type: ignore[arg-type]
         label = shortened(repr(train.columns[target][0]))
-        raise UserError(
-            f"{train.path}: {target} is {label} in every row. Give rows with at least two different labels."
-        )
+        raise UserError(f"{train.path}: {target} is {label} in every row. Give rows with other labels too.")
     name = path.resolve().name if path.is_dir() else path.stem
     task = Task(name, texts, names, _metrics_for(names), kind=Target.of(names))
     warnings = _spelling_warnings(train.columns[target]) if names else []
@@ -150,9 +149,7 @@ def _usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], 
     _refuse_lists(table)
     columns = listed(table.columns)
     if len(table.columns) == 1 and any(mark in columns for mark in ";\t|"):
-        raise UserError(
-            f"{table.path}: the header is one column, {columns!r}. Separate cells by commas (.csv) or tabs (.tsv)."
-        )
+        raise UserError(f"{table.path}: the header is one column, {columns!r}. Use commas (.csv) or tabs (.tsv).")
     raise UserError(
         f"{table.path}: no {option} column found. Name it with --{option} COLUMN, or call it one of {listed(names)}. "
         f"Columns, by the first line of a .csv or .tsv: {columns}."
@@ -163,10 +160,7 @@ def _refuse_lists(table: Table) -> None:
     """UserError if a column holds lists: tokens with a tag each are not a task for this program."""
     for name, values in table.columns.items():
         if _as_list(values[0]) is not None:
-            raise UserError(
-                f"{table.path}: column {shortened(repr(name))} holds lists. Sequence labelling (tokens with tags) and "
-                "multi-label tasks are not supported; give each row one text and one label."
-            )
+            raise UserError(f"{table.path}: column {shortened(repr(name))} holds lists. {_ONE_LABEL}")
 
 
 def _as_list(value: object) -> Collection[object] | None:
@@ -206,10 +200,7 @@ def _labels_of(table: Table, name: str) -> Sequence[object]:
         if value is None or value != value or (isinstance(value, str) and not value.strip()):  # NaN: a gap in a table
             raise table.complaint(row, f"the {name} is empty. Fill it in, or leave the row out.")
         if _as_list(value) is not None:
-            raise table.complaint(
-                row,
-                f"{name} is a list. Multi-label tasks and sequence labelling are not supported; give a row one label.",
-            )
+            raise table.complaint(row, f"{name} is a list. {_ONE_LABEL}")
         if isinstance(value, str):
             _refuse_torn(table, row, name, value)
         if len(str(value)) > _LONGEST_LABEL:
@@ -254,17 +245,13 @@ def _refuse_damaged_scores(table: Table, name: str, values: Sequence[object], nu
     texts = {row: str(value) for row, value in enumerate(values) if numbers[row] is None}
     row, text = next(iter(texts.items()))
     if all("," in text and _as_number(text.replace(",", "")) is not None for text in texts.values()):
-        raise table.complaint(
-            row,
-            f"the {name} {text!r} has a comma. Write numbers as 3.5 and 1000; give --kind classification if they are "
-            "names of classes.",
-        )
+        remedy = "Write numbers as 3.5 and 1000; give --kind classification if they are names of classes."
+        raise table.complaint(row, f"the {name} {text!r} has a comma. {remedy}")
     scores = len(set(known)) > _MOST_COUNTED_CLASSES or not all(number.is_integer() for number in known)
     if scores and len(known) > len(numbers) / 2:
+        remedy = "Correct it, or give --kind classification if every value is a class."
         raise table.complaint(
-            row,
-            f"the {name} {text!r} is no number, as {len(known):,} of {len(numbers):,} are. Correct it, or give --kind "
-            "classification if every value is a class.",
+            row, f"the {name} {text!r} is no number, as {len(known):,} of {len(numbers):,} are. {remedy}"
         )
 
 

@@ -70,9 +70,7 @@ def load_task(
         options["kind"] = None if kind == "auto" else kind
         given = [f"--{option.replace('_', '-')}" for option, value in options.items() if value is not None]
         if given:
-            raise UserError(
-                f"{', '.join(given)}: only for a file of your own. Leave it out: {name!r} knows its columns."
-            )
+            raise UserError(f"{', '.join(given)}: only for a file of your own. Leave it out for {name!r}.")
         if name == DOCS:
             from featherlight.data.docs import load_docs
 
@@ -122,10 +120,7 @@ def without_leaks(loaded: TaskData) -> TaskData:
     others = {key for name, split in loaded.splits.items() if name != "train" for key in row_keys(split)}
     kept = np.array([index for index, key in enumerate(row_keys(train)) if key not in others], dtype=np.int64)
     if not len(kept):
-        raise UserError(
-            "--drop-leaks: every text of train is in another split too, so that none is "
-            "left to train on. Give other files, or leave the option out."
-        )
+        raise UserError("--drop-leaks: no row of train is left to train on. Give other files, or leave the option out.")
     dropped = len(train) - len(kept)
     note = f"{dropped:,} rows of train are left out: their texts are in another split too (--drop-leaks)"
     return replace(loaded, splits={**loaded.splits, "train": train.take(kept)}, notes=(*loaded.notes, note))

@@ -25,9 +25,7 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
             raise UserError(f"{path}: no column(s) {wanted}. It has: {listed(table.columns)}. Rename them.")
         columns = [texts_of(table, name) for name in names]
     elif task.is_pair:
-        raise UserError(
-            f"{path}: task {task.name} reads two texts. Give a table with two columns ({', '.join(READERS)})."
-        )
+        raise UserError(f"{path}: task {task.name} reads two texts. Give a table ({', '.join(READERS)}) with both.")
     elif path.suffix.lower() != ".txt":
         raise UserError(f"{path}: unknown kind of file. Use .txt (a text per line) or one of {', '.join(READERS)}.")
     else:

@@ -78,9 +78,7 @@ class OnnxPredictor:
         )
         self.pair, self.known_pair = bool(metadata["pair"]), metadata["pair"]
         if device not in ("auto", "cpu") or compiled:
-            raise UserError(
-                f"{folder}: model.onnx runs on the CPU, without torch.compile. Leave --device and --compile out."
-            )
+            raise UserError(f"{folder}: model.onnx runs on the CPU as it is. Leave --device and --compile out.")
         if precision not in ("auto", self.precision):
             raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
         self.reader = reader_of(folder, student=metadata["student"], max_length=metadata["max_length"])

@@ -31,8 +31,8 @@ class RuntimeReader:
     pads: Mapping[str, int] = {}
     left = False
 
-    def __init__(self, about: Mapping[str, Any], max_length: int):
-        self.tokenizer, self.max_length = tokenizer_of(dict(about)), max_length
+    def __init__(self, description: Mapping[str, Any], max_length: int):
+        self.tokenizer, self.max_length = tokenizer_of(dict(description)), max_length
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """input_ids; of a pair pair_input_ids too."""

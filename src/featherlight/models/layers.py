@@ -19,9 +19,7 @@ def layer_prefix(model: Any) -> str:
 def keep_layers(config: Any, kept: Sequence[int]) -> None:
     """Let a config describe the encoder with these layers alone, counted from 0. UserError where that cannot be."""
     if family_of(config.model_type).shared_layers and config.num_hidden_groups > 1:
-        raise UserError(
-            f"a {config.model_type} with several groups of shared layers cannot be cut. Take all its layers."
-        )
+        raise UserError(f"layers of a {config.model_type} that share weights in groups cannot be cut. Take all.")
     config.num_hidden_layers = len(kept)
     if getattr(config, "layer_types", None):
         config.layer_types = [config.layer_types[i] for i in kept]
@@ -33,9 +31,7 @@ def with_layers(model: Any, kept: Sequence[int]) -> Any:
     keep_layers(config, kept)
     state, family, begin = model.state_dict(), family_of(config.model_type), layer_prefix(model)
     if not any(name.startswith(begin) for name in state):
-        raise UserError(
-            f"it is not known where the layers of a {config.model_type} model are. NAME:3 takes its first three."
-        )
+        raise UserError(f"the layers of a {config.model_type} model are not known. NAME:3 takes its first three.")
     number = {str(old): str(new) for new, old in enumerate(kept)}
     names = {}  # of the tensors that stay, in this model and in the new one
     for name in state:

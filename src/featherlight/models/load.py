@@ -159,9 +159,7 @@ def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     except UserError as error:
         raise UserError(f"{folder}: holds an adapter and needs its encoder. {error}") from None
     if current != origin.fingerprint:
-        raise UserError(
-            f"{folder}: was made for another encoder: the files of {origin.base} have changed. Train it again."
-        )
+        raise UserError(f"{folder}: was made for another encoder: {origin.base} has changed. Train it again.")
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     labels = () if config.problem_type == "regression" else tuple(config.id2label.values())
     model, _ = load_encoder(origin.base, labels=labels, max_length=1, revision=origin.revision)

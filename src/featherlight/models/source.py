@@ -88,8 +88,8 @@ def source_of(name: str) -> Source:
     if Path(name).is_dir():
         if (Path(name) / ADAPTER).exists():
             raise UserError(
-                f"model {name!r}: holds an adapter, not a whole model. Make a LoRA one by `featherlight merge {name}`; "
-                "for any other adapter, begin with the encoder that it was made for."
+                f"model {name!r}: holds an adapter, not a whole model. Merge it, if it is a LoRA: `featherlight merge "
+                f"{name}`; else begin with the encoder that it was made for."
             )
         return Source(name)
     if sizes := _RANDOM.fullmatch(name):

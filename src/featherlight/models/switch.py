@@ -66,15 +66,11 @@ class AdapterSet:
         if origin.fingerprint != self.origin.fingerprint:
             raise UserError(f"{folder}: was made for {origin.base}, the first adapter for {self.origin.base}.")
         if method.frozen != self.frozen:
-            raise UserError(
-                f"{folder}: was trained in an encoder of {method.frozen}, the first adapter in one of {self.frozen}."
-            )
+            raise UserError(f"{folder}: was trained with an encoder in {method.frozen}, the first in {self.frozen}.")
         if method.name in LORA:
             kinds = self.kinds | {"ia3" if method.name == "ia3" else "lora"}
             if len(kinds) > 1:
-                raise UserError(
-                    f"{folder}: {method.name} cannot be added: peft does not mix IA3 and LoRA. Leave it out."
-                )
+                raise UserError(f"{folder}: {method.name} does not fit: peft does not mix IA3 and LoRA.")
             self.kinds = kinds
         loaded, self.tokenizers[name] = load_adapted(folder)
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}

@@ -23,8 +23,8 @@ _Json = Mapping[str, Any]
 def unpack(file: Path, folder: Path) -> None:
     """Fill a folder with what `models.load.load_checkpoint` reads; UserError for a damaged file."""
     model = load(file)
-    packed, about = model.packed, model.packed.about["tokenizer"]
-    tokenizer = _TOKENIZERS[about["kind"]](model.tokenizer, about)
+    packed, description = model.packed, model.packed.about["tokenizer"]
+    tokenizer = _TOKENIZERS[description["kind"]](model.tokenizer, description)
     tokenizer.model_max_length = model.max_length
     with quiet_transformers():
         _student_config(packed).save_pretrained(folder)
@@ -51,7 +51,7 @@ def _student_config(packed: Packed) -> Any:
     return config
 
 
-def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
+def _word_pieces(known: WordPiece, description: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.cut_vocabulary` makes them of BERT's."""
     unknown = next(piece for piece, row in known.ids.items() if row == known.unknown)
     tokenizer = Tokenizer(
@@ -64,9 +64,9 @@ def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
     return wrapped(tokenizer, unk_token=unknown)
 
 
-def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
+def _byte_pairs(known: BytePairs, description: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
-    pieces = dict(enumerate(about["letters"]))
+    pieces = dict(enumerate(description["letters"]))
     merges = []
     for (left, right), (_, merged) in known.ranks.items():
         merges.append((pieces[left], pieces[right]))
@@ -82,7 +82,7 @@ def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
 _TOKENIZERS: Mapping[str, Callable[[Any, _Json], PreTrainedTokenizerBase]] = {
     "wordpiece": _word_pieces,
     "bpe": _byte_pairs,
-    "char": lambda known, about: letters(),
-    "byte": lambda known, about: utf8_bytes(),
-    "hash": lambda known, about: HashTokenizer(about["buckets"]),
+    "char": lambda known, description: letters(),
+    "byte": lambda known, description: utf8_bytes(),
+    "hash": lambda known, description: HashTokenizer(description["buckets"]),
 }

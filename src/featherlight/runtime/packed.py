@@ -147,7 +147,7 @@ _FLOATS = {"float32": "<f4", "float16": "<f2"}
 _CODES = ("uniform", "codebook", "product")
 
 
-def _parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[_Part]:
+def _parts_of(kind: str, shape: tuple[int, ...], entry: Json) -> list[_Part]:
     """What a tensor of each kind consists of.
 
     float32, float16: the values. uniform: codes, and one scale for all or one per row. codebook: codes, and the value
@@ -156,17 +156,17 @@ def _parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[_Part]:
     count = math.prod(shape)
     if kind in _FLOATS:
         return [_Part("values", count, _FLOATS[kind])]
-    levels = field(about, "levels", int)
+    levels = field(entry, "levels", int)
     if kind not in _CODES or not 2 <= levels <= _MOST_LEVELS:
         raise damaged("a kind of tensor, or a number of levels, that this version does not know")
     if kind == "codebook":
         return [_Part("codes", count), _Part("book", levels, "<f4")]
     if kind == "uniform":
-        scales, width = _numbers(about, "scales", length=2)
+        scales, width = _numbers(entry, "scales", length=2)
         if scales not in (1, shape[0]) or width not in (2, 4):
             raise damaged("scales that are neither one nor one per row")
         return [_Part("codes", count), _Part("scales", scales, f"<f{width}")]
-    groups = field(about, "groups", int)
+    groups = field(entry, "groups", int)
     if len(shape) != 2 or groups < 1 or shape[1] % groups:
         raise damaged("groups that do not divide the columns")
     return [_Part("codes", shape[0] * groups), _Part("book", levels * shape[1], "<f2")]
@@ -213,8 +213,8 @@ def decoded(encoded: Encoded) -> np.ndarray:
 
 def read_packed(data: bytes) -> Packed:
     """The header and the tensors of a file; UserError for anything that is not a whole, sound .light file."""
-    about, place = _read_header(data)
-    listed = about.pop("tensors", None)
+    header, place = _read_header(data)
+    listed = header.pop("tensors", None)
     if not isinstance(listed, dict) or len(listed) > MOST_TENSORS:
         raise damaged("no list of tensors")
     tensors, stored, room, end = {}, {}, MOST_NUMBERS, len(data) - CHECKSUM.size
@@ -232,7 +232,7 @@ def read_packed(data: bytes) -> Packed:
         place += stored[name]
     if place != end:
         raise damaged("bytes that belong to no tensor")
-    return Packed(about, tensors, stored)
+    return Packed(header, tensors, stored)
 
 
 def _read_header(data: bytes) -> tuple[Json, int]:
@@ -251,22 +251,22 @@ def _read_header(data: bytes) -> tuple[Json, int]:
         raise damaged("a file header with sizes out of range")
     text = expanded(coder, data[START.size : place], raw)
     try:
-        about = json.loads(text.decode())
+        header = json.loads(text.decode())
         if b"\\" in text:  # half of a surrogate pair can stand in JSON, escaped; no other program could print it
-            json.dumps(about, ensure_ascii=False).encode()
+            json.dumps(header, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise damaged("a header that is not JSON") from None
-    if not isinstance(about, dict):
+    if not isinstance(header, dict):
         raise damaged("a header that is not JSON")
-    return about, place
+    return header, place
 
 
-def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
+def _read_tensor(entry: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
     """A tensor from the bytes that begin with its parts, and how many of them it takes."""
-    kind, count = about["kind"], math.prod(shape)
-    levels = about["levels"] if kind in _CODES else 0
-    sparse = "kept" in about and kind in SPARSE
-    listed = field(about, "parts", list)
+    kind, count = entry["kind"], math.prod(shape)
+    levels = entry["levels"] if kind in _CODES else 0
+    sparse = "kept" in entry and kind in SPARSE
+    listed = field(entry, "parts", list)
     if len(listed) != len(expected) + sparse:
         raise damaged("a tensor with another number of parts")
     stored, place = [], 0
@@ -280,11 +280,11 @@ def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], dat
         coder, squeezed = stored.pop(0)
         bits = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
         mask = np.unpackbits(bits, count=count, bitorder="little").view(bool)
-        if np.count_nonzero(mask) != field(about, "kept", int):
+        if np.count_nonzero(mask) != field(entry, "kept", int):
             raise damaged("a mask that keeps another number of weights")
     parts = {}
     for part, (coder, squeezed) in zip(expected, stored, strict=True):
-        kept = about["kept"] if sparse and part.name == SPARSE[kind] else part.count
+        kept = entry["kept"] if sparse and part.name == SPARSE[kind] else part.count
         length = packed_length(kept, levels) if part.name == "codes" else kept * np.dtype(part.dtype).itemsize
         parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), kept, levels, part.dtype)
     encoded = Encoded(kind, shape, parts, levels)
@@ -298,16 +298,16 @@ def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], dat
     return encoded, place
 
 
-def field(about: Mapping[str, Any], name: str, kind: type) -> Any:
-    """about[name], of exactly this type: True is no int."""
-    if type(about.get(name)) is not kind:
+def field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
+    """fields[name], of exactly this type: True is no int."""
+    if type(fields.get(name)) is not kind:
         raise damaged(f"a header without {name}, or with one of another type")
-    return about[name]
+    return fields[name]
 
 
-def _numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
-    """about[name], a list of whole numbers, of this length."""
-    numbers: list[int] = field(about, name, list)
+def _numbers(fields: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
+    """fields[name], a list of whole numbers, of this length."""
+    numbers: list[int] = field(fields, name, list)
     if length not in (None, len(numbers)) or not all(type(number) is int for number in numbers):
         raise damaged(f"a header without {name}, or with one of another type")
     return numbers

@@ -43,15 +43,15 @@ class WordPiece:
     begins.
     """
 
-    def __init__(self, about: Json):
-        pieces = front_coded(field(about, "pieces", str))
+    def __init__(self, description: Json):
+        pieces = front_coded(field(description, "pieces", str))
         self.ids = {piece: row for row, piece in enumerate(pieces)}
         self.size = len(pieces)
         if len(self.ids) < self.size:
             raise damaged("a vocabulary with a duplicate piece")
-        self.unknown, self.prefix = _unknown(about, self.size), field(about, "prefix", str)
-        self.lower, self.accents = field(about, "lower", bool), field(about, "strip_accents", bool)
-        self.chinese = field(about, "chinese", bool)
+        self.unknown, self.prefix = _unknown(description, self.size), field(description, "prefix", str)
+        self.lower, self.accents = field(description, "lower", bool), field(description, "strip_accents", bool)
+        self.chinese = field(description, "chinese", bool)
         self.longest = max(map(len, pieces))
         if len(self.prefix) > self.longest:
             raise damaged("a continuation prefix longer than all pieces")
@@ -130,11 +130,11 @@ class BytePairs:
     a text begins with.
     """
 
-    def __init__(self, about: Json):
-        pieces = [letter for letter in field(about, "letters", list) if type(letter) is str]
+    def __init__(self, description: Json):
+        pieces = [letter for letter in field(description, "letters", list) if type(letter) is str]
         ids = {piece: row for row, piece in enumerate(pieces)}
-        left, right = (ids_of(field(about, side, str)) for side in ("left", "right"))
-        if not len(ids) == len(about["letters"]) <= MOST_PIECES - len(left) or len(left) != len(right):
+        left, right = (ids_of(field(description, side, str)) for side in ("left", "right"))
+        if not len(ids) == len(description["letters"]) <= MOST_PIECES - len(left) or len(left) != len(right):
             raise damaged("byte-pair letters or merges that are not valid")
         self.ranks: dict[tuple[int, int], tuple[int, int]] = {}
         room = MOST_CHARACTERS
@@ -150,10 +150,10 @@ class BytePairs:
                 pieces.append(piece)
             self.ranks[pair] = rank, ids[piece]
         self.letters = {piece: row for piece, row in ids.items() if len(piece) == 1}
-        self.mark, self.size = field(about, "mark", str), len(pieces)
+        self.mark, self.size = field(description, "mark", str), len(pieces)
         if len(self.mark) != 1:
             raise damaged("a word mark that is not one character")
-        self.unknown = _unknown(about, self.size)
+        self.unknown = _unknown(description, self.size)
         self.cache: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
@@ -204,8 +204,8 @@ def ids_of(text: str) -> list[int]:
     return [ord(c) - FIRST - SURROGATES * (c >= "\ue000") for c in text]
 
 
-def _unknown(about: Json, size: int) -> int:
-    unknown: int = field(about, "unknown", int)
+def _unknown(description: Json, size: int) -> int:
+    unknown: int = field(description, "unknown", int)
     if not 0 <= unknown < size:
         raise damaged("an unknown token that is not in the vocabulary")
     return unknown
@@ -214,7 +214,7 @@ def _unknown(about: Json, size: int) -> int:
 class _Letters:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
 
-    def __init__(self, about: Json):
+    def __init__(self, description: Json):
         self.ids = {sign: row for row, sign in enumerate(LETTERS, start=1)}
         self.size = len(LETTERS) + 1
 
@@ -226,7 +226,7 @@ class _Letters:
 class _Bytes:
     """One piece per byte of the text's UTF-8; visible bytes of Latin-1 come first, as GPT-2's byte signs are sorted."""
 
-    def __init__(self, about: Json):
+    def __init__(self, description: Json):
         hidden = {*range(33), *range(127, 161), 173}
         order = sorted(range(256), key=lambda byte: (byte in hidden, byte))
         self.rows, self.size = bytes(map(order.index, range(256))), 257
@@ -239,8 +239,8 @@ class _Bytes:
 class _Hashed:
     """Words and signs, lower-cased, as three buckets each, written as one number; see `models.students.tokenizers`."""
 
-    def __init__(self, about: Json):
-        self.buckets = field(about, "buckets", int)
+    def __init__(self, description: Json):
+        self.buckets = field(description, "buckets", int)
         if not 10 <= self.buckets <= MOST_BUCKETS:
             raise damaged("a number of buckets out of range")
         self.size = self.buckets + 1
@@ -280,12 +280,12 @@ _TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
 }
 
 
-def tokenizer_of(about: Json) -> Tokenizer:
+def tokenizer_of(description: Json) -> Tokenizer:
     """The tokenizer that a file describes; UserError if it does not describe one."""
-    kind = field(about, "kind", str)
+    kind = field(description, "kind", str)
     if kind not in _TOKENIZERS:
         raise damaged("a tokenizer that this version does not know")
-    return _TOKENIZERS[kind](about)
+    return _TOKENIZERS[kind](description)
 
 
 def beginning(text: str, tokenize: Tokenizer, most: int) -> list[int]:

@@ -108,15 +108,11 @@ def vectors_from_file(student: PreTrainedTokenizerBase, path: Path, random: np.n
     file_vectors = _read_vectors(path, {text for text in texts if text})
     known = [row for row, text in enumerate(texts) if text in file_vectors and row != student.pad_token_id]
     if not known:
-        raise UserError(
-            f"{path}: has no vector for any of the {len(texts):,} pieces. Use a file of the task's language."
-        )
+        raise UserError(f"{path}: has none of the {len(texts):,} pieces. Use a file of the task's language.")
     vectors = np.stack([file_vectors[texts[row]] for row in known])
     dim = random.shape[1]
     if vectors.shape[1] < dim:
-        raise UserError(
-            f"{path}: its vectors have {vectors.shape[1]} dimensions. Use --dim {vectors.shape[1]} or less."
-        )
+        raise UserError(f"{path}: its vectors are {vectors.shape[1]} wide. Use --dim {vectors.shape[1]} or less.")
     narrow = principal_components(vectors, dim) if vectors.shape[1] > dim else vectors - vectors.mean(axis=0)
     table = random.astype(np.float32)
     table[known] = narrow * (random[1:].std() / (narrow.std() or 1.0))
