@@ -22,10 +22,7 @@ _Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
 
 
 def read_aspects(path: Path) -> Table:
-    """A file of aspect terms as the columns text, text_pair and label; UserError by file and place.
-
-    label: None where the XML gives a term no polarity (it may still be predicted).
-    """
+    """A file of aspect terms as columns text, text_pair, label (None where the XML has no polarity)."""
     rows = list(_xml_rows(path) if path.suffix.lower() == ".xml" else _seg_rows(path))
     if not rows:
         raise UserError(f"{path}: no aspect term in the file, besides those of polarity {LEFT_OUT!r}. Add terms.")

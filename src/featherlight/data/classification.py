@@ -205,11 +205,7 @@ def _load_files(row: Row, data: Path) -> TaskData:
 
 
 def _read_split(row: Row, split: str, path: Path) -> Examples:
-    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out.
-
-    AG News writes a line break as a backslash, in train and in test: there it becomes a space. The text is
-    title, space, description, which is how the partial file (`train_union.csv`) has it already.
-    """
+    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out."""
     header = row.headers.get(path.name)
     if path.suffix == ".tsv":
         table = read_tsv(path, header=header, skip_short=row.skip_short)
@@ -295,10 +291,7 @@ def _hub_examples(row: Row, table: Any) -> Examples:
 
 
 def _hub_labels(row: Row, feature: Any, values: Sequence[Any]) -> np.ndarray | None:
-    """int64 or float32 [N], or None if all are -1. Classes may be numbers with names, or names.
-
-    A name that is no label of the task (a conflict, which is left out) is -1.
-    """
+    """int64 or float32 [N], or None if all are -1; a name that is no label of the task (a conflict) is -1."""
     names = getattr(feature, "names", None)
     number = row.task.kind is Target.NUMBER
     if number or names:

@@ -95,10 +95,7 @@ class Row(NamedTuple):
 
 
 def load_docs() -> TaskData:
-    """The task with its splits "train" and "dev"; built at the first call, then read from the cache folder.
-
-    Raises UserError, naming the pip command, if a package of the table is not installed.
-    """
+    """The task, built at the first call, then read from the cache folder; UserError if a package is missing."""
     sources = [find_source(package) for package in PACKAGES]
     rows = cached_rows(sources, cache_folder() / _TASK_NAME)
     labels = tuple(source.package.label for source in sources)
@@ -181,10 +178,7 @@ def build_rows(sources: Sequence[Source], *, limit: int = _TEXTS_PER_LABEL) -> l
 
 
 def _rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
-    """Up to `limit` different texts of one source, from files in an order that their names alone decide.
-
-    Reading stops at the limit: most files of the large packages are never parsed.
-    """
+    """Up to `limit` different texts of one source; files are read in an order of their names, up to the limit."""
     label = source.package.label
     rows: dict[str, Row] = {}
     for file in sorted(_python_files(source.root), key=lambda file: hash_text("order", file)):

@@ -80,10 +80,7 @@ class _Shingles:
         return np.asarray(common / (self.sizes[a] + self.sizes[b] - common))
 
     def minhashes(self, multipliers: np.ndarray) -> np.ndarray:
-        """uint64 [N, K]: for each of K random orders of all shingles, the first one in each set.
-
-        The values are random already, so that an odd multiple of each is order enough.
-        """
+        """uint64 [N, K]: for each of K orders (odd multiples of the random values) the first shingle in each set."""
         hashes = [np.minimum.reduceat(self.values * multiplier, self.starts[:-1]) for multiplier in multipliers]
         return np.stack(hashes, axis=1)
 

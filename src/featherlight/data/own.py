@@ -303,10 +303,7 @@ def _spelling_warnings(values: Sequence[object]) -> list[str]:
 def _examples_of(
     table: Table, texts: Sequence[str], target: str, names: Sequence[str], *, source: str, unlabelled: bool = False
 ) -> Examples:
-    """A table's rows; class ids by names, which come from source; scores if there are no names.
-
-    unlabelled: whether the column of labels may be missing.
-    """
+    """A table's rows; class ids by names, which come from source, or scores. unlabelled: labels may be missing."""
     first, *second = (texts_of(table, name) for name in texts)
     labels = None
     if target in table.columns or not unlabelled:

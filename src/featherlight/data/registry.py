@@ -110,10 +110,7 @@ def _with_dev(loaded: TaskData, nested: bool) -> TaskData:
 
 
 def without_leaks(loaded: TaskData) -> TaskData:
-    """The same, without the rows of train whose texts (both, for pairs) stand in another split, and a note of them.
-
-    Raises UserError if that leaves nothing to train on.
-    """
+    """The same without the rows of train whose texts (of pairs both) are in another split; UserError if none stay."""
     if "train" not in loaded.splits:
         return loaded
     train = loaded.splits["train"]
@@ -127,10 +124,7 @@ def without_leaks(loaded: TaskData) -> TaskData:
 
 
 def _with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
-    """The same, with select cut off train; for select_on "dev" whole, with a note if dev is what is reported.
-
-    Raises UserError where there is no dev split to choose on.
-    """
+    """The same with select cut from train; train stays whole for select_on "dev", which must be there (UserError)."""
     if "train" not in loaded.splits:
         return loaded
     if select_on == "dev":

@@ -203,8 +203,7 @@ def _add_bottlenecks(model: Any, method: Method, name: str) -> None:
 
 
 def _add_prompt(model: Any, method: Method, name: str) -> None:
-    """Vectors that every text is read with, which start as those of random words (Lester et al. 2021,
-    arXiv:2104.08691)."""
+    """Vectors that every text is read with; they start as those of random words (Lester et al., arXiv:2104.08691)."""
     quiet_bitsandbytes()
     from peft import PromptTuningConfig
     from peft.tuners.prompt_tuning import PromptEmbedding

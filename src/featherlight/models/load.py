@@ -90,10 +90,7 @@ def check_length(config: Any, max_length: int, *, option: str = "max-length") ->
 
 
 def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
-    """A checkpoint of another architecture or of other sizes would leave weights at random without a word.
-
-    Only the head may have other sizes, for it had other labels.
-    """
+    """UserError for a checkpoint of another architecture or of other sizes; the head alone may differ."""
     state, missing = model.state_dict(), info["missing_keys"]
     new = sum(state[key].numel() for key in missing if key in state)
     if new > _MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
@@ -149,10 +146,7 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
 
 
 def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    """An encoder with the small layers and the head that were trained for it.
-
-    UserError if the encoder is not there, or is another one than the one that they were made for.
-    """
+    """An encoder with the small layers and head trained for it; UserError if the encoder is missing or changed."""
     method, origin, tensors = read_adapter(folder)
     try:
         current = fingerprint(origin.base, origin.revision)

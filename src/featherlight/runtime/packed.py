@@ -76,10 +76,7 @@ def packed_length(count: int, levels: int) -> int:
 
 
 def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
-    """uint8 [count] from bits, the lowest first, or from five digits to the base 3 in a byte.
-
-    UserError for a code that is not below `levels`.
-    """
+    """uint8 [count] from bits, lowest first, or five base-3 digits a byte; UserError for a code above the levels."""
     raw = np.frombuffer(data, dtype=np.uint8)
     if levels == 3:
         codes = _DIGITS[raw].reshape(-1)[:count]

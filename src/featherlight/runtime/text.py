@@ -324,10 +324,7 @@ def checked_sides(first: Iterable[str], second: Iterable[str] | None) -> tuple[l
 
 
 def check_pair(pair: bool | None, given: bool) -> None:
-    """UserError if a model reads two texts per example (pair) and was given one, or the other way round.
-
-    pair: None for a model that reads both.
-    """
+    """UserError if a model reads pairs and was given single texts, or the other way round. pair: None for both."""
     if pair not in (None, given):
         needs, got = ("two texts", "one") if pair else ("one text", "two")
         raise UserError(f"this model reads {needs} per example and was given {got}.")
