@@ -153,7 +153,9 @@ def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
     except UserError as error:
         raise UserError(f"{folder}: holds an adapter and needs its encoder. {error}") from None
     if current != origin.fingerprint:
-        raise UserError(f"{folder}: was made for another encoder: {origin.base} has changed. Train it again.")
+        raise UserError(
+            f"{folder}: the files of its encoder {origin.base} have changed. Restore them, or train it again."
+        )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     labels = () if config.problem_type == "regression" else tuple(config.id2label.values())
     model, _ = load_encoder(origin.base, labels=labels, max_length=1, revision=origin.revision)

@@ -250,16 +250,15 @@ class _Hashed:
         """The packed buckets of a text's words."""
         if len(self.cache) > MOST_REMEMBERED:
             self.cache.clear()
-        return [self.packed(word) for word in _WORD.findall(text.lower())]
-
-    def packed(self, word: str) -> int:
-        """The three buckets of a word as one number."""
-        number = self.cache.get(word)
-        if number is None:
-            number = packed_buckets(word, self.buckets)
-            if len(word) <= _LONGEST_WORD:
-                self.cache[word] = number
-        return number
+        ids = []
+        for word in _WORD.findall(text.lower()):
+            number = self.cache.get(word)
+            if number is None:
+                number = packed_buckets(word, self.buckets)
+                if len(word) <= _LONGEST_WORD:
+                    self.cache[word] = number
+            ids.append(number)
+        return ids
 
 
 def packed_buckets(word: str, buckets: int) -> int:
