@@ -57,7 +57,7 @@ DAMAGE = {
     "root": ("a.xml", "<Reviews></Reviews>", "the root is <Reviews>, not <sentences>"),
     "none": ("a.xml", "<sentences></sentences>", "no aspect term in the file"),
     "empty": ("a.xml", "", "the file is empty"),
-    "entities": ("a.xml", LAUGHS + "<sentences>&b;</sentences>", "a document type (lolz). Take out the <!DOCTYPE"),
+    "entities": ("a.xml", LAUGHS + "<sentences>&b;</sentences>", "a document type (lolz). Remove <!DOCTYPE"),
     "outside": ("a.xml", '<!DOCTYPE x SYSTEM "file:///etc/passwd"><sentences/>', "declares a document type"),
     "latin": ("a.xml", b"<sentences>\n\xe9</sentences>", "line 2: not UTF-8"),
     "seg cut": ("a.seg", "A $T$\ncup\n1\nB $T$\n", "line 4: cut short"),

@@ -92,7 +92,7 @@ def test_dropping_leaks_takes_them_out_of_train_and_says_how_many():
 
 
 def test_a_train_split_that_is_all_leaks_is_an_error():
-    with pytest.raises(UserError, match="none is left to train on"):
+    with pytest.raises(UserError, match="no row of train is left to train on"):
         without_leaks(task(train=examples(["one"], [0]), dev=examples(["one"], [0])))
 
 

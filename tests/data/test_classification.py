@@ -220,7 +220,7 @@ def test_acl_arc_reports_test_or_else_dev_with_a_note(tmp_path):
     write(tmp_path / "acl_arc", train_jsonl=line, dev_jsonl=line)
     loaded = load_published(TASKS["acl_arc"], tmp_path)
     assert loaded.task.reported == ("dev",)
-    assert any("score is that of dev alone: test is not there" in note for note in loaded.notes)
+    assert any("score is that of dev alone: test is missing" in note for note in loaded.notes)
     write(tmp_path / "acl_arc", test_jsonl=line)
     assert load_published(TASKS["acl_arc"], tmp_path).task.reported == ("test",)
 

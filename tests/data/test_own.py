@@ -164,11 +164,11 @@ BAD = {  # file name, content, what the message says
     "unknown label": ("a.csv", "text,topic\na,x\n", "no label column found. Name it with --label COLUMN"),
     "multi-label": ("a.jsonl", '{"text": "a", "label": ["x", "y"]}', "line 1: label is a list. Multi-label"),
     "multi-label csv": ("a.csv", "text,label\na,\"['x', 'y']\"\n", "Multi-label"),
-    "tokens": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [1]}', "Sequence labelling"),
+    "tokens": ("a.jsonl", '{"tokens": ["a"], "ner_tags": [1]}', "sequence labelling"),
     "tokens as text": ("a.jsonl", '{"text": ["a"], "label": ["x"]}', "sequence labelling are not supported"),
     "parquet": ("a.parquet", b"PAR1 no", "not a readable Parquet file"),
     "ids": ("a.csv", "text,label\n" + "".join(f"t{i},id{i}\n" for i in range(300)), "300 different values in 300 rows"),
-    "whole ids": ("a.csv", "text,label\n" + "".join(f"t{i},{i}\n" for i in range(300)), "Is it a column of ids"),
+    "whole ids": ("a.csv", "text,label\n" + "".join(f"t{i},{i}\n" for i in range(300)), "If it is a column of ids"),
     "a text as label": ("a.csv", f"text,label\na,x\nb,{'y' * 10**7}\n", "line 3: the label has over 200 characters"),
     "decimal comma": (
         "a.csv",

@@ -113,7 +113,7 @@ def test_a_file_gets_dev_and_select_cut_off_and_says_so(tmp_path):
     path.write_text("text,label\n" + "".join(f"text {number},{'ab'[number % 2]}\n" for number in range(100)))
     loaded = load_task(str(path))
     assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 81, "dev": 10, "select": 9}
-    assert any("dev is cut off train (10 of 100 rows)" in note for note in loaded.notes)
+    assert any("dev is cut from train (10 of 100 rows)" in note for note in loaded.notes)
     texts = [text for split in loaded.splits.values() for text in split.first]
     assert len(set(texts)) == 100
 

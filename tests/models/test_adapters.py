@@ -221,7 +221,7 @@ def test_families_that_nobody_listed_learn_as_well(kind, method):
 def test_a_family_without_known_places_is_refused_with_a_way_out():
     config = AutoConfig.for_model("gpt2", vocab_size=60, n_embd=16, n_layer=1, n_head=2)
     model = AutoModelForSequenceClassification.from_config(config)
-    with pytest.raises(UserError, match=r"in a gpt2 model is not known.*named as BERT's. Use --method lora"):
+    with pytest.raises(UserError, match=r"known where they go in a gpt2 model.*named as BERT's. Use --method lora"):
         adapt(model, Method("houlsby"))
 
 
@@ -285,7 +285,7 @@ def test_the_file_holds_what_was_trained_and_the_head(method, encoders, tmp_path
 
 @pytest.mark.parametrize(("method", "said"), [
     (Method("lora", targets=("querry",)), r"--targets querry: matches no linear layer.*dense.*key.*query.*value"),
-    (Method("houlsby", reduction=1000), "--reduction 1000: leaves nothing of an encoder 16 wide"),
+    (Method("houlsby", reduction=1000), "--reduction 1000: the encoder is only 16 wide"),
     (Method("adapter"), "adapter"),
 ])  # fmt: skip
 def test_what_cannot_be_is_refused(method, said, encoders):
@@ -310,7 +310,7 @@ def test_a_damaged_file_is_named(tmp_path):
     with pytest.raises(UserError, match=r"adapter\.safetensors: damaged"):
         read_adapter(tmp_path)
     save_file({"x": torch.ones(1)}, tmp_path / ADAPTER, {"method": "{}"})
-    with pytest.raises(UserError, match="no adapter of ours"):
+    with pytest.raises(UserError, match="not an adapter of Featherlight"):
         read_adapter(tmp_path)
     assert load_file(tmp_path / ADAPTER)
 
@@ -362,7 +362,7 @@ def test_adapters_of_a_rounded_encoder_stand_together_and_with_no_other(encoders
         alone, _ = load_adapted(tmp_path / place)
         with torch.no_grad():
             assert torch.allclose(together.model(**inputs).logits, alone(**inputs).logits, atol=1e-6)
-    with pytest.raises(UserError, match="was trained in an encoder of fp32, the first adapter in one of bf16"):
+    with pytest.raises(UserError, match="was trained with an encoder in fp32, the first in bf16"):
         together.add("third", tmp_path / "2")
 
 
@@ -408,7 +408,7 @@ def test_one_more_adapter_changes_no_answer_and_a_refused_one_stands_in_nobodys_
     inputs = tokenizer(["good film"], return_tensors="pt")
     with torch.no_grad():
         expected = together.model(**inputs).logits
-        with pytest.raises(UserError, match="peft mixes no IA3 and LoRA"):
+        with pytest.raises(UserError, match="peft does not mix IA3 and LoRA"):
             together.add("ia3", tmp_path / "ia3")
         together.add("more", tmp_path / "more")
         assert torch.equal(together.model(**inputs).logits, expected)

@@ -126,9 +126,9 @@ def test_a_name_with_a_colon_that_is_a_folder_is_that_folder(tmp_path):
 
 
 @pytest.mark.parametrize(("name", "complaint"), [
-    ("minilm:7", "minilm has only 6 layers"), ("minilm:0", "at least one layer"), ("random:2", "random:LAYERSxWIDTH"),
+    ("minilm:7", "it has only 6 layers"), ("minilm:0", "at least one layer"), ("random:2", "random:LAYERSxWIDTH"),
     ("random:0x128", "at least one layer"), ("random:2x100", "a width below 64 or a multiple"),
-    ("./none:3", "no such folder"), ("minilm:2,7", "minilm has only 6 layers, and no layer 7"),
+    ("./none:3", "no such folder"), ("minilm:2,7", "it has only 6 layers, and no layer 7"),
     ("minilm:0,1", "counted from 1"), ("minilm:0-2", "counted from 1"), ("minilm:2,2", "each layer once"),
     ("minilm:1-3,2", "each layer once"), ("minilm:4,1", "the lower ones first"), ("minilm:4-1", "the lower ones first"),
     ("minilm:", "write :3 for its first three"), ("minilm:1,,2", "write :3"), ("minilm:2-", "write :3"),

@@ -254,7 +254,7 @@ def test_a_tensor_of_another_shape_is_refused(sound):
 def test_an_answer_that_is_no_number_is_no_answer(sound):
     huge = {name: Encoded("float32", part.shape, {"values": np.full(part.size, 3e38, dtype=np.float32)})
             for name, part in sound.tensors.items()}  # fmt: skip
-    with pytest.raises(UserError, match="no number"):
+    with pytest.raises(UserError, match="not finite"):
         LightModel(Packed(sound.about, huge)).predict(["a text"])
 
 

@@ -73,7 +73,7 @@ def test_codes_are_the_digits_of_one_long_number():
 
 def test_a_code_beyond_the_levels_is_refused():
     for levels, data in ((5, b"\x05"), (3, bytes([243])), (3, bytes([255])), (100, bytes([100])), (255, b"\xff")):
-        with pytest.raises(UserError, match="beyond its levels"):
+        with pytest.raises(UserError, match="above its number of levels"):
             unpack_codes(data, 1, levels)
 
 
@@ -161,7 +161,7 @@ def test_the_bytes_of_each_tensor_are_counted():
 def test_what_is_no_light_file_is_told_apart_from_what_is_damaged():
     for data in (b"", b"PK\x03\x04 a zip", light_file({"tensors": {}})[1:]):
         refused(data, "not a .light file")
-    refused(light_file({"tensors": {}})[:20], "not even a whole start")
+    refused(light_file({"tensors": {}})[:20], "a file header that is cut short")
 
 
 def test_a_newer_version_is_named_even_if_all_but_its_start_and_end_is_different():

@@ -227,7 +227,7 @@ def test_words_are_remembered_without_end_in_sight_in_bounded_memory(tokenizers,
         _, ours = tokenizers[name]
         for number in range(500):
             ours(f"word{number} {'y' * 500}{number}")
-        assert len(ours.seen) <= 60 and max(map(len, ours.seen)) <= 100
+        assert len(ours.cache) <= 60 and max(map(len, ours.cache)) <= 100
 
 
 # --- what a file says

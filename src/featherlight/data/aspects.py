@@ -22,16 +22,10 @@ _Row = tuple[str, str, str, str | None]  # place, sentence, term, polarity
 
 
 def read_aspects(path: Path) -> Table:
-    """A file of aspect terms as the columns text, text_pair and label; UserError by file and place.
-
-    label: None where the XML gives a term no polarity (it may still be predicted).
-    """
+    """A file of aspect terms as columns text, text_pair, label (None where the XML has no polarity)."""
     rows = list(_xml_rows(path) if path.suffix.lower() == ".xml" else _seg_rows(path))
     if not rows:
-        raise UserError(
-            f"{path}: no aspect term in the file, those of polarity {LEFT_OUT!r} aside. Each row of this task is one "
-            "term of a sentence."
-        )
+        raise UserError(f"{path}: no aspect term in the file, besides those of polarity {LEFT_OUT!r}. Add terms.")
     places, *columns = zip(*rows, strict=True)
     return Table(path, dict(zip(("text", "text_pair", "label"), columns, strict=True)), places)
 
@@ -41,19 +35,23 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
     def doctype(self, name: str, *_: object) -> None:
         """Called by the parser before it reads what the document type declares."""
-        raise UserError(
-            f"it declares a document type ({shortened(name)}). Take out the <!DOCTYPE ...> and its entities."
-        )
+        raise UserError(f"it declares a document type ({shortened(name)}). Remove <!DOCTYPE ...> and its entities.")
 
 
 def _xml_rows(path: Path) -> Iterator[_Row]:
-    """The aspect terms of <sentences>, in the order of the file, those with a conflict left out."""
-    root = _parse(path)
+    """The aspect terms of <sentences>, in the order of the file, those with a conflict left out; UserError by line."""
+    parser = ElementTree.XMLParser(target=_NoDoctype(), encoding="utf-8")  # read_text has decoded it
+    text = read_text(path)
+    try:
+        parser.feed(text.encode())
+        root: ElementTree.Element = parser.close()
+    except ElementTree.ParseError as error:
+        raise UserError(f"{path}, line {error.position[0]}: not well-formed XML ({error}). Correct it.") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     if root.tag != "sentences":
-        raise UserError(
-            f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Aspect terms are read from SemEval-14's "
-            "format: <sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>."
-        )
+        layout = "<sentences><sentence><text/><aspectTerms><aspectTerm term, polarity, from, to/>"
+        raise UserError(f"{path}: the root is <{shortened(root.tag)}>, not <sentences>. Use SemEval-14's {layout}.")
     for number, sentence in enumerate(root.findall("sentence"), start=1):
         place = f"sentence {number} (id {shortened(repr(sentence.get('id', 'none')))})"
         text = sentence.findtext("text") or ""
@@ -61,20 +59,6 @@ def _xml_rows(path: Path) -> Iterator[_Row]:
             row = _term_row(path, place, text, element)
             if row[-1] != LEFT_OUT:
                 yield row
-
-
-def _parse(path: Path) -> ElementTree.Element:
-    """The root of an XML file, or a UserError with the line where it breaks."""
-    parser = ElementTree.XMLParser(target=_NoDoctype(), encoding="utf-8")  # read_text has decoded it
-    text = read_text(path)
-    try:
-        parser.feed(text.encode())
-        root: ElementTree.Element = parser.close()
-    except ElementTree.ParseError as error:
-        raise UserError(f"{path}, line {error.position[0]}: not well-formed XML ({error}).") from None
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    return root
 
 
 def _term_row(path: Path, place: str, text: str, element: ElementTree.Element) -> _Row:
@@ -93,31 +77,21 @@ def _term_row(path: Path, place: str, text: str, element: ElementTree.Element) -
 def _check_place(path: Path, place: str, text: str, term: str, element: ElementTree.Element) -> None:
     """UserError unless the term stands in the sentence, between its offsets where those are given."""
     offsets = [element.get("from"), element.get("to")]
-    if _flat(term) not in _flat(text) or (offsets == [None, None] and not _stands_alone(_flat(term), _flat(text))):
+    # Without offsets a term must be more than a part of a word: "art" is in "art and food", not in "party".
+    pattern = re.escape(_flat(term)) if offsets != [None, None] else rf"(?<!\w){re.escape(_flat(term))}(?!\w)"
+    if not re.search(pattern, _flat(text)):
         raise UserError(f"{path}, {place}: the aspect term is not in its sentence. Correct the term or the text.")
     if offsets == [None, None]:
         return
     for name, offset in zip(("from", "to"), offsets, strict=True):
         if offset is None or not (offset.strip().isascii() and offset.strip().isdecimal()):
-            said = "missing" if offset is None else f"{offset[:40]!r}, which is no number"
-            raise UserError(f"{path}, {place}: the offset {name!r} is {said}. Count characters from 0.")
-    start, end = (_offset_value(str(offset)) for offset in offsets)
+            problem = "missing" if offset is None else f"{offset[:40]!r}, which is no number"
+            raise UserError(f"{path}, {place}: the offset {name!r} is {problem}. Count characters from 0.")
+    # One of more digits than any text has characters counts as beyond the end.
+    start, end = (int((str(offset).strip().lstrip("0") or "0")[:12]) for offset in offsets)
     if end > len(text) or _flat(text[start:end]) != _flat(term):
-        raise UserError(
-            f"{path}, {place}: from {start} to {end} the sentence has {text[start:end][:80]!r}. Correct the offsets, "
-            "counted in characters from 0, or leave them out."
-        )
-
-
-def _stands_alone(term: str, text: str) -> bool:
-    """Whether a term is more than a part of a word: "art" stands in "art and food", not in "party"."""
-    return re.search(rf"(?<!\w){re.escape(term)}(?!\w)", text) is not None
-
-
-def _offset_value(offset: str) -> int:
-    """The number; one of more digits than any text has characters counts as beyond the end."""
-    digits = offset.strip().lstrip("0") or "0"
-    return int(digits) if len(digits) <= 12 else 10**12
+        problem = f"from {start} to {end} the sentence has {text[start:end][:80]!r}"
+        raise UserError(f"{path}, {place}: {problem}. Correct the offsets (characters from 0) or leave them out.")
 
 
 def _flat(text: str) -> str:
@@ -135,12 +109,12 @@ def _seg_rows(path: Path) -> Iterator[_Row]:
             continue
         line = f"line {start + 1}"
         if len(lines) < start + 3:
-            raise UserError(f"{path}, {line}: cut short. An example is three lines: sentence with $T$, term, polarity.")
+            raise UserError(f"{path}, {line}: cut short. Give three lines: sentence with $T$, term, polarity.")
         sentence, term, polarity = lines[start : start + 3]
         if _TERM not in sentence:
-            raise UserError(f"{path}, {line}: no {_TERM} in the sentence. It stands where the aspect term is.")
+            raise UserError(f"{path}, {line}: no {_TERM} in the sentence. Write it in place of the aspect term.")
         if not term:
-            raise UserError(f"{path}, line {start + 2}: the aspect term is empty.")
+            raise UserError(f"{path}, line {start + 2}: the aspect term is empty. Write it.")
         if polarity not in _SEG_POLARITIES:
             raise UserError(f"{path}, line {start + 3}: the polarity is {polarity[:80]!r}, not one of -1, 0, 1.")
         yield line, sentence.replace(_TERM, term), term, _SEG_POLARITIES[polarity]

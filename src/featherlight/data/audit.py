@@ -66,22 +66,17 @@ class Audit:
     def counts(self) -> dict[str, Any]:
         """Every finding as a number."""
         return {
-            "leaks": {split: found.count for split, found in self.leaks.items()},
-            "near_leaks": {split: found.count for split, found in self.near_leaks.items()},
-            "shared": {pair: found.count for pair, found in self.shared.items()},
+            "leaks": {split: finding.count for split, finding in self.leaks.items()},
+            "near_leaks": {split: finding.count for split, finding in self.near_leaks.items()},
+            "shared": {pair: finding.count for pair, finding in self.shared.items()},
             "duplicates": self.duplicates.count,
             "near_duplicates": self.near_duplicates.count,
             "conflicts": self.conflicts.count,
             "empty": sum(split.empty.count for split in self.splits.values()),
             "long": sum(split.long.count for split in self.splits.values()),
             "splits": {
-                name: {
-                    "empty": split.empty.count,
-                    "long": split.long.count,
-                    "duplicates": split.duplicates.count,
-                    "conflicts": split.conflicts.count,
-                    "classes": dict(split.classes),
-                }
+                name: {key: getattr(split, key).count for key in ("empty", "long", "duplicates", "conflicts")}
+                | {"classes": dict(split.classes)}
                 for name, split in self.splits.items()
             },
         }
@@ -96,11 +91,11 @@ class Audit:
             "empty": {name: split.empty for name, split in self.splits.items()},
             "long": {name: split.long for name, split in self.splits.items()},
         }
-        found: dict[str, Any] = {name: list(finding.rows) for name, finding in single.items() if finding.count}
+        rows: dict[str, Any] = {name: list(finding.rows) for name, finding in single.items() if finding.count}
         for name, findings in per_split.items():
-            rows = {split: list(finding.rows) for split, finding in findings.items() if finding.count}
-            found |= {name: rows} if rows else {}
-        return found
+            if by_split := {split: list(finding.rows) for split, finding in findings.items() if finding.count}:
+                rows[name] = by_split
+        return rows
 
 
 @lru_cache(maxsize=2)
@@ -109,30 +104,27 @@ def audit(data: TaskData) -> Audit:
     parts = {name: split for name, split in data.splits.items() if name not in ("train", SELECT)}
     train = _whole_train(data)
     splits = {**({} if train is None else {"train": train}), **parts}
-    looked_at = {name: _audit_split(split, data.task.labels) for name, split in splits.items()}
+    audits = {name: _audit_split(split, data.task.labels) for name, split in splits.items()}
+    # For every two splits besides train, the later one's rows that stand in the earlier one too.
+    shared = {
+        f"{one} and {two}": _finding(parts[two], _contained(row_keys(parts[two]), set(row_keys(parts[one]))))
+        for one, two in combinations(parts, 2)
+    }
     if train is None:
-        return Audit(looked_at, Finding(), Finding(), Finding(), {}, {}, _shared_rows(parts))
+        return Audit(audits, Finding(), Finding(), Finding(), {}, {}, shared)
     keys = row_keys(train)
     near = _near_rows(train, parts)
     repeated = _copies(keys)
     leaked = {name: _contained(row_keys(split), set(keys)) for name, split in parts.items()}
     return Audit(
-        splits=looked_at,
+        splits=audits,
         duplicates=_finding(train, repeated),
         near_duplicates=_finding(train, near["train"] & ~repeated),
         conflicts=_conflicts(train, keys),
         leaks={name: _finding(split, leaked[name]) for name, split in parts.items()},
         near_leaks={name: _finding(split, near[name] & ~leaked[name]) for name, split in parts.items()},
-        shared=_shared_rows(parts),
+        shared=shared,
     )
-
-
-def _shared_rows(parts: Mapping[str, Examples]) -> dict[str, Finding]:
-    """For every two splits besides train, the later one's rows that stand in the earlier one too."""
-    return {
-        f"{one} and {two}": _finding(parts[two], _contained(row_keys(parts[two]), set(row_keys(parts[one]))))
-        for one, two in combinations(parts, 2)
-    }
 
 
 def _whole_train(data: TaskData) -> Examples | None:
@@ -156,8 +148,8 @@ def _audit_split(examples: Examples, labels: tuple[str, ...]) -> SplitAudit:
         counts = np.bincount(examples.labels, minlength=len(labels)).tolist()
         classes = dict(zip(labels, counts, strict=True))
     keys = row_keys(examples)
-    repeated, torn = _finding(examples, _copies(keys)), _conflicts(examples, keys)
-    return SplitAudit(_finding(examples, blank), _finding(examples, long), repeated, torn, classes)
+    repeated, conflicts = _finding(examples, _copies(keys)), _conflicts(examples, keys)
+    return SplitAudit(_finding(examples, blank), _finding(examples, long), repeated, conflicts, classes)
 
 
 def _finding(examples: Examples, mask: np.ndarray, count: int | None = None) -> Finding:
@@ -168,16 +160,11 @@ def _finding(examples: Examples, mask: np.ndarray, count: int | None = None) -> 
 
 def _copies(keys: Iterable[str]) -> np.ndarray:
     """bool [N]: whether an earlier key is equal."""
-    seen: set[str] = set()
-    found = []
-    for key in keys:
-        found.append(key in seen)
-        seen.add(key)
-    return np.array(found, dtype=bool)
+    first: dict[str, int] = {}
+    return np.array([first.setdefault(key, row) < row for row, key in enumerate(keys)], dtype=bool)
 
 
 def _contained(keys: Iterable[str], known: set[str]) -> np.ndarray:
-    """bool [N]: whether each key is known."""
     return np.array([key in known for key in keys], dtype=bool)
 
 
@@ -188,8 +175,8 @@ def _conflicts(train: Examples, keys: list[str]) -> Finding:
     labels: dict[str, set[float]] = {}
     for key, label in zip(keys, train.labels.tolist(), strict=True):
         labels.setdefault(key, set()).add(label)
-    torn = {key for key, found in labels.items() if len(found) > 1}
-    return _finding(train, _contained(keys, torn), count=len(torn))
+    ambiguous = {key for key, values in labels.items() if len(values) > 1}
+    return _finding(train, _contained(keys, ambiguous), count=len(ambiguous))
 
 
 def _near_rows(train: Examples, parts: Mapping[str, Examples]) -> dict[str, np.ndarray]:

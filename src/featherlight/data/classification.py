@@ -70,7 +70,6 @@ class Row:
 
 
 def _glue(name: str) -> Hub:
-    """One of GLUE's nine on the hub."""
     # Read in ZenML's huggingface_datasets_materializer.py, docstring of extract_repo_name (zenml-io/zenml).
     return Hub("nyu-mll/glue", name, "bcdcba79d07bc864c1c254ccfcedcce55bcc9a8c")
 
@@ -78,10 +77,8 @@ def _glue(name: str) -> Hub:
 _FILES = {"train": ("train.tsv",), "dev": ("dev.tsv",), "test": ("test.tsv",)}
 _MNLI_FILES = {
     "train": ("train.tsv",),
-    "dev_matched": ("dev_matched.tsv", "dev_matched.jsonl"),
-    "dev_mismatched": ("dev_mismatched.tsv", "dev_mismatched.jsonl"),
-    "test_matched": ("test_matched.tsv",),
-    "test_mismatched": ("test_mismatched.tsv",),
+    **{split: (f"{split}.tsv", f"{split}.jsonl") for split in ("dev_matched", "dev_mismatched")},
+    **{split: (f"{split}.tsv",) for split in ("test_matched", "test_mismatched")},
 }
 _JSONL_FILES = {"train": ("train.jsonl",), "dev": ("dev.jsonl",), "test": ("test.jsonl",)}
 _RESTAURANT_FILES = {
@@ -170,73 +167,60 @@ def load_published(row: Row, data: Path | None) -> TaskData:
     """The task from files under the folder data, or from the hub if data is None."""
     loaded = _load_hub(row) if data is None else _load_files(row, data)
     loaded = replace(loaded, notes=(*row.notes, *loaded.notes))
-    wanted = row.task.reported
-    present = tuple(split for split in wanted if split in loaded.splits)
+    reported = row.task.reported
+    present = tuple(split for split in reported if split in loaded.splits)
     if not present and "dev" in loaded.splits:
         present = ("dev",)
-    if present in ((), wanted):
+    if present in ((), reported):
         return loaded
-    missing = ", ".join(split for split in wanted if split not in present)
-    note = f"the score is that of {', '.join(present)} alone: {missing} is not there"
+    missing = ", ".join(split for split in reported if split not in present)
+    note = f"the score is that of {', '.join(present)} alone: {missing} is missing"
     return replace(loaded, task=replace(row.task, reported=present), notes=(*loaded.notes, note))
 
 
 def _load_files(row: Row, data: Path) -> TaskData:
     """The task from its published files under the folder data; UserError if there are none."""
-    folder = _find_folder(row, data)
-    found: dict[str, Path] = {}
+    folders = dict.fromkeys((data / row.folder, data / Path(row.folder).name))
+    folder = next((folder for folder in folders if folder.is_dir()), None)
+    if folder is None:
+        raise UserError(
+            f"task {row.task.name!r}: no such folder: {' or '.join(map(str, folders))}. Put the published files "
+            f"there ({', '.join(names[0] for names in row.files.values())}), or leave out --data to read the hub."
+        )
+    files: dict[str, Path] = {}
     notes = []
     for split, names in row.files.items():
         paths = [folder / name for name in names if (folder / name).is_file()]
         if paths:
-            found[split] = paths[0]
+            files[split] = paths[0]
+            if paths[0].name in _PARTIAL:
+                notes.append(f"{split} is partial: it was read from {paths[0]}, because {names[0]} is missing")
         elif split in row.task.reported or not split.startswith("test"):
-            notes.append(f"no {split} split: {folder / names[0]} is not there")
-        if paths and paths[0].name in _PARTIAL:
-            notes.append(f"{split} is partial: read from {paths[0]}, as {names[0]} is not there")
-    if not set(found) & {"train", "dev", *row.task.reported}:
+            notes.append(f"no {split} split: {folder / names[0]} is missing")
+    if not set(files) & {"train", "dev", *row.task.reported}:
         raise UserError(f"task {row.task.name!r}: nothing to train or score on. " + "; ".join(notes) + ".")
-    splits = {split: _read_split(row, split, path) for split, path in found.items()}
-    fingerprint = hash_text(row.task.name, hash_files(found.values()))
+    splits = {split: _read_split(row, split, path) for split, path in files.items()}
+    fingerprint = hash_text(row.task.name, hash_files(files.values()))
     return TaskData(row.task, splits, fingerprint, f"files under {folder}", tuple(notes))
 
 
-def _find_folder(row: Row, data: Path) -> Path:
-    """The task's folder under data, or a UserError with the paths that were looked for."""
-    places = dict.fromkeys((data / row.folder, data / Path(row.folder).name))
-    for place in places:
-        if place.is_dir():
-            return place
-    raise UserError(
-        f"task {row.task.name!r}: no such folder as {' or '.join(map(str, places))}. Put the published files there "
-        f"({', '.join(names[0] for names in row.files.values())}), or leave out --data to read the hub."
-    )
-
-
 def _read_split(row: Row, split: str, path: Path) -> Examples:
-    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out.
-
-    AG News writes a line break as a backslash, in train and in test: there it becomes a space. The text is
-    title, space, description, which is how the partial file (`train_union.csv`) has it already.
-    """
-    table = _read_published(row, path)
+    """One published file as examples; a label "-" (no majority among the annotators) leaves its row out."""
+    header = row.headers.get(path.name)
+    if path.suffix == ".tsv":
+        table = read_tsv(path, header=header, skip_short=row.skip_short)
+    else:
+        table = read_csv(path, header=header) if header else read_table(path)
     target = row.target if row.target in table.columns else "label"
     texts = _text_columns(row, table)
     labels = None if split.startswith("test") and target not in table.columns else table.column(target)
-    rows = [row for row in range(len(table.places)) if labels is None or labels[row] != "-"]
+    rows = [index for index in range(len(table)) if labels is None or labels[index] != "-"]
     return Examples(
         first=[texts[0][index] for index in rows],
         second=[texts[1][index] for index in rows] if len(texts) == 2 else None,
         labels=None if labels is None else _file_labels(row, table, labels, rows),
         rows=np.array(rows, dtype=np.int64),
     )
-
-
-def _read_published(row: Row, path: Path) -> Table:
-    header = row.headers.get(path.name)
-    if path.suffix == ".tsv":
-        return read_tsv(path, header=header, skip_short=row.skip_short)
-    return read_csv(path, header=header) if header else read_table(path)
 
 
 def _text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
@@ -246,9 +230,9 @@ def _text_columns(row: Row, table: Table) -> Sequence[Sequence[str]]:
     for name, column in zip(names, columns, strict=True):
         for index, value in enumerate(column):
             if not isinstance(value, str):
-                raise table.complaint(index, f"{name} is {value!r}, which is not a text.")
+                raise table.complaint(index, f"{name} is {value!r}, which is not a text. Give the row a text.")
     if len(columns) > len(row.task.texts):
-        columns = [[" ".join(parts) for parts in zip(*columns, strict=True)]]
+        columns = [[" ".join(cells) for cells in zip(*columns, strict=True)]]
     return [_unbroken(row, column) for column in columns]
 
 
@@ -278,57 +262,53 @@ def _load_hub(row: Row) -> TaskData:
         raise missing_extra("datasets", "train") from None
     if not hub.reachable() and not hub.switched_off():
         raise _unreachable(row, hub.why_unreachable())  # `datasets` would retry for half a minute
-    place = row.hub
     try:
-        tables = datasets.load_dataset(place.name, place.subset, revision=place.revision)
+        tables = datasets.load_dataset(row.hub.name, row.hub.subset, revision=row.hub.revision)
     except (OSError, ValueError, RuntimeError) as error:  # no network, no cached copy, cut off ...
         raise _unreachable(row, str(error)) from error
     splits = {name.replace("validation", "dev"): _hub_examples(row, tables[name]) for name in tables}
     notes = [f"no {split} split on the hub" for split in row.task.reported if split not in splits]
-    notes += [place.note] if place.note else []
-    source = f"hub {place} at {place.revision or 'its newest commit'}"
+    notes += [row.hub.note] if row.hub.note else []
+    source = f"hub {row.hub} at {row.hub.revision or 'its newest commit'}"
     return TaskData(row.task, splits, _hash_splits(row.task, splits), source, tuple(notes))
 
 
 def _unreachable(row: Row, reason: str) -> UserError:
     """The error for a hub that cannot be read, with the local alternative."""
     return UserError(
-        f"cannot read {row.hub} from the Hugging Face hub: {reason}. Without it: --data DIR with "
-        f"DIR/{row.folder}/{row.files['train'][0]} in it, or HF_HUB_OFFLINE=1 if the hub's cache has a copy."
+        f"cannot read {row.hub} from the Hugging Face hub: {reason}. Give a local copy (--data DIR with "
+        f"DIR/{row.folder}/{row.files['train'][0]} in it), or set HF_HUB_OFFLINE=1 if the hub's cache has a copy."
     )
 
 
 def _hub_examples(row: Row, table: Any) -> Examples:
     """One split of a `datasets.DatasetDict` as examples; labels that are all -1 count as none."""
     texts = [_unbroken(row, list(table[name])) for name in row.hub.columns or row.task.texts]
-    found = table["label"]
-    kept = np.array([index for index, label in enumerate(found) if label != LEFT_OUT], dtype=np.int64)
-    labels = _hub_labels(row, table.features["label"], found)
-    return Examples(texts[0], texts[1] if row.task.is_pair else None, labels, np.arange(len(found))).take(kept)
+    values = table["label"]
+    kept = np.array([index for index, label in enumerate(values) if label != LEFT_OUT], dtype=np.int64)
+    labels = _hub_labels(row, table.features["label"], values)
+    return Examples(texts[0], texts[1] if row.task.is_pair else None, labels, np.arange(len(values))).take(kept)
 
 
-def _hub_labels(row: Row, feature: Any, found: Sequence[Any]) -> np.ndarray | None:
-    """int64 or float32 [N], or None if all are -1. Classes may be numbers with names, or names.
-
-    A name that is no label of the task (a conflict, which is left out) is -1.
-    """
+def _hub_labels(row: Row, feature: Any, values: Sequence[Any]) -> np.ndarray | None:
+    """int64 or float32 [N], or None if all are -1; a name that is no label of the task (a conflict) is -1."""
     names = getattr(feature, "names", None)
     number = row.task.kind is Target.NUMBER
     if number or names:
-        values = np.array(found, dtype=np.float32 if number else np.int64)
-        if number or (values == -1).all():
-            return None if (values == -1).all() else values
+        numbers = np.array(values, dtype=np.float32 if number else np.int64)
+        if number or (numbers == -1).all():
+            return None if (numbers == -1).all() else numbers
     ids = {LEFT_OUT: -1, **{name: index for index, name in enumerate(row.task.labels)}}
-    unknown = sorted({str(name) for name in names or found} - set(ids))
+    unknown = sorted({str(name) for name in names or values} - set(ids))
     if unknown:
         raise UserError(f"{row.hub} has labels that task {row.task.name} does not know: {', '.join(unknown[:5])}.")
-    return np.array([ids[name] for name in names])[values] if names else np.array([ids[name] for name in found])
+    return np.array([ids[name] for name in names])[numbers] if names else np.array([ids[name] for name in values])
 
 
 def _hash_splits(task: Task, splits: Mapping[str, Examples]) -> str:
     """SHA-256 of a task's rows, for data that did not come from files of known content."""
-    parts = [task.name]
+    hashes = []
     for name, split in splits.items():
-        labels = [] if split.labels is None else [str(label) for label in split.labels.tolist()]
-        parts.append(hash_text(name, *split.first, *(split.second or ()), *labels))
-    return hash_text(*parts)
+        labels = [] if split.labels is None else map(str, split.labels.tolist())
+        hashes.append(hash_text(name, *split.first, *(split.second or ()), *labels))
+    return hash_text(task.name, *hashes)

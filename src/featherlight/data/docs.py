@@ -16,6 +16,7 @@ import re
 import sysconfig
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -94,10 +95,7 @@ class Row(NamedTuple):
 
 
 def load_docs() -> TaskData:
-    """The task with its splits "train" and "dev"; built at the first call, then read from the cache folder.
-
-    Raises UserError, naming the pip command, if a package of the table is not installed.
-    """
+    """The task, built at the first call, then read from the cache folder; UserError if a package is missing."""
     sources = [find_source(package) for package in PACKAGES]
     rows = cached_rows(sources, cache_folder() / _TASK_NAME)
     labels = tuple(source.package.label for source in sources)
@@ -128,14 +126,14 @@ def find_source(package: Package) -> Source:
 def examples(rows: Sequence[Row], labels: Sequence[str], split: str) -> Examples:
     """The rows of one split; `rows` counts in the whole table, both splits together. An origin is a source file."""
     files = {place: number for number, place in enumerate(sorted({(row.label, row.file) for row in rows}))}
-    chosen = [number for number, row in enumerate(rows) if split_of(row.file) == split]
-    ids = {label: number for number, label in enumerate(labels)}
+    numbers = [number for number, row in enumerate(rows) if split_of(row.file) == split]
+    selected = [rows[number] for number in numbers]
     return Examples(
-        first=[rows[number].text for number in chosen],
+        first=[row.text for row in selected],
         second=None,
-        labels=np.array([ids[rows[number].label] for number in chosen], dtype=np.int64),
-        rows=np.array(chosen, dtype=np.int64),
-        origins=np.array([files[rows[number].label, rows[number].file] for number in chosen], dtype=np.int64),
+        labels=np.array([labels.index(row.label) for row in selected], dtype=np.int64),
+        rows=np.array(numbers, dtype=np.int64),
+        origins=np.array([files[row.label, row.file] for row in selected], dtype=np.int64),
     )
 
 
@@ -145,36 +143,25 @@ def split_of(file: str) -> str:
 
 
 def _fingerprint(rows: Sequence[Row]) -> str:
-    """SHA-256 of all texts, labels and files."""
     return hash_text(*(field for row in rows for field in row))
 
 
-# The cached table: one JSON list per row, then the fingerprint, by which damage shows.
-
-
 def cached_rows(sources: Sequence[Source], folder: Path) -> list[Row]:
-    """The table from the folder; built and written there if it is absent, damaged or of other versions."""
+    """The table from the folder; built and written there if it is absent, damaged or of other versions.
+
+    Its file has one JSON list per row, then the fingerprint, by which damage shows.
+    """
     versions = [f"{source.package} {source.version}" for source in sources]
     path = folder / f"{hash_text(_BUILDER_VERSION, platform.python_version(), *versions)[:16]}.jsonl"
-    rows = _read_rows(path)
-    if rows is None:
-        rows = build_rows(sources)
-        lines = [*rows, _fingerprint(rows)]
-        write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
-    return rows
-
-
-def _read_rows(path: Path) -> list[Row] | None:
-    """The rows of a cached table, or None if there is none or it is not what was written."""
-    try:
+    with suppress(FileNotFoundError, ValueError, TypeError, AttributeError):  # what damaged lines can raise
         *lines, stored = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         rows = [Row(*line) for line in lines]
-        return rows if _fingerprint(rows) == stored else None
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):  # what damaged lines can raise
-        return None
-
-
-# From files to rows.
+        if _fingerprint(rows) == stored:
+            return rows
+    rows = build_rows(sources)
+    lines = [*rows, _fingerprint(rows)]
+    write_atomically(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines).encode())
+    return rows
 
 
 def build_rows(sources: Sequence[Source], *, limit: int = _TEXTS_PER_LABEL) -> list[Row]:
@@ -191,21 +178,18 @@ def build_rows(sources: Sequence[Source], *, limit: int = _TEXTS_PER_LABEL) -> l
 
 
 def _rows_of(source: Source, names: re.Pattern[str], limit: int) -> list[Row]:
-    """Up to `limit` different texts of one source, from files in an order that their names alone decide.
-
-    Reading stops at the limit: most files of the large packages are never parsed.
-    """
+    """Up to `limit` different texts of one source; files are read in an order of their names, up to the limit."""
     label = source.package.label
-    found: dict[str, Row] = {}
+    rows: dict[str, Row] = {}
     for file in sorted(_python_files(source.root), key=lambda file: hash_text("order", file)):
         texts = [names.sub(MASK, text) for text in _first_paragraphs((source.root / file).read_bytes())]
         for text in texts[:_TEXTS_PER_FILE]:
-            found.setdefault(_said(text), Row(text, label, f"{label}/{file}"))
-        if len(found) >= limit:
+            rows.setdefault(_said(text), Row(text, label, f"{label}/{file}"))
+        if len(rows) >= limit:
             break
-    if not found:
-        raise UserError(f"{source.root}: no docstrings of {label!r} found. Install it with its Python source files.")
-    return sorted(list(found.values())[:limit], key=lambda row: row.file)
+    if not rows:
+        raise UserError(f"{source.root}: no docstrings of {label!r}. Install it with its Python source files.")
+    return sorted(list(rows.values())[:limit], key=lambda row: row.file)
 
 
 def _said(text: str) -> str:

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from featherlight.data.tokens.ragged import offsets_of, spans
+
 _NEAR = 0.8  # Jaccard similarity from which two texts are near
 _WORDS = 3  # in a row make a shingle; a shorter text is one shingle
 _BANDS, _HASHES_IN_BAND = 20, 4  # of two texts at 0.8, 1 - (1 - 0.8**4)**20 = 99.997 % share a band
@@ -25,7 +27,9 @@ def near_twins(first: Sequence[str], second: Sequence[str] | None, *, known: int
     """
     sides = [_shingled(texts) for texts in ([first] if second is None else [first, second])]
     numbers = np.arange(len(first))
-    copies = np.array(_first_copies(sides), dtype=np.int64)
+    seen: dict[tuple[bytes, ...], int] = {}  # shingles on every side -> the first text that has them
+    keys = zip(*(map(np.ndarray.tobytes, np.split(side.values, side.starts[1:-1])) for side in sides), strict=True)
+    copies = np.array([seen.setdefault(key, number) for number, key in enumerate(keys)], dtype=np.int64)
     twins = np.where((copies < numbers) & (copies < known), copies, -1)
     kept = np.flatnonzero(copies == numbers)
     twins[kept] = _distinct_twins([side.take(kept) for side in sides], kept, known)
@@ -36,17 +40,17 @@ def near_twins(first: Sequence[str], second: Sequence[str] | None, *, known: int
 
 def _distinct_twins(sides: Sequence["_Shingles"], numbers: np.ndarray, known: int) -> np.ndarray:
     """int64 [M]: the same for M texts of which no two are alike; numbers [M] are theirs."""
-    found = np.full(len(numbers), -1, dtype=np.int64)
+    twins = np.full(len(numbers), -1, dtype=np.int64)
     for keys in _bands(sides):
         earlier, later = _together(keys)
         possible = np.all([side.similar_sizes(earlier, later) for side in sides], axis=0)
-        open_pairs = np.flatnonzero(possible & (numbers[earlier] < known) & (found[later] == -1))
+        open_pairs = np.flatnonzero(possible & (numbers[earlier] < known) & (twins[later] == -1))
         for start in range(0, len(open_pairs), _PAIRS_AT_ONCE):
             part = open_pairs[start : start + _PAIRS_AT_ONCE]
             a, b = earlier[part], later[part]
             near = np.all([side.similarity(a, b) >= _NEAR for side in sides], axis=0)
-            found[b[near]] = numbers[a[near]]
-    return found
+            twins[b[near]] = numbers[a[near]]
+    return twins
 
 
 class _Shingles:
@@ -58,8 +62,8 @@ class _Shingles:
 
     def take(self, rows: np.ndarray) -> "_Shingles":
         """The sets of these texts."""
-        starts = np.concatenate([[0], np.cumsum(self.sizes[rows])])
-        return _Shingles(self.values[_spread(self.starts[rows], self.sizes[rows])], starts)
+        sizes = self.sizes[rows]
+        return _Shingles(self.values[spans(self.starts[rows], sizes)], offsets_of(sizes))
 
     def similar_sizes(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """bool [P]: whether texts a [P] and b [P] can be near by the number of their shingles."""
@@ -70,20 +74,15 @@ class _Shingles:
         """float64 [P]: the exact Jaccard similarity of texts a [P] and b [P]."""
         both = np.concatenate([a, b])
         pairs = np.repeat(np.tile(np.arange(len(a)), 2), self.sizes[both])
-        values = np.sort(_numbered(pairs, self.values[_spread(self.starts[both], self.sizes[both])]))
+        values = np.sort(_numbered(pairs, self.values[spans(self.starts[both], self.sizes[both])]))
         shared = values[1:][values[1:] == values[:-1]] >> _BITS  # each stands twice at most: once in a, once in b
         common = np.bincount(shared.astype(np.int64), minlength=len(a))
         return np.asarray(common / (self.sizes[a] + self.sizes[b] - common))
 
     def minhashes(self, multipliers: np.ndarray) -> np.ndarray:
-        """uint64 [N, K]: for each of K random orders of all shingles, the first one in each set.
-
-        The values are random already, so that an odd multiple of each is order enough.
-        """
-        found = np.empty((len(self.sizes), len(multipliers)), dtype=np.uint64)
-        for column, multiplier in enumerate(multipliers):
-            found[:, column] = np.minimum.reduceat(self.values * multiplier, self.starts[:-1])
-        return found
+        """uint64 [N, K]: for each of K orders (odd multiples of the random values) the first shingle in each set."""
+        hashes = [np.minimum.reduceat(self.values * multiplier, self.starts[:-1]) for multiplier in multipliers]
+        return np.stack(hashes, axis=1)
 
 
 def _shingled(texts: Sequence[str]) -> _Shingles:
@@ -92,39 +91,28 @@ def _shingled(texts: Sequence[str]) -> _Shingles:
     words, counts = [], []
     for text in texts:
         folded = text.casefold()
-        found = _WORD.findall(folded) or [f" {' '.join(folded.split())}"]  # the space: it is no word
-        words += [numbers.setdefault(word, len(numbers) + 1) for word in found]
-        counts.append(len(found))
+        row = _WORD.findall(folded) or [f" {' '.join(folded.split())}"]  # the space: it is no word
+        words += [numbers.setdefault(word, len(numbers) + 1) for word in row]
+        counts.append(len(row))
     # Two spare zeros behind each text keep its shingles apart from the next one's.
     lengths = np.array(counts, dtype=np.int64)
     padded = np.zeros(int(lengths.sum()) + (_WORDS - 1) * len(texts), dtype=np.uint64)
-    starts = np.concatenate([[0], np.cumsum(lengths + _WORDS - 1)])
-    padded[_spread(starts[:-1], lengths)] = words
+    starts = offsets_of(lengths + _WORDS - 1)
+    padded[spans(starts[:-1], lengths)] = words
     value = padded[: max(len(padded) - _WORDS + 1, 0)].copy()
     for shift in range(1, _WORDS):
         value = _scrambled(value) + padded[shift : shift + len(value)]
     sizes = np.maximum(lengths - _WORDS + 1, 1)
-    return _distinct((_scrambled(value) >> np.uint64(64) - _BITS)[_spread(starts[:-1], sizes)], sizes)
-
-
-def _distinct(values: np.ndarray, sizes: np.ndarray) -> _Shingles:
-    """Each text's values sorted, once each."""
-    values = np.sort(_numbered(np.repeat(np.arange(len(sizes)), sizes), values))
-    values = values[np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]]
-    counts = np.bincount((values >> _BITS).astype(np.int64), minlength=len(sizes))
-    return _Shingles(values & ((np.uint64(1) << _BITS) - np.uint64(1)), np.concatenate([[0], np.cumsum(counts)]))
+    shingles = (_scrambled(value) >> np.uint64(64) - _BITS)[spans(starts[:-1], sizes)]
+    values = np.sort(_numbered(np.repeat(np.arange(len(sizes)), sizes), shingles))
+    values = values[np.concatenate([[True], values[1:] != values[:-1]])[: len(values)]]  # each text's once each
+    kept = np.bincount((values >> _BITS).astype(np.int64), minlength=len(sizes))
+    return _Shingles(values & ((np.uint64(1) << _BITS) - np.uint64(1)), offsets_of(kept))
 
 
 def _numbered(numbers: np.ndarray, values: np.ndarray) -> np.ndarray:
     """uint64: number and value in one, so that one sort orders both; numbers stay below 2**24."""
     return np.asarray((numbers.astype(np.uint64) << _BITS) | values)
-
-
-def _first_copies(sides: Sequence[_Shingles]) -> list[int]:
-    """[N]: the first text with the same shingles on every side; its own number if there is none before it."""
-    seen: dict[tuple[bytes, ...], int] = {}
-    keys = zip(*([part.tobytes() for part in np.split(side.values, side.starts[1:-1])] for side in sides), strict=True)
-    return [seen.setdefault(key, number) for number, key in enumerate(keys)]
 
 
 def _bands(sides: Sequence[_Shingles]) -> Iterator[np.ndarray]:
@@ -153,13 +141,7 @@ def _together(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     sizes = np.diff(np.concatenate([heads, [len(keys)]]))
     heads = np.repeat(heads, sizes)
     met = np.minimum(np.arange(len(keys)) - heads, MOST_TOGETHER)
-    return order[_spread(heads, met)], np.repeat(order, met)
-
-
-def _spread(starts: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """int64 [sum of sizes]: start, start + 1 ... for each run."""
-    ends = np.cumsum(sizes)
-    return np.asarray(np.arange(int(ends[-1]) if len(ends) else 0) + np.repeat(starts - (ends - sizes), sizes))
+    return order[spans(heads, met)], np.repeat(order, met)
 
 
 def _scrambled(values: np.ndarray) -> np.ndarray:

@@ -33,6 +33,7 @@ _MOST_COUNTED_CLASSES = 20  # whole numbers with more distinct values are scores
 _MOST_CLASSES = 2000  # a record's confusion matrix grows with their square
 _FEW_CLASSES = 100  # up to here a class may have a single row
 _LONGEST_LABEL = 200  # characters
+_ONE_LABEL = "Multi-label tasks and sequence labelling are not supported; give each row one text and one label."
 
 
 def load_own(
@@ -54,19 +55,21 @@ def load_own(
     texts, target = _find_columns(train, text, text_pair, label)
     kind, reason = _decide_kind(train, target) if kind == "auto" else (kind, "as given")
     names = _class_names(train, target) if kind == "classification" else ()
-    splits = {split: _examples_of(split, table, texts, target, names, train) for split, table in tables.items()}
-    scores = np.unique(splits["train"].labels)  # type: ignore[arg-type]
-    if len(scores) < 2:
-        only = shortened(repr(train.columns[target][0]))
-        raise UserError(f"{train.path}: {target} is {only} in every row; nothing can be learned.")
+    splits = {
+        split: _examples_of(table, texts, target, names, source=str(train.path), unlabelled=split == "test")
+        for split, table in tables.items()
+    }
+    if len(np.unique(splits["train"].labels)) < 2:  # type: ignore[arg-type]
+        label = shortened(repr(train.columns[target][0]))
+        raise UserError(f"{train.path}: {target} is {label} in every row. Give rows with other labels too.")
     name = path.resolve().name if path.is_dir() else path.stem
     task = Task(name, texts, names, _metrics_for(names), kind=Target.of(names))
-    doubts = _spelling_doubts(train.columns[target]) if names else []
-    for doubt in doubts:
-        say(f"{train.path}: {doubt}")
-    notes = [f"{kind}: {reason}", *doubts]
+    warnings = _spelling_warnings(train.columns[target]) if names else []
+    for warning in warnings:
+        say(f"{train.path}: {warning}")
+    notes = [f"{kind}: {reason}", *warnings]
     for split, rows in splits.items():
-        empty = sum(not one.strip() for one in rows.first)
+        empty = sum(not text.strip() for text in rows.first)
         notes += [f"{empty:,} empty texts in {split}"] if empty else []
     contents = [f"{split} {hash_file(file)}" for split, file in files.items()]
     fingerprint = hash_text(*contents, *texts, target, kind, *names)
@@ -83,10 +86,7 @@ def load_whole(
     """
     table = read_table(path)
     texts, target = _find_columns(table, text, text_pair, label)
-    first, *second = (texts_of(table, name) for name in texts)
-    values = _labels_of(table, target)
-    labels = _class_ids(table, values, names, source="the model") if names else _scores_of(table, values)
-    rows = Examples(first, second[0] if second else None, labels, np.arange(len(first)))
+    rows = _examples_of(table, texts, target, names, source="the model")
     fingerprint = hash_text(hash_file(path), *texts, target, *names)
     task = Task(path.stem, texts, tuple(names), _metrics_for(names), reported=("all",), kind=Target.of(names))
     return TaskData(task, {"all": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
@@ -101,36 +101,34 @@ def _metrics_for(names: Sequence[str]) -> tuple[str, ...]:
 def _find_files(path: Path, dev: Path | None) -> dict[str, Path]:
     """The file of each split that there is, train first; UserError if there is no train file or more than one."""
     if path.is_file():
-        found = {"train": path}
+        present = {"train": path}
     elif path.is_dir():
-        found = {}
+        present = {}
         for split, stems in _SPLIT_NAMES.items():
-            files = [path / f"{stem}{suffix}" for stem in stems for suffix in READERS]
-            present = [file for file in files if file.is_file()]
-            if len(present) > 1:
-                files_there = ", ".join(file.name for file in present)
-                raise UserError(f"{path}: several files for {split}: {files_there}. Keep one.")
-            if present:
-                found[split] = present[0]
-        if "train" not in found:
+            names = [f"{stem}{suffix}" for stem in stems for suffix in READERS if (path / f"{stem}{suffix}").is_file()]
+            if len(names) > 1:
+                raise UserError(f"{path}: several files for {split}: {', '.join(names)}. Keep one.")
+            if names:
+                present[split] = path / names[0]
+        if "train" not in present:
             raise UserError(f"{path}: no train file. Looked for train{', train'.join(READERS)} in this folder.")
     else:
         raise UserError(f"{path}: no such file or folder.")
     if dev is not None:
-        found["dev"] = dev
-    return {split: found[split] for split in _SPLIT_NAMES if split in found}
+        present["dev"] = dev
+    return {split: present[split] for split in _SPLIT_NAMES if split in present}
 
 
 def _find_columns(
     table: Table, text: str | None, text_pair: str | None, label: str | None
 ) -> tuple[tuple[str, ...], str]:
     """(text columns, label column) as named, else by the usual names in any case; UserError if not found."""
-    named = [name for name in (text, text_pair, label) if name is not None]
-    for name in named:
+    given = [name for name in (text, text_pair, label) if name is not None]
+    for name in given:
         table.column(name)
-    if len(set(named)) < len(named):
-        raise UserError(f"{table.path}: one column is named for two purposes: {listed(named)}. Name different ones.")
-    known = {name.casefold(): name for name in table.columns if name not in named}
+    if len(set(given)) < len(given):
+        raise UserError(f"{table.path}: one column is named for two purposes: {listed(given)}. Name different ones.")
+    known = {name.casefold(): name for name in table.columns if name not in given}
     pairs = [pair for pair in _PAIR_NAMES if known.keys() >= set(pair)]
     if text is None and text_pair is None and pairs:
         text, text_pair = (known[name] for name in pairs[0])
@@ -139,25 +137,21 @@ def _find_columns(
     texts = (text,) if text_pair is None else (text, text_pair)
     for name in (*texts, label):
         twins = [other for other in table.columns if other.casefold() == name.casefold()]
-        if name not in named and len(twins) > 1:
+        if name not in given and len(twins) > 1:
             raise UserError(f"{table.path}: columns {listed(twins)} differ by case only. Name one: --text, --label.")
     return texts, label
 
 
 def _usual_column(table: Table, known: Mapping[str, str], names: Sequence[str], option: str) -> str:
     """The first of these names that is known, as the table spells it; UserError if none is."""
-    for name in names:
-        if name in known:
-            return known[name]
+    if name := next((name for name in names if name in known), None):
+        return known[name]
     _refuse_lists(table)
     columns = listed(table.columns)
     if len(table.columns) == 1 and any(mark in columns for mark in ";\t|"):
-        raise UserError(
-            f"{table.path}: the header is one column, {columns!r}. Separate the cells by commas in a .csv "
-            "and by tabs in a .tsv."
-        )
+        raise UserError(f"{table.path}: the header is one column, {columns!r}. Use commas (.csv) or tabs (.tsv).")
     raise UserError(
-        f"{table.path}: no {option} column found. Name it with --{option} COLUMN; else it is called {listed(names)}. "
+        f"{table.path}: no {option} column found. Name it with --{option} COLUMN, or call it one of {listed(names)}. "
         f"Columns, by the first line of a .csv or .tsv: {columns}."
     )
 
@@ -166,10 +160,7 @@ def _refuse_lists(table: Table) -> None:
     """UserError if a column holds lists: tokens with a tag each are not a task for this program."""
     for name, values in table.columns.items():
         if _as_list(values[0]) is not None:
-            raise UserError(
-                f"{table.path}: column {shortened(repr(name))} holds lists. Sequence labelling (tokens with tags) and "
-                "multi-label tasks are not supported; give each row one text and one label."
-            )
+            raise UserError(f"{table.path}: column {shortened(repr(name))} holds lists. {_ONE_LABEL}")
 
 
 def _as_list(value: object) -> Collection[object] | None:
@@ -209,9 +200,7 @@ def _labels_of(table: Table, name: str) -> Sequence[object]:
         if value is None or value != value or (isinstance(value, str) and not value.strip()):  # NaN: a gap in a table
             raise table.complaint(row, f"the {name} is empty. Fill it in, or leave the row out.")
         if _as_list(value) is not None:
-            raise table.complaint(
-                row, f"{name} is a list. Multi-label tasks and sequence labelling are not supported; one label a row."
-            )
+            raise table.complaint(row, f"{name} is a list. {_ONE_LABEL}")
         if isinstance(value, str):
             _refuse_torn(table, row, name, value)
         if len(str(value)) > _LONGEST_LABEL:
@@ -241,8 +230,7 @@ def _decide_kind(table: Table, name: str) -> tuple[str, str]:
     numbers = [_as_number(value) for value in values]
     known = {number for number in numbers if number is not None}
     if None in numbers:
-        _refuse_commas(table, name, values, numbers)
-        _refuse_stray_text(table, name, values, numbers)
+        _refuse_damaged_scores(table, name, values, numbers)
         return "classification", f"{name} holds texts"
     if not all(number.is_integer() for number in known):
         return "regression", f"{name} holds fractions (else give --kind classification)"
@@ -251,30 +239,19 @@ def _decide_kind(table: Table, name: str) -> tuple[str, str]:
     return "regression", f"{name} holds {len(known)} whole numbers (else give --kind classification)"
 
 
-def _refuse_stray_text(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
-    """UserError if a few texts stand among scores, whose every value would become a class."""
+def _refuse_damaged_scores(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
+    """UserError where every score would become a class: for commas (3,5 or 1,000), or a few texts among scores."""
     known = [number for number in numbers if number is not None]
-    fractions = any(not number.is_integer() for number in known)
-    if len(known) > len(numbers) / 2 and (fractions or len(set(known)) > _MOST_COUNTED_CLASSES):
-        row = numbers.index(None)
+    texts = {row: str(value) for row, value in enumerate(values) if numbers[row] is None}
+    row, text = next(iter(texts.items()))
+    if all("," in text and _as_number(text.replace(",", "")) is not None for text in texts.values()):
+        remedy = "Write numbers as 3.5 and 1000; give --kind classification if they are names of classes."
+        raise table.complaint(row, f"the {name} {text!r} has a comma. {remedy}")
+    scores = len(set(known)) > _MOST_COUNTED_CLASSES or not all(number.is_integer() for number in known)
+    if scores and len(known) > len(numbers) / 2:
+        remedy = "Correct it, or give --kind classification if every value is a class."
         raise table.complaint(
-            row,
-            f"the {name} {str(values[row])!r} is no number, as {len(known):,} of {len(numbers):,} are. Correct it, or "
-            "give --kind classification if every value is a class.",
-        )
-
-
-def _refuse_commas(table: Table, name: str, values: Sequence[object], numbers: Sequence[float | None]) -> None:
-    """UserError if all labels were numbers but for their commas: 3,5 for 3.5, or 1,000 for 1000."""
-    others = [
-        (row, str(value)) for row, (value, number) in enumerate(zip(values, numbers, strict=True)) if number is None
-    ]
-    if all("," in value and _as_number(value.replace(",", "")) is not None for _, value in others):
-        row, value = others[0]
-        raise table.complaint(
-            row,
-            f"the {name} {value!r} has a comma. Write numbers as 3.5 and 1000; give --kind classification if "
-            "they are names of classes.",
+            row, f"the {name} {text!r} is no number, as {len(known):,} of {len(numbers):,} are. {remedy}"
         )
 
 
@@ -294,16 +271,16 @@ def _class_names(table: Table, name: str) -> tuple[str, ...]:
     if len(names) > most:
         raise UserError(
             f"{table.path}: {name} has {len(names):,} different values in {len(table):,} rows, and at most {most:,} "
-            "classes are taken there. Is it a column of ids or texts? Name the label column with --label, or give "
-            "--kind regression for numbers."
+            "classes are allowed then. If it is a column of ids or texts, name the label column with --label; for "
+            "numbers, give --kind regression."
         )
     if all(name.removeprefix("-").isdecimal() for name in names):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 
 
-def _spelling_doubts(values: Sequence[object]) -> list[str]:
-    """What a reader should know of labels that differ by white space or case only: a sentence each."""
+def _spelling_warnings(values: Sequence[object]) -> list[str]:
+    """A sentence each on labels that differ by white space only, and by case only."""
     spaced: dict[str, set[str]] = {}
     cased: dict[str, set[str]] = {}
     for value in {value for value in values if isinstance(value, str)}:
@@ -312,39 +289,38 @@ def _spelling_doubts(values: Sequence[object]) -> list[str]:
         cased.setdefault(normalise(name), set()).add(name)
     merged = sorted(name for name, forms in spaced.items() if len(forms) > 1)
     apart = [" / ".join(sorted(names)) for _, names in sorted(cased.items()) if len(names) > 1]
-    doubts = (
-        [f"white space around labels does not count; each of these is one class: {listed(merged)}"] if merged else []
-    )
+    warnings = []
+    if merged:
+        warnings.append(f"white space around labels does not count; each of these is one class: {listed(merged)}")
     if apart:
-        doubts.append(
+        warnings.append(
             f"labels that differ by case or inner white space only stay different classes: {listed(apart)}. "
             "Spell them alike in the file if they mean the same"
         )
-    return doubts
+    return warnings
 
 
 def _examples_of(
-    split: str, table: Table, texts: Sequence[str], target: str, names: Sequence[str], train: Table
+    table: Table, texts: Sequence[str], target: str, names: Sequence[str], *, source: str, unlabelled: bool = False
 ) -> Examples:
-    """A table's rows; class ids by names, scores if there are no names. Only test may lack the labels."""
+    """A table's rows; class ids by names, which come from source, or scores. unlabelled: labels may be missing."""
     first, *second = (texts_of(table, name) for name in texts)
     labels = None
-    if split != "test" or target in table.columns:
+    if target in table.columns or not unlabelled:
         values = _labels_of(table, target)
-        labels = _class_ids(table, values, names, source=str(train.path)) if names else _scores_of(table, values)
+        labels = _class_ids(table, values, names, source) if names else _scores_of(table, values)
     return Examples(first, second[0] if second else None, labels, np.arange(len(first)))
 
 
-def _class_ids(table: Table, values: Sequence[object], names: Sequence[str], *, source: str) -> np.ndarray:
+def _class_ids(table: Table, values: Sequence[object], names: Sequence[str], source: str) -> np.ndarray:
     """int64 [N]; UserError for a label that is none of the names, which come from source."""
     ids = {name: index for index, name in enumerate(names)}
-    for row, value in enumerate(values):
-        if _class_name(value) not in ids:
-            name = _class_name(value)
-            raise table.complaint(
-                row, f"no label {name!r} in {source}. {nearest(name, ids)}Labels there: {listed(names)}."
-            )
-    return np.array([ids[_class_name(value)] for value in values], dtype=np.int64)
+    labels = [_class_name(value) for value in values]
+    for row, label in enumerate(labels):
+        if label not in ids:
+            hint = f"{nearest(label, ids)}Labels there: {listed(names)}."
+            raise table.complaint(row, f"no label {label!r} in {source}. {hint}")
+    return np.array([ids[label] for label in labels], dtype=np.int64)
 
 
 def _scores_of(table: Table, values: Sequence[object]) -> np.ndarray:
@@ -353,7 +329,7 @@ def _scores_of(table: Table, values: Sequence[object]) -> np.ndarray:
     for row, value in enumerate(values):
         number = _as_number(value)
         if number is None or not abs(number) <= largest:  # NaN is not either
-            said = shortened(repr(value))
-            raise table.complaint(row, f"the score {said} is not a finite number. Correct it, or leave the row out.")
+            score = shortened(repr(value))
+            raise table.complaint(row, f"the score {score} is not a finite number. Correct it, or leave the row out.")
         scores[row] = number
     return scores

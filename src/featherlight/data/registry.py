@@ -4,7 +4,6 @@ The one door to all data. Imports no reader's heavy libraries before it needs th
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,10 +64,13 @@ def load_task(
     Raises UserError for an unknown name, a missing file, or rows that cannot be read.
     """
     if select_on not in (SELECT, "dev"):
-        raise UserError(f"select_on is {select_on!r}; choose 'select' or 'dev'.")
-    options = {"text": text, "text_pair": text_pair, "label": label, "dev": dev}
+        raise UserError(f"--select-on is {select_on!r}. Choose 'select' or 'dev'.")
+    options: dict[str, object] = {"text": text, "text_pair": text_pair, "label": label, "dev": dev}
     if name in task_names():
-        _refuse_options(name, {**options, "kind": None if kind == "auto" else kind})
+        options["kind"] = None if kind == "auto" else kind
+        given = [f"--{option.replace('_', '-')}" for option, value in options.items() if value is not None]
+        if given:
+            raise UserError(f"{', '.join(given)}: only for a file of your own. Leave it out for {name!r}.")
         if name == DOCS:
             from featherlight.data.docs import load_docs
 
@@ -93,19 +95,12 @@ def load_task(
         raise UserError(f"{name}: {error}") from None
 
 
-def _refuse_options(name: str, options: Mapping[str, object]) -> None:
-    """UserError if an option for users' files is given with a named task."""
-    given = [f"--{option.replace('_', '-')}" for option, value in options.items() if value is not None]
-    if given:
-        raise UserError(f"{', '.join(given)}: only for a file of your own. Leave it out: {name!r} knows its columns.")
-
-
 def _with_dev(loaded: TaskData, nested: bool) -> TaskData:
     """The same, with dev cut off train if there is train and none of the splits that are reported."""
     if "train" not in loaded.splits or any(split in loaded.splits for split in loaded.task.reported):
         return loaded
     train, dev = cut_dev(loaded.splits["train"], nested_phrases=nested)
-    note = f"dev is cut off train ({len(dev):,} of {len(train) + len(dev):,} rows): the data has no dev split"
+    note = f"dev is cut from train ({len(dev):,} of {len(train) + len(dev):,} rows): the data has no dev split"
     return replace(
         loaded,
         task=replace(loaded.task, reported=("dev",)),
@@ -115,38 +110,29 @@ def _with_dev(loaded: TaskData, nested: bool) -> TaskData:
 
 
 def without_leaks(loaded: TaskData) -> TaskData:
-    """The same, without the rows of train whose texts (both, for pairs) stand in another split, and a note of them.
-
-    Raises UserError if that leaves nothing to train on.
-    """
+    """The same without the rows of train whose texts (of pairs both) are in another split; UserError if none stay."""
     if "train" not in loaded.splits:
         return loaded
     train = loaded.splits["train"]
     others = {key for name, split in loaded.splits.items() if name != "train" for key in row_keys(split)}
     kept = np.array([index for index, key in enumerate(row_keys(train)) if key not in others], dtype=np.int64)
     if not len(kept):
-        raise UserError(
-            "--drop-leaks: every text of train stands in another split too, so that none is "
-            "left to train on. Give other files, or leave it out."
-        )
+        raise UserError("--drop-leaks: no row of train is left to train on. Give other files, or leave the option out.")
     dropped = len(train) - len(kept)
-    note = f"{dropped:,} rows of train are left out: their texts stand in another split too (--drop-leaks)"
+    note = f"{dropped:,} rows of train are left out: their texts are in another split too (--drop-leaks)"
     return replace(loaded, splits={**loaded.splits, "train": train.take(kept)}, notes=(*loaded.notes, note))
 
 
 def _with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
-    """The same, with select cut off train; for select_on "dev" whole, with a note if dev is what is reported.
-
-    Raises UserError where there is no dev split to choose on.
-    """
+    """The same with select cut from train; train stays whole for select_on "dev", which must be there (UserError)."""
     if "train" not in loaded.splits:
         return loaded
     if select_on == "dev":
         if any(split.startswith("dev") for split in loaded.task.reported):
-            note = "choices are made on dev (--select-on dev): its score is too good by the best of several tries"
+            note = "choices are made on dev (--select-on dev): its score is optimistic, as the best of several tries"
             return replace(loaded, notes=(*loaded.notes, note))
         if "dev" in loaded.splits:
             return loaded
-        raise UserError("no dev split to choose on. Leave out --select-on: select is cut off train.")
+        raise UserError("no dev split to choose on. Leave out --select-on: select is then cut from train.")
     train, select = cut_select(loaded.splits["train"], nested_phrases=nested)
     return replace(loaded, splits={**loaded.splits, "train": train, SELECT: select})

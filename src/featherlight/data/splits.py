@@ -12,9 +12,6 @@ from featherlight.data.task import SELECT, Examples
 from featherlight.errors import UserError
 from featherlight.files import hash_text
 
-_SHARE = 0.1  # of train
-_MOST_SELECT = 3000  # rows; more would cost evaluation time and decide nothing else
-_MOST_DEV = 5000
 _MOST_WORDS = 200  # of a text that is looked for others; the longest of SST-2 has 56
 _SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
 
@@ -25,44 +22,39 @@ def cut_select(train: Examples, *, nested_phrases: bool = False) -> tuple[Exampl
     nested_phrases: a text that stands word for word inside a longer one belongs to it (SST-2).
     Raises UserError where all rows are related, so that nothing can be cut.
     """
-    groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
-    return _cut(train, groups, most=_MOST_SELECT, name=SELECT)
+    return _cut(
+        train, nested_phrases, most=3000, name=SELECT
+    )  # more would cost evaluation time and decide nothing else
 
 
 def cut_dev(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
     """(train, dev) for data without a dev split: 10 % of train and at most 5,000 rows; else as cut_select."""
-    groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
-    return _cut(train, groups, most=_MOST_DEV, name="dev")
+    return _cut(train, nested_phrases, most=5000, name="dev")
 
 
-def _cut(train: Examples, groups: np.ndarray, *, most: int, name: str) -> tuple[Examples, Examples]:
-    """(rest, cut): whole groups in the order of their hashes, each taken if it still fits.
+def _cut(train: Examples, nested_phrases: bool, *, most: int, name: str) -> tuple[Examples, Examples]:
+    """(rest, cut): whole groups of related rows, in the order of a SHA-256 of their texts, each taken if it still fits.
 
-    groups: int64 [N], rows with equal numbers stay together. name: salts the hashes, so that two
-    cuts of the same rows differ. The rows keep their order.
+    name: salts the hashes, so that two cuts of the same rows differ. The rows keep their order.
     """
-    room = max(1, min(most, int(len(train) * _SHARE)))
-    sizes = np.bincount(groups)
-    taken = np.zeros(len(sizes), dtype=bool)
-    for group in _hash_order(train, groups, salt=name):
-        if sizes[group] <= room:
-            taken[group] = True
-            room -= sizes[group]
-    chosen = taken[groups]
-    if not chosen.any() or chosen.all():
-        raise UserError(
-            f"cannot cut a {name} split off train: its {len(train)} rows form {len(sizes)} group(s) of related texts. "
-            "Add rows with other texts, or give a dev file and choose on it (--dev FILE --select-on dev)."
-        )
-    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
-
-
-def _hash_order(train: Examples, groups: np.ndarray, *, salt: str) -> list[int]:
-    """Group numbers ordered by a SHA-256 of the groups' distinct texts."""
+    groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
     texts: dict[int, set[str]] = {}
     for group, key in zip(groups.tolist(), row_keys(train), strict=True):
         texts.setdefault(group, set()).add(key)
-    return sorted(texts, key=lambda group: hash_text(salt, *sorted(texts[group])))
+    room = max(1, min(most, int(len(train) * 0.1)))
+    sizes = np.bincount(groups)
+    taken = np.zeros(len(sizes), dtype=bool)
+    for group in sorted(texts, key=lambda group: hash_text(name, *sorted(texts[group]))):
+        if sizes[group] <= room:
+            taken[group] = True
+            room -= sizes[group]
+    mask = taken[groups]
+    if not mask.any() or mask.all():
+        raise UserError(
+            f"cannot cut a {name} split from train: its {len(train)} rows form {len(sizes)} group(s) of related texts. "
+            "Add rows with other texts, or give a dev file and choose on it (--dev FILE --select-on dev)."
+        )
+    return train.take(np.flatnonzero(~mask)), train.take(np.flatnonzero(mask))
 
 
 def row_keys(examples: Examples) -> list[str]:
@@ -83,19 +75,16 @@ def row_groups(examples: Examples) -> np.ndarray:
 
     A shared second text counts from five words on.
     """
-    first = _number(("first", normalise(text)) for text in examples.first)
+    first = _number(map(normalise, examples.first))
     if examples.origins is not None:
         first = _linked(first, examples.origins)
     if examples.second is None:
         return first
-    second = _number(
-        ("second", key) if len(key.split()) >= _SHORT_SECOND else ("row", index)
-        for index, key in enumerate(normalise(text) for text in examples.second)
-    )
-    return _linked(first, second)
+    keys = enumerate(map(normalise, examples.second))
+    return _linked(first, _number(key if len(key.split()) >= _SHORT_SECOND else row for row, key in keys))
 
 
-def _number(keys: Iterable[tuple[str, object]]) -> np.ndarray:
+def _number(keys: Iterable[object]) -> np.ndarray:
     """int64 [N]: 0, 1, 2 ... for each key when it is first met."""
     seen: dict[object, int] = {}
     return np.array([seen.setdefault(key, len(seen)) for key in keys], dtype=np.int64)
@@ -114,7 +103,7 @@ def _linked(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
     for one, two in zip(first.tolist(), (second + offset).tolist(), strict=True):
         parents[root(two)] = root(one)
-    return _number(("root", root(node)) for node in first.tolist())
+    return _number(map(root, first.tolist()))
 
 
 def phrase_groups(texts: Sequence[str]) -> np.ndarray:
@@ -122,25 +111,18 @@ def phrase_groups(texts: Sequence[str]) -> np.ndarray:
     keys = [normalise(text) for text in texts]
     owners: dict[str, str] = dict.fromkeys(keys, "")
     for phrase in sorted(owners, key=lambda key: (-key.count(" "), key)):
-        if not owners[phrase]:  # no longer phrase has claimed it
-            _claim_spans(phrase, owners)
-    return _number(("phrase", owners[key]) for key in keys)
-
-
-def _claim_spans(phrase: str, owners: dict[str, str]) -> None:
-    """Make phrase the owner of each known, still free run of its words, itself included.
-
-    A text of more than 200 words is no phrase (its runs would be as many as its words squared): it claims itself.
-    """
-    if phrase.count(" ") >= _MOST_WORDS:
-        owners[phrase] = phrase
-        return
-    breaks = [index for index, letter in enumerate(phrase) if letter == " "]
-    starts, ends = [0, *(index + 1 for index in breaks)], [*breaks, len(phrase)]
-    for position, start in enumerate(starts):
-        for end in ends[position:]:
-            if owners.get(phrase[start:end]) == "":
-                owners[phrase[start:end]] = phrase
+        if owners[phrase]:
+            continue  # a longer phrase has claimed it
+        if phrase.count(" ") >= _MOST_WORDS:
+            owners[phrase] = phrase  # no phrase: its runs would be as many as its words squared
+            continue
+        breaks = [index for index, letter in enumerate(phrase) if letter == " "]
+        starts, ends = [0, *(index + 1 for index in breaks)], [*breaks, len(phrase)]
+        for position, start in enumerate(starts):
+            for end in ends[position:]:
+                if owners.get(phrase[start:end]) == "":
+                    owners[phrase[start:end]] = phrase
+    return _number(owners[key] for key in keys)
 
 
 def cut_stratified(examples: Examples, count: int, seed: int) -> Examples:
@@ -156,21 +138,14 @@ def cut_stratified(examples: Examples, count: int, seed: int) -> Examples:
     if labels is None or not np.issubdtype(labels.dtype, np.integer):
         return examples.take(np.sort(generator.permutation(len(examples))[:count]))
     classes, sizes = np.unique(labels, return_counts=True)
-    kept = [
-        generator.permutation(np.flatnonzero(labels == label))[:quota]
-        for label, quota in zip(classes, _quotas(sizes, count), strict=True)
-    ]
-    return examples.take(np.sort(np.concatenate(kept)))
-
-
-def _quotas(sizes: np.ndarray, count: int) -> np.ndarray:
-    """int64 [C]: how many of each class's rows (sizes [C], each above 0) to keep; adds up to count."""
     shares = sizes * count / sizes.sum()
-    kept: np.ndarray = np.floor(shares).astype(np.int64)
-    if count >= len(sizes):
-        kept = np.maximum(kept, 1)
-    while kept.sum() < count:
-        kept[np.argmax(shares - kept)] += 1
-    while kept.sum() > count:  # rare classes were lifted to one row: the most favoured large class pays
-        kept[np.argmax(np.where(kept > 1, kept - shares, -np.inf))] -= 1
-    return kept
+    quotas = np.maximum(np.floor(shares).astype(np.int64), 1 if count >= len(sizes) else 0)
+    while quotas.sum() < count:
+        quotas[np.argmax(shares - quotas)] += 1
+    while quotas.sum() > count:  # rare classes were lifted to one row: the most favoured large class pays
+        quotas[np.argmax(np.where(quotas > 1, quotas - shares, -np.inf))] -= 1
+    rows = [
+        generator.permutation(np.flatnonzero(labels == label))[:quota]
+        for label, quota in zip(classes, quotas, strict=True)
+    ]
+    return examples.take(np.sort(np.concatenate(rows)))

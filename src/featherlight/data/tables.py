@@ -6,8 +6,7 @@ CSV is read with double quotes, TSV without any quoting, both with a header line
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,32 +73,23 @@ def read_csv(path: Path, *, header: Sequence[str] | None = None) -> Table:
     header: the columns' names, for a file that has no header line.
     """
     text = read_text(path)
-    records = []
-    with _large_cells():
-        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-        line = 1
-        try:
-            for cells in reader:
-                if cells:
-                    records.append((line, cells))
-                line = reader.line_num + 1
-        except csv.Error as error:
-            raise UserError(
-                f"{path}, line {line}: broken quotes ({error}). A cell with commas, quotes or line breaks "
-                'stands in double quotes, and a quote inside it is doubled: "say ""yes"", please".'
-            ) from None
-    remedy = "A cell that holds a comma stands in double quotes."
-    return _table_of(path, records.pop(0)[1] if header is None else header, records, remedy=remedy)
-
-
-@contextmanager
-def _large_cells() -> Iterator[None]:
-    """Lift the csv module's limit on a cell's length, and put it back."""
-    before = csv.field_size_limit(2**31 - 1)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    records, line = [], 1
+    longest = csv.field_size_limit(2**31 - 1)
     try:
-        yield
+        for cells in reader:
+            if cells:
+                records.append((line, cells))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise UserError(
+            f"{path}, line {line}: broken quotes ({error}). Put a cell with commas, quotes or line breaks "
+            'in double quotes, and double each quote inside it: "say ""yes"", please".'
+        ) from None
     finally:
-        csv.field_size_limit(before)
+        csv.field_size_limit(longest)
+    remedy = "Put a cell that holds a comma in double quotes."
+    return _table_of(path, records.pop(0)[1] if header is None else header, records, remedy=remedy)
 
 
 def read_tsv(path: Path, *, header: Sequence[str] | None = None, skip_short: bool = False) -> Table:
@@ -113,7 +103,7 @@ def read_tsv(path: Path, *, header: Sequence[str] | None = None, skip_short: boo
     names = records.pop(0)[1] if header is None else header
     if skip_short:
         records = [(number, cells) for number, cells in records if len(cells) >= len(names)]
-    return _table_of(path, names, records, remedy="One tab stands between two cells and none inside a cell.")
+    return _table_of(path, names, records, remedy="Put one tab between two cells and none inside a cell.")
 
 
 def _table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Sequence[str]]], *, remedy: str) -> Table:
@@ -123,8 +113,8 @@ def _table_of(path: Path, names: Sequence[str], records: Sequence[tuple[int, Seq
         raise UserError(f"{path}: there is a header but no row below it. Add rows.")
     for line, cells in records:
         if len(cells) != len(names):
-            found = f"{len(cells)} cells, but the header names {len(names)} columns"
-            raise UserError(f"{path}, line {line}: {found}. {remedy}")
+            counts = f"{len(cells)} cells, but the header names {len(names)} columns"
+            raise UserError(f"{path}, line {line}: {counts}. {remedy}")
     columns = zip(*(cells for _, cells in records), strict=True)
     return Table(path, dict(zip(names, columns, strict=True)), [f"line {line}" for line, _ in records])
 
@@ -170,7 +160,7 @@ def read_parquet(path: Path) -> Table:
     """All columns of a Parquet file as Python values."""
     try:
         import pyarrow
-        from pyarrow import parquet
+        from pyarrow import parquet, types
     except ImportError:
         raise missing_extra("pyarrow", "train") from None
     if not path.is_file():
@@ -178,22 +168,13 @@ def read_parquet(path: Path) -> Table:
     try:
         table = parquet.ParquetFile(path).read()
         names = _distinct(path, table.column_names)
-        columns = {name: _python_values(table.column(index)) for index, name in enumerate(names)}
+        # Of lists and the like, which are refused anyhow, the first stands for all: embeddings would fill the memory.
+        columns = {
+            name: column[:1].to_pylist() * len(column) if types.is_nested(column.type) else column.to_pylist()
+            for name, column in zip(names, table.columns, strict=True)
+        }
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         raise UserError(f"{path}: not a readable Parquet file ({shortened(str(error))}). Write it again.") from None
     if not table.num_rows:
-        raise UserError(f"{path}: the file has no rows.")
+        raise UserError(f"{path}: the file has no rows. Add some.")
     return Table(path, columns, [f"row {index + 1}" for index in range(table.num_rows)])
-
-
-def _python_values(column: Any) -> list[Any]:
-    """An Arrow column as Python values.
-
-    Of lists and the like, which are refused anyhow, the first stands for all: a column of embeddings
-    would fill the memory.
-    """
-    from pyarrow import types
-
-    if types.is_nested(column.type):
-        return list(column[:1].to_pylist()) * len(column)
-    return list(column.to_pylist())

@@ -25,15 +25,13 @@ def load_unlabelled(path: Path, task: Task) -> Examples:
             raise UserError(f"{path}: no column(s) {wanted}. It has: {listed(table.columns)}. Rename them.")
         columns = [texts_of(table, name) for name in names]
     elif task.is_pair:
-        raise UserError(
-            f"{path}: task {task.name} reads two texts. Give a table with two columns ({', '.join(READERS)})."
-        )
+        raise UserError(f"{path}: task {task.name} reads two texts. Give a table ({', '.join(READERS)}) with both.")
     elif path.suffix.lower() != ".txt":
         raise UserError(f"{path}: unknown kind of file. Use .txt (a text per line) or one of {', '.join(READERS)}.")
     else:
         columns = [[line.rstrip("\r") for line in read_text(path).split("\n")]]
     rows = [row for row, texts in enumerate(zip(*columns, strict=True)) if all(text.strip() for text in texts)]
     if not rows:
-        raise UserError(f"{path}: every text is blank.")
+        raise UserError(f"{path}: every text is blank. Give a file with texts.")
     first, *second = ([column[row] for row in rows] for column in columns)
     return Examples(first, second[0] if second else None, None, np.array(rows, dtype=np.int64))

@@ -17,12 +17,11 @@ def agreement(before: Predictor, after: Predictor, examples: Examples) -> tuple[
     read; one text, few and several of unequal length. A logit that is not finite counts as an infinite difference.
     """
     worst = largest = 0.0
-    for some in (examples, *shaped(examples)):
-        wanted = before.logits(before.tokens(some))
-        found = after.logits(after.tokens(some))
-        apart = np.abs(wanted - found)
-        worst = max(worst, float(apart.max()) if np.isfinite(apart).all() else np.inf)
-        largest = max(largest, float(np.abs(wanted).max()))
+    for texts in (examples, *shaped(examples)):
+        logits = before.logits(before.tokens(texts))
+        differences = np.abs(logits - after.logits(after.tokens(texts)))
+        worst = max(worst, float(differences.max()) if np.isfinite(differences).all() else np.inf)
+        largest = max(largest, float(np.abs(logits).max()))
     return worst, largest
 
 

@@ -19,7 +19,7 @@ from featherlight.inference.onnx_reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL
 from featherlight.measurement.metrics import SCORING
 from featherlight.progress import track
-from featherlight.runtime.text import checked_texts
+from featherlight.runtime.text import check_pair, checked_sides
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -68,24 +68,28 @@ class OnnxPredictor:
     ):
         self.session = open_session(folder / MODEL, threads=threads)
         self.inputs = [value.name for value in self.session.get_inputs()]
-        about = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "null"))
-        if about is None:
+        metadata = json.loads(self.session.get_modelmeta().custom_metadata_map.get(ABOUT, "null"))
+        if metadata is None:
             raise UserError(f"{folder / MODEL}: was not written by `featherlight export`. Export the model with it.")
-        self.labels, self.parameters, self.precision = tuple(about["labels"]), about["parameters"], about["precision"]
-        self.pair, self.known_pair = bool(about["pair"]), about["pair"]
+        self.labels, self.parameters, self.precision = (
+            tuple(metadata["labels"]),
+            metadata["parameters"],
+            metadata["precision"],
+        )
+        self.pair, self.known_pair = bool(metadata["pair"]), metadata["pair"]
         if device not in ("auto", "cpu") or compiled:
-            raise UserError(f"{folder}: model.onnx runs on the processor, as it is. Leave --device and --compile out.")
+            raise UserError(f"{folder}: model.onnx runs on the CPU as it is. Leave --device and --compile out.")
         if precision not in ("auto", self.precision):
             raise UserError(f"--precision {precision}: {folder} computes in {self.precision}. Leave --precision out.")
-        self.reader = reader_of(folder, student=about["student"], max_length=about["max_length"])
+        self.reader = reader_of(folder, student=metadata["student"], max_length=metadata["max_length"])
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.batch_tokens = batch_tokens if about["student"] else min(batch_tokens, CACHED_TOKENS * (threads or cores))
+        self.batch_tokens = (
+            batch_tokens if metadata["student"] else min(batch_tokens, CACHED_TOKENS * (threads or cores))
+        )
 
     def check_pair(self, given: bool) -> None:
         """UserError if the model reads two texts per example and was given one, or the other way round."""
-        if self.known_pair is not None and given != self.pair:
-            needs, got = ("two texts", "one") if self.pair else ("one text", "two")
-            raise UserError(f"this model reads {needs} per example and was given {got}.")
+        check_pair(self.known_pair, given)
 
     def tokens(self, examples: Examples) -> Tokens:
         """The texts as this model's tokens, cut to the length that it was trained with."""
@@ -94,10 +98,7 @@ class OnnxPredictor:
     def read(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """The texts as lists of integers."""
         self.check_pair(second is not None)
-        first, second = checked_texts(first), None if second is None else checked_texts(second)
-        if second is not None and len(first) != len(second):
-            raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
-        return self.reader(first, second)
+        return self.reader(*checked_sides(first, second))
 
     def packed(self, columns: Columns) -> Tokens:
         """The lists in flat arrays."""
@@ -111,9 +112,11 @@ class OnnxPredictor:
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""
         columns = self.read(first, second)
-        alone = len(first) == 1 and all(rows[0] for rows in columns.values())
-        if alone:  # nothing to sort or pad, which takes as long as a third of a BiLSTM
-            return self.shaped(self.run(_without_padding(columns)))
+        if len(first) == 1 and all(rows[0] for rows in columns.values()):
+            # Nothing to sort or pad, which takes as long as a third of a BiLSTM.
+            arrays = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
+            masks = {mask_of(name): np.ones_like(array) for name, array in arrays.items() if name.endswith(IDS)}
+            return self.shaped(self.run({**arrays, **masks}))
         return self.logits(self.packed(columns))
 
     def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
@@ -133,10 +136,3 @@ class OnnxPredictor:
     def shaped(self, logits: np.ndarray) -> np.ndarray:
         """[N, C] -> [N] for a regression."""
         return logits if self.labels else logits[:, 0]
-
-
-def _without_padding(columns: Columns) -> dict[str, np.ndarray]:
-    """The columns of a single text, and their masks, as arrays [1, T]."""
-    arrays = {name: np.array(rows, dtype=np.int64) for name, rows in columns.items()}
-    masks = {mask_of(name): np.ones_like(array) for name, array in arrays.items() if name.endswith(IDS)}
-    return {**arrays, **masks}

@@ -8,7 +8,7 @@ House shapes: N texts.
 import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from featherlight.data.tokens.beginnings import beginnings
 from featherlight.errors import UserError, missing_extra
@@ -21,18 +21,8 @@ TOKENIZER = "tokenizer.json"
 IDS, _PAIR_IDS, _SEGMENTS = "input_ids", "pair_input_ids", "token_type_ids"
 
 
-class Reader(Protocol):
-    """Texts in, columns of integers out, a list for each text.
-
-    pads: what fills a column up. left: whether padding goes before the text.
-    """
-
-    pads: Mapping[str, int]
-    left: bool
-
-    def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
-        """N texts, or N pairs."""
-        ...
+# Readers take N texts, or N pairs, and give columns of integers, a list for each text. Their `pads` fill a column up;
+# `left`: whether padding goes before the text.
 
 
 class RuntimeReader:
@@ -41,8 +31,8 @@ class RuntimeReader:
     pads: Mapping[str, int] = {}
     left = False
 
-    def __init__(self, about: Mapping[str, Any], max_length: int):
-        self.tokenizer, self.max_length = tokenizer_of(dict(about)), max_length
+    def __init__(self, description: Mapping[str, Any], max_length: int):
+        self.tokenizer, self.max_length = tokenizer_of(dict(description)), max_length
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None) -> Columns:
         """input_ids; of a pair pair_input_ids too."""
@@ -117,7 +107,7 @@ class _Uncut:
         return {IDS: [encoding.ids[:max_length] for encoding in encodings]}
 
 
-def reader_of(folder: Path, *, student: bool, max_length: int) -> Reader:
+def reader_of(folder: Path, *, student: bool, max_length: int) -> RuntimeReader | FileReader:
     """What reads the texts of an exported folder."""
     settings = read_json(folder / "tokenizer_config.json")
     if not student:

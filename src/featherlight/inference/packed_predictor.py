@@ -6,8 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.data.task import Examples, Target
-from featherlight.measurement.metrics import SCORING
+from featherlight.data.task import Examples
 from featherlight.runtime.model import load
 
 
@@ -30,7 +29,7 @@ class PackedPredictor:
 
     def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
-        return SCORING[Target.of(self.labels)].answers(self(first, second), self.labels)
+        return self.model.predict(first, second)
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""

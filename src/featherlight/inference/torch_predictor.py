@@ -13,21 +13,14 @@ import torch
 from featherlight.data.task import Examples, Target
 from featherlight.data.tokens.batches import Tokens, within_budget
 from featherlight.data.tokens.tokenise import tokenise
-from featherlight.errors import UserError
 from featherlight.measurement import footprint
 from featherlight.measurement.metrics import SCORING
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
-from featherlight.models.device import (
-    autocast,
-    is_encoder,
-    keep_freed_memory,
-    model_precision,
-    resolve_device,
-)
+from featherlight.models.device import autocast, is_encoder, keep_freed_memory, model_precision, resolve_device
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
-from featherlight.runtime.text import checked_texts
+from featherlight.runtime.text import check_pair, checked_sides
 
 
 @torch.inference_mode()
@@ -40,15 +33,13 @@ def logits_of(
     mode; seeing to that here would take a twelfth of the time of a single text.
     """
     keep_freed_memory()
-    regression = model.config.problem_type == "regression"
     out = np.zeros((len(tokens), model.config.num_labels), dtype=np.float32)
-    lengths = tokens.lengths
     with track(label, len(tokens), unit="texts") as advance, autocast(device, precision):
-        for part in within_budget(lengths, np.arange(len(tokens)), tokens=batch_tokens):
+        for part in within_budget(tokens.lengths, np.arange(len(tokens)), tokens=batch_tokens):
             inputs = {name: tensor.to(device) for name, tensor in tokens.batch(part).items()}
             out[part] = model(**inputs).logits.float().cpu().numpy()
             advance(len(part))
-    return out[:, 0] if regression else out
+    return out[:, 0] if model.config.problem_type == "regression" else out
 
 
 class TorchPredictor:
@@ -99,10 +90,7 @@ class TorchPredictor:
 
     def check_pair(self, given: bool) -> None:
         """A student knows whether it reads one text or two; an encoder reads whatever it is given."""
-        wanted = getattr(self.model.config, "pair", given)
-        if wanted != given:
-            needs, got = ("two texts", "one") if wanted else ("one text", "two")
-            raise UserError(f"this model reads {needs} per example and was given {got}.")
+        check_pair(getattr(self.model.config, "pair", given), given)
 
     def predict(self, first: Sequence[str], second: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
@@ -110,10 +98,8 @@ class TorchPredictor:
 
     def __call__(self, first: Sequence[str], second: Sequence[str] | None = None) -> np.ndarray:
         """Logits float32 [N, C], or values [N] for a regression."""
-        first, second = checked_texts(first), None if second is None else checked_texts(second)
-        if second is not None and len(first) != len(second):
-            raise UserError(f"{len(first)} first texts and {len(second)} second ones: give as many of each.")
-        return self.logits(self.tokens(Examples(first, second, None, np.arange(len(first)))))
+        firsts, seconds = checked_sides(first, second)
+        return self.logits(self.tokens(Examples(firsts, seconds, None, np.arange(len(firsts)))))
 
     def logits(self, tokens: Tokens, *, label: str = "predict") -> np.ndarray:
         """Logits of tokens that this predictor's tokenizer made."""

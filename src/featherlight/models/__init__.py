@@ -15,25 +15,13 @@ from featherlight.models.students.recurrent import (
 )
 from featherlight.models.students.tokenizers import HashTokenizer
 
-__all__ = [
-    "BagConfig",
-    "BagForSequenceClassification",
-    "BiLSTMConfig",
-    "BiLSTMForSequenceClassification",
-    "HashTokenizer",
-    "RNNConfig",
-    "RNNForSequenceClassification",
-]
-
 STUDENTS = {
     BagConfig: BagForSequenceClassification,
     BiLSTMConfig: BiLSTMForSequenceClassification,
     RNNConfig: RNNForSequenceClassification,
 }
-for config, model in STUDENTS.items():
+for config, model in {**STUDENTS, **NARROW_MODELS}.items():
     AutoConfig.register(config.model_type, config)
     AutoModelForSequenceClassification.register(config, model)
+for config in STUDENTS:
     AutoTokenizer.register(config, slow_tokenizer_class=HashTokenizer)
-for narrow_config, narrow_model in NARROW_MODELS.items():
-    AutoConfig.register(narrow_config.model_type, narrow_config)
-    AutoModelForSequenceClassification.register(narrow_config, narrow_model)

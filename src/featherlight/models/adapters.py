@@ -9,7 +9,7 @@ import inspect
 import json
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -90,14 +90,14 @@ def _through_bottleneck(module: nn.Module, inputs: Any, output: Tensor) -> Tenso
     return changed
 
 
-def _after_prompt(model: Any, given: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
+def _after_prompt(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[()], dict[str, Any]]:
     """Forward pre-hook of a classifier: ids [B, T] become vectors [B, T + V, D], the prompt's beside the token read.
 
     `peft` puts a prompt before everything, where the head of a BERT would read the prompt's first vector instead of
     the token that it was pre-trained on.
     """
     prompts = getattr(model.base_model, _PROMPTS)
-    inputs = {**dict(zip(inspect.signature(type(model).forward).parameters, (model, *given), strict=False)), **named}
+    inputs = {**dict(zip(inspect.signature(type(model).forward).parameters, (model, *args), strict=False)), **kwargs}
     del inputs["self"]
     if prompts.active is None:
         return (), inputs
@@ -141,16 +141,16 @@ def _places(model: Any) -> dict[str, list[tuple[str, nn.Module]]]:
     inside = [(name, module) for name, module in model.named_modules() if name.startswith(model.base_model_prefix)]
     family = family_of(kind)
     attention, output = f".{family.attended}", f".{family.down}"
-    found = {
+    places = {
         "attention": [(name, module) for name, module in inside if name.endswith(attention)],
         "output": [(name, module) for name, module in inside if name.endswith(output) and not name.endswith(attention)],
     }
-    if not found["attention"] or len(found["attention"]) != len(found["output"]):
+    if not places["attention"] or len(places["attention"]) != len(places["output"]):
         raise UserError(
-            f"adapters: where they go in a {kind} model is not known. They go into {listed(sorted(FAMILIES))}, and "
+            f"adapters: it is not known where they go in a {kind} model. They go into {listed(sorted(FAMILIES))}, and "
             "into models whose layers are named as BERT's. Use --method lora with --targets."
         )
-    return found
+    return places
 
 
 def adapt(model: Any, method: Method, *, name: str = DEFAULT) -> None:
@@ -187,24 +187,23 @@ def _add_bottlenecks(model: Any, method: Method, name: str) -> None:
     width = next(getattr(model.config, key) for key in ("hidden_size", "dim", "d_model") if hasattr(model.config, key))
     inner = width // method.reduction
     if not inner:
-        raise UserError(f"--reduction {method.reduction}: leaves nothing of an encoder {width} wide. Give less.")
-    found = _places(model)
-    chosen = [*found["attention"], *found["output"]] if method.name == "houlsby" else found["output"]
-    for _, module in chosen:
+        raise UserError(f"--reduction {method.reduction}: the encoder is only {width} wide. Use {width} or less.")
+    places = _places(model)
+    projections = [*places["attention"], *places["output"]] if method.name == "houlsby" else places["output"]
+    for _, module in projections:
         if not hasattr(module, _INSIDE):
             setattr(module, _INSIDE, Switched())
             module.register_forward_hook(_through_bottleneck)
         getattr(module, _INSIDE).put(name, Bottleneck(width, inner, method.activation))
     if method.name == "houlsby":
-        layers = tuple({_IN_LAYER.match(place)[0] for place, _ in chosen})  # type: ignore[index]
+        layers = tuple({_IN_LAYER.match(place)[0] for place, _ in projections})  # type: ignore[index]
         for place, module in model.named_modules():
             if place.startswith(layers) and is_norm(module):
                 module.requires_grad_(True)
 
 
 def _add_prompt(model: Any, method: Method, name: str) -> None:
-    """Vectors that every text is read with, which start as those of random words (Lester et al. 2021,
-    arXiv:2104.08691)."""
+    """Vectors that every text is read with; they start as those of random words (Lester et al., arXiv:2104.08691)."""
     quiet_bitsandbytes()
     from peft import PromptTuningConfig
     from peft.tuners.prompt_tuning import PromptEmbedding
@@ -243,20 +242,20 @@ def _add_lora(model: Any, method: Method, name: str) -> None:
     linear = [key for key, module in model.base_model.named_modules() if isinstance(module, kinds) and _in_layers(key)]
     family = family_of(model.config.model_type)
     targets = method.targets or family.targets or [name.rpartition(".")[2] for name in (family.query, family.value)]
-    chosen: list[str] = []
+    modules: list[str] = []
     for target in targets:
-        found = [key for key in linear if key == target or key.endswith("." + target)]
-        chosen += found
-        if not found:
+        matches = [key for key in linear if key == target or key.endswith("." + target)]
+        modules += matches
+        if not matches:
             endings = sorted({key.rsplit(".", 1)[-1] for key in linear})
             raise UserError(f"--targets {target}: matches no linear layer of this {model.config.model_type} model. "
                             f"There are {listed(endings)}.")  # fmt: skip
     if method.name == "ia3":
-        config: Any = IA3Config(target_modules=chosen, feedforward_modules=[])
+        config: Any = IA3Config(target_modules=modules, feedforward_modules=[])
     else:
-        config = LoraConfig(r=method.rank, lora_alpha=method.alpha,  # type: ignore[arg-type]  # a float serves as well
-            lora_dropout=method.dropout,
-                            target_modules=chosen, use_dora=method.name == "dora")  # fmt: skip
+        alpha: Any = method.alpha  # a float serves as well
+        config = LoraConfig(r=method.rank, lora_alpha=alpha, lora_dropout=method.dropout, target_modules=modules,
+                            use_dora=method.name == "dora")  # fmt: skip
     with warnings.catch_warnings():  # that there are several adapters, which is what was asked for
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         inject_adapter_in_model(config, model.base_model, adapter_name=name)
@@ -292,8 +291,7 @@ class BaseEncoder:
 def write_adapter(folder: Path, model: Any, method: Method, origin: BaseEncoder) -> None:
     """Everything that was trained, head included, in one file."""
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in trained_weights(model).items()}
-    about = {"method": json.dumps(asdict(method)), "origin": json.dumps(asdict(origin))}
-    save_file(tensors, folder / ADAPTER, about)
+    save_file(tensors, folder / ADAPTER, {"method": json.dumps(asdict(method)), "origin": json.dumps(asdict(origin))})
 
 
 def read_adapter(folder: Path) -> tuple[Method, BaseEncoder, dict[str, Tensor]]:
@@ -303,13 +301,12 @@ def read_adapter(folder: Path) -> tuple[Method, BaseEncoder, dict[str, Tensor]]:
         raise UserError(f"{folder}: no adapter in it. Name a folder that `finetune --method lora` or houlsby made.")
     try:
         with safe_open(path, framework="pt") as file:
-            about = file.metadata() or {}
-            method, origin = json.loads(about["method"]), json.loads(about["origin"])
+            method, origin = (json.loads((file.metadata() or {})[name]) for name in ("method", "origin"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         method["targets"], origin["sizes"] = tuple(method["targets"]), tuple(origin["sizes"])
         return Method(**method), BaseEncoder(**origin), tensors
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: damaged, or no adapter of ours ({error}). Make it again.") from None
+        raise UserError(f"{path}: damaged, or not an adapter of Featherlight ({error}). Train it again.") from None
 
 
 def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path, *, only: set[str] | None = None) -> None:
@@ -318,10 +315,9 @@ def put_in(model: Any, tensors: Mapping[str, Tensor], folder: Path, *, only: set
            if (weight.requires_grad if only is None else name in only)}  # fmt: skip
     missing, foreign = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
     unlike = sorted(name for name in set(own) & set(tensors) if own[name].shape != tensors[name].shape)
-    if missing or foreign or unlike:
-        what = (missing or foreign or unlike)[0]
+    if misfits := missing + foreign + unlike:
         raise UserError(
-            f"{folder}: was made for another encoder, or by an older version: {what} does not fit this "
+            f"{folder}: was made for another encoder, or by an older version: {misfits[0]} does not fit this "
             f"{model.config.model_type}. Train it again."
         )
     with torch.no_grad():
@@ -339,14 +335,9 @@ def peft_layers(model: nn.Module) -> list[tuple[str, Any]]:
 
 def merge(model: Any) -> None:
     """Fold LoRA's and IA3's factors into the weights that they change; plain layers are left."""
-    changed = peft_layers(model)
-    assert changed
-    for name, module in changed:
+    layers = peft_layers(model)
+    assert layers
+    for name, module in layers:
         module.merge(safe_merge=True)
         parent, _, own = name.rpartition(".")
         setattr(model.get_submodule(parent), own, module.get_base_layer())
-
-
-def switched_in(model: nn.Module) -> Iterator[Switched]:
-    """Every place with bottlenecks or prompts."""
-    return (module for module in model.modules() if isinstance(module, Switched))

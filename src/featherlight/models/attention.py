@@ -51,10 +51,7 @@ def _fused_attention(
     module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None,
     dropout: float = 0.0, **more: Any,
 ) -> tuple[Tensor, None]:  # fmt: skip
-    """The same by PyTorch's fused kernel, which stores no T x T matrix of a head for the backward pass.
-
-    On a processor that kernel knows no dropout of the attention's shares, so there is none.
-    """
+    """PyTorch's fused kernel, which stores no T x T matrices; on a processor it knows no dropout, so there is none."""
     dropout = 0.0 if query.device.type == "cpu" else dropout
     return sdpa_attention_forward(  # type: ignore[no-any-return]
         module, query, key, value, attention_mask, dropout=dropout, **more
@@ -67,20 +64,17 @@ for name, function in ((NAME, short_attention), (_FUSED, _fused_attention)):
 
 
 def choose_attention(model: nn.Module, name: str) -> None:
-    """Let a model compute its attention so. name: "auto" (nothing changes), "eager" or "sdpa" (`_fused_attention`).
-
-    Raises UserError for a model that has no such choice.
-    """
+    """Set the attention: "auto" (as it is), "eager", "sdpa" (`_fused_attention`); UserError without such a choice."""
     if name == "auto":
         return
-    chosen = {"eager": "eager", "sdpa": _FUSED}[name]
+    attention = {"eager": "eager", "sdpa": _FUSED}[name]
     config: Any = model.config
-    if getattr(config, "_attn_implementation", None) == chosen:
+    if getattr(config, "_attn_implementation", None) == attention:
         return
     can = getattr(model, "_can_set_attn_implementation", lambda: False)()
     if not can or (name == "sdpa" and not getattr(model, "_supports_sdpa", False)):
         raise UserError(f"--attention {name}: {config.model_type} models know one attention only. Leave it out.")
-    model.set_attn_implementation(chosen)  # type: ignore[operator]
+    model.set_attn_implementation(attention)  # type: ignore[operator]
 
 
 def use_short_attention(model: nn.Module) -> bool:

@@ -19,7 +19,7 @@ def compile_in_place(model: nn.Module, device: str) -> None:
     """
     missing = missing_tool(device)
     if missing:
-        raise UserError(f"--compile: torch.compile cannot work here: {missing}, or leave --compile out.")
+        raise UserError(f"--compile: torch.compile does not work here: {missing}, or leave --compile out.")
     torch._dynamo.config.recompile_limit = _VARIANTS
     model.compile(dynamic=True)
 
@@ -30,13 +30,9 @@ def missing_tool(device: str) -> str | None:
         from torch.utils._triton import has_triton
 
         return None if has_triton() else "Triton is missing, which writes GPU code. Run `pip install triton`"
-    if device == "cpu":
-        return _missing_compiler()
-    return None
-
-
-def _missing_compiler() -> str | None:
-    """The same for CPU code, which is C++ that includes Python's own headers."""
+    if device != "cpu":
+        return None
+    # CPU code is C++ that includes Python's own headers.
     from torch._inductor import exc
     from torch._inductor.cpp_builder import get_cpp_compiler
 

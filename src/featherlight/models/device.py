@@ -21,10 +21,12 @@ def resolve_device(name: str) -> str:
     """ "auto" -> "cuda", "mps" or "cpu", the fastest there is; a device that is not there is an error."""
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return next(device for device, there in available.items() if there)
+        return next(device for device, present in available.items() if present)
     if not available[name]:
-        there = ", ".join(device for device, present in available.items() if present)
-        raise UserError(f"--device {name}: torch {torch.__version__} finds no such device here. There is: {there}.")
+        devices = ", ".join(device for device, present in available.items() if present)
+        raise UserError(
+            f"--device {name}: torch {torch.__version__} finds no such device here. Choose from: {devices}."
+        )
     return name
 
 

@@ -18,7 +18,7 @@ from featherlight.errors import UserError, pick
 from featherlight.files import TRUST, hash_files, read_json_object, trusts_code, version_of
 from featherlight.models.adapters import BaseEncoder, adapt, head_names, hold_frozen, put_in, read_adapter
 from featherlight.models.families import family_of
-from featherlight.models.heads import CLASSES, HEADS, Head
+from featherlight.models.heads import CLASSES, HEADS
 from featherlight.models.layers import with_layers
 from featherlight.models.source import ADAPTER, first_line, hub_errors, offline_options, quiet_transformers, source_of
 from featherlight.models.students.tokenizers import HashTokenizer
@@ -52,18 +52,22 @@ def load_encoder(
     are drawn from torch's global generator. Raises UserError for a model that is not there, damaged, or cannot read
     max_length tokens.
     """
-    source, wanted = source_of(name), pick("head", head, HEADS)
+    source, kind = source_of(name), pick("head", head, HEADS)
     if source.folder is not None:
         check_folder(source.folder)
     options = {"revision": revision, "trust_remote_code": trust_remote_code} | offline_options(source.folder)
     info: dict[str, Any] = {"missing_keys": [], "mismatched_keys": []}
     with quiet_transformers(), hub_errors(source.base, source.folder):
-        config = source.unpicked.config(**options, **wanted.options(labels))
+        config = source.unpicked.config(**options, **kind.options(labels))
         check_length(config, max_length)
         if source.width:
-            model = _random_encoder(config, wanted)
+            with torch.random.fork_rng(devices=[]):  # one and the same encoder, whatever the seed
+                torch.manual_seed(0)
+                model = kind.model.from_config(config)
+            for part in head_names(model):  # drawn like any other new head
+                model.get_submodule(part).apply(model._init_weights)
         else:
-            model, info = wanted.model.from_pretrained(
+            model, info = kind.model.from_pretrained(
                 source.where, config=config, use_safetensors=True, output_loading_info=True, dtype=torch.float32,
                 ignore_mismatched_sizes=True, **options,
             )  # fmt: skip
@@ -78,28 +82,15 @@ def load_encoder(
     return model, tokenizer
 
 
-def _random_encoder(config: Any, head: Head) -> Any:
-    """One and the same encoder with random weights, whatever the seed; its head is drawn like any other new head."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = head.model.from_config(config)
-    for name in head_names(model):
-        model.get_submodule(name).apply(model._init_weights)
-    return model
-
-
 def check_length(config: Any, max_length: int, *, option: str = "max-length") -> None:
     """An encoder with learned positions cannot read past the last of them. option: for the complaint."""
     most = _most_positions(config)
     if most and most < max_length:
-        raise UserError(f"--{option} {max_length}: this model reads at most {most} tokens.")
+        raise UserError(f"--{option} {max_length}: this model reads at most {most} tokens. Use {most} or less.")
 
 
 def _check_weights(name: str, model: Any, info: Mapping[str, Any]) -> None:
-    """A checkpoint of another architecture or of other sizes would leave weights at random without a word.
-
-    Only the head may have other sizes, for it had other labels.
-    """
+    """UserError for a checkpoint of another architecture or of other sizes; the head alone may differ."""
     state, missing = model.state_dict(), info["missing_keys"]
     new = sum(state[key].numel() for key in missing if key in state)
     if new > _MOST_NEW_WEIGHTS * sum(tensor.numel() for tensor in state.values()):
@@ -115,7 +106,7 @@ def checkpoint_layers(model: Any) -> None:
     """Keep only the inputs of layers for the backward pass, which computes each layer again (Chen et al. 2016,
     arXiv:1604.06174). The numbers stay the same, dropout's too. UserError for a model that cannot."""
     if not getattr(model, "supports_gradient_checkpointing", False):
-        raise UserError(f"--checkpointing: {model.config.model_type} models cannot do it. Leave it out.")
+        raise UserError(f"--checkpointing: {model.config.model_type} models do not support it. Leave it out.")
     if hasattr(model, "activation_checkpointing_enable"):  # its name in later versions 5
         model.activation_checkpointing_enable({"use_reentrant": False})
     else:
@@ -144,7 +135,7 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
                 )
             tokenizer = AutoTokenizer.from_pretrained(folder, **options)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:  # as many as there are ways to be damaged
-        raise UserError(f"{folder}: damaged; config, weights and tokenizer do not fit: {first_line(error)}") from None
+        raise UserError(f"{folder}: damaged: config, weights and tokenizer do not fit: {first_line(error)}") from None
     if info["missing_keys"]:
         raise UserError(f"{folder}: the weights lack {sorted(info['missing_keys'])[0]!r}. Is this a fine-tuned model?")
     if tokenizer.pad_token_id is None:
@@ -155,17 +146,16 @@ def load_checkpoint(folder: Path, *, trust_remote_code: bool = False) -> tuple[A
 
 
 def load_adapted(folder: Path) -> tuple[Any, PreTrainedTokenizerBase]:
-    """An encoder with the small layers and the head that were trained for it.
-
-    UserError if the encoder is not there, or is another one than the one that they were made for.
-    """
+    """An encoder with the small layers and head trained for it; UserError if the encoder is missing or changed."""
     method, origin, tensors = read_adapter(folder)
     try:
-        found = fingerprint(origin.base, origin.revision)
+        current = fingerprint(origin.base, origin.revision)
     except UserError as error:
         raise UserError(f"{folder}: holds an adapter and needs its encoder. {error}") from None
-    if found != origin.fingerprint:
-        raise UserError(f"{folder}: was made for another encoder: the files of {origin.base} have changed since then.")
+    if current != origin.fingerprint:
+        raise UserError(
+            f"{folder}: the files of its encoder {origin.base} have changed. Restore them, or train it again."
+        )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     labels = () if config.problem_type == "regression" else tuple(config.id2label.values())
     model, _ = load_encoder(origin.base, labels=labels, max_length=1, revision=origin.revision)
@@ -184,9 +174,9 @@ def origin_of(name: str, revision: str | None, model: Any) -> BaseEncoder:
     base = source_of(name).base
     if Path(base).is_dir():
         name = f"{Path(base).resolve()}{name[len(base) :]}"
-    found = fingerprint(name, revision)
-    commit = None if source_of(name).folder else found.rpartition("@")[2].partition("[")[0]  # for the branch may go on
-    return BaseEncoder(name, commit, found, sizes)
+    files = fingerprint(name, revision)
+    commit = None if source_of(name).folder else files.rpartition("@")[2].partition("[")[0]  # for the branch may go on
+    return BaseEncoder(name, commit, files, sizes)
 
 
 def _load_quantized(folder: Path) -> tuple[Any, dict[str, Any]]:
@@ -249,12 +239,12 @@ def check_folder(folder: Path) -> None:
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: no config.json, so this is no model folder, or an incomplete one.")
     read_json_object(folder / "config.json")
-    weights = sorted(folder.glob("*.safetensors"))
-    weights = [path for path in weights if path.name.startswith(("model", ADAPTER))]
+    weights = [path for path in sorted(folder.glob("*.safetensors")) if path.name.startswith(("model", ADAPTER))]
     if not weights and not any((folder / other).exists() for other in (LIGHT, "model.onnx")):
-        pickled = next(folder.glob("*.bin"), None)
-        remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."
-        raise UserError(f"{folder}: no model.safetensors. {remedy if pickled else 'The folder is incomplete.'}")
+        remedy = "The folder is incomplete. Copy or make it again."
+        if any(folder.glob("*.bin")):
+            remedy = "Save it with save_pretrained(..., safe_serialization=True): pickles are never loaded here."
+        raise UserError(f"{folder}: no model.safetensors. {remedy}")
     for path in weights:
         try:
             with safe_open(path, framework="pt"):
@@ -266,33 +256,17 @@ def check_folder(folder: Path) -> None:
         absent = set(read_json_object(index)["weight_map"].values()) - {path.name for path in weights}
         if absent:
             raise UserError(f"{folder}: {sorted(absent)[0]} is missing. The folder is incomplete.")
-    described = {
-        name: read_json_object(folder / name)
-        for name in ("tokenizer.json", "tokenizer_config.json")
-        if (folder / name).exists()
-    }
-    hashed = described.get("tokenizer_config.json", {}).get("tokenizer_class") == HashTokenizer.__name__
+    files = [folder / name for name in ("tokenizer.json", "tokenizer_config.json")]
+    settings = {path.name: read_json_object(path) for path in files if path.exists()}
+    hashed = settings.get("tokenizer_config.json", {}).get("tokenizer_class") == HashTokenizer.__name__
     if not hashed and not any((folder / name).exists() for name in _VOCABULARIES):
         raise UserError(f"{folder}: no tokenizer ({', '.join(_VOCABULARIES)}). The folder is incomplete.")
 
 
-def _check_once(folder: Path) -> None:
-    """`check_folder`, which reads megabytes of tokenizer, unless the folder's files are those that it has seen."""
-    versions = [version_of(path) for path in _model_files(folder)] if folder.is_dir() else []
-    if None in versions or CHECKED.get(folder) != versions:
-        check_folder(folder)
-        CHECKED[folder] = versions
-
-
 def _model_files(folder: Path) -> list[Path]:
     """The files that decide what a model folder computes: config, weights, tokenizer."""
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.is_file()
-        and path.suffix in _MODEL_SUFFIXES
-        and not path.name.startswith((".", "predictions", "record"))
-    )
+    paths = (path for path in folder.iterdir() if path.is_file() and path.suffix in _MODEL_SUFFIXES)
+    return sorted(path for path in paths if not path.name.startswith((".", "predictions", "record")))
 
 
 def fingerprint(name: str, revision: str | None = None) -> str:
@@ -300,8 +274,12 @@ def fingerprint(name: str, revision: str | None = None) -> str:
     source = source_of(name)
     change = f"[{source.change}]" if source.change else ""
     if source.folder is not None:
-        _check_once(source.folder)
-        return hash_files(_model_files(source.folder)) + change
+        files = _model_files(source.folder) if source.folder.is_dir() else []
+        versions = [version_of(path) for path in files]
+        if None in versions or CHECKED.get(source.folder) != versions:  # the check reads megabytes of tokenizer
+            check_folder(source.folder)
+            CHECKED[source.folder] = versions
+        return hash_files(files) + change
     with quiet_transformers(), hub_errors(source.base, None):
         path = cached_file(source.base, "config.json", revision=revision, **offline_options(None))
     commit = Path(str(path)).parent.name  # the hub's cache names a snapshot's folder by it

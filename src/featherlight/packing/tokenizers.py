@@ -1,17 +1,14 @@
 """A Hugging Face tokenizer in; the description from which the runtime tokenises alike out."""
 
 from collections.abc import Callable, Iterable, Mapping
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from featherlight.errors import UserError
 from featherlight.files import read_json
-from featherlight.runtime.packed import (
-    Json,
-)
+from featherlight.runtime.packed import Json
 from featherlight.runtime.text import FIRST, LETTERS, SHARED, SURROGATES
-
-# --- tokenizers
 
 
 def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
@@ -27,14 +24,14 @@ def tokenizer(folder: Path, settings: Mapping[str, Any]) -> Json:
             f"{folder}: its tokenizer ({' over '.join(parts)}) cannot be packed: the runtime does not know it. Distil "
             "with --embedding bpe, char, byte or hash, or export the model with --format onnx."
         )
-    return {"kind": kind, **_DESCRIBERS[kind](described)}
+    return {"kind": kind, **(_DESCRIBERS[kind](described) if kind in _DESCRIBERS else {})}
 
 
-def _agrees(known: Any, found: Any) -> bool:
+def _agrees(known: Any, described: Any) -> bool:
     """Whether a description has what is known of a kind; what is not named there may be anything."""
     if isinstance(known, dict):
-        return isinstance(found, dict) and all(_agrees(part, found.get(name)) for name, part in known.items())
-    return bool(known == found)
+        return isinstance(described, dict) and all(_agrees(part, described.get(name)) for name, part in known.items())
+    return bool(known == described)
 
 
 _PLAIN = {"continuing_subword_prefix": None, "end_of_word_suffix": None, "dropout": None, "byte_fallback": False}
@@ -68,11 +65,10 @@ _KINDS: Mapping[str, Json] = {
 
 
 def _word_pieces(described: Json) -> Json:
-    """What `runtime.text.WordPiece` needs."""
     model, normalizer = described["model"], described["normalizer"]
     accents = normalizer["strip_accents"]
     return {
-        "pieces": front_code(_by_id(model["vocab"])),
+        "pieces": front_code(sorted(model["vocab"], key=model["vocab"].__getitem__)),
         "unknown": model["vocab"][model["unk_token"]],
         "prefix": model["continuing_subword_prefix"],
         "lower": normalizer["lowercase"],
@@ -85,9 +81,7 @@ def front_code(pieces: Iterable[str]) -> str:
     """Each piece as the number of characters that it shares with the one before, and the others; see `front_coded`."""
     words, before = [], ""
     for piece in pieces:
-        shared = next(
-            (i for i, (a, b) in enumerate(zip(piece, before, strict=False)) if a != b), min(len(piece), len(before))
-        )
+        shared = len(list(takewhile(lambda pair: pair[0] == pair[1], zip(piece, before, strict=False))))
         words.append(chr(SHARED + shared) + piece[shared:])
         before = piece
     if any(" " in word for word in words):
@@ -104,9 +98,9 @@ def _byte_pairs(described: Json) -> Json:
     """What `runtime.text.BytePairs` needs: what the merges make is left out."""
     model = described["model"]
     ids, merges = model["vocab"], [tuple(merge) for merge in model["merges"]]
-    made = {left + right for left, right in merges}
+    merged = {left + right for left, right in merges}
     return {
-        "letters": [piece for piece in _by_id(ids) if piece not in made],
+        "letters": [piece for piece in sorted(ids, key=ids.__getitem__) if piece not in merged],
         "left": characters_of(ids[left] for left, _ in merges),
         "right": characters_of(ids[right] for _, right in merges),
         "unknown": ids[model["unk_token"]],
@@ -114,13 +108,4 @@ def _byte_pairs(described: Json) -> Json:
     }
 
 
-_DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {
-    "wordpiece": _word_pieces,
-    "bpe": _byte_pairs,
-    "byte": lambda described: {},
-    "char": lambda described: {},
-}
-
-
-def _by_id(vocabulary: Mapping[str, int]) -> list[str]:
-    return sorted(vocabulary, key=vocabulary.__getitem__)
+_DESCRIBERS: Mapping[str, Callable[[Json], Json]] = {"wordpiece": _word_pieces, "bpe": _byte_pairs}

@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from featherlight.models import STUDENTS
 from featherlight.models.heads import head_options
 from featherlight.models.source import quiet_transformers
-from featherlight.models.students.tokenizers import HASHES, HashTokenizer, letters, utf8_bytes, wrapped
+from featherlight.models.students.tokenizers import HashTokenizer, letters, utf8_bytes, wrapped
 from featherlight.packing.folder import BODIES
 from featherlight.runtime.model import load
 from featherlight.runtime.packed import LIGHT, Packed
-from featherlight.runtime.text import BytePairs, WordPiece
+from featherlight.runtime.text import HASHES, BytePairs, WordPiece
 
 _Json = Mapping[str, Any]
 
@@ -23,8 +23,8 @@ _Json = Mapping[str, Any]
 def unpack(file: Path, folder: Path) -> None:
     """Fill a folder with what `models.load.load_checkpoint` reads; UserError for a damaged file."""
     model = load(file)
-    packed, about = model.packed, model.packed.about["tokenizer"]
-    tokenizer = _TOKENIZERS[about["kind"]](model.tokenizer, about)
+    packed, description = model.packed, model.packed.about["tokenizer"]
+    tokenizer = _TOKENIZERS[description["kind"]](model.tokenizer, description)
     tokenizer.model_max_length = model.max_length
     with quiet_transformers():
         _student_config(packed).save_pretrained(folder)
@@ -44,36 +44,33 @@ def _student_config(packed: Packed) -> Any:
         sizes["dim"] = shapes["embedding.vectors.weight"][1]
     if architecture["body"] != "mean":
         sizes |= {"hidden": shapes["body.network.weight_hh_l0"][1], "pooling": architecture["pooling"]}
-    config = next(config for config in STUDENTS if BODIES[config.model_type] == architecture["body"])
+    kind = next(config for config in STUDENTS if BODIES[config.model_type] == architecture["body"])
     frame = {name: architecture[name] for name in ("embedding", "pair")}
-    found = config(**sizes, **frame, **head_options(packed.about["labels"]))
-    found.architectures = [STUDENTS[config].__name__]
-    return found
+    config = kind(**sizes, **frame, **head_options(packed.about["labels"]))
+    config.architectures = [STUDENTS[kind].__name__]
+    return config
 
 
-def _word_pieces(known: WordPiece, about: _Json) -> PreTrainedTokenizerBase:
+def _word_pieces(known: WordPiece, description: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.cut_vocabulary` makes them of BERT's."""
     unknown = next(piece for piece, row in known.ids.items() if row == known.unknown)
     tokenizer = Tokenizer(
         models.WordPiece(known.ids, unk_token=unknown, continuing_subword_prefix=known.prefix)  # type: ignore[arg-type]
     )
     tokenizer.normalizer = normalizers.BertNormalizer(
-        clean_text=True,
-        handle_chinese_chars=known.chinese,
-        strip_accents=known.accents,
-        lowercase=known.lower,
+        clean_text=True, handle_chinese_chars=known.chinese, strip_accents=known.accents, lowercase=known.lower
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     return wrapped(tokenizer, unk_token=unknown)
 
 
-def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
+def _byte_pairs(known: BytePairs, description: _Json) -> PreTrainedTokenizerBase:
     """As `models.students.tokenizers.train_byte_pairs` makes them; the ids of merged pieces follow from the merges."""
-    pieces = dict(enumerate(about["letters"]))
+    pieces = dict(enumerate(description["letters"]))
     merges = []
-    for (left, right), (_, made) in known.ranks.items():
+    for (left, right), (_, merged) in known.ranks.items():
         merges.append((pieces[left], pieces[right]))
-        pieces.setdefault(made, pieces[left] + pieces[right])
+        pieces.setdefault(merged, pieces[left] + pieces[right])
     unknown = pieces[known.unknown]
     vocabulary = {piece: row for row, piece in pieces.items()}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown))
@@ -85,7 +82,7 @@ def _byte_pairs(known: BytePairs, about: _Json) -> PreTrainedTokenizerBase:
 _TOKENIZERS: Mapping[str, Callable[[Any, _Json], PreTrainedTokenizerBase]] = {
     "wordpiece": _word_pieces,
     "bpe": _byte_pairs,
-    "char": lambda known, about: letters(),
-    "byte": lambda known, about: utf8_bytes(),
-    "hash": lambda known, about: HashTokenizer(about["buckets"]),
+    "char": lambda known, description: letters(),
+    "byte": lambda known, description: utf8_bytes(),
+    "hash": lambda known, description: HashTokenizer(description["buckets"]),
 }

@@ -4,7 +4,8 @@ The forward passes of the students; the same numbers as theirs in PyTorch but fo
 T tokens, D width, H hidden units per direction, G gates (H of an RNN, 4H of an LSTM), W width of a text, C classes.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from featherlight.errors import UserError
 from featherlight.runtime.packed import MOST_FILE, Json, Packed, damaged, decoded, field, read_packed
-from featherlight.runtime.text import HASHES, beginning, checked_texts, tokenizer_of
+from featherlight.runtime.text import HASHES, beginning, check_pair, checked_sides, tokenizer_of
 
 Floats = NDArray[np.float32]
 _Integers = NDArray[np.int64]
@@ -47,22 +48,27 @@ class LightModel:
     """A packed student. labels: class names in the order of the logits; empty for a regression."""
 
     def __init__(self, packed: Packed):
-        about = packed.about
-        self.packed, self.architecture = packed, field(about, "architecture", dict)
-        self.labels: tuple[str, ...] = tuple(field(about, "labels", list))
+        header = packed.about
+        self.packed, self.architecture = packed, field(header, "architecture", dict)
+        self.labels: tuple[str, ...] = tuple(field(header, "labels", list))
         self.pair: bool = field(self.architecture, "pair", bool)
-        self.max_length: int = field(about, "max_length", int)
+        self.max_length: int = field(header, "max_length", int)
         if not all(type(label) is str for label in self.labels) or len(set(self.labels)) < len(self.labels):
-            raise damaged("labels that cannot be")
+            raise damaged("labels that are no texts, or not all different")
         if not 1 <= self.max_length <= MOST_TOKENS:
-            raise damaged("a length that cannot be")
-        self.tokenizer = tokenizer_of(field(about, "tokenizer", dict))
+            raise damaged("a maximum length out of range")
+        self.tokenizer = tokenizer_of(field(header, "tokenizer", dict))
         _check_shapes(packed, self.tokenizer.size, len(self.labels) or 1)
         weights = {name: decoded(encoded) for name, encoded in packed.tensors.items()}
-        self.embed = (_Table if self.architecture["embedding"] == _TABLE else _HashTable)(weights)
-        self.sum_up = _mean_body if self.architecture["body"] == _BAG else _Recurrent(weights, self.architecture)
-        self.classify = _Classifier(weights)
-        self.width = self.classify.width // (4 if self.pair else 1)
+        table = self.architecture["embedding"] == _TABLE
+        self.embed: Callable[[_Integers], Floats] = (
+            partial(weights["embedding.weight"].take, axis=0) if table else _HashTable(weights)
+        )
+        self.body = _mean_body if self.architecture["body"] == _BAG else _Recurrent(weights, self.architecture)
+        self.hidden, self.out = (
+            (weights[f"classifier.{name}.weight"].T, weights[f"classifier.{name}.bias"]) for name in ("hidden", "out")
+        )
+        self.width = len(self.hidden[0]) // (4 if self.pair else 1)
 
     def predict(self, first: Texts, second: Texts | None = None) -> list[Json]:
         """{"label", "probability", "probabilities"} per text, or {"value"} for a regression. second: of pairs."""
@@ -71,21 +77,20 @@ class LightModel:
     def __call__(self, first: Texts, second: Texts | None = None) -> Floats:
         """Logits float32 [B, C], or values [B] for a regression."""
         self.check_pair(second is not None)
-        sides = [checked_texts(texts) for texts in ((first,) if second is None else (first, second))]
-        if len(sides[0]) != len(sides[-1]):
-            raise UserError(f"{len(sides[0])} first texts and {len(sides[-1])} second ones: give as many of each.")
+        firsts, seconds = checked_sides(first, second)
         with np.errstate(over="ignore", invalid="ignore"):
-            vectors = [self.vectors(side) for side in sides]
-            found = self.classify(_compare(*vectors) if self.pair else vectors[0])
-        if not np.isfinite(found).all():
-            raise damaged("weights so large that an answer is no number")
-        return found if self.labels else found[:, 0]
+            vectors = self.vectors(firsts)
+            if seconds is not None:
+                others = self.vectors(seconds)
+                vectors = np.concatenate([vectors, others, np.abs(vectors - others), vectors * others], axis=1)
+            logits: Floats = np.maximum(vectors @ self.hidden[0] + self.hidden[1], 0) @ self.out[0] + self.out[1]
+        if not np.isfinite(logits).all():
+            raise damaged("weights so large that a logit is not finite")
+        return logits if self.labels else logits[:, 0]
 
     def check_pair(self, given: bool) -> None:
         """UserError if the model reads two texts per example and was given one, or the other way round."""
-        if given != self.pair:
-            needs, got = ("two texts", "one") if self.pair else ("one text", "two")
-            raise UserError(f"this model reads {needs} per example and was given {got}.")
+        check_pair(self.pair, given)
 
     @property
     def parameters(self) -> int:
@@ -102,20 +107,20 @@ class LightModel:
         if len(ids) == 1:
             return self.batch(ids)
         order = sorted(range(len(ids)), key=lambda row: -len(ids[row]))
-        whole = np.empty((len(ids), self.width), dtype=np.float32)
+        vectors = np.empty((len(ids), self.width), dtype=np.float32)
         start = 0
         while start < len(order):
             rows = order[start : start + max(TOKENS_AT_ONCE // max(len(ids[order[start]]), 1), 1)]
-            whole[rows] = self.batch([ids[row] for row in rows])
+            vectors[rows] = self.batch([ids[row] for row in rows])
             start += len(rows)
-        return whole
+        return vectors
 
     def batch(self, ids: Sequence[list[int]]) -> Floats:
         """Texts of falling length -> [B, W]; an empty one is read as one token of padding."""
         padded = np.zeros((len(ids), max(len(ids[0]), 1)), dtype=np.int64)
-        for row, some in enumerate(ids):
-            padded[row, : len(some)] = some
-        return self.sum_up(self.embed(padded), np.array([len(some) for some in ids]))
+        for row, tokens in enumerate(ids):
+            padded[row, : len(tokens)] = tokens
+        return self.body(self.embed(padded), np.array(list(map(len, ids))))
 
 
 def number_answers(logits: Floats, labels: Sequence[str]) -> list[Json]:
@@ -137,49 +142,34 @@ def _check_shapes(packed: Packed, pieces: int, classes: int) -> None:
 
     D, H and the width of the classifier are read from the tensors, the rest follows.
     """
-    found = {name: encoded.shape for name, encoded in packed.tensors.items()}
-    about = packed.about["architecture"]
-    embedding, body, pooling = (field(about, name, str) for name in ("embedding", "body", "pooling"))
+    shapes = {name: encoded.shape for name, encoded in packed.tensors.items()}
+    architecture = packed.about["architecture"]
+    embedding, body, pooling = (field(architecture, name, str) for name in ("embedding", "body", "pooling"))
     if embedding not in _EMBEDDINGS or body not in _BODIES or pooling not in _POOLINGS:
         raise damaged("an architecture that this version does not know")
     if (embedding == _HASH) != (field(packed.about["tokenizer"], "kind", str) == _HASH):
         raise damaged("a tokenizer that does not fit the embedding")
     table = "embedding.weight" if embedding == _TABLE else "embedding.vectors.weight"
-    width = dim = found.get(table, (0,))[-1]
+    width = dim = shapes.get(table, (0,))[-1]
     expected: dict[str, tuple[int, ...]] = {table: (pieces if embedding == _TABLE else (pieces - 1) // _SHARE + 1, dim)}
     if embedding == _HASH:
         expected["embedding.importance.weight"] = (HASHES * pieces, 1)
     if body != _BAG:
-        hidden = found.get("body.network.weight_hh_l0", (0,))[-1]
+        hidden = shapes.get("body.network.weight_hh_l0", (0,))[-1]
         gates, width = hidden * (4 if body == _LSTM else 1), 2 * hidden
         for ending in ("", "_reverse"):
             names = _network_names(ending)
             expected |= {names[0]: (gates, dim), names[1]: (gates, hidden), names[2]: (gates,), names[3]: (gates,)}
-    inner = found.get("classifier.hidden.bias", (0,))[-1]
-    width *= 4 if field(about, "pair", bool) else 1
+    inner = shapes.get("classifier.hidden.bias", (0,))[-1]
+    width *= 4 if field(architecture, "pair", bool) else 1
     expected |= {"classifier.hidden.weight": (inner, width), "classifier.hidden.bias": (inner,),
                  "classifier.out.weight": (classes, inner), "classifier.out.bias": (classes,)}  # fmt: skip
-    if found != expected:
-        raise damaged("weights that do not fit together")
+    if shapes != expected:
+        raise damaged("tensors whose shapes do not fit together")
 
 
 def _network_names(ending: str) -> list[str]:
-    """The tensors of one direction of a recurrent body."""
     return [f"body.network.{kind}_l0{ending}" for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-
-
-# --- embeddings
-
-
-class _Table:
-    """A vector per piece."""
-
-    def __init__(self, weights: _Weights):
-        self.table = weights["embedding.weight"]
-
-    def __call__(self, ids: _Integers) -> Floats:
-        """[B, T] -> [B, T, D]."""
-        return self.table.take(ids, axis=0)
 
 
 class _HashTable:
@@ -199,11 +189,8 @@ class _HashTable:
         return summed
 
 
-# --- bodies: [B, T, D] and lengths [B] (falling, 0 for an empty text) -> [B, W]
-
-
 def _mean_body(vectors: Floats, lengths: _Integers) -> Floats:
-    """The bag: mean over the tokens; an empty text gives zeros."""
+    """The bag: [B, T, D] and lengths [B] (falling) -> the mean over the tokens [B, D]; an empty text gives zeros."""
     kept = (np.arange(vectors.shape[1]) < lengths[:, None]).astype(np.float32)
     means: Floats = np.matmul(kept[:, None, :], vectors)[:, 0] / np.maximum(lengths, 1).astype(np.float32)[:, None]
     return means
@@ -244,32 +231,31 @@ class _Recurrent:
         hidden, cell = np.zeros((2, 2, batch, self.hidden), dtype=np.float32)
         summed = np.full_like(hidden, -np.inf if self.pooling == _MAX else 0)
         for step, gates in enumerate(self.projected(read)):
-            some = alive[step]
             ways = 1 if step and self.pooling == _PUBLISHED else 2  # published: backward reads one token alone
-            gates, state = gates[:ways, :some], hidden[:ways, :some]
+            count = alive[step]
+            gates, state = gates[:ways, :count], hidden[:ways, :count]
             if step:  # states begin at 0
                 gates += np.matmul(state, self.recurrent[:ways])
             np.tanh(gates, out=gates)
             if self.lstm:
-                self.lstm_step(gates, cell[:ways, :some], state)
+                self.lstm_step(gates, cell[:ways, :count], state)
             else:
                 state[...] = gates
             if self.pooling == _MAX:
-                np.maximum(summed[:, :some], state, out=summed[:, :some])
+                np.maximum(summed[:, :count], state, out=summed[:, :count])
             elif self.pooling == _MEAN:
-                summed[:, :some] += state
+                summed[:, :count] += state
         if self.pooling == _MEAN:
             summed /= lengths.astype(np.float32)[:, None]
-        found = summed if self.pooling in (_MAX, _MEAN) else hidden
-        return found.swapaxes(0, 1).reshape(batch, -1)
+        states = summed if self.pooling in (_MAX, _MEAN) else hidden
+        return states.swapaxes(0, 1).reshape(batch, -1)
 
     def projected(self, read: Floats) -> Iterable[Floats]:
         """What the tokens add to the gates: [2, B, G] for each step; of a very long text a stretch at a time."""
         batch, width = read.shape[2:]
         stretch = max(TOKENS_AT_ONCE // batch, 1)
         for start in range(0, read.shape[1], stretch):
-            some = read[:, start : start + stretch].reshape(2, -1, width)
-            gates = np.matmul(some, self.inputs)
+            gates = np.matmul(read[:, start : start + stretch].reshape(2, -1, width), self.inputs)
             gates += self.bias
             yield from gates.reshape(2, -1, batch, gates.shape[-1]).swapaxes(0, 1)
 
@@ -284,24 +270,3 @@ class _Recurrent:
         cell += new
         np.tanh(cell, out=new)
         np.multiply(new, shares[..., 2 * h :], out=state)
-
-
-class _Classifier:
-    """One hidden layer with ReLU: [B, W] -> [B, C]."""
-
-    def __init__(self, weights: _Weights):
-        self.hidden, self.out = (
-            (weights[f"classifier.{name}.weight"].T, weights[f"classifier.{name}.bias"]) for name in ("hidden", "out")
-        )
-        self.width = len(self.hidden[0])
-
-    def __call__(self, vectors: Floats) -> Floats:
-        """Logits, or one value each for a regression."""
-        hidden = np.maximum(vectors @ self.hidden[0] + self.hidden[1], 0)
-        logits: Floats = hidden @ self.out[0] + self.out[1]
-        return logits
-
-
-def _compare(first: Floats, second: Floats) -> Floats:
-    """[u; v; |u - v|; u * v]: two vectors per pair [B, W] as one [B, 4W]."""
-    return np.concatenate([first, second, np.abs(first - second), first * second], axis=1)

@@ -65,9 +65,6 @@ class Packed:
     stored: Mapping[str, int] = filled(default_factory=dict)  # bytes of each tensor in the file it was read from
 
 
-# --- parts of tensors
-
-
 def code_bits(levels: int) -> int:
     """Bits of one code: enough for `levels` of them; three levels go five to a byte."""
     return max(1, (levels - 1).bit_length())
@@ -79,10 +76,7 @@ def packed_length(count: int, levels: int) -> int:
 
 
 def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
-    """uint8 [count] from bits, the lowest first, or from five digits to the base 3 in a byte.
-
-    UserError for a code that is not below `levels`.
-    """
+    """uint8 [count] from bits, lowest first, or five base-3 digits a byte; UserError for a code above the levels."""
     raw = np.frombuffer(data, dtype=np.uint8)
     if levels == 3:
         codes = _DIGITS[raw].reshape(-1)[:count]
@@ -97,7 +91,7 @@ def unpack_codes(data: bytes, count: int, levels: int) -> np.ndarray:
             codes[:, place] = two[:, byte] >> shift & 2**width - 1
         codes = codes.reshape(-1)[:count]
     if count and int(codes.max()) >= levels:
-        raise damaged("a code beyond its levels")
+        raise damaged("a code above its number of levels")
     return codes
 
 
@@ -137,9 +131,6 @@ def expanded(coder: int, data: bytes, length: int) -> bytes:
     return raw
 
 
-# --- kinds of tensors
-
-
 @dataclass(frozen=True)
 class _Part:
     """One stored array of a tensor: how many numbers it has and of which type ("codes": packed)."""
@@ -153,7 +144,7 @@ _FLOATS = {"float32": "<f4", "float16": "<f2"}
 _CODES = ("uniform", "codebook", "product")
 
 
-def _parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[_Part]:
+def _parts_of(kind: str, shape: tuple[int, ...], entry: Json) -> list[_Part]:
     """What a tensor of each kind consists of.
 
     float32, float16: the values. uniform: codes, and one scale for all or one per row. codebook: codes, and the value
@@ -162,17 +153,17 @@ def _parts_of(kind: str, shape: tuple[int, ...], about: Json) -> list[_Part]:
     count = math.prod(shape)
     if kind in _FLOATS:
         return [_Part("values", count, _FLOATS[kind])]
-    levels = field(about, "levels", int)
+    levels = field(entry, "levels", int)
     if kind not in _CODES or not 2 <= levels <= _MOST_LEVELS:
         raise damaged("a kind of tensor, or a number of levels, that this version does not know")
     if kind == "codebook":
         return [_Part("codes", count), _Part("book", levels, "<f4")]
     if kind == "uniform":
-        scales, width = _numbers(about, "scales", length=2)
+        scales, width = _numbers(entry, "scales", length=2)
         if scales not in (1, shape[0]) or width not in (2, 4):
             raise damaged("scales that are neither one nor one per row")
         return [_Part("codes", count), _Part("scales", scales, f"<f{width}")]
-    groups = field(about, "groups", int)
+    groups = field(entry, "groups", int)
     if len(shape) != 2 or groups < 1 or shape[1] % groups:
         raise damaged("groups that do not divide the columns")
     return [_Part("codes", shape[0] * groups), _Part("book", levels * shape[1], "<f2")]
@@ -200,54 +191,53 @@ def decoded(encoded: Encoded) -> np.ndarray:
     """
     shape, parts = encoded.shape, encoded.parts
     if "values" in parts:
-        found = parts["values"]
+        tensor = parts["values"]
     elif encoded.kind == "codebook":
-        found = parts["book"][parts["codes"]]
+        tensor = parts["book"][parts["codes"]]
     elif encoded.kind == "product":
         groups = len(parts["codes"]) // shape[0]
         book = parts["book"].astype(np.float32).reshape(groups, encoded.levels, -1)
-        found = book[np.arange(groups), parts["codes"].reshape(-1, groups)]
+        tensor = book[np.arange(groups), parts["codes"].reshape(-1, groups)]
     else:
-        found = parts["codes"].astype(np.float32).reshape(len(parts["scales"]), -1)
-        found -= encoded.levels // 2
+        tensor = parts["codes"].astype(np.float32).reshape(len(parts["scales"]), -1)
+        tensor -= encoded.levels // 2
         with np.errstate(over="ignore"):
-            found *= parts["scales"].astype(np.float32)[:, None]
-        if not np.isfinite(found).all():
+            tensor *= parts["scales"].astype(np.float32)[:, None]
+        if not np.isfinite(tensor).all():
             raise damaged("scales that are too large")
-    return np.asarray(found, dtype=np.float32).reshape(shape)
-
-
-# --- whole files
+    return np.asarray(tensor, dtype=np.float32).reshape(shape)
 
 
 def read_packed(data: bytes) -> Packed:
     """The header and the tensors of a file; UserError for anything that is not a whole, sound .light file."""
-    about, place = _read_header(data)
-    listed = about.pop("tensors", None)
+    header, place = _read_header(data)
+    listed = header.pop("tensors", None)
     if not isinstance(listed, dict) or len(listed) > MOST_TENSORS:
         raise damaged("no list of tensors")
     tensors, stored, room, end = {}, {}, MOST_NUMBERS, len(data) - CHECKSUM.size
     for name, described in listed.items():
         if not isinstance(described, dict):
             raise damaged("a tensor without a description")
-        shape, parts = _layout(described)
+        shape = tuple(_numbers(described, "shape"))
+        if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
+            raise damaged("a tensor with a shape out of range")
+        parts = _parts_of(field(described, "kind", str), shape, described)
         room -= math.prod(shape) + sum(part.count for part in parts if part.name in ("scales", "book"))
         if room < 0:
             raise UserError(f"it has more than {MOST_NUMBERS:,} numbers, the most that a .light file can hold.")
-        tensors[name], used = _read_tensor(described, shape, parts, memoryview(data)[place:end])
-        stored[name] = used
-        place += used
+        tensors[name], stored[name] = _read_tensor(described, shape, parts, memoryview(data)[place:end])
+        place += stored[name]
     if place != end:
         raise damaged("bytes that belong to no tensor")
-    return Packed(about, tensors, stored)
+    return Packed(header, tensors, stored)
 
 
 def _read_header(data: bytes) -> tuple[Json, int]:
     """The header, and where the tensors begin."""
     if data[: len(MAGIC)] != MAGIC:
-        raise UserError("it is not a .light file: it does not begin with the format's mark.")
+        raise UserError("it is not a .light file: its first bytes are not the format's signature.")
     if len(data) < START.size + CHECKSUM.size:
-        raise damaged("not even a whole start")
+        raise damaged("a file header that is cut short")
     _, version, coder, stored, raw = START.unpack_from(data)
     if zlib.crc32(memoryview(data)[: -CHECKSUM.size]) != CHECKSUM.unpack_from(data, len(data) - CHECKSUM.size)[0]:
         raise damaged("a checksum that does not fit its bytes")
@@ -255,33 +245,25 @@ def _read_header(data: bytes) -> tuple[Json, int]:
         raise UserError(f"it has version {version} of the format; this program reads up to {VERSION}. Upgrade it.")
     place = START.size + stored
     if version < 1 or raw > MOST_HEADER or place > len(data) - CHECKSUM.size:
-        raise damaged("a start with numbers that cannot be")
+        raise damaged("a file header with sizes out of range")
     text = expanded(coder, data[START.size : place], raw)
     try:
-        about = json.loads(text.decode())
+        header = json.loads(text.decode())
         if b"\\" in text:  # half of a surrogate pair can stand in JSON, escaped; no other program could print it
-            json.dumps(about, ensure_ascii=False).encode()
+            json.dumps(header, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         raise damaged("a header that is not JSON") from None
-    if not isinstance(about, dict):
+    if not isinstance(header, dict):
         raise damaged("a header that is not JSON")
-    return about, place
+    return header, place
 
 
-def _layout(about: Json) -> tuple[tuple[int, ...], list[_Part]]:
-    """A tensor's shape, one to four numbers with a bounded product, and its parts without a mask."""
-    shape = tuple(_numbers(about, "shape"))
-    if not 1 <= len(shape) <= 4 or min(shape) < 1 or math.prod(shape) > MOST_NUMBERS:
-        raise damaged("a tensor of a shape that cannot be")
-    return shape, _parts_of(field(about, "kind", str), shape, about)
-
-
-def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
+def _read_tensor(entry: Json, shape: tuple[int, ...], expected: list[_Part], data: memoryview) -> tuple[Encoded, int]:
     """A tensor from the bytes that begin with its parts, and how many of them it takes."""
-    kind, count = about["kind"], math.prod(shape)
-    levels = about["levels"] if kind in _CODES else 0
-    sparse = "kept" in about and kind in SPARSE
-    listed = field(about, "parts", list)
+    kind, count = entry["kind"], math.prod(shape)
+    levels = entry["levels"] if kind in _CODES else 0
+    sparse = "kept" in entry and kind in SPARSE
+    listed = field(entry, "parts", list)
     if len(listed) != len(expected) + sparse:
         raise damaged("a tensor with another number of parts")
     stored, place = [], 0
@@ -291,52 +273,41 @@ def _read_tensor(about: Json, shape: tuple[int, ...], expected: list[_Part], dat
             raise damaged("a part beyond the end of the file")
         stored.append((coder, bytes(data[place : place + length])))
         place += length
-    mask = _read_mask(*stored.pop(0), count=count, kept=field(about, "kept", int)) if sparse else None
+    if sparse:
+        coder, squeezed = stored.pop(0)
+        bits = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
+        mask = np.unpackbits(bits, count=count, bitorder="little").view(bool)
+        if np.count_nonzero(mask) != field(entry, "kept", int):
+            raise damaged("a mask that keeps another number of weights")
     parts = {}
     for part, (coder, squeezed) in zip(expected, stored, strict=True):
-        some = about["kept"] if sparse and part.name == SPARSE[kind] else part.count
-        length = packed_length(some, levels) if part.name == "codes" else some * np.dtype(part.dtype).itemsize
-        parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), some, levels, part.dtype)
+        kept = entry["kept"] if sparse and part.name == SPARSE[kind] else part.count
+        length = packed_length(kept, levels) if part.name == "codes" else kept * np.dtype(part.dtype).itemsize
+        parts[part.name] = _part_of(part.name, expanded(coder, squeezed, length), kept, levels, part.dtype)
     encoded = Encoded(kind, shape, parts, levels)
-    if mask is not None:
-        parts[SPARSE[kind]] = _spread(parts[SPARSE[kind]], mask, zero_code(encoded))
+    if sparse:
+        zero = zero_code(encoded)
+        if zero is None:
+            raise damaged("a sparse tensor without a zero")
+        whole = np.full(count, zero, dtype=parts[SPARSE[kind]].dtype)
+        whole[mask] = parts[SPARSE[kind]]
+        parts[SPARSE[kind]] = whole
     return encoded, place
 
 
-def _read_mask(coder: int, squeezed: bytes, *, count: int, kept: int) -> np.ndarray:
-    """bool [count] with `kept` places set."""
-    raw = np.frombuffer(expanded(coder, squeezed, -(-count // 8)), dtype=np.uint8)
-    mask = np.unpackbits(raw, count=count, bitorder="little").view(bool)
-    if np.count_nonzero(mask) != kept:
-        raise damaged("a mask that keeps another number of weights")
-    return mask
-
-
-def _spread(kept: np.ndarray, mask: np.ndarray, zero: int | None) -> np.ndarray:
-    """The kept numbers at their places, zero everywhere else."""
-    if zero is None:
-        raise damaged("a sparse tensor without a zero")
-    whole = np.full(len(mask), zero, dtype=kept.dtype)
-    whole[mask] = kept
-    return whole
-
-
-# --- fields of headers
-
-
-def field(about: Mapping[str, Any], name: str, kind: type) -> Any:
-    """about[name], of exactly this type: True is no int."""
-    if type(about.get(name)) is not kind:
+def field(fields: Mapping[str, Any], name: str, kind: type) -> Any:
+    """fields[name], of exactly this type: True is no int."""
+    if type(fields.get(name)) is not kind:
         raise damaged(f"a header without {name}, or with one of another type")
-    return about[name]
+    return fields[name]
 
 
-def _numbers(about: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
-    """about[name], a list of whole numbers, of this length."""
-    found: list[int] = field(about, name, list)
-    if length not in (None, len(found)) or not all(type(number) is int for number in found):
+def _numbers(fields: Mapping[str, Any], name: str, *, length: int | None = None) -> list[int]:
+    """fields[name], a list of whole numbers, of this length."""
+    numbers: list[int] = field(fields, name, list)
+    if length not in (None, len(numbers)) or not all(type(number) is int for number in numbers):
         raise damaged(f"a header without {name}, or with one of another type")
-    return found
+    return numbers
 
 
 def damaged(what: str) -> UserError:

@@ -12,7 +12,6 @@ import re
 import string
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from featherlight.errors import UserError
 from featherlight.runtime.packed import Json, damaged, field
@@ -44,50 +43,55 @@ class WordPiece:
     begins.
     """
 
-    def __init__(self, about: Json):
-        pieces = front_coded(field(about, "pieces", str))
+    def __init__(self, description: Json):
+        pieces = front_coded(field(description, "pieces", str))
         self.ids = {piece: row for row, piece in enumerate(pieces)}
         self.size = len(pieces)
         if len(self.ids) < self.size:
-            raise damaged("a piece that is there twice")
-        self.unknown, self.prefix = _unknown(about, self.size), field(about, "prefix", str)
-        self.lower, self.accents = field(about, "lower", bool), field(about, "strip_accents", bool)
-        self.chinese = field(about, "chinese", bool)
+            raise damaged("a vocabulary with a duplicate piece")
+        self.unknown, self.prefix = _unknown(description, self.size), field(description, "prefix", str)
+        self.lower, self.accents = field(description, "lower", bool), field(description, "strip_accents", bool)
+        self.chinese = field(description, "chinese", bool)
         self.longest = max(map(len, pieces))
         if len(self.prefix) > self.longest:
-            raise damaged("a prefix longer than all pieces")
-        self.seen: dict[str, list[int]] = {}
+            raise damaged("a continuation prefix longer than all pieces")
+        self.cache: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a text; every stretch between spaces is tokenised once and remembered."""
-        seen, found = self.seen, []
-        if len(seen) > MOST_REMEMBERED:
-            seen.clear()
+        cache, row = self.cache, []
+        if len(cache) > MOST_REMEMBERED:
+            cache.clear()
         for stretch in text.split(" "):
-            ids = seen.get(stretch)
+            ids = cache.get(stretch)
             if ids is None:
                 ids = [i for word in self.words(stretch) for i in self.pieces(word)]
                 if len(stretch) <= _LONGEST_WORD:
-                    seen[stretch] = ids
-            found += ids
-        return found
+                    cache[stretch] = ids
+            row += ids
+        return row
 
     def words(self, text: str) -> list[str]:
-        """Words and signs, cleaned and lower-cased as BERT does."""
-        text = _cleaned(text)
+        """Words and punctuation signs, cleaned and lower-cased as BERT does."""
+        if not (text.isascii() and text.isprintable()):
+            kept = (c for c in text if c in _WHITE or (c != "\ufffd" and unicodedata.category(c) not in _REMOVED))
+            text = "".join(" " if c.isspace() else c for c in kept)
         if self.chinese:
             text = _CHINESE.sub(r" \g<0> ", text)
         if self.accents:
             text = "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
         if self.lower:
             text = lowered(text)
-        return _split_signs(text)
+        if text.isalnum():
+            return [text]
+        signs = {c for c in set(text) if c in string.punctuation or unicodedata.category(c).startswith("P")}
+        return "".join(f" {c} " if c in signs else c for c in text).split()
 
     def pieces(self, word: str) -> list[int]:
         """The ids of one word."""
         if len(word) > _LONGEST_WORD:
             return [self.unknown]
-        found, start = [], 0
+        ids, start = [], 0
         while start < len(word):
             prefix = self.prefix if start else ""
             for end in range(min(len(word), start + self.longest), start, -1):
@@ -96,9 +100,9 @@ class WordPiece:
                     break
             else:
                 return [self.unknown]
-            found.append(piece)
+            ids.append(piece)
             start = end
-        return found
+        return ids
 
 
 def front_coded(text: str) -> list[str]:
@@ -107,31 +111,10 @@ def front_coded(text: str) -> list[str]:
     for word in text.split(" ", MOST_PIECES):
         shared = ord(word[0]) - SHARED if word else -1
         if not 0 <= shared <= len(before) or shared + len(word) > _LONGEST_PIECE:
-            raise damaged("a piece that cannot be")
+            raise damaged("a vocabulary piece that cannot be decoded")
         before = before[:shared] + word[1:]
         pieces.append(before)
     return pieces
-
-
-def _cleaned(text: str) -> str:
-    """Without control characters; every kind of white space as a space."""
-    if text.isascii() and text.isprintable():
-        return text
-    kept = (c for c in text if c in _WHITE or (c != "\ufffd" and unicodedata.category(c) not in _REMOVED))
-    return "".join(" " if c.isspace() else c for c in kept)
-
-
-def _split_signs(text: str) -> list[str]:
-    """Words between white space, every punctuation sign by itself."""
-    if text.isalnum():
-        return [text]
-    spaced = "".join(f" {c} " if _is_sign(c) else c for c in text)
-    return spaced.split()
-
-
-def _is_sign(c: str) -> bool:
-    """Whether BERT takes a character as punctuation: of Unicode's, or of ASCII's."""
-    return c in string.punctuation or unicodedata.category(c).startswith("P")
 
 
 def lowered(text: str) -> str:
@@ -147,17 +130,17 @@ class BytePairs:
     a text begins with.
     """
 
-    def __init__(self, about: Json):
-        pieces = [letter for letter in field(about, "letters", list) if type(letter) is str]
+    def __init__(self, description: Json):
+        pieces = [letter for letter in field(description, "letters", list) if type(letter) is str]
         ids = {piece: row for row, piece in enumerate(pieces)}
-        left, right = (ids_of(field(about, side, str)) for side in ("left", "right"))
-        if not len(ids) == len(about["letters"]) <= MOST_PIECES - len(left) or len(left) != len(right):
-            raise damaged("letters or merges that cannot be")
+        left, right = (ids_of(field(description, side, str)) for side in ("left", "right"))
+        if not len(ids) == len(description["letters"]) <= MOST_PIECES - len(left) or len(left) != len(right):
+            raise damaged("byte-pair letters or merges that are not valid")
         self.ranks: dict[tuple[int, int], tuple[int, int]] = {}
         room = MOST_CHARACTERS
         for rank, pair in enumerate(zip(left, right, strict=True)):
             if not 0 <= min(pair) <= max(pair) < len(pieces):
-                raise damaged("a merge of pieces that are not there")
+                raise damaged("a byte-pair merge of pieces that are not in the vocabulary")
             room -= len(pieces[pair[0]]) + len(pieces[pair[1]])
             if room < 0:
                 raise damaged("pieces that are too long")
@@ -167,30 +150,30 @@ class BytePairs:
                 pieces.append(piece)
             self.ranks[pair] = rank, ids[piece]
         self.letters = {piece: row for piece, row in ids.items() if len(piece) == 1}
-        self.mark, self.size = field(about, "mark", str), len(pieces)
+        self.mark, self.size = field(description, "mark", str), len(pieces)
         if len(self.mark) != 1:
-            raise damaged("a mark that is no character")
-        self.unknown = _unknown(about, self.size)
-        self.seen: dict[str, list[int]] = {}
+            raise damaged("a word mark that is not one character")
+        self.unknown = _unknown(description, self.size)
+        self.cache: dict[str, list[int]] = {}
 
     def __call__(self, text: str) -> list[int]:
         """The ids of a text."""
-        if len(self.seen) > MOST_REMEMBERED:
-            self.seen.clear()
+        if len(self.cache) > MOST_REMEMBERED:
+            self.cache.clear()
         if not text.isascii():
             text = unicodedata.normalize("NFKC", text)
         text = lowered(text).replace(" ", self.mark)
         if not text:
             return []
-        found = []
+        row = []
         for word in text.removeprefix(self.mark).split(self.mark):
-            ids = self.seen.get(word)
+            ids = self.cache.get(word)
             if ids is None:
                 ids = self.merged([self.letters.get(c, self.unknown) for c in self.mark + word])
                 if len(word) <= _LONGEST_WORD:
-                    self.seen[word] = ids
-            found += ids
-        return found
+                    self.cache[word] = ids
+            row += ids
+        return row
 
     def merged(self, ids: list[int]) -> list[int]:
         """One word's letters, merged pair by pair: the lowest rank first, of equals the leftmost."""
@@ -201,18 +184,18 @@ class BytePairs:
         waiting = [(ranks[pair][0], place, ranks[pair][1]) for place, pair in pairs if pair in ranks]
         heapq.heapify(waiting)
         while waiting:
-            rank, place, made = heapq.heappop(waiting)
+            rank, place, merged = heapq.heappop(waiting)
             right = after[place]
-            if ids[place] == _GONE or right == alive or ranks.get((ids[place], ids[right])) != (rank, made):
+            if ids[place] == _GONE or right == alive or ranks.get((ids[place], ids[right])) != (rank, merged):
                 continue  # one of the two was merged with another neighbour meanwhile
-            ids[place], ids[right] = made, _GONE
+            ids[place], ids[right] = merged, _GONE
             after[place] = after[right]
             if after[place] < alive:
                 before[after[place]] = place
             for left, other in ((before[place], place), (place, after[place])):
                 if left >= 0 and other < alive and (ids[left], ids[other]) in ranks:
-                    rank, made = ranks[ids[left], ids[other]]
-                    heapq.heappush(waiting, (rank, left, made))
+                    rank, merged = ranks[ids[left], ids[other]]
+                    heapq.heappush(waiting, (rank, left, merged))
         return [i for i in ids if i != _GONE]
 
 
@@ -221,18 +204,17 @@ def ids_of(text: str) -> list[int]:
     return [ord(c) - FIRST - SURROGATES * (c >= "\ue000") for c in text]
 
 
-def _unknown(about: Json, size: int) -> int:
-    """The id of what cannot be spelled."""
-    found: int = field(about, "unknown", int)
-    if not 0 <= found < size:
-        raise damaged("an unknown piece that is not there")
-    return found
+def _unknown(description: Json, size: int) -> int:
+    unknown: int = field(description, "unknown", int)
+    if not 0 <= unknown < size:
+        raise damaged("an unknown token that is not in the vocabulary")
+    return unknown
 
 
 class _Letters:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
 
-    def __init__(self, about: Json):
+    def __init__(self, description: Json):
         self.ids = {sign: row for row, sign in enumerate(LETTERS, start=1)}
         self.size = len(LETTERS) + 1
 
@@ -244,7 +226,7 @@ class _Letters:
 class _Bytes:
     """One piece per byte of the text's UTF-8; visible bytes of Latin-1 come first, as GPT-2's byte signs are sorted."""
 
-    def __init__(self, about: Json):
+    def __init__(self, description: Json):
         hidden = {*range(33), *range(127, 161), 173}
         order = sorted(range(256), key=lambda byte: (byte in hidden, byte))
         self.rows, self.size = bytes(map(order.index, range(256))), 257
@@ -257,42 +239,37 @@ class _Bytes:
 class _Hashed:
     """Words and signs, lower-cased, as three buckets each, written as one number; see `models.students.tokenizers`."""
 
-    def __init__(self, about: Json):
-        self.buckets = field(about, "buckets", int)
+    def __init__(self, description: Json):
+        self.buckets = field(description, "buckets", int)
         if not 10 <= self.buckets <= MOST_BUCKETS:
-            raise damaged("a number of buckets that cannot be")
+            raise damaged("a number of buckets out of range")
         self.size = self.buckets + 1
-        self.seen: dict[str, int] = {}
+        self.cache: dict[str, int] = {}
 
     def __call__(self, text: str) -> list[int]:
         """The packed buckets of a text's words."""
-        if len(self.seen) > MOST_REMEMBERED:
-            self.seen.clear()
-        return [self.packed(word) for word in _WORD.findall(text.lower())]
-
-    def packed(self, word: str) -> int:
-        """The three buckets of a word as one number."""
-        number = self.seen.get(word)
-        if number is None:
-            number = 0
-            for place in range(HASHES):
-                digest = hashlib.md5(f"{word}{place}".encode(), usedforsecurity=False).digest()
-                number += (1 + int.from_bytes(digest, "big") % self.buckets) * (self.buckets + 1) ** place
-            if len(word) <= _LONGEST_WORD:
-                self.seen[word] = number
-        return number
+        if len(self.cache) > MOST_REMEMBERED:
+            self.cache.clear()
+        ids = []
+        for word in _WORD.findall(text.lower()):
+            number = self.cache.get(word)
+            if number is None:
+                number = packed_buckets(word, self.buckets)
+                if len(word) <= _LONGEST_WORD:
+                    self.cache[word] = number
+            ids.append(number)
+        return ids
 
 
-class Tokenizer(Protocol):
-    """A text's ids; size: of its vocabulary, padding included."""
-
-    size: int
-
-    def __call__(self, text: str) -> list[int]:
-        """The ids of a text."""
-        ...
+def packed_buckets(word: str, buckets: int) -> int:
+    """The three buckets of a word as one number; see `models.students.tokenizers.HashTokenizer`."""
+    words = [f"{word}{place}".encode("utf-8", "surrogatepass") for place in range(HASHES)]
+    digests = [int.from_bytes(hashlib.md5(salted, usedforsecurity=False).digest(), "big") for salted in words]
+    return sum((1 + digest % buckets) * (buckets + 1) ** place for place, digest in enumerate(digests))
 
 
+# From a text to its ids; `size`: of the vocabulary, padding included.
+Tokenizer = WordPiece | BytePairs | _Letters | _Bytes | _Hashed
 _TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
     "wordpiece": WordPiece,
     "bpe": BytePairs,
@@ -302,12 +279,12 @@ _TOKENIZERS: Mapping[str, Callable[[Json], Tokenizer]] = {
 }
 
 
-def tokenizer_of(about: Json) -> Tokenizer:
+def tokenizer_of(description: Json) -> Tokenizer:
     """The tokenizer that a file describes; UserError if it does not describe one."""
-    kind = field(about, "kind", str)
+    kind = field(description, "kind", str)
     if kind not in _TOKENIZERS:
         raise damaged("a tokenizer that this version does not know")
-    return _TOKENIZERS[kind](about)
+    return _TOKENIZERS[kind](description)
 
 
 def beginning(text: str, tokenize: Tokenizer, most: int) -> list[int]:
@@ -326,15 +303,27 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
     """The texts as a list; UserError for what is no list of texts."""
     if isinstance(texts, (str, bytes)) or not isinstance(texts, Iterable):
         raise UserError('give a list of texts, not one text: predict(["..."]).')
-    found = list(texts)
-    for row, text in enumerate(found):
+    rows = list(texts)
+    for row, text in enumerate(rows):
         if not isinstance(text, str):
             raise UserError(f"text {row} is a {type(text).__name__}, not a string.")
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                raise UserError(
-                    f"text {row} holds half of a surrogate pair, which is no character. Remove it."
-                ) from None
-    return found
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"text {row} holds half of a surrogate pair, which is no character. Remove it.") from None
+    return rows
+
+
+def checked_sides(first: Iterable[str], second: Iterable[str] | None) -> tuple[list[str], list[str] | None]:
+    """The texts, and the second ones of pairs, as lists; UserError unless they are lists of texts, of one length."""
+    firsts, seconds = checked_texts(first), None if second is None else checked_texts(second)
+    if seconds is not None and len(firsts) != len(seconds):
+        raise UserError(f"{len(firsts)} first texts and {len(seconds)} second ones: give as many of each.")
+    return firsts, seconds
+
+
+def check_pair(pair: bool | None, given: bool) -> None:
+    """UserError if a model reads pairs and was given single texts, or the other way round. pair: None for both."""
+    if pair not in (None, given):
+        needs, got = ("two texts", "one") if pair else ("one text", "two")
+        raise UserError(f"this model reads {needs} per example and was given {got}.")

@@ -87,7 +87,7 @@ def test_vectors_of_the_file_may_be_wider_but_not_narrower(tiny_encoder, tmp_pat
         ("good 1 2 3\nfilm 1 2 \xff\n", "line 2: not UTF-8"),
         ("good\n", "line 1: no vector"),
         ("\n", "is empty"),
-        ("zebra 1 2 3\n", "no vector for any"),
+        ("zebra 1 2 3\n", "has none of the 20 pieces"),
     ],
 )
 def test_a_damaged_line_of_vectors_is_named(tiny_encoder, tmp_path, text, message):

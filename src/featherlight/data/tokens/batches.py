@@ -109,14 +109,11 @@ def epoch_batches(
 
 
 def within_budget(lengths: np.ndarray, indices: np.ndarray, *, tokens: int) -> list[np.ndarray]:
-    """Cut indices, longest first, into runs whose padded size (rows x longest) is at most `tokens`.
-
-    An example that is longer than the budget stands alone.
-    """
+    """Indices, longest first, in runs of padded size (rows x longest) at most `tokens`; a longer one is alone."""
     order = indices[np.argsort(-lengths[indices], kind="stable")]
-    parts, start = [], 0
-    while start < len(order):
-        rows = max(tokens // max(int(lengths[order[start]]), 1), 1)
-        parts.append(order[start : start + rows])
-        start += rows
+    parts = []
+    while len(order):
+        rows = max(tokens // max(int(lengths[order[0]]), 1), 1)
+        parts.append(order[:rows])
+        order = order[rows:]
     return parts

@@ -19,6 +19,6 @@ def beginnings(tokenizer: Any, texts: Sequence[str], max_length: int) -> Sequenc
     if not rows or tokenizer.truncation_side == "left":
         return texts
     starts = [text[:most].rpartition(" ")[0] or text[:most] for text in (texts[row] for row in rows)]
-    found = tokenizer(starts, truncation=True, max_length=max_length + 1, add_special_tokens=False)["input_ids"]
-    enough = {row: start for row, start, ids in zip(rows, starts, found, strict=True) if len(ids) > max_length}
+    tokens = tokenizer(starts, truncation=True, max_length=max_length + 1, add_special_tokens=False)["input_ids"]
+    enough = {row: start for row, start, ids in zip(rows, starts, tokens, strict=True) if len(ids) > max_length}
     return [enough.get(row, text) for row, text in enumerate(texts)]

@@ -27,7 +27,11 @@ def is_word_by_word(tokenizer: Any) -> bool:
     across a space), its pre-tokenizer (a space always separates) and WordPiece. Added tokens must
     hold no white space and be looked for in the text as it was written.
     """
-    if not isinstance(tokenizer, PreTrainedTokenizerFast) or _has_own_call(type(tokenizer)):
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        return False
+    if type(tokenizer).__call__ is not PreTrainedTokenizerBase.__call__:
+        return False  # a class of its own, that came with a model, say
+    if type(tokenizer)._encode_plus is not PreTrainedTokenizerFast._encode_plus:
         return False
     backend = tokenizer.backend_tokenizer
     kinds = (
@@ -42,12 +46,6 @@ def is_word_by_word(tokenizer: Any) -> bool:
         and (backend.post_processor is None or "single" in _described(backend.post_processor))
         and _without_frame(backend).get_added_tokens_decoder() == added
     )
-
-
-def _has_own_call(cls: type[PreTrainedTokenizerFast]) -> bool:
-    """Whether a tokenizer class (one that came with a model, say) does something of its own when called."""
-    inherited = cls.__call__ is PreTrainedTokenizerBase.__call__
-    return not (inherited and cls._encode_plus is PreTrainedTokenizerFast._encode_plus)
 
 
 def _described(part: Any) -> dict[str, Any]:
@@ -81,8 +79,8 @@ class Words:
         frame = _Frame.of(self.tokenizer.backend_tokenizer.post_processor, pair=len(texts) == 2)
         cut_left = self.tokenizer.truncation_side == "left"
         ids, segments = frame.around([self.uncut(part) for part in texts], max_length=max_length, cut_left=cut_left)
-        found = {"input_ids": ids, "token_type_ids": segments}
-        return {name: column for name, column in found.items() if name in self.tokenizer.model_input_names}
+        columns = {"input_ids": ids, "token_type_ids": segments}
+        return {name: column for name, column in columns.items() if name in self.tokenizer.model_input_names}
 
     def uncut(self, texts: Sequence[str]) -> Ragged:
         """Token ids of N texts, at least one, without special tokens."""
@@ -91,9 +89,9 @@ class Words:
         new = list(islice(self.numbers, len(self.ids), None))
         encodings = self.bare.encode_batch_fast(new, add_special_tokens=False)
         self.ids = Ragged.joined([self.ids, Ragged.of([encoding.ids for encoding in encodings])])
-        found = self.ids.take(numbers)
+        by_word = self.ids.take(numbers)
         counts = np.fromiter((text.count(_SPACE) + 1 for text in texts), dtype=np.int64, count=len(texts))
-        return Ragged(found.values, found.offsets[offsets_of(counts)])
+        return Ragged(by_word.values, by_word.offsets[offsets_of(counts)])
 
 
 @dataclass(frozen=True)
@@ -113,21 +111,17 @@ class _Frame:
         template = _described(post_processor)
         pieces: list[tuple[int | list[int], int]] = []
         for piece in template["pair" if pair else "single"]:
-            ((kind, about),) = piece.items()
-            name, segment = about["id"], about["type_id"]
+            ((kind, entry),) = piece.items()
+            name, segment = entry["id"], entry["type_id"]
             special = kind == "SpecialToken"
             pieces.append((template["special_tokens"][name]["ids"] if special else "AB".index(name), segment))
         return cls(tuple(pieces))
 
-    @property
-    def specials(self) -> int:
-        """Special tokens in a row."""
-        return sum(len(piece) for piece, _ in self.pieces if isinstance(piece, list))
-
     def around(self, texts: Sequence[Ragged], *, max_length: int, cut_left: bool) -> tuple[Ragged, Ragged]:
         """One row per text or pair, at most max_length long: token ids, and the segment number of each."""
-        lengths = kept_lengths([text.lengths for text in texts], max_length - self.specials)
-        offsets = offsets_of(np.sum(lengths, axis=0) + self.specials)
+        specials = sum(len(piece) for piece, _ in self.pieces if isinstance(piece, list))
+        lengths = kept_lengths([text.lengths for text in texts], max_length - specials)
+        offsets = offsets_of(np.sum(lengths, axis=0) + specials)
         ids, segments = np.empty(offsets[-1], dtype=np.int64), np.empty(offsets[-1], dtype=np.int64)
         at = offsets[:-1].copy()
         for piece, segment in self.pieces:

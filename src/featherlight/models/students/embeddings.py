@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from transformers import PreTrainedTokenizerBase
 
 from featherlight.errors import UserError
+from featherlight.runtime.text import HASHES
 
 _CONTINUATION, _WORD_START, _BYTE_SPACE = "##", "▁", "Ġ"
-_HASHES = 3  # buckets per word
 _SHARE = 10  # buckets per shared vector
 
 
@@ -30,19 +30,19 @@ class HashEmbedding(nn.Module):
     def __init__(self, buckets: int, dim: int):
         super().__init__()
         self.buckets, self.shared = buckets, buckets // _SHARE
-        self.importance = nn.Embedding(_HASHES * (buckets + 1), 1)
+        self.importance = nn.Embedding(HASHES * (buckets + 1), 1)
         self.vectors = nn.Embedding(self.shared + 1, dim, padding_idx=0)
 
     def reset_parameters(self) -> None:
         """Normal vectors and importances, such that a word's vector has unit variance."""
         self.vectors.reset_parameters()
-        nn.init.normal_(self.importance.weight, std=_HASHES**-0.5)
+        nn.init.normal_(self.importance.weight, std=HASHES**-0.5)
 
     def forward(self, words: Tensor) -> Tensor:
         """[B, T] packed buckets -> [B, T, D]; padding gives zeros."""
         rows = self.buckets + 1
-        buckets = torch.stack([words // rows**place % rows for place in range(_HASHES)], dim=-1)
-        sectors = torch.arange(_HASHES, device=words.device) * rows
+        buckets = torch.stack([words // rows**place % rows for place in range(HASHES)], dim=-1)
+        sectors = torch.arange(HASHES, device=words.device) * rows
         shared = torch.where(buckets > 0, (buckets - 1) % self.shared + 1, 0)
         summed: Tensor = (self.importance(buckets + sectors) * self.vectors(shared)).sum(dim=-2)
         return summed
@@ -105,20 +105,17 @@ def vectors_from_file(student: PreTrainedTokenizerBase, path: Path, random: np.n
     knows none of the pieces.
     """
     texts = [_plain(piece) for piece in student.convert_ids_to_tokens(list(range(len(student))))]
-    found = _read_vectors(path, {text for text in texts if text})
-    known = [row for row, text in enumerate(texts) if text in found and row != student.pad_token_id]
+    file_vectors = _read_vectors(path, {text for text in texts if text})
+    known = [row for row, text in enumerate(texts) if text in file_vectors and row != student.pad_token_id]
     if not known:
-        raise UserError(f"{path}: has no vector for any of the {len(texts):,} pieces. Is it of the task's language?")
-    vectors = np.stack([found[texts[row]] for row in known])
+        raise UserError(f"{path}: has none of the {len(texts):,} pieces. Use a file of the task's language.")
+    vectors = np.stack([file_vectors[texts[row]] for row in known])
     dim = random.shape[1]
     if vectors.shape[1] < dim:
-        raise UserError(
-            f"{path}: its vectors have {vectors.shape[1]} dimensions. Use --dim {vectors.shape[1]} or less."
-        )
+        raise UserError(f"{path}: its vectors are {vectors.shape[1]} wide. Use --dim {vectors.shape[1]} or less.")
     narrow = principal_components(vectors, dim) if vectors.shape[1] > dim else vectors - vectors.mean(axis=0)
-    spread = narrow.std() or 1.0
     table = random.astype(np.float32)
-    table[known] = narrow * (random[1:].std() / spread)
+    table[known] = narrow * (random[1:].std() / (narrow.std() or 1.0))
     return table, len(known)
 
 
@@ -129,25 +126,26 @@ def _plain(piece: str) -> str:
 
 def _read_vectors(path: Path, wanted: set[str]) -> Mapping[str, np.ndarray]:
     """float64 [D] for each wanted word that the file has; every line's width is checked, with a UserError by line."""
-    found: dict[str, np.ndarray] = {}
+    vectors: dict[str, np.ndarray] = {}
     width = 0
     for number, line in _vector_lines(path):
         if not width:
-            width = len(line.split(" ")) - 1
+            first, *rest = line.split(" ")
+            width = len(rest)
             if width == 1:  # word2vec begins with the number of words and the width
-                width = int(line.split(" ")[1]) if line.split(" ")[1].isdecimal() else 0
-                if line.split(" ")[0].isdecimal() and width:
+                width = int(rest[0]) if rest[0].isdecimal() else 0
+                if first.isdecimal() and width:
                     continue
             if width < 1:
-                raise UserError(f"{path}, line {number}: no vector. Each line must be a word and its numbers.")
+                raise UserError(f"{path}, line {number}: no vector. Write a word and its numbers on each line.")
         word, *cells = line.rsplit(" ", width)  # from the right: some words of GloVe hold spaces
         if len(cells) != width or not word:
             raise UserError(f"{path}, line {number}: not a word and {width} numbers. Correct or delete the line.")
-        if word in wanted and word not in found:
-            found[word] = _numbers(cells, f"{path}, line {number}")
+        if word in wanted and word not in vectors:
+            vectors[word] = _numbers(cells, f"{path}, line {number}")
     if not width:
         raise UserError(f"{path}: the file is empty.")
-    return found
+    return vectors
 
 
 def _vector_lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -19,21 +19,16 @@ def both_directions(network: nn.LSTM | nn.RNN, vectors: Tensor, lengths: Tensor)
     [0, t]: after the first t + 1 tokens; [1, t]: after the last t + 1 tokens of each text. States at
     t >= length belong to padding and must not be used.
     """
-    weights = [torch.stack([getattr(network, name), getattr(network, f"{name}_reverse")]) for name in _NAMES]
-    cell = _LSTMSteps if isinstance(network, nn.LSTM) else _RNNSteps
-    states: Tensor = cell.apply(_read_both_ways(vectors, lengths), *weights)  # type: ignore[no-untyped-call]
-    return states
-
-
-_NAMES = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
-
-
-def _read_both_ways(vectors: Tensor, lengths: Tensor) -> Tensor:
-    """[B, T, D] -> [2, T, B, D]: as written, and each text from its last token to its first, padding behind it."""
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weights = [torch.stack([getattr(network, name), getattr(network, f"{name}_reverse")]) for name in names]
+    # [2, T, B, D]: as written, and each text from its last token to its first, padding behind it.
     steps = torch.arange(vectors.shape[1], device=vectors.device)
     backward = (lengths[:, None] - 1 - steps).where(steps < lengths[:, None], steps)
-    turned = vectors.gather(1, backward.unsqueeze(-1).expand_as(vectors))
-    return torch.stack([vectors, turned]).transpose(1, 2)
+    reversed_vectors = vectors.gather(1, backward.unsqueeze(-1).expand_as(vectors))
+    inputs = torch.stack([vectors, reversed_vectors]).transpose(1, 2)
+    cell = _LSTMSteps if isinstance(network, nn.LSTM) else _RNNSteps
+    states: Tensor = cell.apply(inputs, *weights)  # type: ignore[no-untyped-call]
+    return states
 
 
 def _projected(inputs: Tensor, w_in: Tensor, b_in: Tensor, b_state: Tensor) -> tuple[Tensor, Tensor]:

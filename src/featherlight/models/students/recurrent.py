@@ -1,6 +1,4 @@
-"""The recurrent students, BiLSTM and Elman RNN. House shapes: B examples, T tokens, D width, H hidden units
-per direction.
-"""
+"""The recurrent students, BiLSTM and Elman RNN. B examples, T tokens, D width, H hidden units per direction."""
 
 from typing import Any
 

@@ -42,13 +42,6 @@ class StudentConfig(PretrainedConfig):
         super().__init__(**inherited)
 
 
-def _new_embedding(config: StudentConfig) -> nn.Module:
-    """A table with a vector per piece, or shared vectors that words are hashed to; padding is zero."""
-    if config.embedding == "hash":
-        return HashEmbedding(config.vocab_size - 1, config.dim)
-    return nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
-
-
 class Student(PreTrainedModel):
     """Base of the students; a subclass names its config and sets `body`: ([B, T, D], mask [B, T]) -> [B, W]."""
 
@@ -57,7 +50,11 @@ class Student(PreTrainedModel):
 
     def __init__(self, config: StudentConfig, *, body: nn.Module, width: int):
         super().__init__(config)
-        self.embedding = _new_embedding(config)
+        self.embedding: nn.Module = (
+            HashEmbedding(config.vocab_size - 1, config.dim)
+            if config.embedding == "hash"
+            else nn.Embedding(config.vocab_size, config.dim, padding_idx=config.pad_token_id)
+        )
         self.dropout = Dropout(config.dropout)
         self.body = body
         self.classifier = Classifier(
@@ -79,9 +76,8 @@ class Student(PreTrainedModel):
         """One vector per text: [B, T] -> [B, W]."""
         if attention_mask is None:
             attention_mask = (input_ids != self.config.pad_token_id).long()
-        embedded = self.dropout(self.embedding(input_ids))
-        sums: Tensor = self.body(embedded, attention_mask)
-        return sums
+        vectors: Tensor = self.body(self.dropout(self.embedding(input_ids)), attention_mask)
+        return vectors
 
     def forward(
         self,

@@ -5,7 +5,6 @@ pieces. Piece 0 is padding; where a piece can be unknown, that is piece 1.
 """
 
 import functools
-import hashlib
 import json
 import re
 from collections import Counter
@@ -16,14 +15,12 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, tr
 from transformers import PreTrainedTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from featherlight.errors import UserError, pick
+from featherlight.runtime.text import LETTERS, MOST_BUCKETS, packed_buckets
 
 PAD, UNKNOWN = "[PAD]", "[UNK]"
 _INPUTS = ["input_ids", "attention_mask"]
-_LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:?!"  # 33 signs, 34 rows with padding
 _WORD = re.compile(r"\w+|[^\w\s]")
-HASHES = 3
 _MOST_COUNTED = 20_000  # letters of a text that tell which pieces are needed; no student reads further
-_MOST_BUCKETS = 2_000_000  # three of them must fit into one 64-bit number
 
 
 def wrapped(tokenizer: Tokenizer, **unknown: str) -> PreTrainedTokenizerFast:
@@ -38,8 +35,8 @@ def wrapped(tokenizer: Tokenizer, **unknown: str) -> PreTrainedTokenizerFast:
 
 def letters() -> PreTrainedTokenizerFast:
     """One piece per letter: a to z, ``,.;:?!`` and the space; capitals made small, everything else dropped."""
-    tokenizer = Tokenizer(models.WordLevel({sign: row for row, sign in enumerate([PAD, *_LETTERS])}, unk_token=PAD))
-    kept = f"[^{re.escape(_LETTERS)}]"
+    tokenizer = Tokenizer(models.WordLevel({sign: row for row, sign in enumerate([PAD, *LETTERS])}, unk_token=PAD))
+    kept = f"[^{re.escape(LETTERS)}]"
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), normalizers.Replace(Regex(kept), "")])
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     return wrapped(tokenizer)
@@ -96,14 +93,7 @@ class HashTokenizer(PreTrainedTokenizer):
         return ()
 
 
-@functools.lru_cache(maxsize=200_000)
-def _packed_buckets(word: str, buckets: int) -> int:
-    """The three buckets of a word as one number; see `HashTokenizer`."""
-    packed = 0
-    for place in range(HASHES):
-        digest = hashlib.md5(f"{word}{place}".encode("utf-8", "surrogatepass"), usedforsecurity=False).digest()
-        packed += (1 + int.from_bytes(digest, "big") % buckets) * (buckets + 1) ** place
-    return packed
+_packed_buckets = functools.lru_cache(maxsize=200_000)(packed_buckets)
 
 
 def train_byte_pairs(texts: Sequence[str], size: int) -> PreTrainedTokenizerFast:
@@ -206,8 +196,7 @@ def _cut_byte_pairs(model: dict[str, Any], counts: Counter[str], size: int) -> d
 
 
 def _cut_unigram(model: dict[str, Any], counts: Counter[str], size: int) -> dict[str, Any]:
-    """A unigram model of `size` pieces with the teacher's scores."""
-    scores = {piece: score for piece, score in model["vocab"]}
+    scores = dict(model["vocab"])
     raised = with_letters(counts, scores, lambda piece: piece.removeprefix("▁"))
     pieces = _most_needed(raised, size - 2)
     vocabulary = [[PAD, 0.0], [UNKNOWN, 0.0], *([piece, scores[piece]] for piece in pieces)]
@@ -226,8 +215,8 @@ def student_tokenizer(
     if kind == "byte":
         return utf8_bytes()
     if kind == "hash":
-        if size > _MOST_BUCKETS:
-            raise UserError(f"--vocabulary {size}: a hash embedding has at most {_MOST_BUCKETS:,} buckets.")
+        if size > MOST_BUCKETS:
+            raise UserError(f"--vocabulary {size}: a hash embedding has at most {MOST_BUCKETS:,} buckets.")
         return HashTokenizer(size)
     if kind == "bpe":
         return train_byte_pairs(texts, size + 1)
