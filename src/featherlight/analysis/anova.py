@@ -41,7 +41,7 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
     variances, around medians (Brown and Forsythe 1974); "welch": means, variances unequal; "kruskal": ranks;
     "post_hoc": see `_post_hoc`. None stands where a test cannot be computed.
     """
-    residuals = (times - times.groupby(groups, observed=True).transform("mean")).to_numpy()
+    residuals = residuals_of(times, groups)
     total = float(((times - times.mean()) ** 2).sum())
     within = float((residuals**2).sum())
     between = total - within
@@ -66,6 +66,11 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
         "kruskal": _tested_by(stats.kruskal, several, "H"),
         "post_hoc": _post_hoc(times, groups),
     }
+
+
+def residuals_of(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Array:
+    """Each time minus the mean of its level [N]."""
+    return np.asarray(times - times.groupby(groups, observed=True).transform("mean"), np.float64)
 
 
 def _samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Array]:

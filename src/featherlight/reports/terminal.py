@@ -44,7 +44,6 @@ def print_table(table: Table, console: "Console | None" = None) -> None:
 
 
 def _console() -> "Console":
-    """Standard output."""
     from rich.console import Console
 
     return Console(width=None if Console().is_terminal else _WIDTH_OF_PLAIN_OUTPUT)
