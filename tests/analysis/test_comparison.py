@@ -132,7 +132,7 @@ def doubted(*models, labels=LABELS, terms=None):
 
 def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
     several = model("b", 0.9, 0.7, 0.85)
-    assert "One run only of a: the tests are about these very files" in doubted(model("a", 0.8), several)
+    assert "Only one run of a: the tests hold for these trained models" in doubted(model("a", 0.8), several)
     said = doubted(model("a", 0.95, 0.6, 0.8), several)
     assert "other seeds may reverse it" in said and "One run" not in said
     few = [Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"]
@@ -141,8 +141,8 @@ def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
 
 def test_too_few_resamples_for_so_many_pairs_are_said():
     models = [model(name, 0.8, 0.8) for name in "abcd"]
-    assert "100 resamples give no p (Holm) below 0.059: take more" in doubted(*models, terms=Terms(resamples=100))
-    assert "take more" not in doubted(*models)
+    assert "100 resamples give no p (Holm) below 0.059: use more" in doubted(*models, terms=Terms(resamples=100))
+    assert "use more" not in doubted(*models)
 
 
 def test_models_are_compared_on_the_seeds_that_both_have():

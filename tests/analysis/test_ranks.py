@@ -70,7 +70,7 @@ def data(task, *names):
 def test_only_models_that_all_data_sets_have_are_ranked():
     found, said = ranking_of([data("x", "a", "b", "c", "d"), data("y", "a", "b", "c")], alpha=0.05)
     assert found is not None and set(found.models) == {"a", "b", "c"} and found.tasks == ("x", "y")
-    assert said[0] == "Not ranked, for not every data set has it: d." and "2 data sets are few" in said[1]
+    assert said[0] == "Not ranked, because a data set lacks it: d." and "2 data sets are few" in said[1]
 
 
 def test_too_few_models_or_data_sets_are_not_ranked():

@@ -133,7 +133,7 @@ def test_doubts_name_what_is_rare_and_what_is_missing():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"model": "one"}, {}, "factor model has one level only"),
+        ({"model": "one"}, {}, "factor model has only one level"),
         ({"seconds": 3.0}, {}, "seconds is 3 in all 72 rows"),
         ({"seconds": -1.0}, {}, r"line 2: seconds is -1 \(72 such rows\)"),
         ({"seconds": np.inf}, {}, "line 2: seconds is inf"),

@@ -92,13 +92,13 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
     None with a reason where there are too few; a model's score is the mean over its runs.
     """
     shared = [model.name for model in data[0].models
-              if all(model.name in [other.name for other in one.models] for one in data)]  # fmt: skip
-    absent = sorted({model.name for one in data for model in one.models} - set(shared))
-    sentences = [f"Not ranked, for not every data set has it: {and_list(absent)}."] if absent else []
+              if all(model.name in [other.name for other in data_set.models] for data_set in data)]  # fmt: skip
+    absent = sorted({model.name for data_set in data for model in data_set.models} - set(shared))
+    sentences = [f"Not ranked, because a data set lacks it: {and_list(absent)}."] if absent else []
     if len(data) < _LEAST_DATA_SETS or len(shared) < _LEAST_MODELS:
         return None, [
-            f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; it takes at least "
-            f"{_LEAST_MODELS} and {_LEAST_DATA_SETS}.",
+            f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; ranks need at least "
+            f"{_LEAST_MODELS} models and {_LEAST_DATA_SETS} data sets.",
             *sentences,
         ]
     scores = np.array([[np.mean(one.scores(model)) for name in shared for model in one.models if model.name == name]

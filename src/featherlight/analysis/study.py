@@ -102,8 +102,8 @@ def study_of(
     _check_times(frame[response], response)
     if accuracy:
         _check_finite(frame[accuracy], accuracy)
-    by_words = {*references, *categorical}
-    if both := by_words & set(numeric):
+    not_numeric = {*references, *categorical}
+    if both := not_numeric & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
     for name in factors:
         _check_filled(frame[name], name)
@@ -114,7 +114,7 @@ def study_of(
     checked, groups = [], {}
     for name in factors:
         column = frame[name]
-        is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
+        is_numeric = pd.api.types.is_numeric_dtype(column) and name not in not_numeric
         levels = _levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else _reference_of(column, levels, name, references.get(name))
         checked.append(Factor(name, is_numeric, levels, reference))
@@ -127,10 +127,8 @@ def _check_columns(
     frame: pd.DataFrame, response: str, factors: Sequence[str], named: Sequence[str], accuracy: str | None
 ) -> None:
     """UserError unless all columns exist, and factors are named, once each, and are not the response."""
-    columns = dict.fromkeys(str(column) for column in frame.columns)
     for name in (response, *factors, *([accuracy] if accuracy else [])):
-        if name not in columns:
-            raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
+        _check_column(frame, name)
     if not factors or len(set(factors)) < len(factors) or response in factors:
         raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
     for name in named:
@@ -141,14 +139,20 @@ def _check_columns(
             raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
 
 
+def _check_column(frame: pd.DataFrame, name: str) -> None:
+    columns = dict.fromkeys(map(str, frame.columns))
+    if name not in columns:
+        raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
+
+
 def _check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
     _check_filled(times, name)
     wrong = times[~((times > 1 / _LARGEST) & (times < _LARGEST))]
     if len(wrong):
-        place, value = wrong.index[0], wrong.iloc[0]
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0 and finite; correct or remove the row.")
+        cell = f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}{more}"
+        raise UserError(f"{cell}. A time is above 0 and finite; correct or remove the row.")
     if times.nunique() < 2:
         raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
 
@@ -167,14 +171,14 @@ def _check_filled(column: "pd.Series[Any]", name: str) -> None:
 def _check_finite(column: "pd.Series[Any]", name: str) -> None:
     """UserError for a number that nothing can be computed with."""
     if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= _LARGEST]):
-        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct the row or take it out.")
+        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct or remove the row.")
 
 
 def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
     """The levels of a factor: numbers in their order, words by their median time. Empty: numbers, too many to group."""
     count = column.nunique()
     if count < 2:
-        raise UserError(f"factor {name} has one level only ({word(column.iloc[0])}). Leave it out of --factors.")
+        raise UserError(f"factor {name} has only one level ({word(column.iloc[0])}). Leave it out of --factors.")
     if numeric and (count > _MOST_LEVELS or len(column) < 2 * count):
         return ()
     if count > _MOST_LEVELS:
@@ -210,9 +214,7 @@ def _first_word(column: "pd.Series[Any]") -> tuple[str, str]:
 
 def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
     """The rows whose column has one of these levels, or (keep false) none of them; UserError if one is not there."""
-    if column not in frame.columns:
-        known = dict.fromkeys(map(str, frame.columns))
-        raise UserError(f"no column called {column!r}. {nearest(column, known)}Columns: {listed(known)}.")
+    _check_column(frame, column)
     words = frame[column].map(word, na_action="ignore")
     known = dict.fromkeys(words.dropna())
     for level in levels:
@@ -225,8 +227,7 @@ def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: b
 
 def describe(values: "pd.Series[float]") -> Numbers:
     """Count, mean, standard deviation (dividing by n - 1), minimum, median and maximum."""
-    statistics = values.agg(["count", "mean", "std", "min", "median", "max"])
-    return _numbers(statistics.to_dict())
+    return _numbers(values.agg(list(SHOWN)).to_dict())
 
 
 def _numbers(statistics: Mapping[Any, Any]) -> Numbers:
@@ -255,11 +256,8 @@ def pair_descriptives(study: Study) -> list[Json]:
     pairs = []
     for first, second in combinations(study.grouping, 2):
         both = [study.groups[first.name], study.groups[second.name]]
-        statistics = study.times.groupby(both, observed=True).agg(list(SHOWN))
-        rows: Any = statistics.to_dict("index")  # keyed by both levels
-        cells: list[Json] = [
-            {"levels": [str(level) for level in levels], **_numbers(row)} for levels, row in rows.items()
-        ]
+        rows: Any = study.times.groupby(both, observed=True).agg(list(SHOWN)).to_dict("index")  # keyed by both levels
+        cells: list[Json] = [{"levels": [*map(str, levels)], **_numbers(row)} for levels, row in rows.items()]
         pairs.append({"factors": [first.name, second.name], "cells": cells})
     return pairs
 
@@ -272,17 +270,18 @@ def balanced(study: Study) -> dict[str, Json]:
     """
     subsets = {}
     for factor in study.grouping if len(study.grouping) > 1 else ():
+        groups = study.groups[factor.name]
         others = pd.DataFrame({other.name: study.groups[other.name] for other in study.grouping if other != factor})
         cell = others.groupby(list(others), observed=True).ngroup()
-        table = pd.crosstab(cell, study.groups[factor.name])
+        table = pd.crosstab(cell, groups)
         kept = list(table.sum().sort_values(ascending=False, kind="stable").index)
         while not (whole := table[kept].gt(0).all(axis=1)).any():
             kept.pop()
-        rows = cell.isin(table.index[whole]) & study.groups[factor.name].isin(kept)
+        rows = cell.isin(table.index[whole]) & groups.isin(kept)
         subsets[factor.name] = {
             "combinations": int(whole.sum()),
             "left_out": [level for level in factor.levels if level not in kept],
-            "levels": _described(study.times[rows], study.groups[factor.name][rows]),
+            "levels": _described(study.times[rows], groups[rows]),
         }
     return subsets
 
@@ -328,7 +327,7 @@ def doubts(study: Study) -> list[str]:
     n = len(study.frame)
     if n < 30:
         sentences.append(
-            f"Only {n} rows: tests find large differences only, and tests of assumptions find almost nothing."
+            f"Only {n} rows: tests detect only large differences, and tests of assumptions almost nothing."
         )
     for factor in study.grouping:
         counts = study.groups[factor.name].value_counts()

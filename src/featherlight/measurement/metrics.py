@@ -127,6 +127,12 @@ def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
     return sums
 
 
+def tally(counts: Floats, labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int) -> Tally:
+    """The tally of N pairs of class ids that were drawn so often: counts [R, N]."""
+    hits = sum_groups(counts * (labels == guesses), labels, classes)
+    return Tally(hits, truths=sum_groups(counts, labels, classes), guesses=sum_groups(counts, guesses, classes))
+
+
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(Target.CLASSES, _accuracies),
     "micro_f1": Metric(Target.CLASSES, _accuracies),
@@ -231,8 +237,7 @@ def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: 
     generator = np.random.default_rng(seed)
     for size in _chunks(resamples, width=max(len(cells), classes)):
         drawn = generator.multinomial(len(labels), counts / len(labels), size=size).astype(np.float64)
-        hits = sum_groups(drawn * (truth == guess), truth, classes)
-        yield Tally(hits, truths=sum_groups(drawn, truth, classes), guesses=sum_groups(drawn, guess, classes))
+        yield tally(drawn, truth, guess, classes)
 
 
 def _counted(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Counted]:
