@@ -102,7 +102,7 @@ def test_other_labels_other_splits_and_other_classes_are_refused(tmp_path):
         gather([one, odd], metric=None)
     save_file({"dev.logits": np.full((80, 2), np.nan, dtype=np.float32), "dev.labels": LABELS},
               odd / "predictions.safetensors")  # fmt: skip
-    with pytest.raises(UserError, match="distill-d: the model's output for row 0 is not a finite number"):
+    with pytest.raises(UserError, match="distill-d: the model's output for row 0 is not finite"):
         gather([one, odd], metric=None)
 
 
