@@ -11,23 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.analysis.statistics import (
-    COHEN_G,
-    COHEN_Q,
-    McNemar,
-    Paired,
-    bootstrap,
-    cohens_g,
-    cohens_q,
-    counts_interval,
-    holm,
-    mcnemar,
-    observed,
-    p_of_bootstrap,
-    p_of_permutation,
-    permuted,
-    size_of,
-)
+from featherlight.analysis import statistics
+from featherlight.analysis.statistics import COHEN_G, COHEN_Q, McNemar, Paired
 from featherlight.data.task import Target
 from featherlight.measurement.metrics import METRICS, NAMES, value
 
@@ -98,7 +83,7 @@ def compare_all(
         for first, second in combinations(data_set.models, 2)
         if wanted(first.name, second.name)
     ]
-    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+    for pair, adjusted in zip(pairs, statistics.holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = adjusted
     return pairs
 
@@ -139,10 +124,10 @@ def _tests(metric: str, parts: Sequence[Paired], scores: Sequence[float], terms:
     "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
     runs, else the permutation test; "p_holm": None until all pairs are known.
     """
-    drawn = bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
-    difference = observed(metric, parts)
-    tossed = permuted(metric, parts, seed=terms.seed, resamples=terms.resamples)
-    permutation = p_of_permutation(tossed, difference)
+    drawn = statistics.bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    difference = statistics.observed(metric, parts)
+    tossed = statistics.permuted(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    permutation = statistics.p_of_permutation(tossed, difference)
     counts, flips = _discordant(parts) if METRICS[metric].of is Target.CLASSES else (None, None)
     single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
     exact = single if metric in _EXACT else None
@@ -158,7 +143,7 @@ def _tests(metric: str, parts: Sequence[Paired], scores: Sequence[float], terms:
         "flips": flips,
         "effect": _effect(counts, *scores),
         "tests": {
-            "bootstrap": p_of_bootstrap(drawn),
+            "bootstrap": statistics.p_of_bootstrap(drawn),
             "permutation": permutation,
             **({"mcnemar": asdict(single)} if single else {}),
         },
@@ -198,7 +183,7 @@ def _discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
     pairs = [(part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs]
     labels, first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
     flips = int((first != second).sum()) / len(parts[0].pairs)
-    return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
+    return statistics.mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
 
 
 def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
@@ -210,10 +195,10 @@ def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None,
     """
     confidence = 1 - 2 * terms.alpha
     if exact and examples:
-        low, high = counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
+        low, high = statistics.counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
     else:
         low, high = (float(limit) for limit in np.quantile(drawn, [terms.alpha, 1 - terms.alpha]))
-        least, most = counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
+        least, most = statistics.counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
         low, high = min(low, least), max(high, most)
     method = "adjusted Wald" if exact else "paired bootstrap"
     within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
@@ -224,10 +209,10 @@ def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None,
 def _effect(counts: McNemar | None, first: float, second: float) -> Json:
     """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
     if counts:
-        size = cohens_g(counts.only_first, counts.only_second)
-        return {"name": _COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
-    q = cohens_q(first, second)
-    return {"name": "Cohen's q", "value": q, "size": None if q is None else size_of(q, COHEN_Q)}
+        size = statistics.cohens_g(counts.only_first, counts.only_second)
+        return {"name": _COHENS_G, "value": size, "size": statistics.size_of(size, COHEN_G)}
+    q = statistics.cohens_q(first, second)
+    return {"name": "Cohen's q", "value": q, "size": None if q is None else statistics.size_of(q, COHEN_Q)}
 
 
 def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:

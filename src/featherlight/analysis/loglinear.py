@@ -37,7 +37,14 @@ def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     Intercept, an indicator `factor[level]` per level but the reference, and numeric factors as they are. UserError for
     fewer rows than coefficients, or factors that cannot be told apart.
     """
-    blocks = {factor.name: _columns_of(study, factor) for factor in study.factors}
+    blocks = {}
+    for factor in study.factors:
+        if factor.numeric:
+            blocks[factor.name] = study.frame[[factor.name]].astype(np.float64)
+        else:
+            indicators = {f"{factor.name}[{level}]": (study.groups[factor.name] == level).astype(np.float64)
+                          for level in factor.levels if level != factor.reference}  # fmt: skip
+            blocks[factor.name] = pd.DataFrame(indicators)
     count = 1 + sum(block.shape[1] for block in blocks.values())
     if len(study.frame) <= count:
         raise UserError(
@@ -48,14 +55,6 @@ def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     intercept = pd.DataFrame({"Intercept": 1.0}, index=study.frame.index)
     columns = {name: list(map(str, block)) for name, block in blocks.items()}
     return pd.concat([intercept, *blocks.values()], axis=1), columns
-
-
-def _columns_of(study: Study, factor: Factor) -> pd.DataFrame:
-    if factor.numeric:
-        return study.frame[[factor.name]].astype(np.float64)
-    groups = study.groups[factor.name]
-    levels = [level for level in factor.levels if level != factor.reference]
-    return pd.DataFrame({f"{factor.name}[{level}]": (groups == level).astype(np.float64) for level in levels})
 
 
 def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
@@ -189,14 +188,11 @@ def _joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
 def _spans(study: Study, coefficients: Json) -> Json:
     """{numeric factor: {"from", "to", "times_as_long", "low", "high"}}."""
     spans = {}
-    for factor in study.factors:
-        if factor.numeric:
-            values = study.frame[factor.name]
-            low, high = float(values.min()), float(values.max())
-            coefficient = coefficients[factor.name]
-            powers = {key: None if coefficient[key] is None else finite(np.float64(coefficient[key]) ** (high - low))
-                      for key in _EFFECT}  # fmt: skip
-            spans[factor.name] = {"from": low, "to": high, **powers}
+    for name in [factor.name for factor in study.factors if factor.numeric]:
+        low, high = float(study.frame[name].min()), float(study.frame[name].max())
+        ratios = {key: coefficients[name][key] for key in _EFFECT}
+        powers = {key: ratio and finite(np.float64(ratio) ** (high - low)) for key, ratio in ratios.items()}
+        spans[name] = {"from": low, "to": high, **powers}
     return spans
 
 

@@ -18,14 +18,9 @@ from featherlight.errors import UserError, listed, nearest, pick, shortened
 _LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
 _MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
-_EXTREMES = 10
 SHOWN = ("count", "mean", "std", "min", "median", "max")
-_SAID = {  # columns of the stage `time`
-    "min": "fastest sample",
-    "median": "median of the samples",
-    "p90": "90 % of samples below",
-    "p99": "99 % of samples below",
-}
+_LABELS = {"min": "fastest sample", "median": "median of the samples",  # columns of the stage `time`
+           "p90": "90 % of samples below", "p99": "99 % of samples below"}  # fmt: skip
 
 Json = dict[str, Any]
 Numbers = dict[str, float | int | None]
@@ -43,11 +38,6 @@ class Factor:
     numeric: bool
     levels: tuple[str, ...]
     reference: str | None
-
-    @property
-    def grouped(self) -> bool:
-        """Whether rows can be grouped by it, for descriptives and analysis of variance."""
-        return bool(self.levels)
 
 
 @dataclass(frozen=True)
@@ -72,13 +62,13 @@ class Study:
     def label(self) -> str:
         """The response as an axis names it: "fastest sample, s/batch" for the column `min` of the stage `time`."""
         units: Any = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else ()
-        timed = len(units) == 1 and self.response in _SAID
-        return f"{_SAID[self.response]}, {units[0]}" if timed else self.response
+        timed = len(units) == 1 and self.response in _LABELS
+        return f"{_LABELS[self.response]}, {units[0]}" if timed else self.response
 
     @property
     def grouping(self) -> tuple[Factor, ...]:
-        """The factors that rows can be grouped by."""
-        return tuple(factor for factor in self.factors if factor.grouped)
+        """The factors that rows can be grouped by, for descriptives and analysis of variance."""
+        return tuple(factor for factor in self.factors if factor.levels)
 
 
 def study_of(
@@ -107,9 +97,8 @@ def study_of(
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
     for name in factors:
         _check_filled(frame[name], name)
-        if name in numeric and not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = _first_word(frame[name])
-            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
+        if name in numeric:
+            _check_numeric(frame[name], name)
     frame = frame.reset_index(drop=True)  # places have served; two rows may share one
     checked, groups = [], {}
     for name in factors:
@@ -127,16 +116,22 @@ def _check_columns(
     frame: pd.DataFrame, response: str, factors: Sequence[str], named: Sequence[str], accuracy: str | None
 ) -> None:
     """UserError unless all columns exist, and factors are named, once each, and are not the response."""
-    for name in (response, *factors, *([accuracy] if accuracy else [])):
+    numbers = [response, *([accuracy] if accuracy else [])]
+    for name in (*numbers, *factors):
         _check_column(frame, name)
     if not factors or len(set(factors)) < len(factors) or response in factors:
         raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
     for name in named:
         pick("factor", name, dict.fromkeys(factors))
-    for name in (response, *([accuracy] if accuracy else [])):
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = _first_word(frame[name])
-            raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
+    for name in numbers:
+        _check_numeric(frame[name], name)
+
+
+def _check_numeric(column: "pd.Series[Any]", name: str) -> None:
+    if not pd.api.types.is_numeric_dtype(column):
+        words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        cell = f"{words.index[0]}: {name} is {shortened(str(words.iloc[0]))!r}"
+        raise UserError(f"{cell}. The column must hold numbers; correct it or name another.")
 
 
 def _check_column(frame: pd.DataFrame, name: str) -> None:
@@ -148,8 +143,7 @@ def _check_column(frame: pd.DataFrame, name: str) -> None:
 def _check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
     _check_filled(times, name)
-    wrong = times[~((times > 1 / _LARGEST) & (times < _LARGEST))]
-    if len(wrong):
+    if len(wrong := times[~((times > 1 / _LARGEST) & (times < _LARGEST))]):
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
         cell = f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}{more}"
         raise UserError(f"{cell}. A time is above 0 and finite; correct or remove the row.")
@@ -160,8 +154,7 @@ def _check_times(times: "pd.Series[float]", name: str) -> None:
 def _check_filled(column: "pd.Series[Any]", name: str) -> None:
     """UserError for gaps, and for numbers that are not finite or nearly so."""
     _check_finite(column, name)
-    gaps = column[column.isna()]
-    if len(gaps):
+    if len(gaps := column[column.isna()]):
         raise UserError(
             f"{gaps.index[0]}: {name} is missing ({len(gaps):,} of {len(column):,} rows). Fill it in, choose rows "
             "with --where, or leave such rows out with --drop-missing."
@@ -169,7 +162,6 @@ def _check_filled(column: "pd.Series[Any]", name: str) -> None:
 
 
 def _check_finite(column: "pd.Series[Any]", name: str) -> None:
-    """UserError for a number that nothing can be computed with."""
     if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= _LARGEST]):
         raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct or remove the row.")
 
@@ -191,10 +183,10 @@ def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *
     return tuple(times.groupby(column.map(word)).median().sort_values(kind="stable").index)
 
 
-def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, named: str | None) -> str:
-    """The level that a user named, or the most frequent one (of equals the first)."""
-    if named is not None:
-        return pick(f"level of {name}", named, {level: level for level in levels})
+def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, choice: str | None) -> str:
+    """The level that the user chose, or the most frequent one (of equals the first)."""
+    if choice is not None:
+        return pick(f"level of {name}", choice, {level: level for level in levels})
     counts = column.map(word).value_counts()
     return max(levels, key=lambda level: int(counts[level]))
 
@@ -204,12 +196,6 @@ def word(value: Any) -> str:
     if isinstance(value, (bool, np.bool_, str)):
         return str(value)
     return str(int(value)) if float(value).is_integer() else repr(float(value))
-
-
-def _first_word(column: "pd.Series[Any]") -> tuple[str, str]:
-    """The place and content of the first cell that is no number."""
-    words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    return str(words.index[0]), shortened(str(words.iloc[0]))
 
 
 def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
@@ -247,8 +233,8 @@ def descriptives(study: Study) -> dict[str, dict[str, Numbers]]:
 
 def _described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
     """{level: numbers} of the levels that occur, in their order."""
-    statistics = times.groupby(groups, observed=True).agg(list(SHOWN))
-    return {str(level): _numbers(row) for level, row in statistics.to_dict("index").items()}
+    statistics = times.groupby(groups, observed=True).agg(list(SHOWN)).to_dict("index")
+    return {str(level): _numbers(numbers) for level, numbers in statistics.items()}
 
 
 def pair_descriptives(study: Study) -> list[Json]:
@@ -300,31 +286,27 @@ def correlations(study: Study) -> dict[str, dict[str, float | None]]:
 
 def extremes(study: Study) -> dict[str, list[Json]]:
     """The rows with the longest and the shortest times: {"highest": [...], "lowest": [...]}."""
-    accuracy = [study.accuracy] if study.accuracy else []
-    columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
-    kinds = {"highest": study.times.nlargest(_EXTREMES), "lowest": study.times.nsmallest(_EXTREMES)}
+    columns = [*(factor.name for factor in study.factors), study.response, *filter(None, [study.accuracy])]
+    extremes = {"highest": study.times.nlargest(10), "lowest": study.times.nsmallest(10)}
     return {
         kind: [
-            {str(name): _plain(cell) for name, cell in row.items()}
-            for row in study.frame.loc[extreme.index, columns].to_dict("records")
+            {str(name): _json_value(cell) for name, cell in row.items()}
+            for row in study.frame.loc[times.index, columns].to_dict("records")
         ]
-        for kind, extreme in kinds.items()
+        for kind, times in extremes.items()
     }
 
 
-def _plain(value: Any) -> str | float | int | None:
-    """A cell as a JSON value: whole numbers without a decimal point, None for a gap."""
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return None
-    return int(value) if float(value).is_integer() else float(value)
+def _json_value(cell: Any) -> str | float | int | None:
+    """Whole numbers without a decimal point, None for a gap."""
+    if isinstance(cell, str) or pd.isna(cell):
+        return cell if isinstance(cell, str) else None
+    return int(cell) if float(cell).is_integer() else float(cell)
 
 
 def doubts(study: Study) -> list[str]:
     """Why not to believe comparisons of plain means: few rows, levels that occur once, an unbalanced design."""
-    sentences = []
-    n = len(study.frame)
+    sentences, n = [], len(study.frame)
     if n < 30:
         sentences.append(
             f"Only {n} rows: tests detect only large differences, and tests of assumptions almost nothing."
@@ -335,7 +317,7 @@ def doubts(study: Study) -> list[str]:
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
             sentences.append(
-                f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's."
+                f"{factor.name}, levels that occur once: {listed(once)}. Their effects rest on single rows."
             )
         if few:
             sentences.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
@@ -345,9 +327,9 @@ def doubts(study: Study) -> list[str]:
         possible = int(np.prod([len(factor.levels) for factor in study.grouping], dtype=float))
         if len(filled) < possible:
             sentences.append(
-                f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Plain means "
-                "of a factor's levels then differ by what else they were run with, too; compare them on the balanced "
-                "subset, or by the log-linear model."
+                f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Means of "
+                "levels then depend on the other factors, too; compare levels on the balanced subset, or by the "
+                "log-linear model."
             )
         elif filled.min() != filled.max():
             sentences.append(f"Combinations of levels have between {filled.min():,} and {filled.max():,} rows.")

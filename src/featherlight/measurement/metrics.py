@@ -175,13 +175,7 @@ def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
 
 
 def score(
-    names: Sequence[str],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    *,
-    kind: Target,
-    seed: int = 0,
-    resamples: int = 2000,
+    names: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, kind: Target, seed: int = 0, resamples: int = 2000
 ) -> dict[str, Score]:
     """Value and 95 % interval {"value", "low", "high"} of each named metric.
 
