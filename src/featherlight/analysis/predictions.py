@@ -151,13 +151,12 @@ def _rows_of(results: Sequence[_Result]) -> dict[str, Row]:
     """What tables know of each result (name, seed, settings) by address; ancestors in the same store tell seeds."""
     records = {result.record["address"]: result.record for result in results}
     for result in results:
-        record: Record | None = result.record
-        while record is not None:
-            before = str(record.get("inputs", {}).get("model", ""))
-            path = result.folder.parent / before / RECORD
-            record = read_record(path) if before and before not in records and path.is_file() else None
-            if record is not None:
-                records[before] = record
+        record = result.record
+        while (source := str(record.get("inputs", {}).get("model", ""))) and source not in records:
+            path = result.folder.parent / source / RECORD
+            if not path.is_file():
+                break
+            record = records[source] = read_record(path)
     rows = collect_rows(list(records.values()))
     by_address = {str(row.record["address"]): row for row in rows}
     for result in results:

@@ -101,15 +101,16 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
             f"{_LEAST_MODELS} models and {_LEAST_DATA_SETS} data sets.",
             *sentences,
         ]
-    scores = np.array([[np.mean(one.scores(model)) for name in shared for model in one.models if model.name == name]
-                       for one in data])  # fmt: skip
+    scores = np.array([[np.mean(data_set.scores(model))
+                        for name in shared for model in data_set.models if model.name == name]
+                       for data_set in data])  # fmt: skip
     if len(data) < _FEW_DATA_SETS:
         sentences.append(
             f"{len(data)} data sets are few (Demsar asks for {_FEW_DATA_SETS}): p is rough and the critical difference "
             "large; that models are not told apart says little."
         )
     sentences.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")
-    return rank(shared, [one.task for one in data], scores, alpha=alpha), sentences
+    return rank(shared, [data_set.task for data_set in data], scores, alpha=alpha), sentences
 
 
 def verdict_on_ranks(ranking: Ranking) -> str:

@@ -137,7 +137,6 @@ def _deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, 
 
 
 def _kind_of(record: Record) -> tuple[str, str, str]:
-    """Stage, named model and task of a record."""
     return record["stage"], record["name"], task_of(record)
 
 

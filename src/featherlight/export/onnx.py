@@ -115,8 +115,8 @@ def check_installed() -> None:
 
 
 def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: str) -> None:
-    """Write a model that says of itself what `OnnxPredictor` must know of it."""
-    about = {
+    """Write a model with the facts about it that `OnnxPredictor` needs."""
+    facts = {
         "labels": source.labels,
         "pair": getattr(source.model.config, "pair", None),
         "max_length": source.tokenizer.model_max_length,
@@ -125,7 +125,7 @@ def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision:
         "precision": precision,
     }
     entry = graph.metadata_props.add()
-    entry.key, entry.value = ABOUT, json.dumps(about)
+    entry.key, entry.value = ABOUT, json.dumps(facts)
     write_atomically(path, graph.SerializeToString())
 
 

@@ -42,9 +42,9 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
     sizes = read_packed(packed).stored if packed is not None else {}
     file = model if model.is_file() else model / LIGHT
     if file.exists():
-        own = load(file).packed
-        arrays = {name: decoded(encoded) for name, encoded in own.tensors.items()}
-        stored = own.stored
+        content = load(file).packed
+        arrays = {name: decoded(encoded) for name, encoded in content.tensors.items()}
+        stored = content.stored
     else:
         arrays = _read_safetensors(model)
         stored = {name: array.nbytes for name, array in arrays.items()}

@@ -56,7 +56,7 @@ class Meter:
 
     @property
     def names(self) -> list[str]:
-        """What is counted."""
+        """The counters' names."""
         return [counter.name for counter in self.counters]
 
     def read(self) -> tuple[float, ...]:
@@ -65,12 +65,9 @@ class Meter:
 
     def since(self, start: tuple[float, ...]) -> float | None:
         """Joules since a reading; None without counters. A counter that started again is unwound once."""
-        if not self.counters:
-            return None
-        total = 0.0
-        for counter, before, now in zip(self.counters, start, self.read(), strict=True):
-            total += now - before + (counter.limit or 0.0 if now < before else 0.0)
-        return total
+        readings = zip(self.counters, start, self.read(), strict=True)
+        joules = [now - before + (counter.limit or 0.0 if now < before else 0.0) for counter, before, now in readings]
+        return sum(joules) if joules else None
 
 
 def meter_for(device: str) -> Meter:

@@ -81,10 +81,9 @@ def status_bytes(status: Path, field: str) -> int:
 def resident_bytes() -> int:
     """The main memory that this process holds now; where the system does not tell, the most that it has held."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return status_bytes(Path("/proc/self/status"), "VmRSS")
     except OSError:
         return peak_memory_bytes()
-    return pages * resource.getpagesize()
 
 
 def needed_bytes(folder: Path, parameters: int) -> int:
@@ -92,8 +91,8 @@ def needed_bytes(folder: Path, parameters: int) -> int:
     from featherlight.models.adapters import read_adapter
     from featherlight.models.source import ADAPTER
 
-    own = folder_bytes(folder)
+    own_bytes = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
-        return own
+        return own_bytes
     _, _, tensors = read_adapter(folder)
-    return own + 4 * (parameters - sum(tensor.numel() for tensor in tensors.values()))
+    return own_bytes + 4 * (parameters - sum(tensor.numel() for tensor in tensors.values()))

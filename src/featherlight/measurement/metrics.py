@@ -92,9 +92,9 @@ def _ranks(counts: Floats, values: Floats) -> Floats:
     Equal values share the mean of the ranks that they take up: those after `below` and up to `upto`.
     """
     distinct, place = np.unique(values, return_inverse=True)
-    taken = sum_groups(counts, place, len(distinct))
-    upto = np.cumsum(taken, axis=1)
-    below = upto - taken
+    group_counts = sum_groups(counts, place, len(distinct))
+    upto = np.cumsum(group_counts, axis=1)
+    below = upto - group_counts
     return ((below + upto + 1) / 2)[:, place]
 
 
@@ -248,12 +248,9 @@ def mean_scores(scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     averaged = {}
     for name in scores[0]:
         value, low, high = (np.array([split[name][key] for split in scores]) for key in ("value", "low", "high"))
+        below, above = (float(np.linalg.norm(value - limit)) / len(scores) for limit in (low, high))
         mean = float(value.mean())
-        averaged[name] = {
-            "value": mean,
-            "low": mean - float(np.linalg.norm(value - low)) / len(scores),
-            "high": mean + float(np.linalg.norm(high - value)) / len(scores),
-        }
+        averaged[name] = {"value": mean, "low": mean - below, "high": mean + above}
     return averaged
 
 

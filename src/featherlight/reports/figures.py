@@ -137,6 +137,8 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     The skyline is the best score at or below each size. where: task and split, for the title.
     """
     figure, (axes,) = draw(8.4, 4.6)
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     for point in points:
         color = ORANGE if point.distilled else BLUE
         axes.plot([point.bytes] * 2, [100 * point.low, 100 * point.high], color=color, linewidth=1.4, alpha=0.55)
@@ -144,10 +146,14 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     name = NAMES.get(metric, metric)
     title = f"{capital(name)} against size: {where}"
     entitle(axes, title, across="bytes on disk (logarithmic)", up=f"{name}, times 100 (bars: 95 % interval)")
-    _scale_bytes(axes, [point.bytes for point in points])
+    left, right = min(point.bytes for point in points) / 2.2, max(point.bytes for point in points) * 2.8
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if right / left > 1e3 else (1.0, 2.0, 5.0), numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: mark(size)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(y=0.12)
     corners = skyline(points)
-    right = axes.get_xlim()[1]
     stairs = [(corner.bytes, 100 * corner.value) for corner in corners] + [(right, 100 * corners[-1].value)]
     axes.step(*zip(*stairs, strict=True), where="post", color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
     _add_legend(axes, points)
@@ -202,19 +208,6 @@ def skyline(points: Sequence[Point]) -> list[Point]:
     return corners
 
 
-def _scale_bytes(axes: "Axes", sizes: Sequence[int]) -> None:
-    """A logarithmic x axis with room around the sizes and marks such as "500 kB"."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    left, right = min(sizes) / 2.2, max(sizes) * 2.8
-    axes.set_xscale("log")
-    axes.set_xlim(left, right)
-    steps = (1.0,) if right / left > 1e3 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: mark(size)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def mark(size: float) -> str:
     """A round number of bytes: "500 kB"."""
     factor, unit = next((unit for unit in BYTES if size >= unit[0]), BYTES[-1])
@@ -225,14 +218,13 @@ def _add_legend(axes: "Axes", points: Sequence[Point]) -> None:
     """What colours and lines mean, under the plot where it covers nothing."""
     from matplotlib.lines import Line2D
 
-    kinds = [(False, BLUE, "fine-tuned"), (True, ORANGE, "distilled")]
     handles = [
         Line2D([], [], color=color, marker="o", markeredgecolor="white", markersize=7, linewidth=1.4, label=label)
-        for distilled, color, label in kinds
+        for distilled, color, label in ((False, BLUE, "fine-tuned"), (True, ORANGE, "distilled"))
         if any(point.distilled is distilled for point in points)
     ]
-    stairs = "skyline: best score at or below a size"
-    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=stairs))
+    skyline_label = "skyline: best score at or below a size"
+    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=skyline_label))
     axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
 
 

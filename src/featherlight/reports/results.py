@@ -61,11 +61,12 @@ def sections_of(records: Sequence[Record], *, headline: bool = False) -> list[Se
     groups = {f"{heading}: {task}": [record for record in records if task_of(record) == task] for task in tasks}
     groups = groups if len(tasks) > 1 else {heading: list(records)}
     tables = {caption: make(group) for caption, group in groups.items()}
-    last = {note: caption for caption, made in tables.items() for note in made.notes}
+    last = {note: caption for caption, content in tables.items() for note in content.notes}
     sections = []
-    for caption, made in tables.items():
-        made = replace(made, notes=[note for note in made.notes if last[note] == caption])
-        sections.append(Section(caption, tables={caption: made}, figures=_size_figure(collect_rows(groups[caption]))))
+    for caption, content in tables.items():
+        content = replace(content, notes=[note for note in content.notes if last[note] == caption])
+        figures = _size_figure(collect_rows(groups[caption]))
+        sections.append(Section(caption, tables={caption: content}, figures=figures))
     if seeds := seeds_table(records):
         sections.append(Section("Over seeds", tables={"Over seeds": seeds}))
     return sections
@@ -105,7 +106,7 @@ def _run_section(row: Row) -> Section:
     facts = [task_of(record), row.split, score_text(row.scores[row.headline], interval=True)]
     if seed_of(row) >= 0:
         facts.insert(1, f"seed {seed_of(row)}")
-    tables = {name: made for split, part in record["metrics"].items() for name, made in _split_tables(split, part)}
+    tables = dict(item for split, part in record["metrics"].items() for item in _split_tables(split, part))
     counts = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
     notes = "; ".join(task.get("notes", []))
     blocks = {

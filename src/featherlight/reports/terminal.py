@@ -50,7 +50,6 @@ def _console() -> "Console":
 
 
 def _aligned(table: Table) -> str:
-    """A table as lines, however wide."""
     lines = [list(table.columns), *table.texts()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["─" * width for width in widths])

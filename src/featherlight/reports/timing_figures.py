@@ -162,10 +162,9 @@ def _draw_quantiles(axes: "Axes", residuals: Array, *, title: str) -> None:
     ordered = np.sort(residuals)
     expected = stats.norm.ppf((np.arange(1, len(ordered) + 1) - 0.5) / len(ordered))
     slope = float(ordered.std()) or 1.0
-    ends = expected[[0, -1]]
-    axes.plot(ends, ordered.mean() + slope * ends, color=ORANGE, linewidth=1.4)
-    some = thinned(len(ordered), _MOST_POINTS // 3)
-    axes.plot(expected[some], ordered[some], "o", color=BLUE, markersize=3, alpha=0.7)
+    axes.plot(expected[[0, -1]], ordered.mean() + slope * expected[[0, -1]], color=ORANGE, linewidth=1.4)
+    places = thinned(len(ordered), _MOST_POINTS // 3)
+    axes.plot(expected[places], ordered[places], "o", color=BLUE, markersize=3, alpha=0.7)
     entitle(axes, title, across="normal quantile", up="residual")
     _mark_plain(axes.yaxis)
 
@@ -174,8 +173,8 @@ def residual_plots(fitted: Array, residuals: Array, *, response: str) -> "Figure
     """The log-linear model's residuals: Q-Q, and against what was fitted; no pattern should be left."""
     figure, (left, right) = draw(8.8, 3.7, panels=2)
     _draw_quantiles(left, residuals, title="Residuals, Q-Q")
-    some = thinned(len(residuals), _MOST_POINTS)
-    right.plot(fitted[some], residuals[some], "o", color=BLUE, markersize=3, alpha=0.5)
+    places = thinned(len(residuals), _MOST_POINTS)
+    right.plot(fitted[places], residuals[places], "o", color=BLUE, markersize=3, alpha=0.5)
     right.axhline(0, color=ORANGE, linewidth=1.4)
     entitle(right, "Residuals against fitted", across=f"fitted ln({response})", up="residual")
     return figure
@@ -227,8 +226,8 @@ def importance_plot(impurity: Mapping[str, float], permutation: Mapping[str, Map
 def scatter(times: "pd.Series[float]", scores: "pd.Series[float]") -> "Figure":
     """Score against time; the time's axis is logarithmic."""
     figure, (axes,) = draw(6.4, 4.0)
-    some = thinned(len(times), _MOST_POINTS)
-    axes.plot(times.to_numpy()[some], scores.to_numpy()[some], "o", color=BLUE, markersize=4, alpha=0.5)
+    places = thinned(len(times), _MOST_POINTS)
+    axes.plot(times.to_numpy()[places], scores.to_numpy()[places], "o", color=BLUE, markersize=4, alpha=0.5)
     axes.set_xscale("log")
     _mark_logarithmic(axes.xaxis, times.min(), times.max())
     entitle(axes, f"{scores.name} against {times.name}", across=f"{times.name} (logarithmic)", up=str(scores.name))
