@@ -221,7 +221,7 @@ def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
 
 
 def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
-    """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
+    """Better, equivalent, or no significant difference, with the interval and the p-value."""
     metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
     p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
     first, second = pair["first"], pair["second"]
@@ -241,15 +241,15 @@ def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
             f"{first} and {second} are equivalent within {margin_text(terms)} on {data.where}: {change} "
             f"({level(2 * terms.alpha)} interval {points(low)} to {points(high)})."
         )
-    nor = "" if terms.margin is None else f", nor that they are equivalent within {margin_text(terms)}"
+    nor = "" if terms.margin is None else f", nor is equivalence within {margin_text(terms)} shown"
     return (
-        f"No difference between {first} and {second} can be told on {data.where}{nor}: {change} "
+        f"No significant difference between {first} and {second} on {data.where}{nor}: {change} "
         f"({level(terms.alpha)} interval {points(pair['low'])} to {points(pair['high'])}, {p})."
     )
 
 
 def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
-    """Which model scores highest, which are worse for certain, and which cannot be told from it.
+    """Which model scores highest, which are significantly worse, and which do not differ significantly from it.
 
     Pairs are tested on the seeds that both have, where the one that scores highest over all may be the worse.
     """
@@ -272,7 +272,7 @@ def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     claims = [f"it is better than {and_list(worse)}"] if worse else []
     claims += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
     claims += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
-    claims += [f"no difference from {and_list(open_)} can be told"] if open_ else []
+    claims += [f"no significant difference from {and_list(open_)}"] if open_ else []
     method = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
     return f"{first}: {'; '.join(claims)} ({method})."
 
@@ -294,7 +294,7 @@ def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list
             f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: use more."
         )
     if any(pair["effect"]["name"] == _COHENS_G and pair["metric"] not in _EXACT for pair in pairs):
-        sentences.append(f"{_COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+        sentences.append(f"{_COHENS_G} counts right answers, whatever the metric; its sign may be another.")
     return sentences
 
 
@@ -306,8 +306,8 @@ def _doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[
         claimed = pair["p_holm"] < terms.alpha or pair["equivalent"]
         if claimed and margin and abs(pair["difference"]) < margin:
             sentences.append(
-                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
-                f"{points(margin)} over seeds: other seeds may reverse it."
+                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, less than the "
+                f"{points(margin)} that the choice of seeds can change: other seeds may reverse it."
             )
         runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
         if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):

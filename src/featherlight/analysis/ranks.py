@@ -107,22 +107,22 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
     if len(data) < _FEW_DATA_SETS:
         sentences.append(
             f"{len(data)} data sets are few (Demsar asks for {_FEW_DATA_SETS}): p is rough and the critical difference "
-            "large; that models are not told apart says little."
+            "large; a difference that is not significant says little."
         )
     sentences.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")
     return rank(shared, [data_set.task for data_set in data], scores, alpha=alpha), sentences
 
 
 def verdict_on_ranks(ranking: Ranking) -> str:
-    """One sentence on who is first, and whether that can be told."""
+    """One sentence on which model is first, and from which it differs significantly."""
     best, count = ranking.models[0], len(ranking.tasks)
     start = f"Over {count} data sets {best} has the best average rank ({ranking.ranks[0]:.2f})"
     test = f"Friedman's test: {p_text(ranking.p)}"
     if ranking.p >= ranking.alpha:
-        return f"{start}, but that the models differ at all cannot be told ({test})."
+        return f"{start}, but the models do not differ significantly ({test})."
     first = next((group for group in ranking.groups if best in group), (best,))
     behind = [name for name in ranking.models if name not in first]
     alike = [name for name in first if name != best]
     claims = [f"better than {and_list(behind)}"] if behind else []
-    claims += [f"not told apart from {and_list(alike)}"] if alike else []
+    claims += [f"not significantly different from {and_list(alike)}"] if alike else []
     return f"{start}: {'; '.join(claims)} ({test}; Nemenyi's critical difference {ranking.critical_difference:.2f})."

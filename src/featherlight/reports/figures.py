@@ -136,9 +136,9 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
 
     The skyline is the best score at or below each size. where: task and split, for the title.
     """
-    figure, (axes,) = draw(8.4, 4.6)
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    figure, (axes,) = draw(8.4, 4.6)
     for point in points:
         color = ORANGE if point.distilled else BLUE
         axes.plot([point.bytes] * 2, [100 * point.low, 100 * point.high], color=color, linewidth=1.4, alpha=0.55)
