@@ -86,11 +86,11 @@ def doubts(importances: Json) -> list[str]:
     """Why not to believe importances; one sentence each."""
     sentences = [
         "Importance by impurity depends on the forest's settings, favours factors with many levels and has no "
-        "interval. Read permutation first: it is measured on rows that the forest has not seen."
+        "interval. Read permutation first: it is measured on unseen rows."
     ]
     if (unseen := importances["r_squared_unseen"]) < 0.5:
         sentences.append(
-            f"The forest explains little of rows it has not seen (R squared {unseen:.2f}): its importances mean little."
+            f"The forest explains little of unseen rows (R squared {unseen:.2f}): importances mean little."
         )
     idle = [name for name, interval in importances["permutation"].items() if interval["low"] <= 0]
     if idle:

@@ -287,13 +287,13 @@ def correlations(study: Study) -> dict[str, dict[str, float | None]]:
 def extremes(study: Study) -> dict[str, list[Json]]:
     """The rows with the longest and the shortest times: {"highest": [...], "lowest": [...]}."""
     columns = [*(factor.name for factor in study.factors), study.response, *filter(None, [study.accuracy])]
-    extremes = {"highest": study.times.nlargest(10), "lowest": study.times.nsmallest(10)}
+    kinds = {"highest": study.times.nlargest(10), "lowest": study.times.nsmallest(10)}
     return {
         kind: [
             {str(name): _json_value(cell) for name, cell in row.items()}
             for row in study.frame.loc[times.index, columns].to_dict("records")
         ]
-        for kind, times in extremes.items()
+        for kind, times in kinds.items()
     }
 
 
@@ -308,17 +308,13 @@ def doubts(study: Study) -> list[str]:
     """Why not to believe comparisons of plain means: few rows, levels that occur once, an unbalanced design."""
     sentences, n = [], len(study.frame)
     if n < 30:
-        sentences.append(
-            f"Only {n} rows: tests detect only large differences, and tests of assumptions almost nothing."
-        )
+        sentences.append(f"Only {n} rows: tests detect only large differences, tests of assumptions hardly any.")
     for factor in study.grouping:
         counts = study.groups[factor.name].value_counts()
         once = [level for level in factor.levels if counts[level] == 1]
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
-            sentences.append(
-                f"{factor.name}, levels that occur once: {listed(once)}. Their effects rest on single rows."
-            )
+            sentences.append(f"{factor.name}, levels that occur once: {listed(once)}. Each such effect is one row's.")
         if few:
             sentences.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
     names = [factor.name for factor in study.grouping]

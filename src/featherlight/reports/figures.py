@@ -159,7 +159,7 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     _add_legend(axes, points)
     others = [point for point in points if point not in corners]
     with _any_script():
-        _name_points(axes, corners, others, stairs=stairs)
+        _name_points(figure, corners, others, stairs=stairs)
     return figure
 
 
@@ -229,14 +229,15 @@ def _add_legend(axes: "Axes", points: Sequence[Point]) -> None:
 
 
 def _name_points(
-    axes: "Axes", corners: Sequence[Point], others: Sequence[Point], *, stairs: Sequence[tuple[float, float]]
+    figure: "Figure", corners: Sequence[Point], others: Sequence[Point], *, stairs: Sequence[tuple[float, float]]
 ) -> None:
     """Write the names of the points where they cover nothing; the skyline's corners in any case."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
-    canvas: Any = FigureCanvasAgg(axes.figure)  # matplotlib leaves its backends without types
+    canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its backends without types
     canvas.draw()  # settles the layout; only then are places on the paper known
     renderer = canvas.get_renderer()
+    axes = figure.axes[0]
     taken = _drawn_boxes(axes, [*corners, *others], stairs)
     for point in (*corners, *others):
         label = axes.annotate(

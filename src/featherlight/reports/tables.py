@@ -132,9 +132,7 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         _, device, threads, batch = _conditions(timed[0])
         notes.append(f"Time per text: median of single calls; device {device}, threads {threads}, batch {batch}.")
     elif timed:
-        notes.append(
-            f"Times come from different machines, devices or threads; {NOTHING} where they cannot be compared."
-        )
+        notes.append(f"Times come from different machines, devices or threads; {NOTHING} where not comparable.")
     return notes
 
 
