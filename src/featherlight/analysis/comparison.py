@@ -216,12 +216,10 @@ def _effect(counts: McNemar | None, first: float, second: float) -> Json:
 
 
 def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
-    """One sentence on the pairs of a data set."""
-    return _verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else _verdict_on_many(data, pairs, terms)
-
-
-def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
-    """Better, equivalent, or no significant difference, with the interval and the p-value."""
+    """One sentence on the pairs of a data set; on a single one with its interval and p-value."""
+    if len(pairs) > 1:
+        return _verdict_on_many(data, pairs, terms)
+    pair = pairs[0]
     metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
     p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
     first, second = pair["first"], pair["second"]

@@ -182,8 +182,8 @@ def student_graph(architecture: Mapping[str, Any], weights: Weights, *, int8: bo
 
 
 def _text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: str) -> str:
-    """[B, T] -> [B, W]."""
-    if architecture["body"] == "mean":  # an empty text gives zeros
+    """[B, T] -> [B, W]. An empty text gives zeros if the body is a mean, else it is read as one token of padding."""
+    if architecture["body"] == "mean":
         vectors = _embedded(graph, architecture, ids)
         real = graph.add("Cast", mask, to=TensorProto.FLOAT)
         sums = graph.add("MatMul", graph.add("Unsqueeze", real, graph.integers(1)), vectors)
@@ -192,7 +192,7 @@ def _text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: 
         return graph.add("Div", graph.add("Squeeze", sums, graph.integers(1)), most)
     vectors = _embedded(graph, architecture, graph.add("Transpose", ids, perm=[1, 0]))
     count = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
-    lengths = graph.add("Max", count, graph.integers(1))  # an empty text is read as one token of padding
+    lengths = graph.add("Max", count, graph.integers(1))
     counts = graph.add("Cast", lengths, to=TensorProto.INT32)
     states, last = graph.recurrent(architecture["body"], vectors, counts)
     if architecture["pooling"] == "last":

@@ -48,8 +48,8 @@ def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
     else:
         arrays = _read_safetensors(model)
         stored = {name: array.nbytes for name, array in arrays.items()}
-    parts = _OTHERS if file.exists() else _words_of_encoders()
-    return [Tensor(name, _part_in(parts, name), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
+    parts = _OTHERS if file.exists() else None
+    return [Tensor(name, part_of(name, parts), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
 
 
 def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
@@ -71,12 +71,9 @@ def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
     return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}  # places are no weights
 
 
-def part_of(name: str) -> str:
-    """What a tensor belongs to, by words in its name; the first part that fits."""
-    return _part_in(_words_of_encoders(), name)
-
-
-def _part_in(parts: Mapping[str, tuple[str, ...]], name: str) -> str:
+def part_of(name: str, parts: Mapping[str, tuple[str, ...]] | None = None) -> str:
+    """What a tensor belongs to, by words in its name; the first part that fits. parts: None for those of encoders."""
+    parts = parts or _words_of_encoders()
     return next((part for part, words in parts.items() if any(word in name for word in words)), "norms and other")
 
 

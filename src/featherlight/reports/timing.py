@@ -321,7 +321,7 @@ def _importance_section(analysis: Analysis) -> Section | None:
 
 def _accuracy_section(analysis: Analysis) -> Section | None:
     study, correlations = analysis.study, analysis.numbers["accuracy"]
-    if correlations is None or study.accuracy is None:
+    if study.accuracy is None:
         return None
     both = study.frame[[study.response, study.accuracy]].dropna()
     doubts = ["Large tasks and large models take long and tend to score well: this is no effect of time itself."]
