@@ -103,7 +103,7 @@ def seconds(
 def unpacking(folder: Path, repeats: int) -> tuple[int, list[float]]:
     """(bytes of the BiLSTM at 8 bits, seconds of each reading)."""
     from featherlight.compression.quantize import is_quantized, scheme
-    from featherlight.measurement.latency import time_calls
+    from featherlight.measurement.latency import time_each
     from featherlight.packing.folder import describe
     from featherlight.packing.writer import write_packed
     from featherlight.runtime.model import LightModel
@@ -115,7 +115,7 @@ def unpacking(folder: Path, repeats: int) -> tuple[int, list[float]]:
         for name, encoded in packed.tensors.items()
     }
     data = write_packed(packed.about, tensors)
-    return len(data), list(time_calls(lambda: LightModel(read_packed(data)), warmup=2, repeats=repeats).values)
+    return len(data), list(time_each(lambda _: LightModel(read_packed(data)), range(repeats), warmup=2).values)
 
 
 def main() -> None:

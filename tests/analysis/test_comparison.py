@@ -66,7 +66,7 @@ def test_few_flips_are_equivalence_only_if_the_examples_are_many():
         Model(name, (name,), (1,), {"dev": LABELS[None, few]}) for name in ("a", "b")))  # fmt: skip
     (pair,), said = told(small)
     assert pair["flips"] == 0 and pair["p"] == 1 and pair["equivalent"] is False
-    assert said.startswith("No difference between a and b can be told on dev of toy, nor that they are equivalent")
+    assert said.startswith("No significant difference between a and b on dev of toy, nor is equivalence within")
     (pair,), said = told(data(flipped("a", [1, 2]), flipped("b", [3])))
     assert pair["flips"] == 3 and pair["equivalent"] is True
     assert said.startswith("a and b are equivalent within 1 point on dev of toy: the second scores +0.1 points")
@@ -86,7 +86,7 @@ def test_without_a_margin_nothing_is_said_about_equivalence():
 def test_of_several_models_the_highest_is_set_against_the_others():
     pairs, said = told(data(model("low", 0.6), model("top", 0.9), flipped("twin", slice(0, 100))))
     assert len(pairs) == 3 and all(pair["p_holm"] >= pair["p"] for pair in pairs)
-    assert "better than low" in said and "no difference from" in said and "Holm" in said
+    assert "better than low" in said and "no significant difference from twin" in said and "Holm" in said
 
 
 def test_holms_correction_holds_over_all_data_sets_together():
@@ -132,17 +132,17 @@ def doubted(*models, labels=LABELS, terms=None):
 
 def test_one_run_seeds_that_scatter_and_few_examples_are_doubted():
     several = model("b", 0.9, 0.7, 0.85)
-    assert "One run only of a: the tests are about these very files" in doubted(model("a", 0.8), several)
+    assert "Only one run of a: the tests hold for these trained models" in doubted(model("a", 0.8), several)
     said = doubted(model("a", 0.95, 0.6, 0.8), several)
-    assert "other seeds may reverse it" in said and "One run" not in said
+    assert "other seeds may reverse it" in said and "Only one run" not in said
     few = [Model(name, (name,), (1,), {"dev": LABELS[None, :50]}) for name in "ab"]
     assert "50 examples are few" in doubted(*few, labels=LABELS[:50])
 
 
 def test_too_few_resamples_for_so_many_pairs_are_said():
     models = [model(name, 0.8, 0.8) for name in "abcd"]
-    assert "100 resamples give no p (Holm) below 0.059: take more" in doubted(*models, terms=Terms(resamples=100))
-    assert "take more" not in doubted(*models)
+    assert "100 resamples give no p (Holm) below 0.059: use more" in doubted(*models, terms=Terms(resamples=100))
+    assert "use more" not in doubted(*models)
 
 
 def test_models_are_compared_on_the_seeds_that_both_have():

@@ -77,7 +77,7 @@ def edit(folder, change):
         (lambda one, other: edit(other, lambda record: record["task"].update(labels=["a", "b"])), "label names"),
         (lambda one, other: edit(other, lambda record: record.update(task="toy")), "does not say on which rows"),
         (lambda one, other: edit(other, lambda record: record["task"].update(name="else")), "the only result on task"),
-        (lambda one, other: edit(other, lambda record: record.update(metrics={})), "holds no scores"),
+        (lambda one, other: edit(other, lambda record: record.update(metrics={})), "no scores in its record"),
         (lambda one, other: edit(other, lambda record: record.update(address="distill-a")), "named 2 times"),
     ],
 )  # fmt: skip
@@ -92,7 +92,7 @@ def test_other_labels_other_splits_and_other_classes_are_refused(tmp_path):
     one = put(tmp_path, "distill-a")
     with pytest.raises(UserError, match=r"distill-b: the labels of its dev differ from those of .*distill-a"):
         gather([one, put(tmp_path, "distill-b", labels=1 - LABELS)], metric=None)
-    with pytest.raises(UserError, match="no split that all of them"):
+    with pytest.raises(UserError, match="no split has predictions in every folder"):
         gather([one, put(tmp_path, "distill-c", split="test")], metric=None)
     odd = put(tmp_path, "distill-d")
     save_file(
@@ -102,7 +102,7 @@ def test_other_labels_other_splits_and_other_classes_are_refused(tmp_path):
         gather([one, odd], metric=None)
     save_file({"dev.logits": np.full((80, 2), np.nan, dtype=np.float32), "dev.labels": LABELS},
               odd / "predictions.safetensors")  # fmt: skip
-    with pytest.raises(UserError, match="distill-d: the model's output for row 0 is not a finite number"):
+    with pytest.raises(UserError, match="distill-d: the model's output for row 0 is not finite"):
         gather([one, odd], metric=None)
 
 

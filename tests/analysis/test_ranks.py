@@ -44,7 +44,7 @@ def test_friedmans_test_is_scipys_and_davenports_follows_from_it():
 def test_models_that_always_tie_do_not_differ_and_those_that_never_do_have_no_f():
     tied = ranked([[0.5, 0.5, 0.5]] * 4)
     assert (tied.chi_squared, tied.p, tied.groups) == (0, 1, (("worst", "middle", "best"),))
-    assert "cannot be told" in verdict_on_ranks(tied)
+    assert "do not differ significantly" in verdict_on_ranks(tied)
     clear = ranked([[0.1, 0.2, 0.3]] * 9)
     assert clear.f is None and clear.chi_squared == pytest.approx(18)
 
@@ -57,8 +57,9 @@ def test_groups_are_the_longest_stretches_within_the_distance():
 
 def test_the_verdict_names_the_best_and_what_it_is_told_apart_from():
     said = verdict_on_ranks(ranked([*[[0.1, 0.2, 0.3]] * 9, [0.1, 0.4, 0.3]]))
-    assert said.startswith("Over 10 data sets best has the best average rank (1.10): better than worst; not told apart "
-                           "from middle (Friedman's test: p < 0.001; Nemenyi's critical difference 1.05)")  # fmt: skip
+    assert said.startswith("Over 10 data sets best has the best average rank (1.10): better than worst; not "
+                           "significantly different from middle (Friedman's test: p < 0.001; ")  # fmt: skip
+    assert said.endswith("Nemenyi's critical difference 1.05).")
 
 
 def data(task, *names):
@@ -70,7 +71,7 @@ def data(task, *names):
 def test_only_models_that_all_data_sets_have_are_ranked():
     found, said = ranking_of([data("x", "a", "b", "c", "d"), data("y", "a", "b", "c")], alpha=0.05)
     assert found is not None and set(found.models) == {"a", "b", "c"} and found.tasks == ("x", "y")
-    assert said[0] == "Not ranked, for not every data set has it: d." and "2 data sets are few" in said[1]
+    assert said[0] == "Not ranked, because a data set lacks it: d." and "2 data sets are few" in said[1]
 
 
 def test_too_few_models_or_data_sets_are_not_ranked():

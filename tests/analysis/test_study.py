@@ -52,7 +52,7 @@ def test_without_a_name_the_most_frequent_level_is_the_reference():
 def test_many_numbers_do_not_group():
     frame = made_up(20).assign(size=lambda one: np.arange(len(one)) % 70)
     study = made_up_study(frame, factors=["model", "size"])
-    assert factor(study, "size").numeric and not factor(study, "size").grouped
+    assert factor(study, "size").numeric and not factor(study, "size").levels
     assert "size" not in descriptives(study)
 
 
@@ -133,7 +133,7 @@ def test_doubts_name_what_is_rare_and_what_is_missing():
 @pytest.mark.parametrize(
     ("change", "options", "message"),
     [
-        ({"model": "one"}, {}, "factor model has one level only"),
+        ({"model": "one"}, {}, "factor model has only one level"),
         ({"seconds": 3.0}, {}, "seconds is 3 in all 72 rows"),
         ({"seconds": -1.0}, {}, r"line 2: seconds is -1 \(72 such rows\)"),
         ({"seconds": np.inf}, {}, "line 2: seconds is inf"),
@@ -148,7 +148,7 @@ def test_doubts_name_what_is_rare_and_what_is_missing():
         ({}, {"factors": ["modle"], "references": {}}, "no column called 'modle'. Did you mean 'model'"),
         ({}, {"factors": ["seconds"], "references": {}}, "not the response"),
         ({}, {"factors": [], "references": {}}, "name one or more columns"),
-        ({}, {"numeric": ["model"], "references": {}}, "line 2 holds 'slow', which is no number"),
+        ({}, {"numeric": ["model"], "references": {}}, "line 2: model is 'slow'. The column must hold numbers"),
         ({}, {"numeric": ["batch"], "references": {"batch": "8"}}, "Choose one"),
         ({}, {"accuracy": "score"}, "no column called 'score'"),
     ],

@@ -52,7 +52,7 @@ def test_a_grid_with_holes_is_refused(spoil):
     spoil(scores)
     with pytest.raises(UserError, match="needs every combination, each with the same number of runs"):
         sources(scores, NAMES[:2])
-    with pytest.raises(UserError, match="two at least"):
+    with pytest.raises(UserError, match="at least two"):
         sources(as_scores(np.zeros((2, 3, 1))), NAMES[:2])
 
 

@@ -78,7 +78,7 @@ def test_rows_with_gaps_are_refused_or_dropped_when_asked(capsys, times):
         (["--reference", "model=quick"], "no level of model called 'quick'"),
         (["--where", "model"], "write FACTOR=LEVEL,LEVEL"),
         (["--where", "model=quick"], "no level of model called 'quick'"),
-        (["--where", "model=slow"], "factor model has one level only (slow)"),
+        (["--where", "model=slow"], "factor model has only one level (slow)"),
         (["--accuracy", "f1"], "no column called 'f1'"),
         (["--forest-seed", "-1"], "--forest-seed -1"),
     ],

@@ -54,7 +54,7 @@ def test_bad_options_are_refused(capsys, tmp_path, options, told):
 
 def test_one_folder_is_not_enough(capsys, tmp_path):
     code, found = call(capsys, "compare", store_of(tmp_path)[0])
-    assert code == 2 and "a single result. compare takes two at least" in found["error"]
+    assert code == 2 and "a single result. compare needs at least two" in found["error"]
     code, found = call(capsys, "compare", tmp_path / "nowhere")
     assert code == 2 and "nowhere: no such folder" in found["error"]
     (tmp_path / "empty").mkdir()
@@ -137,7 +137,7 @@ def test_a_data_set_without_pairs_shows_its_scores(capsys, grid, tmp_path):
 
 def test_factors_must_tell_the_models_apart(capsys, grid):
     code, found = call(capsys, "compare", grid, "--factors", "model")
-    assert code == 2 and "have the same, but differ in learning_rate, method. Name that too" in found["error"]
+    assert code == 2 and "have the same levels, but differ in learning_rate, method. Name that" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "modle,method")
     assert code == 2 and "no setting called 'modle'" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method,seed")

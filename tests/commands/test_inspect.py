@@ -39,7 +39,7 @@ def test_the_figure_is_of_the_kind_that_its_name_says(capsys, students, tmp_path
     [
         (("nowhere",), "no such folder"),
         (("BAG", "--thresholds", "a,b"), "write numbers from 0 on"),
-        (("BAG", "--figure", "parts.jpg"), "a figure is one of .svg, .png, .pdf"),
+        (("BAG", "--figure", "parts.jpg"), "ends in .svg, .png, .pdf"),
     ],
 )
 def test_a_mistake_gets_one_clear_message(capsys, students, arguments, message):

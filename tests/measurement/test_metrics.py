@@ -186,9 +186,9 @@ def test_one_output_column_is_a_regression():
         (["acuracy"], [0], [[1.0, 0.0]], "Did you mean 'accuracy'"),
         (["pearson"], [0], [[1.0, 0.0]], "the model predicts classes. Choose from: accuracy"),
         (["accuracy"], [0.5], [1.0], "the model predicts numbers. Choose from: pearson, spearman"),
-        (["f1"], [0], [[1.0, 0.0, 0.0]], "Take macro_f1"),
+        (["f1"], [0], [[1.0, 0.0, 0.0]], "Use macro_f1"),
         (["accuracy"], [], np.zeros((0, 2)), "the split is empty"),
-        (["accuracy"], [0, 1], [[1.0, 0.0], [math.nan, 0.0]], "row 1 is not a finite number"),
+        (["accuracy"], [0, 1], [[1.0, 0.0], [math.nan, 0.0]], "row 1 is not finite"),
     ],
 )
 def test_what_cannot_be_scored_is_refused_with_the_reason(names, labels, logits, message):

@@ -41,9 +41,8 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
     variances, around medians (Brown and Forsythe 1974); "welch": means, variances unequal; "kruskal": ranks;
     "post_hoc": see `_post_hoc`. None stands where a test cannot be computed.
     """
-    residuals = (times - times.groupby(groups, observed=True).transform("mean")).to_numpy()
-    total = float(((times - times.mean()) ** 2).sum())
-    within = float((residuals**2).sum())
+    residuals = residuals_of(times, groups)
+    total, within = float(((times - times.mean()) ** 2).sum()), float((residuals**2).sum())
     between = total - within
     count = int(groups.nunique())
     freedom = (count - 1, len(times) - count)
@@ -68,10 +67,15 @@ def one_way(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json:
     }
 
 
+def residuals_of(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Array:
+    """Each time minus the mean of its level [N]."""
+    return np.asarray(times - times.groupby(groups, observed=True).transform("mean"), np.float64)
+
+
 def _samples(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Array]:
     """{level: its times}, of the levels with two rows or more: one row has no spread to test."""
-    parts = times.groupby(groups, observed=True)
-    return {str(level): np.asarray(part, np.float64) for level, part in parts if len(part) > 1}
+    samples = times.groupby(groups, observed=True)
+    return {str(level): np.asarray(sample, np.float64) for level, sample in samples if len(sample) > 1}
 
 
 def sample_rows(values: Array) -> Array:
@@ -124,8 +128,8 @@ def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | Non
         "test": "Tukey" if equal else "Games-Howell",
         "pairs": [
             {"first": first, "second": second, "difference": float(difference), "low": finite(low),
-             "high": finite(high), "p": finite(one)}
-            for (first, second), difference, low, high, one in rows
+             "high": finite(high), "p": finite(p_value)}
+            for (first, second), difference, low, high, p_value in rows
         ],
     }  # fmt: skip
 

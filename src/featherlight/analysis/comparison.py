@@ -11,23 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from featherlight.analysis.statistics import (
-    COHEN_G,
-    COHEN_Q,
-    McNemar,
-    Paired,
-    bootstrap,
-    cohens_g,
-    cohens_q,
-    counts_interval,
-    holm,
-    mcnemar,
-    observed,
-    p_of_bootstrap,
-    p_of_permutation,
-    permuted,
-    size_of,
-)
+from featherlight.analysis import statistics
+from featherlight.analysis.statistics import COHEN_G, COHEN_Q, McNemar, Paired
 from featherlight.data.task import Target
 from featherlight.measurement.metrics import METRICS, NAMES, value
 
@@ -71,10 +56,9 @@ class DataSet:
 
     def scores(self, model: Model) -> list[float]:
         """One score per run: the mean over splits."""
+        splits = [(self.labels[name], guesses) for name, guesses in model.predicted.items()]
         return [
-            float(
-                np.mean([value(self.metric, self.labels[name], guess[run]) for name, guess in model.predicted.items()])
-            )
+            float(np.mean([value(self.metric, labels, guesses[run]) for labels, guesses in splits]))
             for run in range(len(model.folders))
         ]
 
@@ -94,25 +78,31 @@ def compare_all(
 ) -> list[Json]:
     """Every pair of models of every data set; "p_holm" holds for all of them together. wanted: of two names."""
     pairs = [
-        _compare_pair(one, first, second, terms)
-        for one in data
-        for first, second in combinations(one.models, 2)
+        _compare_pair(data_set, first, second, terms)
+        for data_set in data
+        for first, second in combinations(data_set.models, 2)
         if wanted(first.name, second.name)
     ]
-    for pair, adjusted in zip(pairs, holm([pair["p"] for pair in pairs]), strict=True):
+    for pair, adjusted in zip(pairs, statistics.holm([pair["p"] for pair in pairs]), strict=True):
         pair["p_holm"] = adjusted
     return pairs
 
 
 def _compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> Json:
-    """One pair: what was compared on what, both scores, and what `_tested` finds. "seeds": the runs compared."""
-    first, second = _on_shared_seeds(first, second)
+    """One pair: what was compared on what, both scores, and the results of `_tests`. "seeds": the runs compared.
+
+    Those are the runs with equal seeds, if there are at least two; else all runs. A step after training inherits its
+    seed, and with it the luck of that training: with other seeds on one side, the difference would be the seeds'.
+    """
+    shared = [seed for seed in first.seeds if seed is not None and seed in second.seeds]
+    if len(shared) > 1:
+        first, second = first.take(shared), second.take(shared)
     pairs = run_pairs(first.seeds, second.seeds)
     parts = [
         Paired(labels, first.predicted[split], second.predicted[split], pairs) for split, labels in data.labels.items()
     ]
     runs = [data.scores(model) for model in (first, second)]
-    one, other = (float(np.mean(scores)) for scores in runs)
+    scores = tuple(float(np.mean(values)) for values in runs)
     return {
         "task": data.task,
         "split": " + ".join(data.labels),
@@ -120,25 +110,24 @@ def _compare_pair(data: DataSet, first: Model, second: Model, terms: Terms) -> J
         "n": sum(len(labels) for labels in data.labels.values()),
         "first": first.name,
         "second": second.name,
-        "first_score": one,
-        "second_score": other,
-        **_tested(data.metric, parts, (one, other), terms),
+        "first_score": scores[0],
+        "second_score": scores[1],
+        **_tests(data.metric, parts, scores, terms),
         "seeds": {"first": list(first.seeds), "second": list(second.seeds)},
         "seed_margin": seed_margin(runs[0], runs[1], pairs, alpha=terms.alpha),
     }
 
 
-def _tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], terms: Terms) -> Json:
+def _tests(metric: str, parts: Sequence[Paired], scores: Sequence[float], terms: Terms) -> Json:
     """Difference with its interval, p-value, equivalence, flips, effect size, and the p-values of all tests.
 
     "low", "high": the middle 1 - alpha of the paired bootstrap. "p": McNemar's exact test for accuracies of single
     runs, else the permutation test; "p_holm": None until all pairs are known.
     """
-    drawn = bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
-    difference = observed(metric, parts)
-    permutation = p_of_permutation(
-        permuted(metric, parts, seed=terms.seed, resamples=terms.resamples), difference
-    )  # fmt: skip
+    drawn = statistics.bootstrap(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    difference = statistics.observed(metric, parts)
+    tossed = statistics.permuted(metric, parts, seed=terms.seed, resamples=terms.resamples)
+    permutation = statistics.p_of_permutation(tossed, difference)
     counts, flips = _discordant(parts) if METRICS[metric].of is Target.CLASSES else (None, None)
     single = counts if len(parts[0].first) == len(parts[0].second) == 1 else None
     exact = single if metric in _EXACT else None
@@ -154,21 +143,11 @@ def _tested(metric: str, parts: Sequence[Paired], scores: tuple[float, float], t
         "flips": flips,
         "effect": _effect(counts, *scores),
         "tests": {
-            "bootstrap": p_of_bootstrap(drawn),
+            "bootstrap": statistics.p_of_bootstrap(drawn),
             "permutation": permutation,
             **({"mcnemar": asdict(single)} if single else {}),
         },
     }
-
-
-def _on_shared_seeds(first: Model, second: Model) -> tuple[Model, Model]:
-    """Both models' runs with equal seeds, if there are two at least; else all runs.
-
-    A step after training inherits its seed, and with it the luck of that training: with other seeds on one side, the
-    difference would be that of the seeds.
-    """
-    shared = [seed for seed in first.seeds if seed is not None and seed in second.seeds]
-    return (first.take(shared), second.take(shared)) if len(shared) > 1 else (first, second)
 
 
 def seed_margin(
@@ -201,12 +180,10 @@ def run_pairs(first: Sequence[int | None], second: Sequence[int | None]) -> tupl
 
 def _discordant(parts: Sequence[Paired]) -> tuple[McNemar, float]:
     """McNemar's counts over all splits and pairs of runs, and flips: predictions that differ, per pair of runs."""
-    pairs = [
-        (part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs
-    ]  # fmt: skip
+    pairs = [(part.labels, part.first[one], part.second[other]) for part in parts for one, other in part.pairs]
     labels, first, second = (np.concatenate(column) for column in zip(*pairs, strict=True))
     flips = int((first != second).sum()) / len(parts[0].pairs)
-    return mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
+    return statistics.mcnemar(labels, first, second), int(flips) if flips.is_integer() else flips
 
 
 def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None, terms: Terms) -> Json:
@@ -218,10 +195,10 @@ def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None,
     """
     confidence = 1 - 2 * terms.alpha
     if exact and examples:
-        low, high = counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
+        low, high = statistics.counts_interval(exact.only_first, exact.only_second, examples, confidence=confidence)
     else:
         low, high = (float(limit) for limit in np.quantile(drawn, [terms.alpha, 1 - terms.alpha]))
-        least, most = counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
+        least, most = statistics.counts_interval(0, 0, examples, confidence=confidence) if examples else (low, high)
         low, high = min(low, least), max(high, most)
     method = "adjusted Wald" if exact else "paired bootstrap"
     within = None if terms.margin is None else bool(-terms.margin < low and high < terms.margin)
@@ -232,19 +209,17 @@ def _equivalence(drawn: np.ndarray, exact: McNemar | None, examples: int | None,
 def _effect(counts: McNemar | None, first: float, second: float) -> Json:
     """The effect's size in Cohen's terms: g of classes (among examples that only one gets right), q of correlations."""
     if counts:
-        size = cohens_g(counts.only_first, counts.only_second)
-        return {"name": _COHENS_G, "value": size, "size": size_of(size, COHEN_G)}
-    q = cohens_q(first, second)
-    return {"name": "Cohen's q", "value": q, "size": None if q is None else size_of(q, COHEN_Q)}
+        size = statistics.cohens_g(counts.only_first, counts.only_second)
+        return {"name": _COHENS_G, "value": size, "size": statistics.size_of(size, COHEN_G)}
+    q = statistics.cohens_q(first, second)
+    return {"name": "Cohen's q", "value": q, "size": None if q is None else statistics.size_of(q, COHEN_Q)}
 
 
 def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
-    """One sentence on the pairs of a data set."""
-    return _verdict_on_pair(data, pairs[0], terms) if len(pairs) == 1 else _verdict_on_many(data, pairs, terms)
-
-
-def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
-    """Better, equivalent, or not to be told: with the interval and the p-value that say so."""
+    """One sentence on the pairs of a data set; on a single one with its interval and p-value."""
+    if len(pairs) > 1:
+        return _verdict_on_many(data, pairs, terms)
+    pair = pairs[0]
     metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
     p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
     first, second = pair["first"], pair["second"]
@@ -264,15 +239,15 @@ def _verdict_on_pair(data: DataSet, pair: Json, terms: Terms) -> str:
             f"{first} and {second} are equivalent within {margin_text(terms)} on {data.where}: {change} "
             f"({level(2 * terms.alpha)} interval {points(low)} to {points(high)})."
         )
-    nor = "" if terms.margin is None else f", nor that they are equivalent within {margin_text(terms)}"
+    nor = "" if terms.margin is None else f", nor is equivalence within {margin_text(terms)} shown"
     return (
-        f"No difference between {first} and {second} can be told on {data.where}{nor}: {change} "
+        f"No significant difference between {first} and {second} on {data.where}{nor}: {change} "
         f"({level(terms.alpha)} interval {points(pair['low'])} to {points(pair['high'])}, {p})."
     )
 
 
 def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
-    """Which model scores highest, which are worse for certain, and which cannot be told from it.
+    """Which model scores highest, which are significantly worse, and which do not differ significantly from it.
 
     Pairs are tested on the seeds that both have, where the one that scores highest over all may be the worse.
     """
@@ -295,42 +270,42 @@ def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     claims = [f"it is better than {and_list(worse)}"] if worse else []
     claims += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
     claims += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []
-    claims += [f"no difference from {and_list(open_)} can be told"] if open_ else []
-    how = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
-    return f"{first}: {'; '.join(claims)} ({how})."
+    claims += [f"no significant difference from {and_list(open_)}"] if open_ else []
+    method = f"differences Holm-adjusted, alpha = {terms.alpha:g}{', equivalence pair by pair' if alike else ''}"
+    return f"{first}: {'; '.join(claims)} ({method})."
 
 
 def doubts(data: Sequence[DataSet], pairs: Sequence[Json], terms: Terms) -> list[str]:
     """When not to believe the pairs: one run, seeds that scatter as far, few examples, few resamples."""
     sentences = []
-    single = dict.fromkeys(model.name for one in data for model in one.models if len(model.folders) == 1)
+    single = dict.fromkeys(model.name for data_set in data for model in data_set.models if len(model.folders) == 1)
     if single:
         sentences.append(
-            f"One run only of {and_list(list(single))}{' on some data sets' if len(data) > 1 else ''}: the tests are "
-            "about these very files; what another seed of training would give is not covered."
+            f"Only one run of {and_list(list(single))}{' on some data sets' if len(data) > 1 else ''}: the tests hold "
+            "for these trained models; the effect of another training seed is not covered."
         )
-    for one in data:
-        sentences += _doubts_on_data(one, [pair for pair in pairs if pair["task"] == one.task], terms)
+    for data_set in data:
+        sentences += _doubts_on_data(data_set, [pair for pair in pairs if pair["task"] == data_set.task], terms)
     least = len(pairs) / (terms.resamples + 1)
     if least > terms.alpha / 2 and any(pair["test"] == _PERMUTATION for pair in pairs):
         sentences.append(
-            f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: take more."
+            f"With {len(pairs)} pairs, {terms.resamples:,} resamples give no p (Holm) below {least:.2g}: use more."
         )
     if any(pair["effect"]["name"] == _COHENS_G and pair["metric"] not in _EXACT for pair in pairs):
-        sentences.append(f"{_COHENS_G} counts right answers, whatever the metric; it may point the other way.")
+        sentences.append(f"{_COHENS_G} counts right answers, whatever the metric; its sign may be another.")
     return sentences
 
 
 def _doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[str]:
-    """What to doubt about one data set: above all what is said of a pair and may hold for these seeds alone."""
+    """Why not to believe the pairs of one data set: above all a claim that may hold for these seeds alone."""
     sentences = []
     for pair in pairs:
         margin, names = pair["seed_margin"], f"{pair['first']} and {pair['second']}"
         claimed = pair["p_holm"] < terms.alpha or pair["equivalent"]
         if claimed and margin and abs(pair["difference"]) < margin:
             sentences.append(
-                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, give or take "
-                f"{points(margin)} over seeds: other seeds may reverse it."
+                f"{data.task}: {names} are {points(abs(pair['difference']))} points apart, less than the "
+                f"{points(margin)} that the choice of seeds can change: other seeds may reverse it."
             )
         runs = {side: len(pair["seeds"][side]) for side in ("first", "second")}
         if any(len(model.folders) > runs[side] for side in runs for model in data.models if model.name == pair[side]):
@@ -338,7 +313,7 @@ def _doubts_on_data(data: DataSet, pairs: Sequence[Json], terms: Terms) -> list[
             sentences.append(f"{data.task}: {names} are compared on the seeds that both have: {shared}.")
     examples = sum(len(labels) for labels in data.labels.values())
     if examples < 200:
-        sentences.append(f"{data.task}: {examples} examples are few; only large differences can be told.")
+        sentences.append(f"{data.task}: {examples} examples are few; only large differences can be detected.")
     return sentences
 
 

@@ -11,56 +11,36 @@ from featherlight.data.readers import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-
 _RECORDED = ("stage", "name", "unit", "parameters", "bytes", "peak_memory_bytes")
 _MISSING = ("", "nan", "na", "n/a", "null", "none")
 
 
 def frame_of(source: Path) -> "pd.DataFrame":
     """A table file (.csv, .tsv, .jsonl, .parquet) or a store as a data frame, each row under its place."""
-    return _frame_of_store(source) if source.is_dir() else _frame_of_file(source)
-
-
-def _frame_of_file(path: Path) -> "pd.DataFrame":
-    """A file's rows; a column is numeric if all of its cells are numbers or missing."""
     import pandas as pd
 
-    table = read_table(path)
-    columns = {name: typed(cells) for name, cells in table.columns.items()}
-    return pd.DataFrame(columns, index=pd.Index([f"{path.name}, {place}" for place in table.places]))
+    columns: Mapping[str, Sequence[Any]]
+    if source.is_dir():
+        from featherlight.store.records import collect
+
+        rows = [row_of(record) for record in collect(source)]
+        names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))
+        columns = {name: [row.get(name) for row in rows] for name in names}
+        places = [str(row["address"]) for row in rows]
+    else:
+        table = read_table(source)
+        columns, places = table.columns, [f"{source.name}, {place}" for place in table.places]
+    return pd.DataFrame({name: typed(cells) for name, cells in columns.items()}, index=pd.Index(places))
 
 
 def typed(cells: Sequence[Any]) -> list[Any]:
     """Cells as floats if all of them are numbers or missing, else as words; missing ones as NaN or None."""
-    plain = [None if _is_missing(cell) else cell for cell in cells]
+    words = [str(cell).strip() for cell in cells]
+    plain = [None if word.lower() in _MISSING else word for word in words]
     try:
-        return [math.nan if cell is None else _number(cell) for cell in plain]
-    except (TypeError, ValueError):
-        return [None if cell is None else str(cell).strip() for cell in plain]
-
-
-def _is_missing(cell: Any) -> bool:
-    """Whether a cell says that there is nothing."""
-    return cell is None or (isinstance(cell, str) and cell.strip().lower() in _MISSING) or cell != cell
-
-
-def _number(cell: Any) -> float:
-    """A cell as a number; truth values are words."""
-    if isinstance(cell, bool):
-        raise TypeError
-    return float(cell)
-
-
-def _frame_of_store(store: Path) -> "pd.DataFrame":
-    """The records of a store, a row per record."""
-    import pandas as pd
-
-    from featherlight.store.records import collect
-
-    rows = [row_of(record) for record in collect(store)]
-    names = list(dict.fromkeys(name for row in rows for name in row if name != "address"))
-    columns = {name: typed([row.get(name) for row in rows]) for name in names}
-    return pd.DataFrame(columns, index=pd.Index([str(row["address"]) for row in rows]))
+        return [math.nan if word is None else float(word) for word in plain]  # "True" is none
+    except ValueError:
+        return plain
 
 
 def row_of(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,6 @@ A `Study` in, shares and sentences out. A forest knows no reference level and fi
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from featherlight.analysis.study import Json, Study, word
 
@@ -31,12 +30,14 @@ def importance(study: Study, *, seed: int = 0) -> Json | None:
     """
     if len(study.frame) < _LEAST_ROWS:
         return None
-    frame = _some_rows(study, seed=seed)
-    scores, drops = _permuted(_encoded(study, frame), _logs(study, frame), seed=seed)
+    x, y = _arrays_of(study, seed=seed)
+    scores, drops = _permuted(x, y, seed=seed)
+    columns = zip(drops.mean(axis=0), *np.quantile(drops, [0.025, 0.975], axis=0), strict=True)
+    intervals = [dict(zip(("value", "low", "high"), map(float, column), strict=True)) for column in columns]
     return {
-        "n": len(frame),
+        "n": len(x),
         "impurity": impurity(study, seed=seed),
-        "permutation": {factor.name: _interval(drops[:, place]) for place, factor in enumerate(study.factors)},
+        "permutation": {factor.name: interval for factor, interval in zip(study.factors, intervals, strict=True)},
         "r_squared_unseen": float(np.mean(scores)),
     }
 
@@ -45,31 +46,24 @@ def impurity(study: Study, *, seed: int) -> dict[str, float]:
     """{factor: share of the variance of ln(time) that a forest's splits by it take away}."""
     from sklearn.ensemble import RandomForestRegressor
 
-    frame = _some_rows(study, seed=seed)
-    forest = RandomForestRegressor(**_AS_PUBLISHED, random_state=seed).fit(_encoded(study, frame), _logs(study, frame))
+    forest = RandomForestRegressor(**_AS_PUBLISHED, random_state=seed).fit(*_arrays_of(study, seed=seed))
     names = [factor.name for factor in study.factors]
     return dict(zip(names, map(float, forest.feature_importances_), strict=True))
 
 
-def _some_rows(study: Study, *, seed: int) -> pd.DataFrame:
-    """All rows, or 5,000 drawn by seed."""
-    return study.frame if len(study.frame) <= _MOST_ROWS else study.frame.sample(_MOST_ROWS, random_state=seed)
+def _arrays_of(study: Study, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors as numbers [N, F] and ln(time) [N], of all rows or of 5,000 drawn by seed.
 
-
-def _logs(study: Study, frame: pd.DataFrame) -> np.ndarray:
-    """ln(time) [N]."""
-    return np.asarray(np.log(frame[study.response].to_numpy()))
-
-
-def _encoded(study: Study, frame: pd.DataFrame) -> np.ndarray:
-    """Factors as numbers [N, F]; levels that are words by their place in the order of median times."""
+    Levels that are words become their place in the order of median times.
+    """
+    frame = study.frame if len(study.frame) <= _MOST_ROWS else study.frame.sample(_MOST_ROWS, random_state=seed)
     columns = []
     for factor in study.factors:
         column = frame[factor.name]
         if not factor.numeric:
             column = column.map(word).map({level: place for place, level in enumerate(factor.levels)})
         columns.append(column.to_numpy(dtype=float))
-    return np.column_stack(columns)
+    return np.column_stack(columns), np.asarray(np.log(frame[study.response].to_numpy()))
 
 
 def _permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -88,23 +82,17 @@ def _permuted(x: np.ndarray, y: np.ndarray, *, seed: int) -> tuple[np.ndarray, n
     return np.array(scores), np.concatenate(drops)
 
 
-def _interval(values: np.ndarray) -> dict[str, float]:
-    low, high = np.quantile(values, [0.025, 0.975])
-    return {"value": float(values.mean()), "low": float(low), "high": float(high)}
-
-
 def doubts(importances: Json) -> list[str]:
     """Why not to believe importances; one sentence each."""
     sentences = [
         "Importance by impurity depends on the forest's settings, favours factors with many levels and has no "
-        "interval. Read permutation first: it is measured on rows that the forest has not seen."
+        "interval. Read permutation first: it is measured on unseen rows."
     ]
     if (unseen := importances["r_squared_unseen"]) < 0.5:
         sentences.append(
-            f"The forest explains little of rows that it has not seen (R squared {unseen:.2f}): its importances mean "
-            "little."
+            f"The forest explains little of unseen rows (R squared {unseen:.2f}): importances mean little."
         )
-    nothing = [name for name, one in importances["permutation"].items() if one["low"] <= 0]
-    if nothing:
-        sentences.append(f"{', '.join(nothing)}: the interval by permutation holds 0, so it may do nothing.")
+    idle = [name for name, interval in importances["permutation"].items() if interval["low"] <= 0]
+    if idle:
+        sentences.append(f"{', '.join(idle)}: the interval by permutation includes 0, so there may be no effect.")
     return sentences

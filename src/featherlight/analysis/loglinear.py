@@ -18,7 +18,6 @@ from featherlight.analysis.statistics import probability
 from featherlight.analysis.study import Factor, Json, Study, finite, word
 from featherlight.errors import UserError
 
-_INTERCEPT = "Intercept"
 _EFFECT = ("times_as_long", "low", "high")
 _CONDITION = 30  # of scaled columns: beyond, coefficients lean on one another (Belsley, Kuh and Welsch 1980, 3.2)
 
@@ -38,26 +37,24 @@ def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
     Intercept, an indicator `factor[level]` per level but the reference, and numeric factors as they are. UserError for
     fewer rows than coefficients, or factors that cannot be told apart.
     """
-    blocks = {factor.name: _columns_of(study, factor) for factor in study.factors}
+    blocks = {}
+    for factor in study.factors:
+        if factor.numeric:
+            blocks[factor.name] = study.frame[[factor.name]].astype(np.float64)
+        else:
+            indicators = {f"{factor.name}[{level}]": (study.groups[factor.name] == level).astype(np.float64)
+                          for level in factor.levels if level != factor.reference}  # fmt: skip
+            blocks[factor.name] = pd.DataFrame(indicators)
     count = 1 + sum(block.shape[1] for block in blocks.values())
     if len(study.frame) <= count:
         raise UserError(
-            f"{len(study.frame)} rows for {count} coefficients (the levels of {', '.join(blocks)}): nothing is left to "
-            "judge them by. Give more rows or fewer factors."
+            f"{len(study.frame)} rows for {count} coefficients (the levels of {', '.join(blocks)}): too few to fit the "
+            "model. Give more rows or fewer factors."
         )
     _check_independent(blocks)
-    intercept = pd.DataFrame({_INTERCEPT: 1.0}, index=study.frame.index)
-    return pd.concat([intercept, *blocks.values()], axis=1), {
-        name: list(map(str, block)) for name, block in blocks.items()
-    }
-
-
-def _columns_of(study: Study, factor: Factor) -> pd.DataFrame:
-    if factor.numeric:
-        return study.frame[[factor.name]].astype(np.float64)
-    groups = study.groups[factor.name]
-    levels = [level for level in factor.levels if level != factor.reference]
-    return pd.DataFrame({f"{factor.name}[{level}]": (groups == level).astype(np.float64) for level in levels})
+    intercept = pd.DataFrame({"Intercept": 1.0}, index=study.frame.index)
+    columns = {name: list(map(str, block)) for name, block in blocks.items()}
+    return pd.concat([intercept, *blocks.values()], axis=1), columns
 
 
 def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
@@ -66,8 +63,8 @@ def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
         return
     for size in range(2, len(blocks) + 1):  # the fewest that are collinear among themselves
         for names in combinations(blocks, size):
-            few = [blocks[name] for name in names]
-            if _rank(few) < 1 + sum(block.shape[1] for block in few):
+            subset = [blocks[name] for name in names]
+            if _rank(subset) < 1 + sum(block.shape[1] for block in subset):
                 raise UserError(
                     f"factors {', '.join(names)} are collinear: in these rows one follows from the other"
                     f"{'s' if size > 2 else ''}, and their effects cannot be told apart. Leave one out."
@@ -191,14 +188,11 @@ def _joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
 def _spans(study: Study, coefficients: Json) -> Json:
     """{numeric factor: {"from", "to", "times_as_long", "low", "high"}}."""
     spans = {}
-    for factor in study.factors:
-        if factor.numeric:
-            values = study.frame[factor.name]
-            low, high = float(values.min()), float(values.max())
-            coefficient = coefficients[factor.name]
-            powers = {key: None if coefficient[key] is None else finite(np.float64(coefficient[key]) ** (high - low))
-                      for key in _EFFECT}  # fmt: skip
-            spans[factor.name] = {"from": low, "to": high, **powers}
+    for name in [factor.name for factor in study.factors if factor.numeric]:
+        low, high = float(study.frame[name].min()), float(study.frame[name].max())
+        ratios = {key: coefficients[name][key] for key in _EFFECT}
+        powers = {key: ratio and finite(np.float64(ratio) ** (high - low)) for key, ratio in ratios.items()}
+        spans[name] = {"from": low, "to": high, **powers}
     return spans
 
 
@@ -222,7 +216,7 @@ def _effects_of(factor: Factor, numbers: Json) -> list[tuple[Any, ...]]:
         span = numbers["spans"][factor.name]
         return [(word(span["to"]), word(span["from"]), *(span[key] for key in _EFFECT))]
     coefficients = {level: numbers["coefficients"].get(f"{factor.name}[{level}]") for level in factor.levels}
-    values = {level: one["value"] for level, one in coefficients.items() if one} | {str(factor.reference): 0.0}
+    values = {level: effect["value"] for level, effect in coefficients.items() if effect} | {str(factor.reference): 0.0}
     longest, shortest = max(values, key=values.__getitem__), min(values, key=values.__getitem__)
     beside = {longest: " (takes longest)", shortest: " (takes least)"}.get(str(factor.reference), "")
     ends = [level for level in dict.fromkeys((longest, shortest)) if level != factor.reference]
@@ -235,12 +229,10 @@ def doubts(numbers: Json, n: int) -> list[str]:
         return ["The model fits every row: without residuals there are no errors, intervals or tests."]
     sentences = []
     if numbers["r_squared"] < 0.5:
-        sentences.append(
-            f"The factors explain {numbers['r_squared']:.0%} of the variance of ln(time): the rest is elsewhere."
-        )
+        sentences.append(f"The factors explain only {numbers['r_squared']:.0%} of the variance of ln(time).")
     per_coefficient = n / len(numbers["coefficients"])
     if per_coefficient < 10:
-        sentences.append(f"{per_coefficient:.1f} rows per coefficient: R squared flatters, and intervals are wide.")
+        sentences.append(f"{per_coefficient:.1f} rows per coefficient: R squared is too high, and intervals are wide.")
     if below(numbers["breusch_pagan_p"]):
         sentences.append(
             f"The residuals' variance is not constant (Breusch-Pagan p {probability(numbers['breusch_pagan_p'])}): "
@@ -251,26 +243,24 @@ def doubts(numbers: Json, n: int) -> list[str]:
             f"The residuals are not normal (Shapiro-Wilk p {probability(numbers['shapiro_p'])}): look at the Q-Q plot; "
             "with few rows, intervals are approximate."
         )
-    sentences += _collinearity(numbers)
+    raw, scaled = numbers["condition_number"], numbers["condition_number_scaled"]
+    if scaled > _CONDITION:
+        sentences.append(
+            f"Factors are nearly collinear (condition number of scaled columns {scaled:.0f}): coefficients depend on "
+            "one another; believe the fit, not its single effects."
+        )
+    elif raw > _CONDITION:
+        sentences.append(
+            f"The condition number {raw:,.0f} comes from the columns' units alone: with columns scaled to one length "
+            f"it is {scaled:.1f}, so factors are not collinear."
+        )
     if numbers["durbin_watson"] is not None and not 1.5 < numbers["durbin_watson"] < 2.5:
         sentences.append(
             f"Neighbouring rows have related residuals (Durbin-Watson {numbers['durbin_watson']:.2f}; 2 means none). "
-            "In a sorted table this only says that the model misses something, such as an interaction; in the order of "
-            "measurement the machine's speed drifted."
+            "In a sorted table the model misses something, such as an interaction; in a table in the order of "
+            "measurement, the machine's speed drifted."
         )
-    undefined = [name for name, one in numbers["coefficients"].items() if one["robust_se"] is None]
+    undefined = [name for name, coefficient in numbers["coefficients"].items() if coefficient["robust_se"] is None]
     if undefined:
-        sentences.append(f"{', '.join(undefined)}: rests on a single row, so that its robust error is not defined.")
+        sentences.append(f"{', '.join(undefined)}: rests on a single row, so its robust error is not defined.")
     return sentences
-
-
-def _collinearity(numbers: Json) -> list[str]:
-    """What the two condition numbers say together."""
-    raw, own = numbers["condition_number"], numbers["condition_number_scaled"]
-    if own > _CONDITION:
-        return [f"Factors are nearly collinear (condition number of scaled columns {own:.0f}): coefficients lean on "
-                "one another; believe the fit, not its single effects."]  # fmt: skip
-    if raw > _CONDITION:
-        return [f"The condition number {raw:,.0f} comes from the columns' units alone: with columns scaled to one "
-                f"length it is {own:.1f}, so factors are not collinear."]  # fmt: skip
-    return []

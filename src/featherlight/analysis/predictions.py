@@ -54,10 +54,10 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
     """
     paths = [folder for given in folders for folder in _results_in(given)]
     if len(paths) > _MOST_RESULTS:
-        raise UserError(f"{len(paths)} results: compare takes {_MOST_RESULTS}. Name the results to compare.")
+        raise UserError(f"{len(paths)} results: compare takes at most {_MOST_RESULTS}. Name the results to compare.")
     results = [_read_result(folder) for folder in paths]
     if len(results) < 2:
-        raise UserError(f"{folders[0]}: a single result. compare takes two at least: name results, or a store of some.")
+        raise UserError(f"{folders[0]}: a single result. compare needs at least two: name more results, or a store.")
     for address, count in Counter(result.record["address"] for result in results).items():
         if count > 1:
             raise UserError(f"{address} is named {count} times. Name each result once.")
@@ -66,7 +66,7 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
         tasks.setdefault(task_of(result.record), []).append(result)
     for task, members in tasks.items():
         if len(members) == 1:
-            raise UserError(f"{members[0].folder}: the only result on task {task}. Name another one on it to compare.")
+            raise UserError(f"{members[0].folder}: the only result on task {task}. Name another result on this task.")
     rows = _rows_of(results)
     groups = {task: _groups_of(members, rows, factors) for task, members in tasks.items()}
     data = [_data_set(task, members, groups[task], metric) for task, members in tasks.items()]
@@ -78,14 +78,11 @@ def _results_in(folder: Path) -> list[Path]:
     if (folder / RECORD).is_file() or not folder.is_dir():
         return [folder]
     inside = [path.parent for path in sorted(folder.glob(f"*/{RECORD}")) if not path.parent.name.startswith(".")]
-    trainings = [
-        one for one in inside if read_record(one / RECORD)["stage"] in TRAINING and (one / PREDICTIONS).is_file()
-    ]
-    if inside and len(trainings) < 2:
-        raise UserError(
-            f"{folder}: a store with {len(trainings)} trained models. It takes two to compare; name results."
-        )
-    return trainings or [folder]
+    trained = [path for path in inside
+               if read_record(path / RECORD)["stage"] in TRAINING and (path / PREDICTIONS).is_file()]  # fmt: skip
+    if inside and len(trained) < 2:
+        raise UserError(f"{folder}: a store with {len(trained)} trained models. compare needs two; name results.")
+    return trained or [folder]
 
 
 def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
@@ -97,14 +94,15 @@ def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequen
     for group in group_seeds(of_task):
         name = " + ".join(levels_of(group[0], factors))
         if name in models:
-            one, other = (rows[0].record["address"] for rows in (models[name], group))
-            if any(key.endswith(VERSION) for key in _differing(models[name][0], group[0])):
-                raise UserError(
-                    f"{one} and {other} were made by different versions of the program. Run the older again."
-                )
+            first, second = models[name][0], group[0]
+            both = f"{first.record['address']} and {second.record['address']}"
+            differing = sorted(key for key in {*first.settings, *second.settings}
+                               if key != "seed" and first.settings.get(key) != second.settings.get(key))  # fmt: skip
+            if any(key.endswith(VERSION) for key in differing):
+                raise UserError(f"{both} were made by different versions of the program. Run the older one again.")
             raise UserError(
-                f"--factors {','.join(factors)}: {one} and {other} have the same, but differ in "
-                f"{listed(_differing(models[name][0], group[0]))}. Name that too."
+                f"--factors {','.join(factors)}: {both} have the same levels, but differ in {listed(differing)}. Name "
+                "that factor too."
             )
         models[name] = sorted(group, key=seed_of)
     return dict(sorted(models.items(), key=lambda item: levels_of(item[1][0], factors)))  # alike on every data set
@@ -115,42 +113,37 @@ def levels_of(row: Row, factors: Sequence[str]) -> tuple[str, ...]:
     settings = row.record["settings"]
     for factor in factors:
         pick("setting", factor, settings)
-    values = {factor: settings[factor] for factor in factors}
+    switches = {True: "", False: "no "}
     return tuple(
-        str(value) if not isinstance(value, bool) else factor if value else f"no {factor}"
-        for factor, value in values.items()
+        switches[settings[factor]] + factor if isinstance(settings[factor], bool) else str(settings[factor])
+        for factor in factors
     )
-
-
-def _differing(one: Row, other: Row) -> list[str]:
-    first, second = one.settings, other.settings
-    return sorted(name for name in {*first, *second} if name != "seed" and first.get(name) != second.get(name))
 
 
 def _read_result(folder: Path) -> _Result:
     """A folder's record and predictions, or a UserError that says what is missing and how to get it."""
     if not folder.exists():
-        raise UserError(f"{folder}: no such folder. Name the folder of a result, or a store of some.")
+        raise UserError(f"{folder}: no such folder. Name the folder of a result, or a store.")
     if folder.is_file():
         raise UserError(f"{folder}: is a file. Name the folder of a result.")
     if not (folder / RECORD).is_file():
         raise UserError(
-            f"{folder}: no {RECORD} in it. Name the folder of a result; of a model from elsewhere, "
-            f"`featherlight evaluate {folder} --task …` makes one."
+            f"{folder}: no {RECORD} in it. Name the folder of a result. For a model from elsewhere, make one with "
+            f"`featherlight evaluate {folder} --task …`."
         )
     record = read_record(folder / RECORD)
-    how = f"Run `featherlight evaluate {folder}` and name the folder that it makes."
+    remedy = f"Run `featherlight evaluate {folder}` and name the folder that it makes."
     if not isinstance(record["task"], dict) or "fingerprint" not in record["task"]:
-        raise UserError(f"{folder}: its record ({record['stage']}) does not say on which rows it was scored. {how}")
+        raise UserError(f"{folder}: its record ({record['stage']}) does not say on which rows it was scored. {remedy}")
     if not (folder / PREDICTIONS).is_file():
-        raise UserError(f"{folder}: no predictions in it ({record['stage']}). {how}")
+        raise UserError(f"{folder}: no predictions in it ({record['stage']}). {remedy}")
     try:
         arrays = load_file(folder / PREDICTIONS)
     except (SafetensorError, ValueError) as error:
-        raise UserError(f"{folder / PREDICTIONS}: cannot be read ({error}). {how}") from None
+        raise UserError(f"{folder / PREDICTIONS}: cannot be read ({error}). {remedy}") from None
     result = _Result(folder, record, arrays)
     if not result.splits or any(split + _LABELS not in arrays for split in result.splits):
-        raise UserError(f"{folder / PREDICTIONS}: holds no logits and labels of a split. {how}")
+        raise UserError(f"{folder / PREDICTIONS}: holds no logits and labels of a split. {remedy}")
     return result
 
 
@@ -158,61 +151,55 @@ def _rows_of(results: Sequence[_Result]) -> dict[str, Row]:
     """What tables know of each result (name, seed, settings) by address; ancestors in the same store tell seeds."""
     records = {result.record["address"]: result.record for result in results}
     for result in results:
-        record: Record | None = result.record
-        while record is not None:
-            before = str(record.get("inputs", {}).get("model", ""))
-            path = result.folder.parent / before / RECORD
-            record = read_record(path) if before and before not in records and path.is_file() else None
-            if record is not None:
-                records[before] = record
+        record = result.record
+        while (source := str(record.get("inputs", {}).get("model", ""))) and source not in records:
+            path = result.folder.parent / source / RECORD
+            if not path.is_file():
+                break
+            record = records[source] = read_record(path)
     rows = collect_rows(list(records.values()))
     by_address = {str(row.record["address"]): row for row in rows}
     for result in results:
         if result.record["address"] not in by_address:
-            raise UserError(
-                f"{result.folder}: its record holds no scores. Run `featherlight evaluate {result.folder}`."
-            )
+            raise UserError(f"{result.folder}: no scores in its record. Run `featherlight evaluate {result.folder}`.")
     return by_address
 
 
 def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]], metric: str | None) -> DataSet:
-    """Models on one task, after checks that they were scored on the same rows."""
-    splits = _shared_splits(results)
-    for result in results[1:]:
-        _check_same_rows(results[0], result, task, splits)
+    """Models on one task, after checks that they were scored on the same rows; `select` only without another split."""
     first = results[0]
+    shared = [split for split in first.splits if all(split in result.splits for result in results)]
+    if not shared:
+        splits_of = "; ".join(f"{result.folder}: {', '.join(result.splits)}" for result in results)
+        raise UserError(
+            f"no split has predictions in every folder ({splits_of}). Run `featherlight evaluate FOLDER --split …`."
+        )
+    splits = [split for split in shared if split != SELECT] or shared
+    for result in results[1:]:
+        _check_same_rows(first, result, task, splits)
     compared = metric or next(iter(groups.values()))[0].headline
     logits = first.arrays[splits[0] + _LOGITS]
     kind = Target.of(first.record["task"]["labels"])
     check({compared: pick("metric", compared, METRICS)}, kind, classes=logits.shape[-1], rows=len(logits))
     by_address = {result.record["address"]: result for result in results}
-    models = tuple(
-        _model_of(name, [by_address[row.record["address"]] for row in group], group, splits)
-        for name, group in groups.items()
-    )
-    return DataSet(task, compared, {split: first.arrays[split + _LABELS] for split in splits}, models)
-
-
-def _shared_splits(results: Sequence[_Result]) -> list[str]:
-    """The splits that all folders have predictions of; `select` only if there is nothing else."""
-    shared = [split for split in results[0].splits if all(split in result.splits for result in results)]
-    if not shared:
-        have = "; ".join(f"{result.folder}: {', '.join(result.splits)}" for result in results)
-        raise UserError(
-            f"no split that all of them have predictions of ({have}). Run `featherlight evaluate FOLDER --split …`."
-        )
-    return [split for split in shared if split != SELECT] or shared
+    models = []
+    for name, group in groups.items():
+        runs = [by_address[row.record["address"]] for row in group]
+        seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
+        predicted = {split: np.stack([_predictions_of(run, split) for run in runs]) for split in splits}
+        models.append(Model(name, tuple(str(run.folder) for run in runs), seeds, predicted))
+    return DataSet(task, compared, {split: first.arrays[split + _LABELS] for split in splits}, tuple(models))
 
 
 def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence[str]) -> None:
     """A UserError that names the folder whose data, labels or classes differ from the first's."""
-    for key, what in (("fingerprint", "data"), ("labels", "label names")):
-        one, two = (result.record["task"].get(key) for result in (first, other))
-        if one != two:
-            values = [str(value)[:12] if key == "fingerprint" else listed(value or []) for value in (one, two)]
+    for key, kind in (("fingerprint", "data"), ("labels", "label names")):
+        values = [result.record["task"].get(key) for result in (first, other)]
+        if values[0] != values[1]:
+            texts = [str(value)[:12] if key == "fingerprint" else listed(value or []) for value in values]
             raise UserError(
-                f"{other.folder}: its {what} of task {task} differ from those of {first.folder} ({key} {values[1]}, "
-                f"not {values[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
+                f"{other.folder}: its {kind} of task {task} differ from those of {first.folder} ({key} {texts[1]}, "
+                f"not {texts[0]}). Score both on the same files: `featherlight evaluate FOLDER --task …`."
             )
     for split in splits:
         if not np.array_equal(first.arrays[split + _LABELS], other.arrays[split + _LABELS]):
@@ -220,16 +207,16 @@ def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence
                 f"{other.folder}: the labels of its {split} differ from those of {first.folder}: other rows, or "
                 "another order. Run `featherlight evaluate` on both."
             )
-        one, two = (result.arrays[split + _LOGITS].shape for result in (first, other))
-        if one != two:
-            raise UserError(f"{other.folder}: logits of shape {list(two)} on {split}, {first.folder} has {list(one)}.")
+        shapes = [list(result.arrays[split + _LOGITS].shape) for result in (first, other)]
+        if shapes[0] != shapes[1]:
+            raise UserError(f"{other.folder}: logits of shape {shapes[1]} on {split}, {first.folder} has {shapes[0]}.")
 
 
 def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Runs by model, whose name no other has: an address makes equal ones different.
+    """Runs by model; models of equal names get an address added.
 
-    Runs whose seeds are unknown or equal differ in something else and are models of their own. So are all, named by
-    their seeds, if there is but one model: then the question is what the seed does.
+    Runs whose seeds are unknown or equal differ in something else and are models of their own. If there is only one
+    model, each of its runs is one, named by its seed: then the question is what the seed does.
     """
     groups: list[list[Row]] = []
     for group in group_seeds(rows):
@@ -239,20 +226,13 @@ def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
     if len(groups) == 1:
         return {f"{row.name}, seed {seed_of(row)}": [row] for row in groups[0]}
     counts = Counter(group[0].name for group in groups)
-    names = [group[0].name for group in groups]
     return {
-        name if counts[name] == 1 else f"{name} ({group[0].record['address']})": group
-        for name, group in zip(names, groups, strict=True)
+        row.name if counts[row.name] == 1 else f"{row.name} ({row.record['address']})": [row, *others]
+        for row, *others in groups
     }
 
 
-def _model_of(name: str, results: Sequence[_Result], group: Sequence[Row], splits: Sequence[str]) -> Model:
-    seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
-    predicted = {split: np.stack([_guesses(result, split) for result in results]) for split in splits}
-    return Model(name, tuple(str(result.folder) for result in results), seeds, predicted)
-
-
-def _guesses(result: _Result, split: str) -> np.ndarray:
+def _predictions_of(result: _Result, split: str) -> np.ndarray:
     """A run's predictions [N]; UserError with the folder's name if they are not finite."""
     try:
         return predictions(result.arrays[split + _LOGITS], Target.of(result.record["task"]["labels"]))

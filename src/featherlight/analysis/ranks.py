@@ -92,36 +92,37 @@ def ranking_of(data: Sequence[DataSet], *, alpha: float) -> tuple[Ranking | None
     None with a reason where there are too few; a model's score is the mean over its runs.
     """
     shared = [model.name for model in data[0].models
-              if all(model.name in [other.name for other in one.models] for one in data)]  # fmt: skip
-    absent = sorted({model.name for one in data for model in one.models} - set(shared))
-    sentences = [f"Not ranked, for not every data set has it: {and_list(absent)}."] if absent else []
+              if all(model.name in [other.name for other in data_set.models] for data_set in data)]  # fmt: skip
+    absent = sorted({model.name for data_set in data for model in data_set.models} - set(shared))
+    sentences = [f"Not ranked, because a data set lacks it: {and_list(absent)}."] if absent else []
     if len(data) < _LEAST_DATA_SETS or len(shared) < _LEAST_MODELS:
         return None, [
-            f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; it takes at least "
-            f"{_LEAST_MODELS} and {_LEAST_DATA_SETS}.",
+            f"No ranks over data sets: {len(shared)} models on all of {len(data)} data sets; ranks need at least "
+            f"{_LEAST_MODELS} models and {_LEAST_DATA_SETS} data sets.",
             *sentences,
         ]
-    scores = np.array([[np.mean(one.scores(model)) for name in shared for model in one.models if model.name == name]
-                       for one in data])  # fmt: skip
+    scores = np.array([[np.mean(data_set.scores(model))
+                        for name in shared for model in data_set.models if model.name == name]
+                       for data_set in data])  # fmt: skip
     if len(data) < _FEW_DATA_SETS:
         sentences.append(
             f"{len(data)} data sets are few (Demsar asks for {_FEW_DATA_SETS}): p is rough and the critical difference "
-            "large; that models are not told apart says little."
+            "large; a difference that is not significant says little."
         )
     sentences.append("Over data sets, models of one name are one model; the mean over seeds counts once per data set.")
-    return rank(shared, [one.task for one in data], scores, alpha=alpha), sentences
+    return rank(shared, [data_set.task for data_set in data], scores, alpha=alpha), sentences
 
 
 def verdict_on_ranks(ranking: Ranking) -> str:
-    """One sentence on who is first, and whether that can be told."""
+    """One sentence on which model is first, and from which it differs significantly."""
     best, count = ranking.models[0], len(ranking.tasks)
     start = f"Over {count} data sets {best} has the best average rank ({ranking.ranks[0]:.2f})"
     test = f"Friedman's test: {p_text(ranking.p)}"
     if ranking.p >= ranking.alpha:
-        return f"{start}, but that the models differ at all cannot be told ({test})."
+        return f"{start}, but the models do not differ significantly ({test})."
     first = next((group for group in ranking.groups if best in group), (best,))
     behind = [name for name in ranking.models if name not in first]
     alike = [name for name in first if name != best]
     claims = [f"better than {and_list(behind)}"] if behind else []
-    claims += [f"not told apart from {and_list(alike)}"] if alike else []
+    claims += [f"not significantly different from {and_list(alike)}"] if alike else []
     return f"{start}: {'; '.join(claims)} ({test}; Nemenyi's critical difference {ranking.critical_difference:.2f})."

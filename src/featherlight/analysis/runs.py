@@ -46,8 +46,7 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
     names = _tell_apart(records)
     rows = []
     for record in records:
-        scored = reported(record)
-        if scored is None:
+        if (scored := reported(record)) is None:
             continue
         split, parts = scored
         scores = parts[0]["scores"] if len(parts) == 1 else mean_scores([part["scores"] for part in parts])
@@ -75,9 +74,9 @@ def reported(record: Record) -> tuple[str, list[Mapping[str, Any]]] | None:
     splits = {name: part for name, part in record.get("metrics", {}).items() if part.get("scores")}
     if not splits:
         return None
-    parts_of_dev = [name for name in splits if name.startswith("dev_")]
-    if "dev" not in splits and len(parts_of_dev) > 1:
-        return " + ".join(parts_of_dev), [splits[name] for name in parts_of_dev]
+    dev_splits = [name for name in splits if name.startswith("dev_")]
+    if "dev" not in splits and len(dev_splits) > 1:
+        return " + ".join(dev_splits), [splits[name] for name in dev_splits]
     first = min(splits, key=lambda name: (name == SELECT, name != "dev"))  # the first of equals
     return first, [splits[first]]
 
@@ -105,11 +104,10 @@ def _tell_apart(records: Sequence[Record]) -> dict[str, str]:
     by_address = {record["address"]: record for record in records}
     decided = {record["address"]: _deciding(record, by_address) for record in records}
     counts = Counter(map(_kind_of, records))
-    seen: dict[tuple[str, ...], dict[str, Counter[str]]] = {}
+    values: dict[tuple[str, ...], dict[str, Counter[str]]] = {}
     for record in records:
-        values = seen.setdefault(_kind_of(record), {})
         for key, value in decided[record["address"]].items():
-            values.setdefault(key, Counter())[repr(value)] += 1
+            values.setdefault(_kind_of(record), {}).setdefault(key, Counter())[repr(value)] += 1
     names = {}
     for record in records:
         kind = _kind_of(record)
@@ -117,7 +115,7 @@ def _tell_apart(records: Sequence[Record]) -> dict[str, str]:
         differing = [
             f"{key} {value}"
             for key, value in decided[record["address"]].items()
-            if key != "seed" and (len(seen[kind][key]) > 1 or seen[kind][key].total() < least)
+            if key != "seed" and (len(values[kind][key]) > 1 or values[kind][key].total() < least)
         ]
         names[record["address"]] = ", ".join([record["name"], *differing])
     return names
@@ -139,7 +137,6 @@ def _deciding(record: Record, by_address: Mapping[str, Record]) -> Mapping[str, 
 
 
 def _kind_of(record: Record) -> tuple[str, str, str]:
-    """Stage, named model and task of a record."""
     return record["stage"], record["name"], task_of(record)
 
 

@@ -13,15 +13,13 @@ from statistics import NormalDist
 import numpy as np
 
 from featherlight.data.task import Target
-from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Floats, Tally, class_count, sum_groups, value
+from featherlight.measurement.metrics import CONFIDENCE, METRICS, Counted, Floats, Tally, class_count, tally, value
 
 SMALLEST_P = 1e-300  # below, a double runs out of digits and then of numbers
 
 _COUNTS_PER_CHUNK = 2**21  # resampled counts at once, 16 MiB
-_ROUNDING = 1e-12  # two differences closer than this are equal
 COHEN_G = (0.05, 0.15, 0.25)  # from where an effect is small, medium, large (Cohen 1988, sections 5.2 and 4.2)
 COHEN_Q = (0.10, 0.30, 0.50)
-_SIZES = ("negligible", "small", "medium", "large")
 
 
 @dataclass(frozen=True)
@@ -65,13 +63,9 @@ def mcnemar(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> McNema
     right, other = first == labels, second == labels
     only_first, only_second = int((right & ~other).sum()), int((~right & other).sum())
     n, k = only_first + only_second, min(only_first, only_second)
-    tail = math.fsum(math.exp(_log_binomial(n, i) - n * math.log(2)) for i in range(k + 1))
+    log_ways = (math.lgamma(n + 1) - math.lgamma(i + 1) - math.lgamma(n - i + 1) for i in range(k + 1))
+    tail = math.fsum(math.exp(log - n * math.log(2)) for log in log_ways)
     return McNemar(only_first, only_second, min(1.0, 2 * tail))
-
-
-def _log_binomial(n: int, k: int) -> float:
-    """The logarithm of n over k."""
-    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def paired_bootstrap(
@@ -117,14 +111,12 @@ def bootstrap(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples:
 
     def differ(cells: Paired, often: Floats, classes: int, size: int) -> Floats:
         counts = generator.multinomial(int(often.sum()), often / often.sum(), size=size).astype(np.float64)
-        means = [
-            np.mean(
-                [METRICS[metric].values(_resampled(counts, cells.labels, guess, classes)) for guess in runs], axis=0
-            )
-            for runs in (cells.first, cells.second)
-        ]
-        difference: Floats = means[1] - means[0]
-        return difference
+
+        def mean_of(runs: np.ndarray) -> Floats:
+            scores = [METRICS[metric].values(_resampled(counts, cells.labels, guess, classes)) for guess in runs]
+            return np.asarray(np.mean(scores, axis=0))
+
+        return mean_of(cells.second) - mean_of(cells.first)
 
     return _resample(metric, parts, differ, resamples)
 
@@ -142,10 +134,10 @@ def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: 
         kept = often - swapped
         labels = np.concatenate([cells.labels, cells.labels])
         total = np.zeros(size)
-        for one, other in cells.pairs:
-            both = np.concatenate([cells.first[one], cells.second[other]])
-            given = (np.hstack([kept, swapped]), np.hstack([swapped, kept]))
-            scores = [METRICS[metric].values(_resampled(counts, labels, both, classes)) for counts in given]
+        for first, second in cells.pairs:
+            both = np.concatenate([cells.first[first], cells.second[second]])
+            counts = (np.hstack([kept, swapped]), np.hstack([swapped, kept]))
+            scores = [METRICS[metric].values(_resampled(own, labels, both, classes)) for own in counts]
             total += scores[1] - scores[0]
         return total / len(cells.pairs)
 
@@ -154,19 +146,24 @@ def permuted(metric: str, parts: Sequence[Paired], *, seed: int = 0, resamples: 
 
 def p_of_permutation(differences: Floats, difference: float) -> float:
     """The share of permuted differences [R] at least as far from 0, the sample itself among them (never 0)."""
-    return float((1 + (np.abs(differences) >= abs(difference) - _ROUNDING).sum()) / (1 + len(differences)))
+    as_far = np.abs(differences) >= abs(difference) - 1e-12  # closer ones differ by rounding alone
+    return float((1 + as_far.sum()) / (1 + len(differences)))
 
 
 def _resample(
-    metric: str,
-    parts: Sequence[Paired],
-    differ: Callable[[Paired, Floats, int, int], Floats],
-    resamples: int,
+    metric: str, parts: Sequence[Paired], differ: Callable[[Paired, Floats, int, int], Floats], resamples: int
 ) -> Floats:
-    """The mean over splits of what `differ` finds, in chunks that memory bears: [R]."""
+    """The mean over splits [R] of what `differ` returns, in chunks of bounded memory.
+
+    differ: gets the K different examples (label and all predictions), how many there are of each [K], the number of
+    classes (0 for numbers) and how many resamples to draw.
+    """
     total = np.zeros(resamples)
     for part in parts:
-        cells, often = _distinct(part)
+        table = np.vstack([part.labels.astype(part.first.dtype), part.first, part.second])
+        distinct, counts = np.unique(table, axis=1, return_counts=True)
+        runs, often = len(part.first), counts.astype(np.float64)
+        cells = Paired(distinct[0], distinct[1 : 1 + runs], distinct[1 + runs :], part.pairs)
         guesses = [*cells.first, *cells.second]
         of_classes = METRICS[metric].of is Target.CLASSES
         classes = max(class_count(cells.labels, guess) for guess in guesses) if of_classes else 0
@@ -177,20 +174,9 @@ def _resample(
     return total / len(parts)
 
 
-def _distinct(part: Paired) -> tuple[Paired, Floats]:
-    """The different examples (label and all predictions) and how many there are of each [K]."""
-    table = np.vstack([part.labels.astype(part.first.dtype), part.first, part.second])
-    cells, often = np.unique(table, axis=1, return_counts=True)
-    runs = len(part.first)
-    return Paired(cells[0], cells[1 : 1 + runs], cells[1 + runs :], part.pairs), often.astype(np.float64)
-
-
 def _resampled(counts: Floats, labels: np.ndarray, guess: np.ndarray, classes: int) -> Tally | Counted:
     """What the metrics need of each resample. classes: 0 for numbers."""
-    if not classes:
-        return Counted(counts, labels, guess)
-    hits = sum_groups(counts * (labels == guess), labels, classes)
-    return Tally(hits, truths=sum_groups(counts, labels, classes), guesses=sum_groups(counts, guess, classes))
+    return tally(counts, labels, guess, classes) if classes else Counted(counts, labels, guess)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -228,7 +214,7 @@ def cohens_q(first: float, second: float) -> float | None:
 
 def size_of(effect: float, limits: Sequence[float]) -> str:
     """ "negligible", "small", "medium" or "large"."""
-    return _SIZES[sum(abs(effect) >= limit for limit in limits)]
+    return ("negligible", "small", "medium", "large")[sum(abs(effect) >= limit for limit in limits)]
 
 
 def probability(p: float) -> str:

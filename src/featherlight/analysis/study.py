@@ -18,14 +18,9 @@ from featherlight.errors import UserError, listed, nearest, pick, shortened
 _LARGEST = 1e100  # of a number, and of a time's inverse: squares of larger ones overflow
 _MOST_LEVELS = 60  # beyond, a column of words is a column of names, and one of numbers a scale
 FEW_ROWS = 5  # in a level: below, its mean and spread say little
-_EXTREMES = 10
 SHOWN = ("count", "mean", "std", "min", "median", "max")
-_SAID = {  # columns of the stage `time`
-    "min": "fastest sample",
-    "median": "median of the samples",
-    "p90": "90 % of samples below",
-    "p99": "99 % of samples below",
-}
+_LABELS = {"min": "fastest sample", "median": "median of the samples",  # columns of the stage `time`
+           "p90": "90 % of samples below", "p99": "99 % of samples below"}  # fmt: skip
 
 Json = dict[str, Any]
 Numbers = dict[str, float | int | None]
@@ -43,11 +38,6 @@ class Factor:
     numeric: bool
     levels: tuple[str, ...]
     reference: str | None
-
-    @property
-    def grouped(self) -> bool:
-        """Whether rows can be grouped by it, for descriptives and analysis of variance."""
-        return bool(self.levels)
 
 
 @dataclass(frozen=True)
@@ -72,13 +62,13 @@ class Study:
     def label(self) -> str:
         """The response as an axis names it: "fastest sample, s/batch" for the column `min` of the stage `time`."""
         units: Any = self.frame["unit"].dropna().unique() if "unit" in self.frame.columns else ()
-        timed = len(units) == 1 and self.response in _SAID
-        return f"{_SAID[self.response]}, {units[0]}" if timed else self.response
+        timed = len(units) == 1 and self.response in _LABELS
+        return f"{_LABELS[self.response]}, {units[0]}" if timed else self.response
 
     @property
     def grouping(self) -> tuple[Factor, ...]:
-        """The factors that rows can be grouped by."""
-        return tuple(factor for factor in self.factors if factor.grouped)
+        """The factors that rows can be grouped by, for descriptives and analysis of variance."""
+        return tuple(factor for factor in self.factors if factor.levels)
 
 
 def study_of(
@@ -102,19 +92,18 @@ def study_of(
     _check_times(frame[response], response)
     if accuracy:
         _check_finite(frame[accuracy], accuracy)
-    by_words = {*references, *categorical}
-    if both := by_words & set(numeric):
+    not_numeric = {*references, *categorical}
+    if both := not_numeric & set(numeric):
         raise UserError(f"{listed(sorted(both))}: numeric, and categorical or with a reference level. Choose one.")
     for name in factors:
         _check_filled(frame[name], name)
-        if name in numeric and not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = _first_word(frame[name])
-            raise UserError(f"--numeric {name}: {place} holds {cell!r}, which is no number.")
+        if name in numeric:
+            _check_numeric(frame[name], name)
     frame = frame.reset_index(drop=True)  # places have served; two rows may share one
     checked, groups = [], {}
     for name in factors:
         column = frame[name]
-        is_numeric = pd.api.types.is_numeric_dtype(column) and name not in by_words
+        is_numeric = pd.api.types.is_numeric_dtype(column) and name not in not_numeric
         levels = _levels_of(column, frame[response], name, numeric=is_numeric)
         reference = None if is_numeric else _reference_of(column, levels, name, references.get(name))
         checked.append(Factor(name, is_numeric, levels, reference))
@@ -127,28 +116,37 @@ def _check_columns(
     frame: pd.DataFrame, response: str, factors: Sequence[str], named: Sequence[str], accuracy: str | None
 ) -> None:
     """UserError unless all columns exist, and factors are named, once each, and are not the response."""
-    columns = dict.fromkeys(str(column) for column in frame.columns)
-    for name in (response, *factors, *([accuracy] if accuracy else [])):
-        if name not in columns:
-            raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
+    numbers = [response, *([accuracy] if accuracy else [])]
+    for name in (*numbers, *factors):
+        _check_column(frame, name)
     if not factors or len(set(factors)) < len(factors) or response in factors:
         raise UserError(f"--factors {','.join(factors)!r}: name one or more columns, each once, and not the response.")
     for name in named:
         pick("factor", name, dict.fromkeys(factors))
-    for name in (response, *([accuracy] if accuracy else [])):
-        if not pd.api.types.is_numeric_dtype(frame[name]):
-            place, cell = _first_word(frame[name])
-            raise UserError(f"{place}: {name} is {cell!r}. The column must hold numbers; correct it or name another.")
+    for name in numbers:
+        _check_numeric(frame[name], name)
+
+
+def _check_numeric(column: "pd.Series[Any]", name: str) -> None:
+    if not pd.api.types.is_numeric_dtype(column):
+        words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
+        cell = f"{words.index[0]}: {name} is {shortened(str(words.iloc[0]))!r}"
+        raise UserError(f"{cell}. The column must hold numbers; correct it or name another.")
+
+
+def _check_column(frame: pd.DataFrame, name: str) -> None:
+    columns = dict.fromkeys(map(str, frame.columns))
+    if name not in columns:
+        raise UserError(f"no column called {name!r}. {nearest(name, columns)}Columns: {listed(columns)}.")
 
 
 def _check_times(times: "pd.Series[float]", name: str) -> None:
     """UserError unless all are positive, finite and not all the same."""
     _check_filled(times, name)
-    wrong = times[~((times > 1 / _LARGEST) & (times < _LARGEST))]
-    if len(wrong):
-        place, value = wrong.index[0], wrong.iloc[0]
+    if len(wrong := times[~((times > 1 / _LARGEST) & (times < _LARGEST))]):
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
-        raise UserError(f"{place}: {name} is {value:g}{more}. A time is above 0 and finite; correct or remove the row.")
+        cell = f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}{more}"
+        raise UserError(f"{cell}. A time is above 0 and finite; correct or remove the row.")
     if times.nunique() < 2:
         raise UserError(f"{name} is {times.iloc[0]:g} in all {len(times):,} rows: there is nothing to explain.")
 
@@ -156,8 +154,7 @@ def _check_times(times: "pd.Series[float]", name: str) -> None:
 def _check_filled(column: "pd.Series[Any]", name: str) -> None:
     """UserError for gaps, and for numbers that are not finite or nearly so."""
     _check_finite(column, name)
-    gaps = column[column.isna()]
-    if len(gaps):
+    if len(gaps := column[column.isna()]):
         raise UserError(
             f"{gaps.index[0]}: {name} is missing ({len(gaps):,} of {len(column):,} rows). Fill it in, choose rows "
             "with --where, or leave such rows out with --drop-missing."
@@ -165,16 +162,15 @@ def _check_filled(column: "pd.Series[Any]", name: str) -> None:
 
 
 def _check_finite(column: "pd.Series[Any]", name: str) -> None:
-    """UserError for a number that nothing can be computed with."""
     if pd.api.types.is_numeric_dtype(column) and len(wrong := column[column.abs() >= _LARGEST]):
-        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct the row or take it out.")
+        raise UserError(f"{wrong.index[0]}: {name} is {wrong.iloc[0]:g}. Correct or remove the row.")
 
 
 def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *, numeric: bool) -> tuple[str, ...]:
     """The levels of a factor: numbers in their order, words by their median time. Empty: numbers, too many to group."""
     count = column.nunique()
     if count < 2:
-        raise UserError(f"factor {name} has one level only ({word(column.iloc[0])}). Leave it out of --factors.")
+        raise UserError(f"factor {name} has only one level ({word(column.iloc[0])}). Leave it out of --factors.")
     if numeric and (count > _MOST_LEVELS or len(column) < 2 * count):
         return ()
     if count > _MOST_LEVELS:
@@ -187,10 +183,10 @@ def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *
     return tuple(times.groupby(column.map(word)).median().sort_values(kind="stable").index)
 
 
-def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, named: str | None) -> str:
-    """The level that a user named, or the most frequent one (of equals the first)."""
-    if named is not None:
-        return pick(f"level of {name}", named, {level: level for level in levels})
+def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, choice: str | None) -> str:
+    """The level that the user chose, or the most frequent one (of equals the first)."""
+    if choice is not None:
+        return pick(f"level of {name}", choice, {level: level for level in levels})
     counts = column.map(word).value_counts()
     return max(levels, key=lambda level: int(counts[level]))
 
@@ -202,17 +198,9 @@ def word(value: Any) -> str:
     return str(int(value)) if float(value).is_integer() else repr(float(value))
 
 
-def _first_word(column: "pd.Series[Any]") -> tuple[str, str]:
-    """The place and content of the first cell that is no number."""
-    words = column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-    return str(words.index[0]), shortened(str(words.iloc[0]))
-
-
 def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: bool = True) -> pd.DataFrame:
     """The rows whose column has one of these levels, or (keep false) none of them; UserError if one is not there."""
-    if column not in frame.columns:
-        known = dict.fromkeys(map(str, frame.columns))
-        raise UserError(f"no column called {column!r}. {nearest(column, known)}Columns: {listed(known)}.")
+    _check_column(frame, column)
     words = frame[column].map(word, na_action="ignore")
     known = dict.fromkeys(words.dropna())
     for level in levels:
@@ -225,8 +213,7 @@ def restrict(frame: pd.DataFrame, column: str, levels: Sequence[str], *, keep: b
 
 def describe(values: "pd.Series[float]") -> Numbers:
     """Count, mean, standard deviation (dividing by n - 1), minimum, median and maximum."""
-    statistics = values.agg(["count", "mean", "std", "min", "median", "max"])
-    return _numbers(statistics.to_dict())
+    return _numbers(values.agg(list(SHOWN)).to_dict())
 
 
 def _numbers(statistics: Mapping[Any, Any]) -> Numbers:
@@ -246,8 +233,8 @@ def descriptives(study: Study) -> dict[str, dict[str, Numbers]]:
 
 def _described(times: "pd.Series[float]", groups: "pd.Series[Any]") -> dict[str, Numbers]:
     """{level: numbers} of the levels that occur, in their order."""
-    statistics = times.groupby(groups, observed=True).agg(list(SHOWN))
-    return {str(level): _numbers(row) for level, row in statistics.to_dict("index").items()}
+    statistics = times.groupby(groups, observed=True).agg(list(SHOWN)).to_dict("index")
+    return {str(level): _numbers(numbers) for level, numbers in statistics.items()}
 
 
 def pair_descriptives(study: Study) -> list[Json]:
@@ -255,11 +242,8 @@ def pair_descriptives(study: Study) -> list[Json]:
     pairs = []
     for first, second in combinations(study.grouping, 2):
         both = [study.groups[first.name], study.groups[second.name]]
-        statistics = study.times.groupby(both, observed=True).agg(list(SHOWN))
-        rows: Any = statistics.to_dict("index")  # keyed by both levels
-        cells: list[Json] = [
-            {"levels": [str(level) for level in levels], **_numbers(row)} for levels, row in rows.items()
-        ]
+        rows: Any = study.times.groupby(both, observed=True).agg(list(SHOWN)).to_dict("index")  # keyed by both levels
+        cells: list[Json] = [{"levels": [*map(str, levels)], **_numbers(row)} for levels, row in rows.items()]
         pairs.append({"factors": [first.name, second.name], "cells": cells})
     return pairs
 
@@ -272,17 +256,18 @@ def balanced(study: Study) -> dict[str, Json]:
     """
     subsets = {}
     for factor in study.grouping if len(study.grouping) > 1 else ():
+        groups = study.groups[factor.name]
         others = pd.DataFrame({other.name: study.groups[other.name] for other in study.grouping if other != factor})
         cell = others.groupby(list(others), observed=True).ngroup()
-        table = pd.crosstab(cell, study.groups[factor.name])
+        table = pd.crosstab(cell, groups)
         kept = list(table.sum().sort_values(ascending=False, kind="stable").index)
         while not (whole := table[kept].gt(0).all(axis=1)).any():
             kept.pop()
-        rows = cell.isin(table.index[whole]) & study.groups[factor.name].isin(kept)
+        rows = cell.isin(table.index[whole]) & groups.isin(kept)
         subsets[factor.name] = {
             "combinations": int(whole.sum()),
             "left_out": [level for level in factor.levels if level not in kept],
-            "levels": _described(study.times[rows], study.groups[factor.name][rows]),
+            "levels": _described(study.times[rows], groups[rows]),
         }
     return subsets
 
@@ -301,43 +286,35 @@ def correlations(study: Study) -> dict[str, dict[str, float | None]]:
 
 def extremes(study: Study) -> dict[str, list[Json]]:
     """The rows with the longest and the shortest times: {"highest": [...], "lowest": [...]}."""
-    accuracy = [study.accuracy] if study.accuracy else []
-    columns = [*(factor.name for factor in study.factors), study.response, *accuracy]
-    kinds = {"highest": study.times.nlargest(_EXTREMES), "lowest": study.times.nsmallest(_EXTREMES)}
+    columns = [*(factor.name for factor in study.factors), study.response, *filter(None, [study.accuracy])]
+    kinds = {"highest": study.times.nlargest(10), "lowest": study.times.nsmallest(10)}
     return {
         kind: [
-            {str(name): _plain(cell) for name, cell in row.items()}
-            for row in study.frame.loc[extreme.index, columns].to_dict("records")
+            {str(name): _json_value(cell) for name, cell in row.items()}
+            for row in study.frame.loc[times.index, columns].to_dict("records")
         ]
-        for kind, extreme in kinds.items()
+        for kind, times in kinds.items()
     }
 
 
-def _plain(value: Any) -> str | float | int | None:
-    """A cell as a JSON value: whole numbers without a decimal point, None for a gap."""
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return None
-    return int(value) if float(value).is_integer() else float(value)
+def _json_value(cell: Any) -> str | float | int | None:
+    """Whole numbers without a decimal point, None for a gap."""
+    if isinstance(cell, str) or pd.isna(cell):
+        return cell if isinstance(cell, str) else None
+    return int(cell) if float(cell).is_integer() else float(cell)
 
 
 def doubts(study: Study) -> list[str]:
     """Why not to believe comparisons of plain means: few rows, levels that occur once, an unbalanced design."""
-    sentences = []
-    n = len(study.frame)
+    sentences, n = [], len(study.frame)
     if n < 30:
-        sentences.append(
-            f"Only {n} rows: tests find large differences only, and tests of assumptions find almost nothing."
-        )
+        sentences.append(f"Only {n} rows: tests detect only large differences, tests of assumptions hardly any.")
     for factor in study.grouping:
         counts = study.groups[factor.name].value_counts()
         once = [level for level in factor.levels if counts[level] == 1]
         few = [level for level in factor.levels if 1 < counts[level] < FEW_ROWS]
         if once:
-            sentences.append(
-                f"{factor.name}, levels that occur once: {listed(once)}. Such an effect is that one row's."
-            )
+            sentences.append(f"{factor.name}, levels that occur once: {listed(once)}. Each such effect is one row's.")
         if few:
             sentences.append(f"{factor.name}, levels of fewer than {FEW_ROWS} rows, which say little: {listed(few)}.")
     names = [factor.name for factor in study.grouping]
@@ -346,9 +323,9 @@ def doubts(study: Study) -> list[str]:
         possible = int(np.prod([len(factor.levels) for factor in study.grouping], dtype=float))
         if len(filled) < possible:
             sentences.append(
-                f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Plain means "
-                "of a factor's levels then differ by what else they were run with, too; compare them on the balanced "
-                "subset, or by the log-linear model."
+                f"The design is unbalanced: {len(filled):,} of {possible:,} combinations of levels occur. Means of "
+                "levels then depend on the other factors, too; compare levels on the balanced subset, or by the "
+                "log-linear model."
             )
         elif filled.min() != filled.max():
             sentences.append(f"Combinations of levels have between {filled.min():,} and {filled.max():,} rows.")

@@ -12,8 +12,6 @@ import numpy as np
 
 from featherlight.errors import UserError
 
-_SEED = "seed"
-
 
 @dataclass(frozen=True)
 class Source:
@@ -40,8 +38,8 @@ def sources(scores: Mapping[tuple[str, ...], Sequence[float]], factors: Sequence
     runs = {len(values) for values in scores.values()}
     if len(scores) != prod(map(len, levels)) or len(runs) != 1 or min(runs) < 2:
         raise UserError(
-            f"variance by {', '.join(factors)}: needs every combination, each with the same number of runs, two at "
-            f"least; there are {len(scores)} of {prod(map(len, levels))} combinations with {sorted(runs)} runs."
+            f"variance by {', '.join(factors)}: needs every combination, each with the same number of runs, at "
+            f"least two. There are {len(scores)} of {prod(map(len, levels))} combinations with {sorted(runs)} runs."
         )
     shape = (*map(len, levels), runs.pop())
     cube = np.zeros(shape)
@@ -53,7 +51,7 @@ def sources(scores: Mapping[tuple[str, ...], Sequence[float]], factors: Sequence
 def components(cube: np.ndarray, factors: Sequence[str]) -> list[Source]:
     """The decomposition of scores [levels of each factor, runs]."""
     places = tuple(place for place, size in enumerate(cube.shape[:-1]) if size > 1)  # one level varies nothing
-    total = float(((cube - cube.mean()) ** 2).sum())
+    total = float(((cube - cube.mean()) ** 2).sum()) or 1.0  # where nothing varies, shares are 0
     effects: dict[tuple[int, ...], np.ndarray] = {(): cube.mean(keepdims=True)}
     squares, degrees = {}, {}
     for size in range(1, len(places) + 1):
@@ -76,10 +74,5 @@ def components(cube: np.ndarray, factors: Sequence[str]) -> list[Source]:
     sources = []
     for part, sum_ in squares.items():
         name, deviation = " x ".join(factors[place] for place in part), max(variances[part], 0.0) ** 0.5
-        sources.append(Source(name, degrees[part], sum_, _share_of(sum_, total), deviation))
-    return [*sources, Source(_SEED, left, within, _share_of(within, total), (within / left) ** 0.5)]
-
-
-def _share_of(part: float, total: float) -> float:
-    """0 where nothing varies."""
-    return part / total if total else 0.0
+        sources.append(Source(name, degrees[part], sum_, sum_ / total, deviation))
+    return [*sources, Source("seed", left, within, within / total, (within / left) ** 0.5)]

@@ -84,23 +84,20 @@ class Graph:
         table = self.weights[name]
         if not isinstance(table, Rounded):
             return self.add("Gather", self.constant(name, table), ids)
-        found = self.add("Gather", self.constant(name, table.values), ids)
+        values = self.add("Gather", self.constant(name, table.values), ids)
         scales = self.constant(f"{name}.scale", table.scales)
         per_row = table.scales.ndim == 2 and table.scales.shape[0] > 1
-        return self.scaled(found, self.add("Gather", scales, ids) if per_row else scales)
+        return self.scaled(values, self.add("Gather", scales, ids) if per_row else scales)
 
     def linear(self, name: str, values: str, *, output: str = "") -> str:
         """[B, D] -> [B, E]."""
-        weight, bias = (
-            self.weights[f"{name}.weight"],
-            self.constant(f"{name}.bias", floats(self.weights[f"{name}.bias"])),
-        )
+        weight = self.weights[f"{name}.weight"]
+        bias = self.constant(f"{name}.bias", floats(self.weights[f"{name}.bias"]))
         if not self.int8 or not isinstance(weight, Rounded):
             return self.add("Gemm", values, self.matrix(f"{name}.weight", weight), bias, transB=1, output=output)
         turned = self.constant(f"{name}.weight", weight.values.T)
-        scales = self.constant(
-            f"{name}.weight.scale", weight.scales.reshape(-1) if weight.scales.ndim else weight.scales
-        )
+        flat = weight.scales.reshape(-1) if weight.scales.ndim else weight.scales
+        scales = self.constant(f"{name}.weight.scale", flat)
         return self.add("DynamicQuantizeMatMul", values, turned, scales, "", bias, domain=_MICROSOFT, output=output)
 
     def recurrent(self, body: str, vectors: str, lengths: str) -> tuple[str, str]:
@@ -110,7 +107,8 @@ class Graph:
         bias = self.constant("recurrent.bias", np.concatenate([part.reshape(2, -1) for part in biases], axis=1))
         hidden = floats(w_state).shape[-1]
         if self.int8 and body == "lstm" and isinstance(w_in, Rounded) and isinstance(w_state, Rounded):
-            turned = [self.constant(_INPUT, _turn(w_in.values)), self.constant(_STATE, _turn(w_state.values))]
+            turned = [self.constant(name, weight.values.transpose(0, 2, 1))  # [2, GH, D] -> [2, D, GH]
+                      for name, weight in ((_INPUT, w_in), (_STATE, w_state))]  # fmt: skip
             scales = [*self.lstm_scales(_INPUT, w_in), *self.lstm_scales(_STATE, w_state)]
             inputs = [vectors, *turned, bias, lengths, "", "", "", *scales]
             return self.run("DynamicQuantizeLSTM", inputs, hidden, _MICROSOFT)
@@ -134,11 +132,6 @@ class Graph:
 def floats(weight: np.ndarray | Rounded) -> np.ndarray:
     """A weight as float32."""
     return weight.floats if isinstance(weight, Rounded) else weight
-
-
-def _turn(matrices: np.ndarray) -> np.ndarray:
-    """[2, GH, D] -> [2, D, GH]."""
-    return matrices.transpose(0, 2, 1)
 
 
 def _directions(weights: Weights, name: str, body: str) -> np.ndarray | Rounded:
@@ -170,7 +163,10 @@ def student_graph(architecture: Mapping[str, Any], weights: Weights, *, int8: bo
     graph = Graph(weights, int8=int8)
     prefixes = ("", _PAIR) if architecture["pair"] else ("",)
     vectors = [_text_vector(graph, architecture, f"{prefix}{_IDS}", f"{prefix}{_MASK}") for prefix in prefixes]
-    joined = _compared(graph, *vectors) if architecture["pair"] else vectors[0]
+    joined = vectors[0]
+    if architecture["pair"]:  # [u; v; |u - v|; u * v], see `models.students.heads.compare`
+        apart = graph.add("Abs", graph.add("Sub", *vectors))
+        joined = graph.add("Concat", *vectors, apart, graph.add("Mul", *vectors), axis=-1)
     hidden = graph.add("Relu", graph.linear("classifier.hidden", joined))
     graph.linear("classifier.out", hidden, output=_LOGITS)
     classes = len(floats(weights["classifier.out.bias"]))
@@ -186,19 +182,23 @@ def student_graph(architecture: Mapping[str, Any], weights: Weights, *, int8: bo
 
 
 def _text_vector(graph: Graph, architecture: Mapping[str, Any], ids: str, mask: str) -> str:
-    """[B, T] -> [B, W]."""
+    """[B, T] -> [B, W]. An empty text gives zeros if the body is a mean, else it is read as one token of padding."""
     if architecture["body"] == "mean":
-        return _mean_of_pieces(graph, _embedded(graph, architecture, ids), mask)
+        vectors = _embedded(graph, architecture, ids)
+        real = graph.add("Cast", mask, to=TensorProto.FLOAT)
+        sums = graph.add("MatMul", graph.add("Unsqueeze", real, graph.integers(1)), vectors)
+        count = graph.add("ReduceSum", real, graph.integers(1), keepdims=1)
+        most = graph.add("Max", count, graph.constant("one", np.array(1, dtype=np.float32)))
+        return graph.add("Div", graph.add("Squeeze", sums, graph.integers(1)), most)
     vectors = _embedded(graph, architecture, graph.add("Transpose", ids, perm=[1, 0]))
     count = graph.add("ReduceSum", mask, graph.integers(1), keepdims=0)
-    lengths = graph.add("Max", count, graph.integers(1))  # an empty text is read as one token of padding
+    lengths = graph.add("Max", count, graph.integers(1))
     counts = graph.add("Cast", lengths, to=TensorProto.INT32)
     states, last = graph.recurrent(architecture["body"], vectors, counts)
     if architecture["pooling"] == "last":
         return _side_by_side(graph, last, perm=[1, 0, 2], shape=(0, -1))
-    return _pooled(
-        graph, architecture["pooling"], _side_by_side(graph, states, perm=[2, 0, 1, 3], shape=(0, 0, -1)), lengths
-    )
+    states = _side_by_side(graph, states, perm=[2, 0, 1, 3], shape=(0, 0, -1))
+    return _pooled(graph, architecture["pooling"], states, lengths)
 
 
 def _side_by_side(graph: Graph, states: str, *, perm: list[int], shape: tuple[int, ...]) -> str:
@@ -224,15 +224,6 @@ def _embedded(graph: Graph, architecture: Mapping[str, Any], ids: str) -> str:
     return graph.add("ReduceSum", weighted, graph.integers(-2), keepdims=0)
 
 
-def _mean_of_pieces(graph: Graph, vectors: str, mask: str) -> str:
-    """[B, T, D], [B, T] -> [B, D]; an empty text gives zeros."""
-    kept = graph.add("Cast", mask, to=TensorProto.FLOAT)
-    sums = graph.add("MatMul", graph.add("Unsqueeze", kept, graph.integers(1)), vectors)
-    count = graph.add("ReduceSum", kept, graph.integers(1), keepdims=1)
-    most = graph.add("Max", count, graph.constant("one", np.array(1, dtype=np.float32)))
-    return graph.add("Div", graph.add("Squeeze", sums, graph.integers(1)), most)
-
-
 def _pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
     """States [B, T, 2H] summed up over the real tokens: [B, 2H]; those of padding are zero."""
     column = graph.add("Unsqueeze", lengths, graph.integers(1))
@@ -249,24 +240,16 @@ def _pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
     return graph.add("ReduceMax", graph.add("Where", real, states, below), axes=[1], keepdims=0)
 
 
-def _compared(graph: Graph, first: str, second: str) -> str:
-    """[u; v; |u - v|; u * v] of two text vectors; see `models.students.heads.compare`."""
-    apart = graph.add("Abs", graph.add("Sub", first, second))
-    return graph.add("Concat", first, second, apart, graph.add("Mul", first, second), axis=-1)
-
-
 def rounded_weights(weights: Weights, *, per_channel: bool) -> Weights:
     """Every matrix as int8, symmetric around zero; biases stay. What is rounded already stays as it is.
 
     per_channel: a scale for each output of a matrix and each column of an embedding, else one per tensor.
     """
-
-    def chosen(name: str, weight: np.ndarray | Rounded) -> np.ndarray | Rounded:
-        if isinstance(weight, Rounded) or weight.ndim < 2:
-            return weight
-        axis = 0 if name.startswith("embedding") else 1  # over which the largest is sought
-        most = np.abs(weight).max(axis=axis, keepdims=True) if per_channel else np.abs(weight).max()
-        scales = np.where(most > 0, most / 127, 1).astype(np.float32)
-        return Rounded(np.rint(weight / scales).astype(np.int8), scales)
-
-    return {name: chosen(name, weight) for name, weight in weights.items()}
+    rounded = dict(weights)
+    for name, weight in weights.items():
+        if not isinstance(weight, Rounded) and weight.ndim > 1:
+            axis = 0 if name.startswith("embedding") else 1  # over which the largest is sought
+            most = np.abs(weight).max(axis=axis, keepdims=True) if per_channel else np.abs(weight).max()
+            scales = np.where(most > 0, most / 127, 1).astype(np.float32)
+            rounded[name] = Rounded(np.rint(weight / scales).astype(np.int8), scales)
+    return rounded

@@ -30,25 +30,24 @@ from featherlight.measurement import footprint
 from featherlight.packing.folder import BODIES, architecture, arrays
 from featherlight.packing.writer import TABLE
 from featherlight.runtime.model import load
-from featherlight.runtime.packed import LIGHT, Encoded, decoded
+from featherlight.runtime.packed import LIGHT, decoded
 from featherlight.runtime.text import front_coded
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-    from featherlight.export.graph import Rounded, Weights
+    from featherlight.export.graph import Weights
 
 _OPSET = 17
 _BATCHES, _BATCH = "calibration.npz", 16
-_MOST_BYTES = 2_000_000_000  # of a file in this format
 QUANTIZER = (sys.executable, "-m", "featherlight.export.onnx_quantizer")
 
 
 def write_float(source: TorchPredictor, folder: Path, out: Path) -> None:
     """Fill out with model.onnx, config and tokenizer of a model; source: the model of folder, on the processor."""
     check_installed()
-    if footprint.parameters(source.model) * 4 > _MOST_BYTES:
-        raise UserError(f"{folder}: too large for one ONNX file (2 GB). Distil it into a smaller model.")
+    if footprint.parameters(source.model) * 4 > 2e9:  # bytes, the format's limit
+        raise UserError(f"{folder}: too large for one ONNX file (at most 2 GB). Distil it into a smaller model.")
     for pattern in (*footprint.CONFIG, *footprint.TOKENIZER):
         for path in folder.glob(pattern):
             shutil.copy(path, out / path.name)
@@ -88,9 +87,9 @@ def write_int8(
     (out / _BATCHES).unlink(missing_ok=True)
     if done.returncode:
         after.unlink(missing_ok=True)
-        said = done.stderr.strip().splitlines() or ["it said nothing"]
-        how = f"ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else said[-1]
-        raise UserError(f"onnxruntime cannot compute this model in int8 ({how}). Export it without --int8.")
+        errors = done.stderr.strip().splitlines() or ["no error message"]
+        reason = f"ended by {signal.Signals(-done.returncode).name}" if done.returncode < 0 else errors[-1]
+        raise UserError(f"onnxruntime cannot compute this model in int8 ({reason}). Export it without --int8.")
     after.rename(before)
 
 
@@ -116,8 +115,8 @@ def check_installed() -> None:
 
 
 def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision: str) -> None:
-    """Write a model that says of itself what `OnnxPredictor` must know of it."""
-    about = {
+    """Write a model with the facts about it that `OnnxPredictor` needs."""
+    facts = {
         "labels": source.labels,
         "pair": getattr(source.model.config, "pair", None),
         "max_length": source.tokenizer.model_max_length,
@@ -126,7 +125,7 @@ def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision:
         "precision": precision,
     }
     entry = graph.metadata_props.add()
-    entry.key, entry.value = ABOUT, json.dumps(about)
+    entry.key, entry.value = ABOUT, json.dumps(facts)
     write_atomically(path, graph.SerializeToString())
 
 
@@ -136,7 +135,8 @@ def _write_tokenizer(source: TorchPredictor, folder: Path, out: Path) -> None:
     if not tokenizer.is_fast:
         if source.model.config.model_type in BODIES:
             return  # hashed words need no file
-        raise UserError(f"{folder}: its tokenizer has no fast version, which an exported model needs.")
+        raise UserError(f"{folder}: its tokenizer has no fast version, which an exported model needs. Train with an "
+                        "encoder that has one.")  # fmt: skip
     backend = type(tokenizer.backend_tokenizer).from_str(tokenizer.backend_tokenizer.to_str())
     backend.enable_truncation(tokenizer.model_max_length, direction=tokenizer.truncation_side)
     backend.enable_padding(
@@ -149,28 +149,25 @@ def _write_tokenizer(source: TorchPredictor, folder: Path, out: Path) -> None:
 
 
 def student_weights(folder: Path) -> "Weights":
-    """The weights of a student's folder by name: float32, or int8 with scales where they are stored so."""
+    """The weights of a student's folder by name: int8 with scales for matrices of uniform codes, else float32."""
     if not (folder / LIGHT).exists():
         return dict(arrays(folder))
+    from featherlight.export.graph import Rounded
+
     packed = load(folder / LIGHT).packed
-    weights = {name: _whole_or_decoded(encoded) for name, encoded in packed.tensors.items()}
+    weights: dict[str, np.ndarray | Rounded] = {}
+    for name, encoded in packed.tensors.items():
+        if encoded.kind != "uniform" or len(encoded.shape) != 2:
+            weights[name] = decoded(encoded)
+            continue
+        codes = (encoded.parts["codes"].astype(np.int16) - encoded.levels // 2).astype(np.int8)
+        scales = encoded.parts["scales"].astype(np.float32)
+        weights[name] = Rounded(codes.reshape(encoded.shape), scales.reshape((-1, 1) if len(scales) > 1 else ()))
     if "pieces" in packed.about["tokenizer"]:  # sorted in the file, and the rows with them
         ids = read_json(folder / TOKENIZER)["model"]["vocab"]
         order = np.argsort([ids[piece] for piece in front_coded(packed.about["tokenizer"]["pieces"])])
         weights[TABLE] = weights[TABLE][order]
     return weights
-
-
-def _whole_or_decoded(encoded: Encoded) -> "np.ndarray | Rounded":
-    """Uniform codes as int8 and scales; everything else as the float32 that it stands for."""
-    from featherlight.export.graph import Rounded
-
-    if encoded.kind != "uniform" or len(encoded.shape) != 2:
-        return decoded(encoded)
-    values = encoded.parts["codes"].astype(np.int16) - encoded.levels // 2
-    scales = encoded.parts["scales"].astype(np.float32)
-    shape = (-1, 1) if len(scales) > 1 else ()
-    return Rounded(values.astype(np.int8).reshape(encoded.shape), scales.reshape(shape))
 
 
 class _Logits(nn.Module):
@@ -187,7 +184,7 @@ class _Logits(nn.Module):
 
 
 def _encoder_graph(source: TorchPredictor) -> "ModelProto":
-    """The traced graph of an encoder; texts and tokens may be as many as one likes."""
+    """The traced graph of an encoder, for any number of texts and tokens."""
     import onnx
 
     model = source.model

@@ -15,8 +15,6 @@ import numpy as np
 
 from featherlight.inference.onnx_predictor import ABOUT, open_session
 
-_WHOLE = (2, 3)  # uint8 and int8, as `onnx.TensorProto` numbers them
-
 
 def main(target: str, source: str = "", granularity: str = "", calibration: str = "") -> None:
     """What the module says."""
@@ -42,8 +40,9 @@ def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path
     else:
         quantize_dynamic(source, target, per_channel=per_channel)
     model = onnx.load(target)
-    if not any(array.data_type in _WHOLE and len(array.dims) > 1 for array in model.graph.initializer):
-        raise SystemExit("none of its weights could be put into int8")
+    kinds = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
+    if not any(array.data_type in kinds and len(array.dims) > 1 for array in model.graph.initializer):
+        raise SystemExit("no weight could be converted to int8")
     for entry in model.metadata_props:
         if entry.key == ABOUT:
             entry.value = json.dumps({**json.loads(entry.value), "precision": "int8"})

@@ -24,8 +24,6 @@ _OTHERS: Mapping[str, tuple[str, ...]] = {
     "feed-forward": (".ffn", ".lin1.", ".lin2."),
     "head": ("score.",),
 }
-_OTHER = "norms and other"
-_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -38,54 +36,45 @@ class Tensor:
     stored: int
     packed: int | None
 
-    @property
-    def zeros(self) -> float:
-        """The share of its numbers that are 0."""
-        return float((self.weights == 0).mean()) if self.weights.size else 0.0
-
 
 def tensors_of(model: Path, packed: bytes | None) -> list[Tensor]:
     """Every tensor of a model. packed: the .light file that it makes, None for an encoder, which makes none."""
     sizes = read_packed(packed).stored if packed is not None else {}
     file = model if model.is_file() else model / LIGHT
     if file.exists():
-        own = load(file).packed
-        arrays = {name: decoded(encoded) for name, encoded in own.tensors.items()}
-        stored = own.stored
+        content = load(file).packed
+        arrays = {name: decoded(encoded) for name, encoded in content.tensors.items()}
+        stored = content.stored
     else:
         arrays = _read_safetensors(model)
         stored = {name: array.nbytes for name, array in arrays.items()}
-    parts = _OTHERS if file.exists() else _words_of_encoders()
-    return [Tensor(name, _part_in(parts, name), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
+    parts = _OTHERS if file.exists() else None
+    return [Tensor(name, part_of(name, parts), array, stored[name], sizes.get(name)) for name, array in arrays.items()]
 
 
 def _read_safetensors(folder: Path) -> dict[str, np.ndarray]:
-    """The weights of a folder, those of several files together, without tensors of whole numbers; UserError where
-    there are none."""
+    """The weights in all files of a folder, without tensors of whole numbers; UserError where there are none."""
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
-    found: dict[str, np.ndarray] = {}
+    arrays: dict[str, np.ndarray] = {}
     for path in sorted(folder.glob("model*.safetensors")):
         try:
-            found |= load_file(path)
+            arrays |= load_file(path)
         except (SafetensorError, OSError) as error:
             raise UserError(f"{path}: damaged or cut short ({error}). Make it again.") from None
-    if not found:
-        what = "no model.safetensors and no model.light" if folder.exists() else "no such folder or file"
+    if not arrays:
+        problem = "no model.safetensors and no model.light" if folder.exists() else "no such folder or file"
         raise UserError(
-            f"{folder}: {what}. Give a model folder or a .light file (of an adapter: what `featherlight merge` makes)."
+            f"{folder}: {problem}. Give a model folder or a .light file; merge an adapter first (`featherlight merge`)."
         )
-    return {name: array for name, array in found.items() if array.dtype.kind == "f"}  # places are no weights
+    return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}  # places are no weights
 
 
-def part_of(name: str) -> str:
-    """What a tensor belongs to, by words in its name; the first part that fits."""
-    return _part_in(_words_of_encoders(), name)
-
-
-def _part_in(parts: Mapping[str, tuple[str, ...]], name: str) -> str:
-    return next((part for part, words in parts.items() if any(word in name for word in words)), _OTHER)
+def part_of(name: str, parts: Mapping[str, tuple[str, ...]] | None = None) -> str:
+    """What a tensor belongs to, by words in its name; the first part that fits. parts: None for those of encoders."""
+    parts = parts or _words_of_encoders()
+    return next((part for part, words in parts.items() if any(word in name for word in words)), "norms and other")
 
 
 @functools.cache
@@ -132,5 +121,5 @@ def histogram(tensors: Sequence[Tensor]) -> dict[str, list[float]]:
     weights = np.concatenate([tensor.weights.ravel().astype(np.float64) for tensor in tensors])
     low, high = np.quantile(weights, [0.001, 0.999])
     low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-    counts, edges = np.histogram(weights.clip(low, high), bins=_BINS, range=(float(low), float(high)))
+    counts, edges = np.histogram(weights.clip(low, high), bins=40, range=(float(low), float(high)))
     return {"edges": edges.tolist(), "counts": counts.tolist()}

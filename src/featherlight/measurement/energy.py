@@ -10,11 +10,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-_POWERCAP = Path("/sys/class/powercap")
-_PACKAGES = "intel-rapl:?"  # its parts are called intel-rapl:0:1
-_MICRO, _MILLI = 1e-6, 1e-3
-_JOULES_OF_KWH = 3.6e6
-
 
 @dataclass(frozen=True)
 class Counter:
@@ -25,18 +20,18 @@ class Counter:
     limit: float | None = None
 
 
-def rapl_counters(root: Path = _POWERCAP) -> list[Counter]:
+def rapl_counters(root: Path = Path("/sys/class/powercap")) -> list[Counter]:
     """A counter for each processor package that may be read."""
-    found = []
-    for folder in sorted(root.glob(_PACKAGES)):
+    counters = []
+    for folder in sorted(root.glob("intel-rapl:?")):  # the parts of a package are called intel-rapl:0:1
         try:
             int((folder / "energy_uj").read_text())
-            limit = int((folder / "max_energy_range_uj").read_text()) * _MICRO
+            limit = int((folder / "max_energy_range_uj").read_text()) * 1e-6
             name = (folder / "name").read_text().strip()
         except (OSError, ValueError):
             continue
-        found.append(Counter(name, lambda file=folder / "energy_uj": int(file.read_text()) * _MICRO, limit))  # type: ignore[misc]
-    return found
+        counters.append(Counter(name, lambda file=folder / "energy_uj": int(file.read_text()) * 1e-6, limit))  # type: ignore[misc]
+    return counters
 
 
 def nvml_counters(nvml: Any = None) -> list[Counter]:
@@ -49,7 +44,7 @@ def nvml_counters(nvml: Any = None) -> list[Counter]:
             nvml.nvmlDeviceGetTotalEnergyConsumption(handle)
     except Exception:  # there are as many as drivers, and all say that there is no counter
         return []
-    return [Counter(f"gpu {place}", lambda handle=handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * _MILLI)  # type: ignore[misc]
+    return [Counter(f"gpu {place}", lambda handle=handle: nvml.nvmlDeviceGetTotalEnergyConsumption(handle) * 1e-3)  # type: ignore[misc]
             for place, handle in enumerate(handles)]  # fmt: skip
 
 
@@ -61,7 +56,7 @@ class Meter:
 
     @property
     def names(self) -> list[str]:
-        """What is counted."""
+        """The counters' names."""
         return [counter.name for counter in self.counters]
 
     def read(self) -> tuple[float, ...]:
@@ -70,12 +65,9 @@ class Meter:
 
     def since(self, start: tuple[float, ...]) -> float | None:
         """Joules since a reading; None without counters. A counter that started again is unwound once."""
-        if not self.counters:
-            return None
-        total = 0.0
-        for counter, before, now in zip(self.counters, start, self.read(), strict=True):
-            total += now - before + (counter.limit or 0.0 if now < before else 0.0)
-        return total
+        readings = zip(self.counters, start, self.read(), strict=True)
+        joules = [now - before + (counter.limit or 0.0 if now < before else 0.0) for counter, before, now in readings]
+        return sum(joules) if joules else None
 
 
 def meter_for(device: str) -> Meter:
@@ -97,7 +89,7 @@ class Factors:
 
     def kilowatt_hours(self, seconds: float, joules: float | None = None) -> float:
         """From joules that were counted, or from watts that were stated."""
-        return (self.watts * seconds if joules is None else joules) / _JOULES_OF_KWH
+        return (self.watts * seconds if joules is None else joules) / 3.6e6
 
     def money(self, seconds: float, joules: float | None = None) -> float:
         """What it costs."""

@@ -1,4 +1,4 @@
-"""Models and folders in, counts and bytes out. Imports no torch: a model is anything with `parameters()`."""
+"""Models and folders in, counts and bytes out. Imports no torch."""
 
 import contextlib
 import ctypes
@@ -8,37 +8,22 @@ import resource
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from featherlight.errors import UserError
 
-_FP32 = 4  # bytes of a weight
+if TYPE_CHECKING:
+    from torch import nn
 
 _SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 _WEIGHTS = ("model*.safetensors", "model.safetensors.index.json", "model.light", "model.onnx", "adapter.safetensors")
 CONFIG = ("config.json", "generation_config.json", "configuration_*.py", "modeling_*.py")
-TOKENIZER = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "chat_template.jinja",
-    "vocab.*",
-    "merges.txt",
-    "*.model",  # sentencepiece
-    "tokenization_*.py",
-)
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+             "chat_template.jinja", "vocab.*", "merges.txt", "*.model", "tokenization_*.py",
+             )  # fmt: skip
 
 
-class HasParameters(Protocol):
-    """A `torch.nn.Module`, as far as this file is concerned."""
-
-    def parameters(self) -> Iterable[Any]:
-        """Its trained tensors."""
-        ...
-
-
-def parameters(model: HasParameters) -> int:
+def parameters(model: "nn.Module") -> int:
     """The number of trained numbers in a model; a tensor that is used twice counts once."""
     distinct = {id(tensor): tensor for tensor in model.parameters()}
     return sum(tensor.numel() for tensor in distinct.values())
@@ -59,10 +44,10 @@ def folder_bytes(folder: Path, *, patterns: Iterable[str] = _WEIGHTS + CONFIG + 
 
 def bytes_of(text: str, *, option: str) -> int:
     """ "100KB" -> 100000; KB, MB and GB are thousands, KiB, MiB and GiB powers of two. option: for a complaint."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
-    if found is None or found[2].upper() not in _SIZES:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", text)
+    if match is None or match[2].upper() not in _SIZES:
         raise UserError(f"--{option} {text!r}: write a size like 100KB, 1.5MB, 64KiB or 4GB.")
-    return int(float(found[1]) * _SIZES[found[2].upper()])
+    return int(float(match[1]) * _SIZES[match[2].upper()])
 
 
 def forget_peak_memory() -> None:
@@ -81,20 +66,24 @@ def forget_peak_memory() -> None:
 def peak_memory_bytes() -> int:
     """The most main memory that this process has held at once since `forget_peak_memory`, in bytes."""
     try:
-        lines = Path("/proc/self/status").read_text().splitlines()
+        return status_bytes(Path("/proc/self/status"), "VmHWM")
     except OSError:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, others KiB
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+
+
+def status_bytes(status: Path, field: str) -> int:
+    """A field of Linux' /proc/PID/status, which is in KiB, in bytes."""
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{field}:"))
 
 
 def resident_bytes() -> int:
     """The main memory that this process holds now; where the system does not tell, the most that it has held."""
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return status_bytes(Path("/proc/self/status"), "VmRSS")
     except OSError:
         return peak_memory_bytes()
-    return pages * resource.getpagesize()
 
 
 def needed_bytes(folder: Path, parameters: int) -> int:
@@ -102,8 +91,8 @@ def needed_bytes(folder: Path, parameters: int) -> int:
     from featherlight.models.adapters import read_adapter
     from featherlight.models.source import ADAPTER
 
-    own = folder_bytes(folder)
+    own_bytes = folder_bytes(folder)
     if not (folder / ADAPTER).exists():
-        return own
+        return own_bytes
     _, _, tensors = read_adapter(folder)
-    return own + _FP32 * (parameters - sum(tensor.numel() for tensor in tensors.values()))
+    return own_bytes + 4 * (parameters - sum(tensor.numel() for tensor in tensors.values()))

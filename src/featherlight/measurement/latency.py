@@ -19,7 +19,7 @@ _UNMETERED = Meter(())
 
 @dataclass(frozen=True)
 class Samples:
-    """A measured quantity: every value that was seen, with its unit. Summaries are computed on demand."""
+    """A measured quantity: all its values, with their unit. Summaries are computed on demand."""
 
     name: str
     unit: str
@@ -28,30 +28,16 @@ class Samples:
     @property
     def median(self) -> float:
         """The middle value; half way between the middle two if their number is even."""
-        return self.quantile(0.5)
-
-    def quantile(self, share: float) -> float:
-        """The value below which this share (0 to 1) of the samples lies, interpolated between neighbours."""
-        return float(np.quantile(self.values, share))
-
-
-_RESAMPLES, _SEED = 2000, 0
+        return float(np.median(self.values))
 
 
 def summary(values: Sequence[float]) -> dict[str, float]:
     """Minimum, median, p90, p99, and a 95 % bootstrap interval of the median (percentile method, 2,000 resamples)."""
     samples = np.asarray(values, dtype=float)
-    draws = np.random.default_rng(_SEED).integers(len(samples), size=(_RESAMPLES, len(samples)))
-    low, high = np.quantile(np.median(samples[draws], axis=1), (0.025, 0.975))
-    p90, p99 = np.quantile(samples, (0.9, 0.99))
-    return {
-        "min": float(samples.min()),
-        "median": float(np.median(samples)),
-        "p90": float(p90),
-        "p99": float(p99),
-        "low": float(low),
-        "high": float(high),
-    }
+    draws = np.random.default_rng(0).integers(len(samples), size=(2000, len(samples)))
+    interval = np.quantile(np.median(samples[draws], axis=1), (0.025, 0.975))
+    statistics = (samples.min(), np.median(samples), *np.quantile(samples, (0.9, 0.99)), *interval)
+    return dict(zip(("min", "median", "p90", "p99", "low", "high"), map(float, statistics), strict=True))
 
 
 @dataclass(frozen=True)
@@ -96,28 +82,14 @@ def visit(
     return Sample(seconds / calls, computed / seconds, None if joules is None else joules / calls)
 
 
-def _nothing() -> None:
-    """What a processor has to wait for."""
-
-
-def time_calls(
-    call: Callable[[], object], *, warmup: int = 10, repeats: int = 100, wait: Callable[[], object] = _nothing
-) -> Samples:
-    """Wall time of one call, in seconds, once per repeat.
-
-    wait: blocks until the device is idle (`torch.cuda.synchronize` on a GPU), so that
-    the clock sees finished work and not queued work.
-    """
-    return time_each(lambda _: call(), [None] * repeats, warmup=warmup, wait=wait)
-
-
 def time_each(
-    call: Callable[[_T], object], items: Iterable[_T], *, warmup: int = 10, wait: Callable[[], object] = _nothing
+    call: Callable[[_T], object], items: Iterable[_T], *, warmup: int = 10, wait: Callable[[], object] = lambda: None
 ) -> Samples:
     """Wall time of call(item), in seconds, once per item and in their order.
 
     warmup: calls before the clock counts, on the first items, again from the start if there are fewer.
-    wait: as for `time_calls`. No items give no samples.
+    wait: blocks until the device is idle (`torch.cuda.synchronize` on a GPU), so that the clock sees finished work and
+    not queued work. No items give no samples.
     """
     items = list(items)
     for step in range(warmup if items else 0):

@@ -59,8 +59,7 @@ class Metric:
 
 def _accuracies(tally: Tally) -> Floats:
     """The share of examples whose class is right; with one label per example this is the micro-F1 too."""
-    shares: Floats = tally.hits.sum(axis=1) / tally.truths.sum(axis=1)
-    return shares
+    return np.asarray(tally.hits.sum(axis=1) / tally.truths.sum(axis=1))
 
 
 def _class_f1s(tally: Tally) -> Floats:
@@ -71,8 +70,7 @@ def _class_f1s(tally: Tally) -> Floats:
 def _macro_f1s(tally: Tally) -> Floats:
     """Mean F1 of the classes that occur among labels or predictions."""
     occurs = tally.truths + tally.guesses > 0
-    means: Floats = _class_f1s(tally).sum(axis=1) / occurs.sum(axis=1)
-    return means
+    return np.asarray(_class_f1s(tally).sum(axis=1) / occurs.sum(axis=1))
 
 
 def _all_matthews(tally: Tally) -> Floats:
@@ -94,9 +92,9 @@ def _ranks(counts: Floats, values: Floats) -> Floats:
     Equal values share the mean of the ranks that they take up: those after `below` and up to `upto`.
     """
     distinct, place = np.unique(values, return_inverse=True)
-    taken = sum_groups(counts, place, len(distinct))
-    upto = np.cumsum(taken, axis=1)
-    below = upto - taken
+    group_counts = sum_groups(counts, place, len(distinct))
+    upto = np.cumsum(group_counts, axis=1)
+    below = upto - group_counts
     return ((below + upto + 1) / 2)[:, place]
 
 
@@ -114,8 +112,7 @@ def _correlate(counts: Floats, x: Floats, y: Floats) -> Floats:
 def _weigh(counts: Floats, values: Floats) -> Floats:
     """The mean [R] of values, [N] or [R, N], under counts [R, N]."""
     sums = counts @ values if values.ndim == 1 else np.einsum("rn,rn->r", counts, values)
-    means: Floats = sums / counts.sum(axis=1)
-    return means
+    return np.asarray(sums / counts.sum(axis=1))
 
 
 def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
@@ -125,6 +122,12 @@ def sum_groups(counts: Floats, groups: NDArray[np.intp], number: int) -> Floats:
     sums = np.zeros((len(counts), number))
     sums[:, present] = np.add.reduceat(counts[:, order], starts, axis=1)
     return sums
+
+
+def tally(counts: Floats, labels: NDArray[np.intp], guesses: NDArray[np.intp], classes: int) -> Tally:
+    """The tally of N pairs of class ids that were drawn so often: counts [R, N]."""
+    hits = sum_groups(counts * (labels == guesses), labels, classes)
+    return Tally(hits, truths=sum_groups(counts, labels, classes), guesses=sum_groups(counts, guesses, classes))
 
 
 METRICS: Mapping[str, Metric] = {
@@ -146,7 +149,7 @@ def predictions(logits: np.ndarray, kind: Target) -> np.ndarray:
     finite = np.isfinite(logits)
     if not finite.all():
         row = int(np.argwhere(~finite)[0, 0])
-        raise UserError(f"the model's output for row {row} is not a finite number. Train again at a lower rate.")
+        raise UserError(f"the model's output for row {row} is not finite. Train again with a lower learning rate.")
     return SCORING[kind].read(logits)
 
 
@@ -156,24 +159,13 @@ def value(name: str, labels: np.ndarray, predicted: np.ndarray) -> float:
     return float(metric.values(SCORING[metric.of].whole(labels, predicted))[0])
 
 
-def _class_ids(logits: np.ndarray) -> np.ndarray:
-    classes: NDArray[np.intp] = logits.argmax(axis=1)
-    return classes
-
-
-def _values(logits: np.ndarray) -> np.ndarray:
-    return logits.reshape(len(logits)).astype(np.float64)
-
-
 def _whole_tally(labels: np.ndarray, predicted: np.ndarray) -> Tally:
-    """The sample itself, each example once."""
     classes = class_count(labels, predicted)
     return Tally(*(np.bincount(ids, minlength=classes)[None].astype(np.float64)
                    for ids in (labels[labels == predicted], labels, predicted)))  # fmt: skip
 
 
 def _whole_count(labels: np.ndarray, predicted: np.ndarray) -> Counted:
-    """The sample itself, each pair once."""
     return Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted)
 
 
@@ -183,47 +175,42 @@ def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
 
 
 def score(
-    names: Sequence[str],
-    labels: np.ndarray,
-    logits: np.ndarray,
-    *,
-    kind: Target,
-    seed: int = 0,
-    resamples: int = 2000,
+    names: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, kind: Target, seed: int = 0, resamples: int = 2000
 ) -> dict[str, Score]:
     """Value and 95 % interval {"value", "low", "high"} of each named metric.
 
     labels: class ids or numbers [N]. logits: [N, C], or [N] for a regression.
     Equal seeds give equal intervals. A score that is undefined (a correlation with a constant) is 0.0.
     """
-    chosen = {name: pick("metric", name, METRICS) for name in names}
-    check(chosen, kind, classes=logits.shape[-1], rows=len(labels))
+    metrics = {name: pick("metric", name, METRICS) for name in names}
+    check(metrics, kind, classes=logits.shape[-1], rows=len(labels))
     predicted = predictions(logits, kind)
     labels = labels.astype(predicted.dtype)
-    parts: dict[str, list[Floats]] = {name: [] for name in names}
-    for chunk in SCORING[kind].resample(labels, predicted, seed=seed, resamples=resamples):
-        for name, metric in chosen.items():
-            parts[name].append(metric.values(chunk))
-    return {name: _with_interval(value(name, labels, predicted), np.concatenate(parts[name])) for name in names}
+    chunks = SCORING[kind].resample(labels, predicted, seed=seed, resamples=resamples)
+    resampled = [[metric.values(chunk) for metric in metrics.values()] for chunk in chunks]
+    scores = {}
+    for name, values in zip(metrics, zip(*resampled, strict=True), strict=True):
+        low, high = np.quantile(np.concatenate(values), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        scores[name] = {"value": value(name, labels, predicted), "low": float(low), "high": float(high)}
+    return scores
 
 
-def check(chosen: Mapping[str, Metric], kind: Target, *, classes: int, rows: int) -> None:
+def check(metrics: Mapping[str, Metric], kind: Target, *, classes: int, rows: int) -> None:
     """Refuse metrics that do not fit what is predicted, and a split without rows."""
     if rows == 0:
         raise UserError("there are no rows to score: the split is empty.")
-    for name, metric in chosen.items():
+    for name, metric in metrics.items():
         if metric.of is not kind:
             raise UserError(f"{name} scores {SCORING[metric.of].words}, but the model predicts {SCORING[kind].words}. "
                             f"Choose from: {', '.join(metrics_of(kind))}.")  # fmt: skip
         if name == "f1" and classes != 2:
-            raise UserError(f"f1 is the F1 of class 1 of two, but there are {classes} classes. Take macro_f1.")
+            raise UserError(f"f1 is the F1 of class 1 of two, but there are {classes} classes. Use macro_f1.")
 
 
 def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Tally]:
     """Resampled confusion matrices in chunks.
 
-    Drawing N examples with replacement and counting cells is one draw from a multinomial over
-    the cells; only cells that occur are drawn, at most N of C squared.
+    Drawing N examples with replacement and counting cells is one draw from a multinomial over the cells that occur.
     """
     classes = class_count(labels, predicted)
     cells, counts = np.unique(labels * classes + predicted, return_counts=True)
@@ -231,8 +218,7 @@ def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: 
     generator = np.random.default_rng(seed)
     for size in _chunks(resamples, width=max(len(cells), classes)):
         drawn = generator.multinomial(len(labels), counts / len(labels), size=size).astype(np.float64)
-        hits = sum_groups(drawn * (truth == guess), truth, classes)
-        yield Tally(hits, truths=sum_groups(drawn, truth, classes), guesses=sum_groups(drawn, guess, classes))
+        yield tally(drawn, truth, guess, classes)
 
 
 def _counted(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Counted]:
@@ -252,12 +238,6 @@ def _chunks(resamples: int, *, width: int) -> Iterator[int]:
         yield min(size, resamples - start)
 
 
-def _with_interval(value: float, resampled: Floats) -> Score:
-    """A value with the middle 95 % of its resampled values."""
-    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return {"value": value, "low": float(low), "high": float(high)}
-
-
 def mean_scores(scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     """The mean of each metric over independent splits (MNLI: matched and mismatched).
 
@@ -267,13 +247,10 @@ def mean_scores(scores: Sequence[Mapping[str, Score]]) -> dict[str, Score]:
     """
     averaged = {}
     for name in scores[0]:
-        value, low, high = (np.array([one[name][key] for one in scores]) for key in ("value", "low", "high"))
+        value, low, high = (np.array([split[name][key] for split in scores]) for key in ("value", "low", "high"))
+        below, above = (float(np.linalg.norm(value - limit)) / len(scores) for limit in (low, high))
         mean = float(value.mean())
-        averaged[name] = {
-            "value": mean,
-            "low": mean - float(np.linalg.norm(value - low)) / len(scores),
-            "high": mean + float(np.linalg.norm(high - value)) / len(scores),
-        }
+        averaged[name] = {"value": mean, "low": mean - below, "high": mean + above}
     return averaged
 
 
@@ -297,13 +274,15 @@ def _class_details(labels: np.ndarray, logits: np.ndarray, classes: Sequence[str
     predicted = predictions(logits, Target.CLASSES)
     confusion = np.bincount(labels * len(classes) + predicted, minlength=len(classes) ** 2).reshape(len(classes), -1)
     hits, truths, guesses = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    columns = (hits / np.maximum(guesses, 1), hits / np.maximum(truths, 1), 2 * hits / np.maximum(truths + guesses, 1),
-               truths)  # fmt: skip
-    keys = ("precision", "recall", "f1", "support")
+    columns = {
+        "precision": hits / np.maximum(guesses, 1),
+        "recall": hits / np.maximum(truths, 1),
+        "f1": 2 * hits / np.maximum(truths + guesses, 1),
+        "support": truths,
+    }
     return {
         "per_class": {
-            name: dict(zip(keys, (number.item() for number in row), strict=True))
-            for name, row in zip(classes, zip(*columns, strict=True), strict=True)
+            name: {key: column[place].item() for key, column in columns.items()} for place, name in enumerate(classes)
         },
         "confusion": confusion.tolist(),
         "calibration_error": _calibration_error(labels, logits),
@@ -350,8 +329,17 @@ class Scoring:
 
 
 SCORING: Mapping[Target, Scoring] = {
-    Target.CLASSES: Scoring("classes", _class_ids, _whole_tally, tallies, _class_details, class_answers),
-    Target.NUMBER: Scoring("numbers", _values, _whole_count, _counted, _number_details, number_answers),
+    Target.CLASSES: Scoring(
+        "classes", lambda logits: logits.argmax(axis=1), _whole_tally, tallies, _class_details, class_answers
+    ),
+    Target.NUMBER: Scoring(
+        "numbers",
+        lambda logits: logits.reshape(-1).astype(np.float64),
+        _whole_count,
+        _counted,
+        _number_details,
+        number_answers,
+    ),
 }
 
 

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from featherlight.errors import missing_extra
-
-_SECONDS_BETWEEN_LOOKS = 0.005  # where the system keeps no peak
+from featherlight.measurement.footprint import status_bytes
 
 
 class Watch:
@@ -38,25 +37,20 @@ class Watch:
             self.over.set()
             self.sampler.join()
         else:
-            self.peak = self.line("VmHWM:")
+            self.peak = status_bytes(self.status, "VmHWM")
         return self
 
     def now(self) -> int:
         """What the process holds at this moment."""
         if self.status.exists():
-            return self.line("VmRSS:")
+            return status_bytes(self.status, "VmRSS")
         try:
             import psutil
         except ModuleNotFoundError:
             raise missing_extra("psutil", "train") from None
         return int(psutil.Process(self.pid).memory_info().rss)
 
-    def line(self, name: str) -> int:
-        """A figure of /proc/PID/status, which is in KiB."""
-        lines = self.status.read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
-
     def sample(self) -> None:
-        """Look again and again."""
-        while not self.over.wait(_SECONDS_BETWEEN_LOOKS):
+        """Follow the peak where the system keeps none: a look every 5 milliseconds."""
+        while not self.over.wait(0.005):
             self.peak = max(self.peak, self.now())

@@ -6,44 +6,40 @@ Data sets with their pairs, and the rows of the runs, in; sections out. Knows no
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from featherlight.analysis import variance
-from featherlight.analysis.comparison import DataSet, Model, Terms, level, verdict
+from featherlight.analysis.comparison import DataSet, Json, Model, Terms, level, verdict
 from featherlight.analysis.ranks import Ranking, verdict_on_ranks
 from featherlight.analysis.runs import TRAINING, Row, metrics_of
 from featherlight.data.task import SELECT
 from featherlight.errors import UserError
 from featherlight.measurement.metrics import NAMES, summary
-from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle, unit_of
+from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle
 from featherlight.reports.sections import Cell, Section, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Json = dict[str, Any]
 _COLOURS = (BLUE, ORANGE, GREEN, INK, "#cc79a7", "#e69f00", "#56b4e9", GREY)
-_MB = 1e6
-_SAME = "Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
 _MEMORY = (
-    "Memory is the peak of the process minus what it held when the run began: model, data and libraries that were "
-    "loaded on the way are in it. `featherlight memory --measure` measures a training alone."
+    "Memory is the peak of the process minus what it held when the run began. It includes the model, the data and the "
+    "libraries loaded meanwhile. `featherlight memory --measure` measures a training alone."
 )
 _NO_MEMORY = (
-    "Memory is told of runs that had a process of their own (`--isolate`), for what earlier runs leave in a heap is in "
-    "the peak of later ones. No run here had one."
+    "Memory is shown for runs with a process of their own (`--isolate`): what earlier runs leave on the heap counts in "
+    "the peak of later ones. No run here had its own process."
 )
-_AXIS_INCHES, _INCHES_PER_LETTER = 4.5, 0.08
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that was found. rows: the runs of each model by data set and name; pairs: those that were asked for.
+    """All results. rows: the runs of each model by data set and name; pairs: the requested ones.
 
-    levels: of each model's name, its level of each factor; none where no factors were named. within: factors in which
-    both of a pair are alike.
+    levels: of each model's name, its level of each factor; None without factors. within: factors in which both models
+    of a pair are alike.
     """
 
     data: Sequence[DataSet]
@@ -57,17 +53,13 @@ class Comparison:
     within: tuple[str, ...] = ()
 
     def groups(self, data: DataSet) -> dict[str, DataSet]:
-        """A data set's models by what they are alike in; all of them under "" where nothing was asked for."""
+        """A data set's models by their levels of the factors `within`; all of them under "" without such factors."""
+        places = [self.factors.index(factor) for factor in self.within]
         models: dict[str, list[Model]] = {}
         for model in data.models:
-            models.setdefault(self._alike_in(model.name), []).append(model)
+            shared = [self.levels[model.name][place] for place in places] if self.levels else []
+            models.setdefault(", ".join(shared), []).append(model)
         return {name: replace(data, models=tuple(group)) for name, group in models.items()}
-
-    def _alike_in(self, name: str) -> str:
-        """What a model shares with those that it is compared with."""
-        if not self.within or self.levels is None:
-            return ""
-        return ", ".join(self.levels[name][self.factors.index(factor)] for factor in self.within)
 
     def verdicts(self, data: DataSet) -> list[str]:
         """A sentence for each group of a data set that has something to compare."""
@@ -83,24 +75,22 @@ class Comparison:
 
 def sections_of(comparison: Comparison) -> list[Section]:
     """The report."""
-    ranking = comparison.ranking
-    figure = {"Average ranks": partial(rank_figure, ranking)} if ranking else {}
-    ranks = [Section("Over data sets", verdict_on_ranks(ranking), figures=figure)] if ranking else []
     verdicts = " ".join(sentence for data in comparison.data for sentence in comparison.verdicts(data))
-    scatter = [_scattered(comparison)] if comparison.factors else []
-    return [
-        Section("Verdicts", verdicts, comparison.doubts),
-        _scored(comparison), _paired(comparison), *ranks, _costs(comparison), _curves(comparison), *scatter,
-    ]  # fmt: skip
+    sections = [Section("Verdicts", verdicts, comparison.doubts), _scores(comparison), _pairs(comparison)]
+    if ranking := comparison.ranking:
+        figure = {"Average ranks": partial(rank_figure, ranking)}
+        sections.append(Section("Over data sets", verdict_on_ranks(ranking), figures=figure))
+    sections += [_costs(comparison), _curves(comparison)]
+    return [*sections, _variance(comparison)] if comparison.factors else sections
 
 
-def _scored(comparison: Comparison) -> Section:
-    """Mean and standard deviation over seeds of every score."""
+def _scores(comparison: Comparison) -> Section:
     runs = [row for models in comparison.rows.values() for rows in models.values() for row in rows]
     metrics = metrics_of(runs)
     once = all(row.scores["micro_f1"] == row.scores["accuracy"] for row in runs if "micro_f1" in row.scores)
     text = "Means over seeds; sd divides by the number of runs minus one."
-    text += f" {_SAME}" if "accuracy" in metrics and once else ""
+    if "accuracy" in metrics and once:
+        text += " Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
     metrics = [name for name in metrics if name != "micro_f1" or not once]
     heads = [f"{NAMES.get(name, name)} {part}" for name in metrics for part in ("mean", "sd")]
     tables = {}
@@ -117,12 +107,12 @@ def _scored(comparison: Comparison) -> Section:
 
 
 def _mean_and_deviation(values: Sequence[float], *, digits: int) -> list[Cell]:
-    """Both, rounded; nothing where there is none."""
-    numbers = summary(values) if values else {}
-    return [None if (number := numbers.get(key)) is None else round(number, digits) for key in ("mean", "sd")]
+    """Both, rounded; None where there is no such number."""
+    statistics = summary(values) if values else {}
+    return [None if (number := statistics.get(key)) is None else round(number, digits) for key in ("mean", "sd")]
 
 
-def _paired(comparison: Comparison) -> Section:
+def _pairs(comparison: Comparison) -> Section:
     heads = ("first", "second", "second - first", "low", "high", "p", "p (Holm)", "equivalent", "flips")
     tables = {}
     for data in comparison.data:
@@ -132,9 +122,8 @@ def _paired(comparison: Comparison) -> Section:
                 continue
             differences = [round(100 * pair[key], 2) for key in ("difference", "low", "high")]
             equivalent = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
-            lines.append(
-                [pair["first"], pair["second"], *differences, pair["p"], pair["p_holm"], equivalent, pair["flips"]]
-            )
+            names = (pair["first"], pair["second"])
+            lines.append([*names, *differences, pair["p"], pair["p_holm"], equivalent, pair["flips"]])
         tables[f"Pairs on {data.where}, points of {NAMES.get(data.metric, data.metric)}"] = Table(heads, lines)
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in comparison.pairs))
     text = (
@@ -145,7 +134,6 @@ def _paired(comparison: Comparison) -> Section:
 
 
 def _costs(comparison: Comparison) -> Section:
-    """What was trained, how long it took, and in how much memory."""
     heads = ("model", "trained parameters", "parameters", "training s, mean", "sd", "memory MB, most")
     tables = {}
     for data in comparison.data:
@@ -157,16 +145,15 @@ def _costs(comparison: Comparison) -> Section:
             seconds = [run["seconds"]["train"] for run in trainings if "train" in run.get("seconds", {})]
             peaks = [run["peak_memory_bytes"] - run["memory_before_bytes"] for run in trainings
                      if run.get("earlier_runs") == 0]  # fmt: skip
-            most = round(max(peaks) / _MB) if peaks else None
+            megabytes = round(max(peaks) / 1e6) if peaks else None
             times = _mean_and_deviation(seconds, digits=1)
-            lines.append([name, parameters, record.get("parameters"), *times, most])
+            lines.append([name, parameters, record.get("parameters"), *times, megabytes])
         tables[f"Cost on {data.task}"] = Table(heads, lines)
     measured = any(row[-1] is not None for table in tables.values() for row in table.rows)
     return Section("Cost", _MEMORY if measured else _NO_MEMORY, tables=tables)
 
 
 def _curves(comparison: Comparison) -> Section:
-    """The score on select after each epoch, with a band over seeds."""
     figures: dict[str, Callable[[], Figure]] = {}
     for data in comparison.data:
         for name, group in comparison.groups(data).items():
@@ -180,10 +167,10 @@ def _curves(comparison: Comparison) -> Section:
                 caption = "Learning curves on " + " of ".join(filter(None, [data.task, name]))
                 figures[caption] = partial(_learning_figure, curves, title, metric, split)
     text = (
-        "Line: mean over seeds of the score after each epoch, on the split that epochs are chosen on, as long as all "
-        "seeds train. Band: lowest to highest seed."
+        "Line: mean over seeds of the score after each epoch, on the validation split, for the epochs that all seeds "
+        "reached. Band: lowest to highest seed."
     )
-    return Section("Learning curves", text if figures else "No run has curves.", figures=figures)
+    return Section("Learning curves", text if figures else "No run has learning curves.", figures=figures)
 
 
 def _curve_points(rows: Sequence[Row], metric: str) -> dict[float, list[float]]:
@@ -209,7 +196,7 @@ def _learning_figure(
         axes.fill_between(across, [min(v) for v in values], [max(v) for v in values], color=colour, alpha=0.15, lw=0)
         axes.plot(across, [float(np.mean(v)) for v in values], color=colour, marker="o", markersize=3.5, label=name)
     name = NAMES.get(metric, metric)
-    up = unit_of(name) if metric == "loss" else f"{capital(name)} on {split}, times 100"
+    up = name if metric == "loss" else f"{capital(name)} on {split}, times 100"
     entitle(axes, title, across="epoch", up=up)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     for text in axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5)).get_texts():
@@ -217,8 +204,8 @@ def _learning_figure(
     return figure
 
 
-def _scattered(comparison: Comparison) -> Section:
-    """How much of the scatter each factor, and the seed, is worth."""
+def _variance(comparison: Comparison) -> Section:
+    """The components of variance: how much comes from each factor and from the seed."""
     assert comparison.levels is not None
     tables, doubts = {}, []
     for data in comparison.data:
@@ -235,20 +222,20 @@ def _scattered(comparison: Comparison) -> Section:
         heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
         tables[f"Scatter of {NAMES.get(data.metric, data.metric)} on {data.where}"] = Table(heads, rows)
     text = (
-        "Sums of squares of a full grid; sd: of a random effect, by the method of moments, 0 where it would be "
-        "negative. The seed's is what another seed does to one and the same recipe: a difference between two single "
-        "runs below 2.8 times that needs more seeds before anybody should act on it."
+        "Sums of squares of a full grid. sd: of a random effect, by the method of moments; 0 where the estimate is "
+        "negative. The seed's sd is the effect of another seed on the same recipe. If two single runs differ by less "
+        "than 2.8 times that, run more seeds before you act on the difference."
     )
     return Section("Where the scatter comes from", text, doubts, tables)
 
 
-def rank_figure(ranking: Ranking) -> Any:
+def rank_figure(ranking: Ranking) -> "Figure":
     """The critical-difference diagram: models at their average ranks, bars join those that are not told apart."""
     count, bars = len(ranking.models), len(ranking.groups)
     left = (count + 1) // 2  # the better half is named on the left
     deepest = 0.5 + 0.3 * bars
     longest = [max(map(len, names)) for names in (ranking.models[:left], ranking.models[left:])]
-    width = _AXIS_INCHES + _INCHES_PER_LETTER * (sum(longest) + 16)  # the names stand on both sides of the axis
+    width = 4.5 + 0.08 * (sum(longest) + 16)  # inches: the axis, and names on both its sides
     figure, (axes,) = draw(width, 1.2 + 0.25 * left + 0.16 * bars)
     axes.set_axis_off()
     margin = 0.08 * (count - 1)

@@ -79,23 +79,20 @@ def learning_curves(curves: Mapping[str, Any], *, metric: str, best_epoch: float
     curves: as in a record: "step", "loss", and "epochs", each of which may be missing or empty.
     metric: the name of a score (drawn times 100) or "loss".
     """
-    epochs = [one for one in curves.get("epochs", []) if metric in {*one.get("train", {}), *one.get("select", {})}]
+    epochs = [epoch for epoch in curves.get("epochs", [])
+              if metric in {*epoch.get("train", {}), *epoch.get("select", {})}]  # fmt: skip
     figure, panels = draw(8.4, 3.0, panels=2 if epochs else 1)
-    _draw_loss(panels[0], curves.get("step", []), curves.get("loss", []))
+    steps, losses = curves.get("step", []), curves.get("loss", [])
+    stride = 1 + len(steps) // _MOST_STEPS
+    panels[0].plot(steps[::stride], losses[::stride], color=BLUE, alpha=0.22, linewidth=0.8)
+    panels[0].plot(steps[::stride], smooth(losses)[::stride], color=BLUE, linewidth=1.8)
+    entitle(panels[0], "Loss", across="optimiser step", up="training loss")
+    if losses:
+        low, high = min(0.0, *losses), max(losses)
+        panels[0].set_ylim(low, high + 0.05 * (high - low))
     if epochs:
         _draw_epochs(panels[1], epochs, metric=metric, best_epoch=best_epoch)
     return figure
-
-
-def _draw_loss(axes: "Axes", steps: Sequence[int], losses: Sequence[float]) -> None:
-    """The loss of each step, faint, under its running mean."""
-    stride = 1 + len(steps) // _MOST_STEPS
-    axes.plot(steps[::stride], losses[::stride], color=BLUE, alpha=0.22, linewidth=0.8)
-    axes.plot(steps[::stride], smooth(losses)[::stride], color=BLUE, linewidth=1.8)
-    entitle(axes, "Loss", across="optimiser step", up="training loss")
-    if losses:
-        low, high = min(losses), max(losses)
-        axes.set_ylim(min(0.0, low), high + 0.05 * (high - min(0.0, low)))
 
 
 def smooth(values: Sequence[float]) -> list[float]:
@@ -114,19 +111,16 @@ def _draw_epochs(axes: "Axes", epochs: Sequence[Mapping[str, Any]], *, metric: s
 
     scale = 1 if metric == "loss" else 100
     for split, color in (("train", GREY), ("select", ORANGE)):
-        points = [(one["epoch"], scale * one[split][metric]) for one in epochs if metric in one.get(split, {})]
+        points = [(epoch["epoch"], scale * epoch[split][metric]) for epoch in epochs if metric in epoch.get(split, {})]
         if not points:
             continue
         axes.plot(*zip(*points, strict=True), color=color, marker="o", markersize=4, linewidth=1.8)
-        axes.annotate(
-            split, points[-1], xytext=(7, 0), textcoords="offset points", color=color, va="center", fontsize=9
-        )
-        ringed = [point for point in points if split == "select" and point[0] == best_epoch]
-        axes.plot(
-            [x for x, _ in ringed], [y for _, y in ringed], "o", markersize=11, markerfacecolor="none", color=color
-        )
+        axes.annotate(split, points[-1], (7, 0), textcoords="offset points", color=color, va="center", fontsize=9)
+        best = [point for point in points if split == "select" and point[0] == best_epoch]
+        axes.plot([x for x, _ in best], [y for _, y in best], "o", markersize=11, mfc="none", color=color)
     name = NAMES.get(metric, metric)
-    entitle(axes, f"{capital(name)} per epoch", across="epoch (ring: the one kept)", up=unit_of(name))
+    up = name if metric == "loss" else f"{name}, times 100"
+    entitle(axes, f"{capital(name)} per epoch", across="epoch (ring: the one kept)", up=up)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
     axes.set_xlim(first - 0.05 * (last - first) - 0.2, last + 0.14 * (last - first) + 0.2)
@@ -137,16 +131,13 @@ def capital(words: str) -> str:
     return words[:1].upper() + words[1:]
 
 
-def unit_of(metric: str) -> str:
-    """A metric's axis label."""
-    return metric if metric == "loss" else f"{metric}, times 100"
-
-
 def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "Figure":
     """Scores with their intervals over bytes on disk (logarithmic), and the skyline.
 
     The skyline is the best score at or below each size. where: task and split, for the title.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure, (axes,) = draw(8.4, 4.6)
     for point in points:
         color = ORANGE if point.distilled else BLUE
@@ -154,17 +145,21 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
         axes.plot(point.bytes, 100 * point.value, "o", color=color, markersize=7, markeredgecolor="white")
     name = NAMES.get(metric, metric)
     title = f"{capital(name)} against size: {where}"
-    entitle(axes, title, across="bytes on disk (logarithmic)", up=f"{unit_of(name)} (bars: 95 % interval)")
-    _scale_bytes(axes, [point.bytes for point in points])
+    entitle(axes, title, across="bytes on disk (logarithmic)", up=f"{name}, times 100 (bars: 95 % interval)")
+    left, right = min(point.bytes for point in points) / 2.2, max(point.bytes for point in points) * 2.8
+    axes.set_xscale("log")
+    axes.set_xlim(left, right)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if right / left > 1e3 else (1.0, 2.0, 5.0), numticks=20))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: mark(size)))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.margins(y=0.12)
     corners = skyline(points)
-    right = axes.get_xlim()[1]
     stairs = [(corner.bytes, 100 * corner.value) for corner in corners] + [(right, 100 * corners[-1].value)]
     axes.step(*zip(*stairs, strict=True), where="post", color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
     _add_legend(axes, points)
     others = [point for point in points if point not in corners]
     with _any_script():
-        _name_points(figure, axes, corners, others, stairs=stairs)
+        _name_points(figure, corners, others, stairs=stairs)
     return figure
 
 
@@ -197,7 +192,7 @@ def anatomy(parts: Mapping[str, Mapping[str, Any]], histogram: Mapping[str, Sequ
 def save(figure: "Figure", path: Path) -> None:
     """Write a figure as what its suffix says: .svg, .png or .pdf; UserError for anything else."""
     if path.suffix.lower() not in _FORMATS:
-        raise UserError(f"{path}: a figure is one of {', '.join(_FORMATS)}. Name the file so.")
+        raise UserError(f"{path}: unknown figure format. Use a file name that ends in {', '.join(_FORMATS)}.")
     buffer = io.BytesIO()
     with _any_script():
         figure.savefig(buffer, format=path.suffix[1:].lower(), metadata={})
@@ -213,22 +208,9 @@ def skyline(points: Sequence[Point]) -> list[Point]:
     return corners
 
 
-def _scale_bytes(axes: "Axes", sizes: Sequence[int]) -> None:
-    """A logarithmic x axis with room around the sizes and marks such as "500 kB"."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    left, right = min(sizes) / 2.2, max(sizes) * 2.8
-    axes.set_xscale("log")
-    axes.set_xlim(left, right)
-    steps = (1.0,) if right / left > 1e3 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=steps, numticks=20))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: mark(size)))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def mark(size: float) -> str:
     """A round number of bytes: "500 kB"."""
-    factor, unit = next((one for one in BYTES if size >= one[0]), BYTES[-1])
+    factor, unit = next((unit for unit in BYTES if size >= unit[0]), BYTES[-1])
     return f"{size / factor:g} {unit}"
 
 
@@ -236,35 +218,27 @@ def _add_legend(axes: "Axes", points: Sequence[Point]) -> None:
     """What colours and lines mean, under the plot where it covers nothing."""
     from matplotlib.lines import Line2D
 
-    kinds = [(False, BLUE, "fine-tuned"), (True, ORANGE, "distilled")]
     handles = [
         Line2D([], [], color=color, marker="o", markeredgecolor="white", markersize=7, linewidth=1.4, label=label)
-        for distilled, color, label in kinds
+        for distilled, color, label in ((False, BLUE, "fine-tuned"), (True, ORANGE, "distilled"))
         if any(point.distilled is distilled for point in points)
     ]
-    stairs = "skyline: best score at or below a size"
-    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=stairs))
+    skyline_label = "skyline: best score at or below a size"
+    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=skyline_label))
     axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
 
 
 def _name_points(
-    figure: "Figure",
-    axes: "Axes",
-    corners: Sequence[Point],
-    others: Sequence[Point],
-    *,
-    stairs: Sequence[tuple[float, float]],
+    figure: "Figure", corners: Sequence[Point], others: Sequence[Point], *, stairs: Sequence[tuple[float, float]]
 ) -> None:
-    """Write the names of the points where they cover nothing: no point, bar, name or step of the skyline.
-
-    The skyline's corners are always named, where least is covered; others only where there is room.
-    """
+    """Write the names of the points where they cover nothing; the skyline's corners in any case."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     canvas: Any = FigureCanvasAgg(figure)  # matplotlib leaves its backends without types
     canvas.draw()  # settles the layout; only then are places on the paper known
     renderer = canvas.get_renderer()
-    taken = [box for point in (*corners, *others) for box in _boxes_of(axes, point)] + _boxes_of_steps(axes, stairs)
+    axes = figure.axes[0]
+    taken = _drawn_boxes(axes, [*corners, *others], stairs)
     for point in (*corners, *others):
         label = axes.annotate(
             point.name, (point.bytes, 100 * point.value), (0, 0), textcoords="offset points", fontsize=8.5, color=INK,
@@ -294,23 +268,18 @@ def _put(label: "Annotation", offset: tuple[float, float], renderer: Any) -> "Bb
     return Text.get_window_extent(label, renderer)  # Annotation's own would add the line to the point
 
 
-def _boxes_of(axes: "Axes", point: Point) -> list["Bbox"]:
-    """The places on the paper that a point's dot and bar take up."""
+def _drawn_boxes(axes: "Axes", points: Sequence[Point], stairs: Sequence[tuple[float, float]]) -> list["Bbox"]:
+    """The places on the paper that dots, bars, and the skyline's level and upright parts take up."""
     from matplotlib.transforms import Bbox
 
-    x, y = axes.transData.transform((point.bytes, 100 * point.value))
-    low, high = (axes.transData.transform((point.bytes, 100 * limit))[1] for limit in (point.low, point.high))
-    return [Bbox([[x - 9, y - 9], [x + 9, y + 9]]), Bbox([[x - 3, low], [x + 3, high]])]
-
-
-def _boxes_of_steps(axes: "Axes", stairs: Sequence[tuple[float, float]]) -> list["Bbox"]:
-    """The places on the paper that the skyline's level and upright parts take up."""
-    from matplotlib.transforms import Bbox
-
-    places = [axes.transData.transform(corner) for corner in stairs]
-    level = [Bbox([[x, y - 1], [until, y + 1]]) for (x, y), (until, _) in pairwise(places)]
-    upright = [Bbox([[x - 1, y], [x + 1, until]]) for (_, y), (x, until) in pairwise(places)]
-    return level + upright
+    boxes = []
+    for point in points:
+        x, y = axes.transData.transform((point.bytes, 100 * point.value))
+        low, high = (axes.transData.transform((point.bytes, 100 * limit))[1] for limit in (point.low, point.high))
+        boxes += [Bbox([[x - 9, y - 9], [x + 9, y + 9]]), Bbox([[x - 3, low], [x + 3, high]])]
+    for (x, y), (until, end) in pairwise(axes.transData.transform(corner) for corner in stairs):
+        boxes += [Bbox([[x, y - 1], [until, y + 1]]), Bbox([[until - 1, y], [until + 1, end]])]
+    return boxes
 
 
 @contextmanager
@@ -325,12 +294,11 @@ def to_svg(figure: "Figure", *, name: str) -> str:
     """A figure as an SVG file on a white ground, without a date. name: equal figures of equal names are equal files."""
     from matplotlib import rc_context
 
-    paper = io.StringIO()
-    nowhere = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    buffer = io.StringIO()
     # matplotlib draws the ids inside an SVG at random unless they are salted.
     with _any_script(), rc_context({"svg.hashsalt": name}):
-        figure.savefig(paper, format="svg", metadata=nowhere)
-    return paper.getvalue()
+        figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
+    return buffer.getvalue()
 
 
 def inlined(svg: str, *, name: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from featherlight.reports.figures import inlined
-from featherlight.reports.sections import BELIEVE, Cell, Section, Table, count_doubts
+from featherlight.reports.sections import BELIEVE, Section, Table, count_doubts
 
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1d2127; --soft: #667080; --line: #dfe3e8; --paper: #fff; --tint: #0072b2 }
@@ -55,12 +55,16 @@ def to_page(sections: Sequence[Section], *, title: str, command: str = "", drawn
             f'<figure role="img" aria-label="{escape(caption)}">{inlined(drawn[caption], name=names[caption])}</figure>'
             for caption in section.figures
         ]
-        parts += _folded_parts(section, figures) if section.folded else _section_parts(section, figures)
+        parts += _section_parts(section, figures)
     return "\n".join([*parts, "</body></html>"]) + "\n"
 
 
 def _section_parts(section: Section, figures: Sequence[str]) -> list[str]:
-    """A section under its heading."""
+    """A section under its heading, or folded away under it with its tables side by side."""
+    if section.folded:
+        tables = [f"<div><h3>{escape(name)}</h3>{_draw_table(table)}</div>" for name, table in section.tables.items()]
+        heading = f"<details><summary>{escape(section.heading)} <span>· {escape(section.text)}</span></summary>"
+        return [heading, *figures, '<div class="columns">', *tables, "</div></details>"]
     parts = [f"<h2>{escape(section.heading)}</h2>", *([f"<p>{escape(section.text)}</p>"] if section.text else [])]
     if section.doubts:
         items = "".join(f"<li>{escape(doubt)}</li>" for doubt in section.doubts)
@@ -70,22 +74,17 @@ def _section_parts(section: Section, figures: Sequence[str]) -> list[str]:
     return [*parts, *figures]
 
 
-def _folded_parts(section: Section, figures: Sequence[str]) -> list[str]:
-    """A section under a line that unfolds it, its tables side by side."""
-    tables = [f"<div><h3>{escape(caption)}</h3>{_draw_table(table)}</div>" for caption, table in section.tables.items()]
-    return [
-        f"<details><summary>{escape(section.heading)} <span>· {escape(section.text)}</span></summary>", *figures,
-        '<div class="columns">', *tables, "</div></details>",
-    ]  # fmt: skip
-
-
 def _draw_table(table: Table) -> str:
-    """A table and its notes; a line of headings only where there are some."""
+    """A table and its notes; a count of a tinted one has a background as strong as its share of the row."""
     kinds = [' class="word"' if words else "" for words in table.words]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
     lines = []
     for texts, cells in zip(table.texts(), table.rows, strict=True):
-        tints = [_tint(cell, cells) if table.tinted else "" for cell in cells]
+        total = sum(count for count in cells if isinstance(count, int)) if table.tinted else 0
+        tints = [
+            f' style="background:color-mix(in srgb, var(--tint) {70 * cell / total:.0f}%, transparent)"'
+            if total and isinstance(cell, int) else "" for cell in cells
+        ]  # fmt: skip
         drawn = zip(kinds, tints, texts, strict=True)
         lines.append("<tr>" + "".join(f"<td{kind}{tint}>{escape(text)}</td>" for kind, tint, text in drawn) + "</tr>")
     head = f"<thead><tr>{head}</tr></thead>\n" if any(table.columns) else ""
@@ -93,11 +92,3 @@ def _draw_table(table: Table) -> str:
     notes = "".join(f'<p class="note">{escape(note)}</p>' for note in table.notes)
     opened = '<table class="tinted">' if table.tinted else "<table>"
     return f'<div class="scroll">{opened}{head}<tbody>{body}</tbody></table></div>{notes}'
-
-
-def _tint(cell: Cell, row: Sequence[Cell]) -> str:
-    """A background that grows stronger with a count's share of its row."""
-    total = sum(count for count in row if isinstance(count, int))
-    if not total or not isinstance(cell, int):
-        return ""
-    return f' style="background:color-mix(in srgb, var(--tint) {70 * cell / total:.0f}%, transparent)"'

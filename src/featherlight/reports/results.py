@@ -58,16 +58,18 @@ def sections_of(records: Sequence[Record], *, headline: bool = False) -> list[Se
     """
     make, heading = (headline_table, "Teacher and students") if headline else (table, "All runs")
     tasks = sorted({task_of(record) for record in records if "metrics" in record})
-    parts = {f"{heading}: {task}": [one for one in records if task_of(one) == task] for task in tasks}
-    parts = parts if len(tasks) > 1 else {heading: list(records)}
-    tables = {caption: make(some) for caption, some in parts.items()}
-    last = {note: caption for caption, one in tables.items() for note in one.notes}
+    groups = {f"{heading}: {task}": [record for record in records if task_of(record) == task] for task in tasks}
+    groups = groups if len(tasks) > 1 else {heading: list(records)}
+    tables = {caption: make(group) for caption, group in groups.items()}
+    last = {note: caption for caption, content in tables.items() for note in content.notes}
     sections = []
-    for caption, one in tables.items():
-        shown = replace(one, notes=[note for note in one.notes if last[note] == caption])
-        sections.append(Section(caption, tables={caption: shown}, figures=_size_figure(collect_rows(parts[caption]))))
-    seeds = seeds_table(records)
-    return [*sections, *([Section("Over seeds", tables={"Over seeds": seeds})] if seeds else [])]
+    for caption, content in tables.items():
+        content = replace(content, notes=[note for note in content.notes if last[note] == caption])
+        figures = _size_figure(collect_rows(groups[caption]))
+        sections.append(Section(caption, tables={caption: content}, figures=figures))
+    if seeds := seeds_table(records):
+        sections.append(Section("Over seeds", tables={"Over seeds": seeds}))
+    return sections
 
 
 def _size_figure(rows: Sequence[Row]) -> dict[str, Callable[[], "Figure"]]:
@@ -99,16 +101,18 @@ def point_of(rows: Sequence[Row]) -> Point:
 
 
 def _run_section(row: Row) -> Section:
-    """One run in full: its scores by class, curves, settings and surroundings."""
-    record = row.record
+    """One run in full: its scores by class, learning curves, settings and environment."""
+    record, task = row.record, row.record["task"]
     facts = [task_of(record), row.split, score_text(row.scores[row.headline], interval=True)]
     if seed_of(row) >= 0:
         facts.insert(1, f"seed {seed_of(row)}")
-    tables = {name: one for split, part in record["metrics"].items() for name, one in _split_tables(split, part)}
+    tables = dict(item for split, part in record["metrics"].items() for item in _split_tables(split, part))
+    counts = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
+    notes = "; ".join(task.get("notes", []))
     blocks = {
         "Settings": record["settings"],
         "Inputs": record.get("inputs", {}),
-        "Task": _task_facts(record["task"]),
+        "Task": {"name": task["name"], "source": task.get("source"), **counts, "notes": notes},
         "Cost": _cost_facts(record),
         "Environment": record.get("environment", {}),
     }
@@ -116,8 +120,7 @@ def _run_section(row: Row) -> Section:
         lines = [(str(key), str(value)) for key, value in block.items() if value not in (None, "")]
         if lines:
             tables[name] = Table(("", ""), lines)
-    curves, best = record.get("curves") or {}, record.get("best") or {}
-    figures = {}
+    curves, best, figures = record.get("curves") or {}, record.get("best") or {}, {}
     if curves.get("loss") or curves.get("epochs"):
         caption = f"Learning curves: {record['address']}, {row.name}, {task_of(record)}"
         figures[caption] = partial(learning_curves, curves, metric=best.get("metric", row.headline),
@@ -131,46 +134,35 @@ def _split_tables(split: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Ta
     details = part.get("details") or {}
     notes = [f"{name.replace('_', ' ')}: {details[name]:.3g}" for name in
              ("calibration_error", "mean_absolute_error", "root_mean_squared_error") if name in details]  # fmt: skip
-    scores = [
+    rows = [
         (NAMES.get(name, name), *(percent(score[key]) for key in ("value", "low", "high")))
         for name, score in part.get("scores", {}).items()
     ]
-    yield f"{split}, {part['n']:,} examples", Table(("score", "value", "from", "to"), scores, notes)
+    yield f"{split}, {part['n']:,} examples", Table(("score", "value", "from", "to"), rows, notes)
     classes = details.get("per_class")
     if not classes:
         return
     lines = [
-        (name, *(percent(one[key]) for key in ("precision", "recall", "f1")), one["support"])
-        for name, one in classes.items()
+        (name, *(percent(scores[key]) for key in ("precision", "recall", "f1")), scores["support"])
+        for name, scores in classes.items()
     ]
     yield f"{split}, by class", Table(("class", "precision", "recall", "F1", "examples"), lines)
-    if len(classes) > _MOST_CLASSES:
-        yield f"{split}, the most frequent mistakes", _frequent_mistakes(list(classes), details["confusion"])
-    else:
-        matrix = [(name, *counts) for name, counts in zip(classes, details["confusion"], strict=True)]
-        yield f"{split}, confusion", Table(("truth ↓ predicted →", *classes), matrix, tinted=True)
-
-
-def _frequent_mistakes(classes: Sequence[str], matrix: Sequence[Sequence[int]]) -> Table:
-    """The largest numbers beside the diagonal."""
+    confusion = [(name, *counts) for name, counts in zip(classes, details["confusion"], strict=True)]
+    if len(classes) <= _MOST_CLASSES:
+        yield f"{split}, confusion", Table(("truth ↓ predicted →", *classes), confusion, tinted=True)
+        return
     mistakes = [
         (truth, guess, count)
-        for truth, counts in zip(classes, matrix, strict=True)
+        for truth, *counts in confusion
         for guess, count in zip(classes, counts, strict=True)
         if truth != guess and count
     ]
     largest = sorted(mistakes, key=lambda mistake: -mistake[2])[:_MOST_CLASSES]
-    return Table(("truth", "predicted", "examples"), largest)
-
-
-def _task_facts(task: Mapping[str, Any]) -> dict[str, Any]:
-    """Where the examples came from."""
-    rows = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
-    return {"name": task["name"], "source": task.get("source", ""), **rows, "notes": "; ".join(task.get("notes", []))}
+    yield f"{split}, the most frequent mistakes", Table(("truth", "predicted", "examples"), largest)
 
 
 def _cost_facts(record: Record) -> dict[str, str]:
-    """What a run took and what its model takes; of the time for one text its spread, and how it was taken."""
+    """What a run took and what its model takes; the spread of the time for one text, and how it was measured."""
     facts = {f"seconds to {phase}": f"{value:,.1f}" for phase, value in record.get("seconds", {}).items()}
     facts["parameters"] = with_unit(record.get("parameters"), COUNTS)
     facts["bytes on disk"] = with_unit(record.get("bytes"), BYTES)
@@ -181,6 +173,6 @@ def _cost_facts(record: Record) -> dict[str, str]:
         quantiles = {"fastest": 0.0, "median": 0.5, "90 of 100 within": 0.9, "slowest": 1.0}
         for name, place in quantiles.items():
             facts[f"time per text, {name}"] = with_unit(values[round(place * (len(values) - 1))], SECONDS)
-        how = {key: str(value) for key, value in latency.items() if key not in ("values", "unit")}
-        facts |= {f"time per text, {key}": value for key, value in how.items()}
+        conditions = {key: str(value) for key, value in latency.items() if key not in ("values", "unit")}
+        facts |= {f"time per text, {key}": value for key, value in conditions.items()}
     return facts

@@ -15,6 +15,7 @@ BELIEVE = "Before you believe a number"  # what stands over doubts
 VALUE = "value"  # the column of a table whose lines have names
 NOTHING = "–"  # what stands where a number is not known
 _QUANTITY = re.compile(rf"[<+-]? ?\d|[-{NOTHING}]?$")  # how a text begins that is a number, or nothing
+_P_VALUE = re.compile(r"(^|[ _])p($| of )")  # in the name of a column, or of a line of values, that holds p-values
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Table:
     def texts(self) -> list[list[str]]:
         """The cells as they are read: numbers with about four digits."""
         return [
-            [cell_text(cell, p=_is_p(str(row[0]) if name == VALUE else name))
+            [cell_text(cell, p=bool(_P_VALUE.search(str(row[0]) if name == VALUE else name)))
              for name, cell in zip(self.columns, row, strict=True)]
             for row in self.rows
         ]  # fmt: skip
@@ -74,9 +75,7 @@ def count_doubts(sections: Sequence[Section]) -> str:
         return "No assumption was found broken."
     where = ", ".join(f"{heading} ({count})" for heading, count in counts.items())
     total = sum(counts.values())
-    if total == 1:
-        return f"A caution stands below, beside the numbers that it is about: {where}."
-    return f"{total} cautions stand below, each beside the numbers that it is about: {where}."
+    return f"{total} caution{'' if total == 1 else 's'} below, beside the numbers concerned: {where}."
 
 
 def cell_text(cell: Cell, *, p: bool = False) -> str:
@@ -92,8 +91,3 @@ def cell_text(cell: Cell, *, p: bool = False) -> str:
     if 1000 <= abs(cell) < 1e6:
         return f"{cell:,.1f}"
     return f"{cell:.4g}" if cell == 0 or abs(cell) >= 1e-3 else f"{cell:.3g}"
-
-
-def _is_p(name: str) -> bool:
-    """Whether a column, or a line of a table of values, holds p-values."""
-    return bool(re.search(r"(^|[ _])p($| of )", name))

@@ -4,7 +4,7 @@ A record is the JSON object of a `record.json`; `label` records and others witho
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from statistics import mean, median
 
 from featherlight.analysis.runs import Row, collect_rows, group_seeds, metrics_of, reported, seed_of, task_of
@@ -15,8 +15,6 @@ from featherlight.store.records import Record
 COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
-
-
 _Column = tuple[str, Callable[[Row], str]]
 
 
@@ -34,7 +32,10 @@ def table(records: Sequence[Record]) -> Table:
         *_COST,
         ("folder", lambda row: str(row.record["address"])),
     ]
-    return _build(columns, rows, notes=[*_explain(rows), *_left_out(records)])
+    stages = Counter(record["stage"] for record in records if reported(record) is None)
+    counts = ", ".join(f"{number} {stage}" for stage, number in sorted(stages.items()))
+    left_out = [f"Left out, because they hold no scores: {counts}."] if stages else []
+    return _build(columns, rows, notes=[*_explain(rows), *left_out])
 
 
 def headline_table(records: Sequence[Record]) -> Table:
@@ -68,7 +69,6 @@ def seeds_table(records: Sequence[Record]) -> Table | None:
 
 
 def _build(columns: Sequence[_Column], rows: Sequence[Row], *, notes: Sequence[str]) -> Table:
-    """The table that these columns make of these rows."""
     return Table([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows], notes)
 
 
@@ -132,15 +132,8 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         _, device, threads, batch = _conditions(timed[0])
         notes.append(f"Time per text: median of single calls; device {device}, threads {threads}, batch {batch}.")
     elif timed:
-        notes.append(f"Times come from unlike machines, devices or threads; {NOTHING} where they do not compare.")
+        notes.append(f"Times come from different machines, devices or threads; {NOTHING} where not comparable.")
     return notes
-
-
-def _left_out(records: Iterable[Record]) -> list[str]:
-    """A note on the records that have no scores."""
-    stages = Counter(record["stage"] for record in records if reported(record) is None)
-    counted = ", ".join(f"{number} {stage}" for stage, number in sorted(stages.items()))
-    return [f"Left out, because they hold no scores: {counted}."] if stages else []
 
 
 def percent(value: float) -> str:
@@ -153,7 +146,7 @@ def with_unit(value: float | None, units: Sequence[tuple[float, str]]) -> str:
     if value is None:
         return NOTHING
     rounded = float(f"{value:.3g}")  # first, lest 999,999 become 1e+03 k
-    factor, unit = next((one for one in units if rounded >= one[0]), units[-1])
+    factor, unit = next((unit for unit in units if rounded >= unit[0]), units[-1])
     whole = isinstance(value, int) and factor == 1
     return f"{value if whole else f'{rounded / factor:#.3g}'.rstrip('.')} {unit}".rstrip()
 

@@ -44,14 +44,12 @@ def print_table(table: Table, console: "Console | None" = None) -> None:
 
 
 def _console() -> "Console":
-    """Standard output."""
     from rich.console import Console
 
     return Console(width=None if Console().is_terminal else _WIDTH_OF_PLAIN_OUTPUT)
 
 
 def _aligned(table: Table) -> str:
-    """A table as lines, however wide."""
     lines = [list(table.columns), *table.texts()]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     lines.insert(1, ["─" * width for width in widths])

@@ -20,26 +20,25 @@ if TYPE_CHECKING:
 
 _MOST_OUTLIERS = 100  # drawn of one box
 _MOST_POINTS = 1500
-_BINS = 20
 _WIDE = 30  # times of which the longest is so many times the shortest are drawn on a logarithmic scale
 _COLOURS = (BLUE, ORANGE, GREEN, "#cc79a7", "#e69f00", "#56b4e9", "#f0e442", GREY)  # Okabe and Ito
-_Groups = Sequence[tuple[str, Array]]
 
 
 def boxplot(groups: Mapping[str, Array], *, factor: str, response: str) -> "Figure":
     """A box of times for each level, from left to right."""
     figure, (axes,) = draw(max(5.0, min(14.0, 1.2 + 0.9 * len(groups))), 3.8)
     _draw_boxes(axes, list(groups.values()), range(len(groups)), width=0.6, colour=BLUE)
-    axes.set_xticks(range(len(groups)), list(groups), rotation=30 if _crowded(groups) else 0,
-                    ha="right" if _crowded(groups) else "center", parse_math=False)  # fmt: skip
+    _name_ticks(axes, list(groups))
     entitle(axes, f"{response} by {factor}", across=factor, up=response)
     _scale_times(axes, list(groups.values()))
     return figure
 
 
-def _crowded(names: Mapping[str, Any]) -> bool:
-    """Whether names beside each other would touch."""
-    return sum(len(name) + 2 for name in names) > 11 * max(4, len(names))
+def _name_ticks(axes: "Axes", names: Sequence[str]) -> None:
+    """A name under each place, slanted where names would touch."""
+    crowded = sum(len(name) + 2 for name in names) > 11 * max(4, len(names))
+    axes.set_xticks(range(len(names)), names, rotation=30 if crowded else 0, ha="right" if crowded else "center",
+                    parse_math=False)  # fmt: skip
 
 
 def paired_boxplot(
@@ -58,9 +57,7 @@ def paired_boxplot(
         shift = (number - (len(inner) - 1) / 2) * step
         _draw_boxes(axes, boxes, [place + shift for place in places], width=0.85 * step,
                    colour=_COLOURS[number % len(_COLOURS)])  # fmt: skip
-    names = dict.fromkeys(outer)
-    axes.set_xticks(range(len(outer)), list(outer), rotation=30 if _crowded(names) else 0,
-                    ha="right" if _crowded(names) else "center", parse_math=False)  # fmt: skip
+    _name_ticks(axes, list(outer))
     entitle(axes, f"{response} by {factors[0]} and {factors[1]}", across=factors[0], up=response)
     _scale_times(axes, list(cells.values()))
     handles = [Patch(color=_COLOURS[number % len(_COLOURS)], label=level) for number, level in enumerate(inner)]
@@ -75,7 +72,7 @@ def _draw_boxes(axes: "Axes", values: Sequence[Array], places: Sequence[float], 
 
     if not values:
         return
-    boxes: Any = [box for one in values for box in boxplot_stats(one)]
+    boxes: Any = [box for sample in values for box in boxplot_stats(sample)]
     for box in boxes:
         outliers = np.sort(box["fliers"])
         box["fliers"] = outliers[thinned(len(outliers), _MOST_OUTLIERS)]
@@ -95,7 +92,7 @@ def thinned(count: int, most: int) -> Array:
 
 def _scale_times(axes: "Axes", values: Sequence[Array]) -> None:
     """A logarithmic axis where times differ by much, with plain numbers."""
-    low, high = min(one.min() for one in values), max(one.max() for one in values)
+    low, high = min(map(np.min, values)), max(map(np.max, values))
     if high > _WIDE * low:
         axes.set_yscale("log")
         axes.set_ylabel(f"{axes.get_ylabel()} (logarithmic)", parse_math=False)
@@ -123,22 +120,22 @@ def _mark_logarithmic(axis: "Axis", low: float, high: float) -> None:
 def histograms(times: Array, *, response: str) -> "Figure":
     """How often which time occurs: as it is, and its logarithm, in 20 bins each."""
     figure, (raw, logged) = draw(8.6, 3.2, panels=2)
-    raw.hist(times, bins=_BINS, color=BLUE)
+    raw.hist(times, bins=20, color=BLUE)
     entitle(raw, "As measured", across=response, up="rows")
     _mark_plain(raw.xaxis)
-    logged.hist(np.log(times), bins=_BINS, color=BLUE)
+    logged.hist(np.log(times), bins=20, color=BLUE)
     entitle(logged, "Natural logarithm", across=f"ln({response})", up="rows")
     return figure
 
 
-def correlation_plot(found: Mapping[str, Mapping[str, float | int | None]]) -> "Figure":
+def correlation_plot(correlations: Mapping[str, Mapping[str, float | int | None]]) -> "Figure":
     """Pearson's correlations as a tinted square, blue above 0 and orange below."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    names = list(found)
+    names = list(correlations)
     side = 2.6 + 0.62 * len(names)
     figure, (axes,) = draw(side + 0.6, side)
-    matrix = np.array([[np.nan if found[a][b] is None else found[a][b] for b in names] for a in names], dtype=float)
+    matrix = np.array([[correlations[a][b] for b in names] for a in names], dtype=float)  # NaN for None
     tints = LinearSegmentedColormap.from_list("signs", [ORANGE, "#ffffff", BLUE])
     axes.pcolormesh(range(len(names)), range(len(names)), matrix, cmap=tints, vmin=-1, vmax=1)
     axes.invert_yaxis()
@@ -165,10 +162,9 @@ def _draw_quantiles(axes: "Axes", residuals: Array, *, title: str) -> None:
     ordered = np.sort(residuals)
     expected = stats.norm.ppf((np.arange(1, len(ordered) + 1) - 0.5) / len(ordered))
     slope = float(ordered.std()) or 1.0
-    ends = expected[[0, -1]]
-    axes.plot(ends, ordered.mean() + slope * ends, color=ORANGE, linewidth=1.4)
-    some = thinned(len(ordered), _MOST_POINTS // 3)
-    axes.plot(expected[some], ordered[some], "o", color=BLUE, markersize=3, alpha=0.7)
+    axes.plot(expected[[0, -1]], ordered.mean() + slope * expected[[0, -1]], color=ORANGE, linewidth=1.4)
+    places = thinned(len(ordered), _MOST_POINTS // 3)
+    axes.plot(expected[places], ordered[places], "o", color=BLUE, markersize=3, alpha=0.7)
     entitle(axes, title, across="normal quantile", up="residual")
     _mark_plain(axes.yaxis)
 
@@ -177,25 +173,24 @@ def residual_plots(fitted: Array, residuals: Array, *, response: str) -> "Figure
     """The log-linear model's residuals: Q-Q, and against what was fitted; no pattern should be left."""
     figure, (left, right) = draw(8.8, 3.7, panels=2)
     _draw_quantiles(left, residuals, title="Residuals, Q-Q")
-    some = thinned(len(residuals), _MOST_POINTS)
-    right.plot(fitted[some], residuals[some], "o", color=BLUE, markersize=3, alpha=0.5)
+    places = thinned(len(residuals), _MOST_POINTS)
+    right.plot(fitted[places], residuals[places], "o", color=BLUE, markersize=3, alpha=0.5)
     right.axhline(0, color=ORANGE, linewidth=1.4)
     entitle(right, "Residuals against fitted", across=f"fitted ln({response})", up="residual")
     return figure
 
 
-def effects(found: Mapping[str, Mapping[str, float | None]]) -> "Figure":
-    """How many times as long, with 95 % intervals, on a logarithmic axis. found: name -> times_as_long, low, high."""
-    values = {name: one["times_as_long"] for name, one in found.items()}
-    names = [name for name, value in values.items() if value is not None]
+def effects(ratios: Mapping[str, Mapping[str, float | None]]) -> "Figure":
+    """How many times as long, with 95 % intervals, on a logarithmic axis. ratios: name -> times_as_long, low, high."""
+    names = [name for name, ratio in ratios.items() if ratio["times_as_long"] is not None]
     figure, (axes,) = draw(7.4, 1.0 + 0.3 * len(names))
     for place, name in enumerate(reversed(names)):
-        one = found[name]
-        if one["low"] is not None and one["high"] is not None:
-            axes.plot([one["low"], one["high"]], [place] * 2, color=BLUE, linewidth=2.2, alpha=0.6)
-        value = values[name] or 1.0
+        value, low, high = (ratios[name][key] for key in ("times_as_long", "low", "high"))
+        if low is not None and high is not None:
+            axes.plot([low, high], [place] * 2, color=BLUE, linewidth=2.2, alpha=0.6)
+        value = value or 1.0
         axes.plot(value, place, "o", color=BLUE, markersize=5)
-        axes.annotate(f"{value:.3g}", (one["high"] or value, place), xytext=(6, 0), textcoords="offset points",
+        axes.annotate(f"{value:.3g}", (high or value, place), xytext=(6, 0), textcoords="offset points",
                       va="center", fontsize=7.5, color=INK)  # fmt: skip
     axes.set_yticks(range(len(names)), names[::-1], parse_math=False)
     axes.set_ylim(-0.6, len(names) - 0.2)
@@ -216,11 +211,11 @@ def importance_plot(impurity: Mapping[str, float], permutation: Mapping[str, Map
     left.margins(x=0.18)
     entitle(left, "By impurity", across="share of the variance removed", up="")
     for place, name in enumerate(names):
-        one = permutation[name]
-        right.plot([one["low"], one["high"]], [place] * 2, color=ORANGE, linewidth=2.2, alpha=0.6)
-        right.plot(one["value"], place, "o", color=ORANGE, markersize=5)
+        interval = permutation[name]
+        right.plot([interval["low"], interval["high"]], [place] * 2, color=ORANGE, linewidth=2.2, alpha=0.6)
+        right.plot(interval["value"], place, "o", color=ORANGE, markersize=5)
     right.set_yticks(range(len(names)), names, parse_math=False)
-    right.set_xlim(left=min(0.0, *(one["low"] for one in permutation.values())))
+    right.set_xlim(left=min(0.0, *(interval["low"] for interval in permutation.values())))
     entitle(right, "By permutation, unseen rows", across="R squared lost (bars: middle 95 %)", up="")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
@@ -231,8 +226,8 @@ def importance_plot(impurity: Mapping[str, float], permutation: Mapping[str, Map
 def scatter(times: "pd.Series[float]", scores: "pd.Series[float]") -> "Figure":
     """Score against time; the time's axis is logarithmic."""
     figure, (axes,) = draw(6.4, 4.0)
-    some = thinned(len(times), _MOST_POINTS)
-    axes.plot(times.to_numpy()[some], scores.to_numpy()[some], "o", color=BLUE, markersize=4, alpha=0.5)
+    places = thinned(len(times), _MOST_POINTS)
+    axes.plot(times.to_numpy()[places], scores.to_numpy()[places], "o", color=BLUE, markersize=4, alpha=0.5)
     axes.set_xscale("log")
     _mark_logarithmic(axes.xaxis, times.min(), times.max())
     entitle(axes, f"{scores.name} against {times.name}", across=f"{times.name} (logarithmic)", up=str(scores.name))

@@ -50,8 +50,9 @@ def write_pages(sections: Sequence[Section], *, html: Path | None, markdown: Pat
 
 def _draw(sections: Sequence[Section]) -> dict[str, str]:
     """Every figure as an SVG file, by its caption."""
-    stems = {caption: Path(name).stem for caption, name in file_names(sections).items()}
-    return {caption: to_svg(make(), name=stems[caption]) for one in sections for caption, make in one.figures.items()}
+    names = file_names(sections)
+    figures = {caption: make for section in sections for caption, make in section.figures.items()}
+    return {caption: to_svg(make(), name=Path(names[caption]).stem) for caption, make in figures.items()}
 
 
 def _write_beside(report: Path, folder: str, texts: Mapping[str, str], names: Mapping[str, str]) -> dict[str, str]:
