@@ -17,6 +17,7 @@ from helpers.toys import sentences, write_csv
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu",
          "--precision", "fp32")  # fmt: skip
+RECIPE = Path(__file__).parents[2] / "examples" / "sst2.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -266,6 +267,7 @@ MISTAKES = [
     (("evaluate", "none"), "no such folder"),
     (("predict", "none", "texts"), "texts: no such file"),
     (("run", "none.yaml"), "none.yaml: no such file"),
+    (("run", str(RECIPE), "--set", "epoch=1"), "--set epoch: no such setting. Did you mean 'epochs'"),
     (("report", "none"), "none: no such store"),
     (("store", "remove", "x"), "runs"),
     (("finetun",), "Did you mean 'finetune'"),

@@ -92,9 +92,9 @@ def _plain_type(annotation: Any) -> type:
 
 def _known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
     """The overrides, or a UserError for a key that is no setting of the class."""
-    known = dict.fromkeys(getattr(cls, "settable", cls.model_fields))
+    known = cls.model_fields
     for name in values:
-        if name not in known:
+        if name not in known and cls.model_config["extra"] == "forbid":
             raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
         if isinstance(values[name], list):
             raise UserError(f"--set {name}: one value at a time. Several seeds: --seeds; other lists: a recipe.")

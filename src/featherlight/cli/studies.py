@@ -17,9 +17,14 @@ from featherlight.cli.app import (
     app,
 )
 from featherlight.cli.options import options
-from featherlight.commands.settings import AnalyzeSettings, CompareSettings, MemorySettings, QuickstartSettings
+from featherlight.commands.settings import (
+    AnalyzeSettings,
+    CompareSettings,
+    MemorySettings,
+    QuickstartSettings,
+    RecipeSettings,
+)
 from featherlight.config import COMMAND_LINE
-from featherlight.planning.settings import RecipeSettings
 from featherlight.stages.time.settings import TimeSettings
 
 if TYPE_CHECKING:

@@ -1,5 +1,6 @@
 """The settings of commands that are no stage. Imports no torch."""
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -125,3 +126,12 @@ class QuickstartSettings(Settings):
     precision: Precision = setting("auto", "auto: bf16 for the encoder where the device has it.")
     examples: int = setting(11000, "Rows of train that are used, stratified.", ge=100)
     seed: int = setting(1, "Seed of everything.", ge=0, lt=2**31)
+
+
+class RecipeSettings(Settings, extra="allow"):
+    """Settings of the command line for all stages of a recipe or sweep; `--set` takes any setting of any stage."""
+
+    data: Path | None = free(None, "Root folder of local data sets.")
+    device: Device | None = free(None, "Where to compute.")
+    precision: Precision | None = setting(None, "auto, fp32 or bf16.")
+    examples: int | None = setting(None, "Cut train down to this many rows.", ge=2)

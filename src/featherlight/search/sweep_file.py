@@ -14,7 +14,7 @@ from featherlight.config import number, read_yaml
 from featherlight.data.registry import LoadedTasks
 from featherlight.errors import UserError, nearest
 from featherlight.planning.jobs import Job, once
-from featherlight.planning.recipe import plan_stage
+from featherlight.planning.recipe import check_overrides, plan_stage
 from featherlight.progress import say
 from featherlight.search.trainer_arguments import DROPPED, FIXED, TIMED, TRANSLATED, translate
 from featherlight.stages.table import STAGES
@@ -81,7 +81,8 @@ class Sweep:
         return math.prod(len(range.values) for range in self.ranges.values()) if self.method == "grid" else None
 
     def fitting(self, common: Mapping[str, Any]) -> dict[str, Any]:
-        """What of the command line's settings the stage has, or takes as inputs."""
+        """Those of the command line's settings that the stage has, or takes as inputs."""
+        check_overrides(common)
         fields = [*self.stage.settings.model_fields, *self.stage.inputs]
         return {name: value for name, value in common.items() if name in fields}
 
