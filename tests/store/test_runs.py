@@ -166,7 +166,7 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path):
 
 def test_removing_needs_a_known_name_and_removes_nothing_otherwise(tmp_path):
     folder = run_once(stage(), Toy(), {}, store=tmp_path)
-    with pytest.raises(UserError, match="holds no 'toy-x'"):
+    with pytest.raises(UserError, match="has no result called 'toy-x'"):
         remove(tmp_path, [folder.name, "toy-x"])
     assert folder.exists()
     remove(tmp_path, [folder.name])

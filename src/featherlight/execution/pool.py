@@ -1,8 +1,8 @@
-"""Jobs in, finished folders out, several at a time, each in a process that may die.
+"""A pool of worker processes: jobs in, finished folders out, several at a time.
 
-A worker that crashes, runs out of memory or is killed costs the cells in flight and nothing else: what is finished
-stands in the store under its address, what is not is begun again from its last checkpoint. A kill for want of memory is
-no try as long as the training's parts can be halved in answer.
+A worker that crashes, runs out of memory or is killed costs the jobs in flight and nothing else: what is finished is in
+the store under its address, what is not resumes from its last checkpoint. A kill for lack of memory does not count as a
+try as long as the training's batches can be halved in answer.
 """
 
 import signal
@@ -44,7 +44,7 @@ class SweepResult:
 
 @dataclass(eq=False)
 class Worker:
-    """A process and its end of the pipe. job: what it is at. kills: how often memory was out when it began."""
+    """A process and its end of the pipe. kills: how many processes the system had killed for memory when job began."""
 
     process: Any
     pipe: Any
@@ -66,9 +66,7 @@ def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, is
 
 
 class WorkerPool:
-    """The workers of one call. next_jobs: called when a worker is free, for
-    further jobs. on_finish: (job, error or None), called at every end.
-    """
+    """The workers of one call. next_jobs: asked for more when one is idle. on_finish: gets (job, error or None)."""
 
     def __init__(
         self,
@@ -86,7 +84,7 @@ class WorkerPool:
         self.workers: list[Worker] = []
 
     def take(self, jobs: Sequence[Job]) -> None:
-        """Put jobs behind those that wait; what is done, or has failed too often, is noted at once."""
+        """Queue jobs; one that is done, or has failed too often, is noted at once."""
         for job in jobs:
             error = given_up(job, retry=self.retry)
             if not needed(job, jobs):
@@ -108,11 +106,11 @@ class WorkerPool:
 
     @property
     def running(self) -> list[Job]:
-        """What is being worked on."""
+        """The jobs in flight."""
         return [worker.job for worker in self.workers if worker.job]
 
     def work(self) -> None:
-        """Until nothing waits and nobody is at work; Ctrl-C stops it and leaves the rest as not run."""
+        """Run all jobs; Ctrl-C stops and leaves the rest as not run."""
         try:
             while self.dispatch():
                 self.wait()
@@ -123,7 +121,7 @@ class WorkerPool:
             self.shutdown()
 
     def shutdown(self) -> None:
-        """Close every process; what one is at is lost to its last checkpoint."""
+        """End every process; a job in flight resumes from its last checkpoint in a later call."""
         for worker in self.workers:
             worker.pipe.close()
             if worker.job:
@@ -132,22 +130,23 @@ class WorkerPool:
             worker.process.join()
 
     def dispatch(self) -> bool:
-        """A job to each worker that has none, and to new ones up to the size; whether anyone is at work."""
+        """Give jobs to idle workers, and to new ones up to the pool's size; whether any job is in flight."""
         while len(self.running) < self.size:
-            job = self.next()
-            if job is None:
-                further = self.next_jobs()
-                if not further:
-                    break
-                self.take(further)
-                continue
-            self.waiting.remove(job)
-            self.start(job)
+            if job := self.next():
+                self.waiting.remove(job)
+                self.start(job)
+            elif more := self.next_jobs():
+                self.take(more)
+            else:
+                break
         return bool(self.running)
 
     def start(self, job: Job) -> None:
-        """Give a job to somebody who has none."""
-        worker = next((worker for worker in self.workers if worker.job is None), None) or self.spawn()
+        """Give a job to an idle worker, or to a new one."""
+        worker = next((worker for worker in self.workers if worker.job is None), None)
+        if worker is None:
+            worker = Worker(*spawn(self.size))
+            self.workers.append(worker)
         try:
             worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store, dict(job.kinds)))
         except ConnectionError:  # killed while it had nothing to do, which costs no job a try
@@ -157,7 +156,7 @@ class WorkerPool:
         worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
 
     def next(self) -> Job | None:
-        """The first that waits and whose inputs are there; those whose inputs will never be are noted as not run."""
+        """The first job in the queue whose inputs exist; those whose inputs never will are noted as not run."""
         lost = {job.folder for job in [*self.outcome.failed, *self.outcome.not_run]}
         for job in list(self.waiting):
             if missing := lost.intersection(job.inputs.values()):
@@ -169,12 +168,12 @@ class WorkerPool:
         return None
 
     def end(self, job: Job, error: str, where: dict[Job, str]) -> None:
-        """A job that came to nothing."""
+        """Note a job that failed or was not run."""
         where[job] = error
         self.on_finish(job, error)
 
     def wait(self) -> None:
-        """Wait for news: an answer, or the end of a process."""
+        """Wait until a worker answers or its process ends."""
         busy = [worker for worker in self.workers if worker.job]
         signals = {worker.pipe: worker for worker in busy} | {worker.process.sentinel: worker for worker in busy}
         for worker in {signals[ready] for ready in connection.wait(list(signals))}:  # type: ignore[index]
@@ -197,13 +196,13 @@ class WorkerPool:
             self.note(job, error, final=final, free=free, seconds=time.monotonic() - worker.since)
 
     def note(self, job: Job, error: str | None, *, final: bool, seconds: float, free: bool = False) -> None:
-        """What became of a job: done, failed, or to be tried again behind the others. free: this was no try."""
-        what = f"{job.name} ({job.folder.name})"
+        """Note how a job ended: done, failed, or queued for another try. free: this does not count as a try."""
+        title = f"{job.name} ({job.folder.name})"
         if error is None:
             self.outcome.done.append(job)
             self.held.discard(job.folder)
             failure_file(job).unlink(missing_ok=True)
-            say(f"[{len(self.outcome)}/{self.total}] {what}: done in {seconds:.1f} s")
+            say(f"[{len(self.outcome)}/{self.total}] {title}: done in {seconds:.1f} s")
             return self.on_finish(job, None)
         last = shortened(error.strip().splitlines()[-1])
         tries = TRIES if final else earlier_failures(job)[0] + (not free)
@@ -211,11 +210,6 @@ class WorkerPool:
             remember(job, tries, error)
         if tries < TRIES:
             self.waiting.append(job)
-            return say(f"{what}: {last}; it will be tried again")
+            return say(f"{title}: {last}; it will be tried again")
         self.end(job, error, self.outcome.failed)
-        say(f"[{len(self.outcome)}/{self.total}] {what}: failed: {last}")
-
-    def spawn(self) -> Worker:
-        """A new process with its share of the cores."""
-        self.workers.append(Worker(*spawn(self.size)))
-        return self.workers[-1]
+        say(f"[{len(self.outcome)}/{self.total}] {title}: failed: {last}")
