@@ -1,4 +1,4 @@
-"""What `featherlight compare` does: stored predictions of several folders to a verdict, its table, and its doubts."""
+"""The command `compare`: stored predictions of several folders in; a verdict, its tables and its doubts out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,18 +20,21 @@ from featherlight.commands.settings import CompareSettings
 def compare(
     folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, out: Path | None, as_json: bool
 ) -> None:
-    """Read, test, draw and write where files are named, print."""
+    """Test the models against each other and print the outcome; draw and write where files are named."""
     from featherlight.analysis.ranks import verdict_on_ranks
-    from featherlight.reports.comparison import sections_of
+    from featherlight.reports.comparison import rank_figure, sections_of
+    from featherlight.reports.figures import save
     from featherlight.reports.terminal import print_rows
     from featherlight.reports.writer import write_report
 
     comparison, reasons = _comparison_of(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = comparison.data, comparison.pairs, comparison.terms, comparison.ranking
     if figure is not None:
-        _draw_ranks(ranking, reasons, figure)
-    models = {one.task: _model_rows(one) for one in data}
-    verdicts = {one.task: " ".join(comparison.verdicts(one)) for one in data}
+        if ranking is None:
+            raise UserError(f"--figure {figure}: {reasons[0]} Name more results, or leave --figure out.")
+        save(rank_figure(ranking), figure)
+    models = {data_set.task: _model_rows(data_set) for data_set in data}
+    verdicts = {data_set.task: " ".join(comparison.verdicts(data_set)) for data_set in data}
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
     numbers = {"pairs": pairs, "models": list(chain.from_iterable(models.values()))}
     if out is not None:
@@ -57,7 +60,7 @@ def compare(
 def _comparison_of(
     folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
 ) -> tuple["Comparison", list[str]]:
-    """All that is found, and why there are no ranks, if there are none that were asked for."""
+    """The comparison, and why it has no ranks over data sets if it has none."""
     from featherlight.analysis.comparison import Terms, compare_all, doubts
     from featherlight.analysis.predictions import gather, levels_of
     from featherlight.analysis.ranks import ranking_of
@@ -79,31 +82,23 @@ def _comparison_of(
     if not pairs and within:
         raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
     if not pairs:
-        raise UserError(f"{data[0].task}: all its results are one model by --factors {settings.factors}. Name more.")
+        raise UserError(
+            f"{data[0].task}: all results are one model by --factors {settings.factors}. Name more factors."
+        )
     sentences = [*doubts(data, pairs, terms), *reasons]
     return Comparison(data, gathered.rows, pairs, ranking, sentences, terms, factors, levels, within), reasons
 
 
 def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
     """UserError for factors that cannot tell models apart, and for a `within` that is none of them."""
-    if twice := [name for name, count in Counter(factors).items() if count > 1]:
-        raise UserError(f"--factors: {twice[0]} stands there twice.")
+    if repeated := [name for name, count in Counter(factors).items() if count > 1]:
+        raise UserError(f"--factors: {repeated[0]} is given twice. Name it once.")
     if "seed" in factors:
         raise UserError("--factors seed: runs that differ in their seed are one model. Leave it out.")
     if within and not factors:
-        raise UserError(f"--within {','.join(within)}: is some of --factors, which are missing.")
+        raise UserError(f"--within {','.join(within)}: names some of --factors, which are missing. Give --factors.")
     for name in within:
         pick("factor", name, dict.fromkeys(factors))
-
-
-def _draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
-    """Write the critical-difference diagram; UserError where there is nothing to draw."""
-    from featherlight.reports.comparison import rank_figure
-    from featherlight.reports.figures import save
-
-    if ranking is None:
-        raise UserError(f"--figure {path}: {reasons[0]} Name more results, or leave --figure out.")
-    save(rank_figure(ranking), path)
 
 
 def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
@@ -131,24 +126,20 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     from featherlight.measurement.metrics import NAMES
     from featherlight.reports.sections import NOTHING
 
-    seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
     return {
         "model": row["model"],
         NAMES.get(row["metric"], row["metric"]): f"{100 * row['score']:.2f}",
         "sd over seeds": NOTHING if row["sd"] is None else f"{100 * row['sd']:.2f}",
-        "seeds": ", ".join(seeds),
+        "seeds": ", ".join(NOTHING if seed is None else str(seed) for seed in row["seeds"]),
     }
 
 
 def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
-    """A pair as a line: differences in points."""
+    """A pair as a row of the table: differences in points."""
     from featherlight.analysis.comparison import level
     from featherlight.reports.sections import NOTHING
 
     effect = pair["effect"]
-    flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"
-    equivalent = {None: NOTHING, True: "yes", False: "not shown"}[pair["equivalent"]]
-    size = NOTHING if effect["value"] is None else f"{effect['value']:+.2f} {effect['size']}"
     return {
         "first": pair["first"],
         "second": pair["second"],
@@ -156,9 +147,9 @@ def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
         f"{level(terms.alpha)} interval": f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}",
         "p": f"{pair['p']:.3g}",
         "p (Holm)": f"{pair['p_holm']:.3g}",
-        "equivalent": equivalent,
-        "effect": size,
-        "flips": flips,
+        "equivalent": {None: NOTHING, True: "yes", False: "not shown"}[pair["equivalent"]],
+        "effect": NOTHING if effect["value"] is None else f"{effect['value']:+.2f} {effect['size']}",
+        "flips": NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}",
     }
 
 
@@ -173,8 +164,6 @@ def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
         notes[0] += f" Holm: for all {len(pairs)} pairs together."
     if terms.margin is not None:
         methods = " or ".join(dict.fromkeys(pair["equivalence"]["method"] for pair in pairs))
-        notes.append(
-            f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
-            f"{margin_text(terms)}."
-        )
+        notes.append(f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
+                     f"{margin_text(terms)}.")  # fmt: skip
     return notes
