@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 _T = TypeVar("_T")
-_MOST_LISTED, _MOST_LETTERS = 20, 100
+_MOST_NAMES, _MOST_LETTERS = 20, 100
 _EXTRAS = {  # packages that the base installation lacks -> the extra that brings them
     **dict.fromkeys(("torch", "transformers", "tokenizers", "accelerate", "datasets", "safetensors"), "train"),
     **dict.fromkeys(("pandas", "pyarrow", "filelock"), "train"),
@@ -37,8 +37,8 @@ def shortened(text: str) -> str:
 
 def listed(names: Collection[str]) -> str:
     """The names with commas: of many the first twenty and how many there are; long ones shortened."""
-    first = ", ".join(shortened(name) for name in list(names)[:_MOST_LISTED])
-    return first if len(names) <= _MOST_LISTED else f"{first}, … ({len(names):,} in all)"
+    first = ", ".join(shortened(name) for name in list(names)[:_MOST_NAMES])
+    return first if len(names) <= _MOST_NAMES else f"{first}, … ({len(names):,} in all)"
 
 
 def pick(kind: str, name: str, known: Mapping[str, _T]) -> _T:
@@ -55,7 +55,7 @@ def missing_extra(package: str, extra: str) -> UserError:
 
 @contextmanager
 def naming_extras() -> Iterator[None]:
-    """Where an optional dependency turns out to be missing, that error. Also a decorator."""
+    """Raise `missing_extra` where an optional dependency turns out to be missing. Also a decorator."""
     try:
         yield
     except ModuleNotFoundError as error:

@@ -355,7 +355,8 @@ def test_what_the_system_refuses_is_said_in_one_sentence(capsys, monkeypatch, se
 
     monkeypatch.setattr(tasks, "load_task", refused)
     assert (
-        error(capsys, "tasks", sentiment) == "featherlight: a.csv: Permission denied. Put that right and run the command again.\n"
+        error(capsys, "tasks", sentiment)
+        == "featherlight: a.csv: Permission denied. Put that right and run the command again.\n"
     )
 
 
