@@ -5,28 +5,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from featherlight.errors import UserError, pick
-
-if TYPE_CHECKING:
-    from featherlight.analysis.comparison import DataSet, Terms
-    from featherlight.analysis.ranks import Ranking
-    from featherlight.reports.comparison import Comparison
+from featherlight.analysis.comparison import DataSet, Terms, compare_all, doubts, level, margin_text
+from featherlight.analysis.predictions import gather, levels_of
+from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
 from featherlight.commands.console import command_of, names_in, print_json
 from featherlight.commands.settings import CompareSettings
+from featherlight.errors import UserError, pick
+from featherlight.measurement.metrics import NAMES, summary
+from featherlight.reports.comparison import Comparison, rank_figure, sections_of
+from featherlight.reports.figures import save
+from featherlight.reports.sections import NOTHING
+from featherlight.reports.terminal import print_rows
+from featherlight.reports.writer import write_report
 
 
 def compare(
     folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, out: Path | None, as_json: bool
 ) -> None:
     """Test the models against each other and print the outcome; draw and write where files are named."""
-    from featherlight.analysis.ranks import verdict_on_ranks
-    from featherlight.reports.comparison import rank_figure, sections_of
-    from featherlight.reports.figures import save
-    from featherlight.reports.terminal import print_rows
-    from featherlight.reports.writer import write_report
-
     comparison, reasons = _comparison_of(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = comparison.data, comparison.pairs, comparison.terms, comparison.ranking
     if figure is not None:
@@ -46,7 +44,11 @@ def compare(
                            "doubts": comparison.doubts})  # fmt: skip
     if ranking:
         print(overall)
-        print_rows(_rank_rows(ranking))
+        print_rows([
+            {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
+             **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
+            for place, name in enumerate(ranking.models)
+        ])  # fmt: skip
     for task, verdict in verdicts.items():
         alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
         print(verdict or f"{task}: {alone}.")
@@ -57,15 +59,8 @@ def compare(
         print(sentence)
 
 
-def _comparison_of(
-    folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
-) -> tuple["Comparison", list[str]]:
+def _comparison_of(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple[Comparison, list[str]]:
     """The comparison, and why it has no ranks over data sets if it has none."""
-    from featherlight.analysis.comparison import Terms, compare_all, doubts
-    from featherlight.analysis.predictions import gather, levels_of
-    from featherlight.analysis.ranks import ranking_of
-    from featherlight.reports.comparison import Comparison
-
     factors, within = tuple(names_in(settings.factors)), tuple(names_in(settings.within))
     _check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
@@ -101,19 +96,8 @@ def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
         pick("factor", name, dict.fromkeys(factors))
 
 
-def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
-    """Models by average rank, with their scores times 100 on each data set."""
-    return [
-        {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
-         **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
-        for place, name in enumerate(ranking.models)
-    ]  # fmt: skip
-
-
-def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
+def _model_rows(data: DataSet) -> list[dict[str, Any]]:
     """Each model with its folders, seeds, mean score and standard deviation over seeds."""
-    from featherlight.measurement.metrics import summary
-
     rows = []
     for model in data.models:
         scores = summary(data.scores(model))
@@ -123,9 +107,6 @@ def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
 
 
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
-    from featherlight.measurement.metrics import NAMES
-    from featherlight.reports.sections import NOTHING
-
     return {
         "model": row["model"],
         NAMES.get(row["metric"], row["metric"]): f"{100 * row['score']:.2f}",
@@ -134,11 +115,8 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
-def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
+def _pair_row(pair: Mapping[str, Any], terms: Terms) -> dict[str, str]:
     """A pair as a row of the table: differences in points."""
-    from featherlight.analysis.comparison import level
-    from featherlight.reports.sections import NOTHING
-
     effect = pair["effect"]
     return {
         "first": pair["first"],
@@ -153,10 +131,8 @@ def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
     }
 
 
-def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
+def _notes(pairs: Sequence[Mapping[str, Any]], terms: Terms) -> list[str]:
     """What a reader must know to read the table."""
-    from featherlight.analysis.comparison import level, margin_text
-
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in pairs))
     effects = " or ".join(dict.fromkeys(pair["effect"]["name"] for pair in pairs))
     notes = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]

@@ -26,7 +26,7 @@ from featherlight.progress import say
 from featherlight.search.sweep_file import Range, Sweep
 from featherlight.store.layout import RECORD
 
-_CELLS, _OWNER, _SEED = 20, "owner", 1  # how many cells, if nobody says
+_OWNER, _SEED = "owner", 1
 
 
 def search(
@@ -35,44 +35,44 @@ def search(
 ) -> SweepResult:  # fmt: skip
     """Try cells until so many are finished, earlier calls and other processes with the same database included.
 
-    storage: an SQLAlchemy URL; by default an SQLite file in the store.
+    cells: default: the file's run_cap, else 20. storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
-    search = Search(sweep, store, common, cells or sweep.cap or _CELLS, storage)
-    pool = WorkerPool(workers, retry=retry, isolate=isolate, next_jobs=search.ask, on_finish=search.tell)
+    study = Search(sweep, store, common, cells or sweep.cap or 20, storage)
+    pool = WorkerPool(workers, retry=retry, isolate=isolate, next_jobs=study.ask, on_finish=study.tell)
     pool.work()
     return pool.outcome
 
 
 class Search:
-    """The study of one sweep: what to try next, and what came of it."""
+    """The study of one sweep: asks for cells and is told their results."""
 
     def __init__(self, sweep: Sweep, store: Path, common: Mapping[str, Any], cells: int, storage: str | None):
+        from optuna.trial import TrialState
+
         self.sweep, self.store, self.common, self.cells = sweep, store, sweep.fitting(common), cells
         self.study = _open_study(sweep, self.common, store, storage)
         self.trials: dict[Path, list[Any]] = {}
         self.tasks = LoadedTasks()
+        self.states = TrialState
         self.close_orphans()
 
     def close_orphans(self) -> None:
-        """Trials of this machine whose process is gone are closed, and their cells asked for again."""
+        """Close trials of this machine whose process has ended, and queue their cells again."""
         import psutil  # accelerate brings it
-        from optuna.trial import TrialState
 
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+        for trial in self.study.get_trials(states=(self.states.RUNNING,)):
             host, process = str(trial.user_attrs.get(_OWNER, ":0")).rsplit(":", 1)
             if host == socket.gethostname() and not psutil.pid_exists(int(process)):
                 self.study.enqueue_trial(trial.params)
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                self.study.tell(trial.number, state=self.states.FAIL)
 
     def ask(self) -> Sequence[Job]:
         """The jobs of one more cell; none when there have been enough."""
-        from optuna.trial import TrialState
-
         if self.asked_before() >= self.cells:
             return []
         trial = self.study.ask()
         if self.asked_before(trial.number) >= self.cells:  # another process asked for the last one in between
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=self.states.FAIL)
             return []
         trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}")
         values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
@@ -85,18 +85,14 @@ class Search:
 
     def asked_before(self, number: float = math.inf) -> int:
         """How many trials below this number are finished or being worked on, by any process."""
-        from optuna.trial import TrialState
-
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        trials = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.RUNNING))
         return sum(trial.number < number for trial in trials)
 
     def tell(self, job: Job, error: str | None) -> None:
         """Enter a cell's results; a failed one counts as tried, but not as finished."""
-        from optuna.trial import TrialState
-
         for trial in self.trials.pop(job.folder, []):
             if error is not None:
-                self.study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=self.states.FAIL)
                 continue
             results = measured(read_json(job.folder / RECORD))
             values = [pick("metric (of the select split)", metric.name, results) for metric in self.sweep.metrics]
@@ -104,7 +100,7 @@ class Search:
 
 
 def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
-    """The study of this sweep, begun or gone on with; another file or another setting is another study."""
+    """The study of this sweep, new or resumed; another file or another setting is another study."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
