@@ -1,7 +1,7 @@
 """What a user can meet when something is wrong: one class, one helper for unknown names."""
 
 import difflib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -23,9 +23,9 @@ class UserError(Exception):
     """Something the user can put right; the message says what, where and how."""
 
 
-def nearest(name: str, known: Mapping[str, object]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
     """ "Did you mean 'x'? " for the closest known name, or an empty string."""
-    near = difflib.get_close_matches(name, known, n=1)
+    near = difflib.get_close_matches(name, list(known), n=1)
     return f"Did you mean {near[0]!r}? " if near else ""
 
 
@@ -41,11 +41,16 @@ def listed(names: Collection[str]) -> str:
     return first if len(names) <= _MOST_NAMES else f"{first}, … ({len(names):,} in all)"
 
 
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
+    """The message about an unknown name: it offers the nearest name and the full list."""
+    return f"no {kind} called {name!r}. {nearest(str(name), known)}Known: {', '.join(sorted(known))}."
+
+
 def pick(kind: str, name: str, known: Mapping[str, _T]) -> _T:
     """known[name], or a UserError that offers the nearest name and the full list."""
     if name in known:
         return known[name]
-    raise UserError(f"no {kind} called {name!r}. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
+    raise UserError(unknown(kind, name, known))
 
 
 def missing_extra(package: str, extra: str) -> UserError:

@@ -267,7 +267,7 @@ MISTAKES = [
     (("evaluate", "none"), "no such folder"),
     (("predict", "none", "texts"), "texts: no such file"),
     (("run", "none.yaml"), "none.yaml: no such file"),
-    (("run", str(RECIPE), "--set", "epoch=1"), "--set epoch: no such setting. Did you mean 'epochs'"),
+    (("run", str(RECIPE), "--set", "epoch=1"), "--set epoch: no setting called 'epoch'. Did you mean 'epochs'"),
     (("report", "none"), "none: no such store"),
     (("store", "remove", "x"), "runs"),
     (("finetun",), "Did you mean 'finetune'"),

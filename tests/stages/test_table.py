@@ -27,7 +27,9 @@ def test_every_stage_that_is_a_result_of_its_own_has_a_command():
 
 def test_the_command_line_of_a_recipe_can_set_what_any_stage_has():
     check_overrides(["evaluate_every", "tolerate", "repeats", "bits", "teacher"])
-    with pytest.raises(UserError, match=r"--set evaluate_evry: no such setting\. Did you mean 'evaluate_every'"):
+    with pytest.raises(
+        UserError, match=r"--set evaluate_evry: no setting called 'evaluate_evry'\. Did you mean 'evaluate_every'"
+    ):
         check_overrides(["evaluate_evry"])
 
 

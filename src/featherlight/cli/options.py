@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from featherlight.config import Settings, number, parse_overrides
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, unknown
 
 Command = Callable[..., None]
 _SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
@@ -90,10 +90,9 @@ def _plain_type(annotation: Any) -> type:
 
 def _check_overrides(cls: type[Settings], values: Mapping[str, Any]) -> None:
     """UserError for what --set cannot set."""
-    known = cls.model_fields
     for name in values:
-        if name not in known and cls.model_config["extra"] == "forbid":
-            raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
+        if name not in cls.model_fields and cls.model_config["extra"] == "forbid":
+            raise UserError(f"--set {name}: {unknown('setting', name, cls.model_fields)}")
         if isinstance(values[name], list):
             raise UserError(f"--set {name}: give one value. For several seeds use --seeds; for other lists, a recipe.")
 

@@ -20,12 +20,12 @@ from featherlight.reports.terminal import print_rows
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
-_MANY = 1_000_000  # examples whose energy is printed
-
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
-    """Measure every combination of the lists. Exit code 1 if a cell crashed, else 2 if one failed that the user can put
-    right. stated: whether --watts was given."""
+    """Measure every combination of the lists. stated: whether --watts was given.
+
+    Exit code 1 if a cell crashed; 2 if some failed, and the user can put all of them right.
+    """
     if distributed.world_size() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where=COMMAND_LINE))
@@ -84,7 +84,6 @@ def best_throughputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the table."""
     each, throughput = row["unit"].removeprefix("s/"), row["examples_per_second"]
     return {
         **{name: row[name] for name in ("model", "task", "runtime")},
@@ -99,18 +98,16 @@ def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
 def _show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
     """The energy, money and CO2 of a million examples, where joules were counted or --watts was given."""
     rows = []
-    for record in read_records(folders):
-        cell = row_of(record)
-        joules = cell.get("joules")
-        if joules is None and not stated:
-            continue
-        scale = _MANY / (cell["batch"] * (record["steps"] if cell["what"] == "finetune" else 1))
-        used, seconds = None if joules is None else joules * scale, cell["median"] * scale
-        rows.append({
-            "model": cell["model"], "runtime": cell["runtime"], "batch": _shape(cell),
-            "kWh": f"{factors.kilowatt_hours(seconds, used):.3g}", "money": f"{factors.money(seconds, used):.3g}",
-            "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
-        })  # fmt: skip
+    for cell in [row_of(record) for record in read_records(folders)]:
+        if "joules" in cell or stated:
+            seconds = 1_000_000 / cell["examples_per_second"]
+            joules = cell["joules"] * seconds / cell["median"] if "joules" in cell else None
+            rows.append({
+                "model": cell["model"], "runtime": cell["runtime"], "batch": _shape(cell),
+                "kWh": f"{factors.kilowatt_hours(seconds, joules):.3g}",
+                "money": f"{factors.money(seconds, joules):.3g}", "CO2": with_grams(factors.grams(seconds, joules)),
+                "from": "joules counted" if joules else "watts stated",
+            })  # fmt: skip
     if rows:
         print_rows(rows)
         print(f"Of a million examples; {factors}. Joules are those of the whole processor and GPU.")

@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import shortened
-from featherlight.execution.retries import (
-    TRIES,
-    answer_to_a_kill,
-    earlier_failures,
-    ending,
-    failure_file,
-    given_up,
-    remember,
-)
+from featherlight.execution import retries
 from featherlight.execution.worker import spawn
 from featherlight.planning.jobs import Job, needed
 from featherlight.progress import say
@@ -85,10 +77,8 @@ class WorkerPool:
 
     def take(self, jobs: Sequence[Job]) -> None:
         """Queue jobs; one that is done, or has failed too often, is noted at once."""
-        for job in jobs:
-            error = given_up(job, retry=self.retry)
-            if not needed(job, jobs):
-                continue
+        for job in [job for job in jobs if needed(job, jobs)]:
+            error = retries.given_up(job, retry=self.retry)
             if job.state == "done":
                 self.outcome.done.append(job)
                 self.on_finish(job, None)
@@ -162,15 +152,11 @@ class WorkerPool:
             if missing := lost.intersection(job.inputs.values()):
                 self.waiting.remove(job)
                 lost.add(job.folder)
-                self.end(job, f"needs {missing.pop().name}, which is not there", self.outcome.not_run)
+                self.outcome.not_run[job] = f"needs {missing.pop().name}, which is not there"
+                self.on_finish(job, self.outcome.not_run[job])
             elif not self.held.intersection(job.inputs.values()):
                 return job
         return None
-
-    def end(self, job: Job, error: str, where: dict[Job, str]) -> None:
-        """Note a job that failed or was not run."""
-        where[job] = error
-        self.on_finish(job, error)
 
     def wait(self) -> None:
         """Wait until a worker answers or its process ends."""
@@ -183,9 +169,9 @@ class WorkerPool:
                 error, final = worker.pipe.recv()
             except (EOFError, ConnectionError):
                 worker.process.join()
-                error = f"its process ended with {ending(worker.process.exitcode)}"
+                error = f"its process ended with {retries.ending(worker.process.exitcode)}"
                 if worker.process.exitcode == -signal.SIGKILL and killed_by_the_system() > worker.kills:
-                    final, free, reason = answer_to_a_kill(job)
+                    final, free, reason = retries.answer_to_a_kill(job)
                     error += reason
             if self.isolate:
                 worker.pipe.close()
@@ -201,15 +187,16 @@ class WorkerPool:
         if error is None:
             self.outcome.done.append(job)
             self.held.discard(job.folder)
-            failure_file(job).unlink(missing_ok=True)
+            retries.failure_file(job).unlink(missing_ok=True)
             say(f"[{len(self.outcome)}/{self.total}] {title}: done in {seconds:.1f} s")
             return self.on_finish(job, None)
         last = shortened(error.strip().splitlines()[-1])
-        tries = TRIES if final else earlier_failures(job)[0] + (not free)
+        tries = retries.TRIES if final else retries.earlier_failures(job)[0] + (not free)
         if not (final or free):
-            remember(job, tries, error)
-        if tries < TRIES:
+            retries.remember(job, tries, error)
+        if tries < retries.TRIES:
             self.waiting.append(job)
             return say(f"{title}: {last}; it will be tried again")
-        self.end(job, error, self.outcome.failed)
+        self.outcome.failed[job] = error
+        self.on_finish(job, error)
         say(f"[{len(self.outcome)}/{self.total}] {title}: failed: {last}")

@@ -50,7 +50,6 @@ def spawn(size: int) -> tuple[Any, Any]:
 
 
 def _share(size: int) -> int:
-    """Threads of each process."""
     return max(1, (os.cpu_count() or 1) // size)
 
 

@@ -1,4 +1,4 @@
-"""A recipe in; its jobs, inputs before what needs them, out. All mistakes are told at once."""
+"""A recipe in; its jobs, inputs before what needs them, out. All mistakes are reported at once."""
 
 import itertools
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from featherlight.config import mistakes_in, number, read_yaml
 from featherlight.data.registry import LoadedTasks
-from featherlight.errors import UserError, nearest, pick
+from featherlight.errors import UserError, nearest, pick, unknown
 from featherlight.planning.jobs import Input, Job, combinations, jobs_of, once
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
@@ -24,7 +24,7 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         raise UserError(f"{path}: a recipe needs `stages:` with a name for each stage. See examples/.")
     for key in recipe:
         if key not in ("stages", "common"):
-            raise UserError(f"{path}: no key called {key!r}. Known: common, stages.")
+            raise UserError(f"{path}: {unknown('key', key, ('stages', 'common'))}")
     check_overrides(common)
     shared = _section(recipe.get("common") or {}, where=f"{path}: common")
     stages: dict[str, tuple[Stage, dict[str, Any]]] = {}
@@ -51,10 +51,10 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
 
 def check_overrides(names: Iterable[str]) -> None:
     """UserError for a name that is no setting and no input of any stage."""
-    known = {name: stage for stage in STAGES.values() for name in (*stage.settings.model_fields, *stage.inputs)}
+    known = {name for stage in STAGES.values() for name in (*stage.settings.model_fields, *stage.inputs)}
     for name in names:
         if name not in known:
-            raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
+            raise UserError(f"--set {name}: {unknown('setting', name, known)}")
 
 
 @contextmanager
@@ -169,6 +169,6 @@ def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str],
     for name in _named_inputs(role, values):
         if name not in earlier and not Path(name).is_dir():
             raise UserError(
-                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, dict.fromkeys(earlier))}"
+                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, earlier)}"
                 f"Earlier stages: {', '.join(earlier) or 'none'}."
             )

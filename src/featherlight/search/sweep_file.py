@@ -12,7 +12,7 @@ from typing import Any
 
 from featherlight.config import number, read_yaml
 from featherlight.data.registry import LoadedTasks
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, nearest, unknown
 from featherlight.planning.jobs import Job, once
 from featherlight.planning.recipe import check_overrides, plan_stage
 from featherlight.progress import say
@@ -83,13 +83,12 @@ def read_sweep(path: Path, *, stage: str | None = None) -> Sweep:
         raise UserError(f"{path}: a sweep needs `program`, `method` and `parameters`. See examples/.")
     for key in raw:
         if key not in _KEYS:
-            raise UserError(f"{path}: no key called {key!r}. {nearest(str(key), dict.fromkeys(_KEYS))}Known: "
-                            f"{', '.join(_KEYS)}.")  # fmt: skip
+            raise UserError(f"{path}: {unknown('key', key, _KEYS)}")
         if key in _LEFT_OUT:
             say(f"{path}: {key} is left out: {_LEFT_OUT[key]}.")
     method = raw.get("method", "grid")
     if method not in _METHODS:
-        raise UserError(f"{path}: method: {_pick_message('method', method, _METHODS)}")
+        raise UserError(f"{path}: method: {unknown('method', method, _METHODS)}")
     parameters = raw.get("parameters")
     if not isinstance(parameters, dict) or not parameters:
         raise UserError(f"{path}: parameters is empty. Give at least one: `model: {{value: minilm}}`.")
@@ -102,10 +101,6 @@ def read_sweep(path: Path, *, stage: str | None = None) -> Sweep:
     return Sweep(picked, method, metrics, _translated(ranges, picked, path), cap, str(path))
 
 
-def _pick_message(kind: str, name: Any, known: tuple[str, ...]) -> str:
-    return f"no {kind} called {name!r}. {nearest(str(name), dict.fromkeys(known))}Known: {', '.join(known)}."
-
-
 def _pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked: bool) -> Stage:
     """The stage that a program names: a verb of ours, or a script that fine-tunes (and, if it repeats, times)."""
     words = program.replace("\\", "/").removesuffix(".py").rsplit("/", 1)[-1].split()
@@ -116,14 +111,14 @@ def _pick_stage(program: str, ranges: Mapping[str, Range], path: Path, *, asked:
         return STAGES["time" if "finetuning_iters" in ranges else "finetune"]
     what = "--stage" if asked else "program"
     hint = "" if asked else " Name the stage with --stage."
-    raise UserError(f"{path}: {what} {program!r}: {_pick_message('stage', verb, tuple(STAGES))}{hint}")
+    raise UserError(f"{path}: {what} {program!r}: {unknown('stage', verb, STAGES)}{hint}")
 
 
 def _read_range(raw: Any, method: str, where: str) -> Range:
     if not isinstance(raw, dict):
         return Range((number(raw),))
-    if unknown := next((key for key in raw if key not in _RANGE_KEYS), None):
-        raise UserError(f"{where}: {_pick_message('key', unknown, _RANGE_KEYS)}")
+    if wrong := next((key for key in raw if key not in _RANGE_KEYS), None):
+        raise UserError(f"{where}: {unknown('key', wrong, _RANGE_KEYS)}")
     if "value" in raw:
         return Range((number(raw["value"]),))
     if "values" in raw:
@@ -140,7 +135,7 @@ def _read_range(raw: Any, method: str, where: str) -> Range:
     whole = isinstance(low, int) and isinstance(high, int)
     name = raw.get("distribution", "int_uniform" if whole else "uniform")
     if name not in _UNIFORM + _LOGARITHMIC:
-        raise UserError(f"{where}: {_pick_message('distribution', name, _UNIFORM + _LOGARITHMIC)}")
+        raise UserError(f"{where}: {unknown('distribution', name, _UNIFORM + _LOGARITHMIC)}")
     if name == "log_uniform":  # Weights & Biases gives the exponents of this one, to the base e
         low, high = math.exp(low), math.exp(high)
     logarithmic = name in _LOGARITHMIC
@@ -173,7 +168,7 @@ def _translated(ranges: Mapping[str, Range], stage: Stage, path: Path) -> dict[s
         except UserError as error:
             raise UserError(f"{where}: {error}") from None
         except KeyError:
-            names = dict.fromkeys([*known, *TRANSLATED, *TIMED, *FIXED, *DROPPED])
+            names = [*known, *TRANSLATED, *TIMED, *FIXED, *DROPPED]
             raise UserError(f"{where}: neither a setting of the stage {stage.name} nor a known argument of Hugging "
                             f"Face's scripts. {nearest(name, names)}Settings: {', '.join(sorted(known))}."
                             ) from None  # fmt: skip
