@@ -144,7 +144,7 @@ def no_room_as_safetensors_says_it():
     "write", [no_room_as_the_system_says_it, no_room_as_a_tokenizer_says_it, no_room_as_safetensors_says_it]
 )
 def test_a_full_disk_is_the_users_to_put_right_however_it_is_reported(tmp_path, write):
-    said = rf"disk full under {tmp_path}: [\d.,]+ MB are free"
+    said = rf"no space to write under {tmp_path}: [\d.,]+ MB are free"
     with pytest.raises(UserError, match=said), reporting_full_disk(tmp_path):
         write()
 

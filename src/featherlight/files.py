@@ -91,8 +91,10 @@ def reporting_full_disk(folder: Path) -> Iterator[None]:
         if number not in NO_ROOM and not any(f"(os error {known})" in str(error) for known in NO_ROOM):
             raise
         free = shutil.disk_usage(folder).free
-        raise UserError(f"disk full under {folder}: {free / 1e6:,.1f} MB are free ({error}). Free some space, then run "
-                        "the same command again: it resumes from here.") from None  # fmt: skip
+        raise UserError(
+            f"no space to write under {folder}: {free / 1e6:,.1f} MB are free ({error}). Free some space; then the "
+            "same command resumes from here."
+        ) from None
 
 
 def current_umask() -> int:

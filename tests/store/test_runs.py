@@ -128,7 +128,7 @@ def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, monkeypatch, f
     def no_room(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(UserError, match=f"disk full under {store}"):
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=f"no space to write under {store}"):
         if full == "at its end":
             patched.setattr(os, "fsync", no_room)
         run_once(stage(run), Toy(), {}, store=store)

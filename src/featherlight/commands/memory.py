@@ -34,7 +34,7 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
     if settings.measure and settings.method in ("houlsby", "pfeiffer") and architecture.width % bottleneck:
         raise UserError(f"--bottleneck {bottleneck}: for --measure, it must divide the width {architecture.width}.")
     if settings.frozen_precision != "fp32" and precision != settings.frozen_precision:
-        raise UserError(f"--frozen-precision bf16: products are in {precision} here; add --precision bf16.")
+        raise UserError(f"--frozen-precision bf16: the computation is in {precision} here. Add --precision bf16.")
     options |= {"precision": precision, "device": device, "frozen": settings.frozen_precision}
     options |= {"rank": settings.rank or _RANK, "lora_dropout": settings.lora_dropout or 0.0, "bottleneck": bottleneck}
     batch = settings.batch or _BATCH

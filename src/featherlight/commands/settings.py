@@ -22,14 +22,10 @@ class MemorySettings(Settings):
     batch: int | None = setting(None, "Examples in one forward pass; default: 32.", ge=1)
     length: int = setting(128, "Tokens per example.", ge=1)
     fit: str | None = setting(None, "Find the largest batch that fits into this much memory: 16GB.")
-    method: Literal["full", "head", "lora", "houlsby", "pfeiffer"] = setting(
-        "full", "What is trained, as in `finetune`."
-    )
+    method: Literal["full", "head", "lora", "houlsby", "pfeiffer"] = setting("full", "What is trained.")
     rank: int | None = setting(None, "lora: rank of an update; default: 32.", ge=1)
     lora_dropout: float | None = setting(None, "lora: dropout before an update; default: 0.", ge=0, lt=1)
-    bottleneck: int | None = setting(
-        None, "houlsby, pfeiffer: width of the adapters; default: the encoder's / 16.", ge=1
-    )
+    bottleneck: int | None = setting(None, "houlsby, pfeiffer: adapter width; default: the encoder's / 16.", ge=1)
     frozen_precision: Literal["fp32", "bf16"] = setting(
         "fp32", "lora, houlsby, pfeiffer: precision of the frozen weights."
     )
@@ -39,9 +35,7 @@ class MemorySettings(Settings):
     attention: Literal["auto", "eager", "sdpa"] = setting("auto", "Attention kernel, as in `finetune`.")
     device: Device = free("cpu", "Where to train.")
     as_published: bool = setting(False, "Use the published formula of a RoBERTa in fp32 with AdamW instead.")
-    measure: bool = setting(
-        False, "Also measure: train for three steps in a new process; with --fit, until the largest batch is found."
-    )
+    measure: bool = setting(False, "Also measure three training steps in a new process; with --fit, repeatedly.")
 
     @model_validator(mode="after")
     def one_model(self) -> Self:
@@ -82,12 +76,8 @@ class AnalyzeSettings(Settings):
 
     response: str = setting(..., "Column of times to explain.")
     factors: str = setting(..., "Columns that may explain them: model,task,batch_size.")
-    reference: tuple[str, ...] = setting(
-        (), "FACTOR=LEVEL: the level that the factor's others are compared with; default: its most frequent one."
-    )
-    where: tuple[str, ...] = setting(
-        (), "Rows to keep: FACTOR=LEVEL,LEVEL has one of these levels, FACTOR!=LEVEL,LEVEL none. Repeat to combine."
-    )
+    reference: tuple[str, ...] = setting((), "FACTOR=LEVEL to compare with; default: a factor's most frequent level.")
+    where: tuple[str, ...] = setting((), "FACTOR=LEVEL,LEVEL: keep these rows; FACTOR!=LEVEL,LEVEL: leave them out.")
     numeric: str | None = setting(None, "Factors to treat as numbers, where the guess is wrong.")
     categorical: str | None = setting(None, "Factors to treat as levels, though they look like numbers.")
     accuracy: str | None = setting(None, "Column of scores to show beside the times; it may have gaps.")
@@ -105,9 +95,7 @@ class CompareSettings(Settings):
         1.0, "Difference in points below which models count as equivalent; 0: no test.", ge=0, le=100
     )
     resamples: int = setting(10000, "Resamples of the bootstrap and of the permutation test.", ge=100, le=1_000_000)
-    factors: str | None = setting(
-        None, "Settings that tell the models apart and name them: model,method. Adds the variance that each explains."
-    )
+    factors: str | None = setting(None, "Settings that tell the models apart: model,method. Adds their variance.")
     within: str | None = setting(None, "Compare only models that agree in these of the factors.")
     resample_seed: int = setting(0, "Seed of the bootstrap and of the permutation test.", ge=0, lt=2**31)
 

@@ -40,7 +40,7 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         raise UserError("\n".join(mistakes))
     unused = set(shared) - {key for stage, _ in stages.values() for key in stage.settings.model_fields}
     if unused:
-        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}.")
+        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}. Remove it.")
     done: dict[str, list[Job]] = {}
     tasks = LoadedTasks()
     for name, (stage, given) in stages.items():

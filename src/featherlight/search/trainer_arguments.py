@@ -93,7 +93,7 @@ def translate(name: str, values: list[Any], settings: Mapping[str, Any], *, time
         return TIMED_DROPPED[own]
     if own in table:
         if table[own] not in settings:
-            raise UserError(f"{name} means {table[own]}, which this stage does not have.")
+            raise UserError(f"{name} means {table[own]}, which this stage does not have. Leave it out.")
         return table[own], [_VALUES[own](value) for value in values] if own in _VALUES else values
     if own in DROPPED:
         return DROPPED[own]
