@@ -40,7 +40,7 @@ class Failure:
         return self.error.strip().splitlines()[-1]
 
 
-def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, Failure]:
+def interleave(jobs: Sequence[Job], *, store: Path) -> dict[Job, Failure]:
     """Measure the cells that are not done; those that could not be, with the reason."""
     failed: dict[Job, Failure] = {}
     with writable(store), ExitStack() as locks:
@@ -53,7 +53,7 @@ def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, 
             with _noting(job, failed):
                 if not is_measured(job.settings, draft):  # type: ignore[arg-type]
                     cells[job] = begun(job.settings, job.work.task_data, draft)  # type: ignore[arg-type]
-        failed |= visit_all(cells, store, np.random.default_rng(seed))
+        failed |= visit_all(cells, store, np.random.default_rng(0))
         for job in failed:
             draft = store / (DRAFT + job.folder.name)
             if not read_samples(draft):  # else the next call goes on from them

@@ -10,10 +10,9 @@ from featherlight.kinds import Kind, kind_of
 from featherlight.planning.jobs import Job
 
 
-def estimates(jobs: Sequence[Job], costs: CostModel | None = None) -> dict[Job, Estimate]:
+def estimates(jobs: Sequence[Job]) -> dict[Job, Estimate]:
     """What each job will take; what cannot be predicted is left out, with the reason."""
-    costs = costs or CostModel()
-    predictions: dict[Job, Estimate] = {}
+    costs, predictions = CostModel(), {}
     for job in jobs:
         predictions[job] = Estimate(why=f"{job.stage.name} is not predicted")
         if job.stage.estimate is not None:
