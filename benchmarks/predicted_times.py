@@ -34,7 +34,7 @@ def cells(store: Path) -> list[dict[str, Any]]:
         record = json.loads(path.read_text())
         settings = build(TimeSettings, record["settings"], where=str(path))
         assert isinstance(settings, TimeSettings) and record["stage"] == TIME.name
-        work = TIME.work(settings, {}, {}, tasks=tasks)
+        work = TIME.work(settings, {}, {}, data=TIME.load(settings, tasks))
         if TIME.estimate(work, costs, lambda role: None).seconds is None:
             continue
         told = call_seconds(settings, work.task_data, costs) / record["calls"]

@@ -144,7 +144,7 @@ def no_room_as_safetensors_says_it():
     "write", [no_room_as_the_system_says_it, no_room_as_a_tokenizer_says_it, no_room_as_safetensors_says_it]
 )
 def test_a_full_disk_is_the_users_to_put_right_however_it_is_reported(tmp_path, write):
-    said = rf"no room to write under {tmp_path}: [\d.,]+ MB are free"
+    said = rf"no space to write under {tmp_path}: [\d.,]+ MB are free"
     with pytest.raises(UserError, match=said), reporting_full_disk(tmp_path):
         write()
 
@@ -181,7 +181,7 @@ def test_a_folder_is_copied_to_a_new_or_an_empty_place_and_nowhere_else(tmp_path
     (source / "one").write_text("1")
     copy_folder(source, there)
     assert (there / "one").read_text() == "1" and there.stat().st_mode & 0o777 == source.stat().st_mode & 0o777
-    with pytest.raises(UserError, match="is not empty, and nothing is written over"):
+    with pytest.raises(UserError, match="is not empty, and nothing is overwritten"):
         copy_folder(source, there)
     with pytest.raises(UserError, match="is a file"):
         check_free(there / "one")

@@ -2,7 +2,7 @@
 
 They plan as the commands do, so that either finds what the other has computed. What a function takes is declared by
 its stage's settings class; this module adds the models that it works on, and the store. A setting that is None counts
-as not given. Nothing is printed. What is wrong is said by a `UserError`.
+as not given. Nothing is printed; mistakes raise a `UserError`.
 """
 
 import inspect
@@ -27,7 +27,6 @@ from featherlight.store.layout import RECORD
 
 _F = TypeVar("_F", bound="Callable[..., Result]")
 StrPath = str | os.PathLike[str]
-_PATHS = ("task", "model")  # settings that are a name or a path
 
 
 @dataclass(frozen=True)
@@ -76,20 +75,17 @@ def _takes(cls: type[Settings]) -> Callable[[_F], _F]:
 
     def decorate(function: _F) -> _F:
         signature = inspect.signature(function)
-        own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-        on_model = "model" in signature.parameters  # whose record says the task
+        parameters = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
         fields = dict(sorted(cls.model_fields.items(), key=lambda item: not item[1].is_required()))
-        keywords = []
         for name, field in fields.items():
             default, annotation = inspect.Parameter.empty if field.is_required() else field.default, field.annotation
-            if name in _PATHS:
+            if name in ("task", "model"):  # a name or a path
                 annotation = StrPath
-            if name == "task" and on_model:
+            if name == "task" and "model" in signature.parameters:  # whose record has the task
                 default, annotation = None, StrPath | None
-            keywords.append(
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            )
-        function.__signature__ = signature.replace(parameters=[*own, *keywords])  # type: ignore[attr-defined]
+            keyword = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            parameters.append(keyword)
+        function.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
         described = [f"        {name}: {field.description}" for name, field in fields.items()]
         function.__doc__ = "\n".join([str(function.__doc__).rstrip(), "", "    Settings:", *described, ""])
         return function
@@ -98,7 +94,6 @@ def _takes(cls: type[Settings]) -> Callable[[_F], _F]:
 
 
 def _result(name: str, settings: Mapping[str, Any], inputs: Mapping[str, StrPath], store: StrPath) -> Result:
-    """The one result of a stage."""
     where = f"{name}()"
     values = {key: os.fspath(value) if isinstance(value, os.PathLike) else value
               for key, value in settings.items() if value is not None}  # fmt: skip

@@ -17,9 +17,9 @@ from featherlight.errors import UserError, nearest
 
 _S = TypeVar("_S", bound="Settings")
 _SMALL_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
-COMMAND_LINE = "the command line"  # where settings come from that are spelled as options
+COMMAND_LINE = "the command line"  # `where` of settings that are spelled as options
 RESULT = {"changes_result": False}  # `json_schema_extra` of a field that cannot change what is computed
-_LATER = {"in_address_if_changed": True}  # of one that came after results had been stored without it
+_LATER = {"in_address_if_changed": True}  # of a field that was added after results had been stored without it
 
 
 class Settings(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False):
@@ -44,23 +44,23 @@ def free(default: Any, description: str, **bounds: Any) -> Any:
 
 
 def added(default: Any, description: str, **bounds: Any) -> Any:
-    """A setting that decides the result, but with this default is what was done before there was a choice.
+    """A setting that decides the result and was added later; its default is what was done before.
 
-    At its default it stays out of the address, so that results from before are still found.
+    At its default it stays out of the address, so that earlier results are still found.
     """
     return Field(default, description=description, json_schema_extra=dict(_LATER), **bounds)
 
 
 def build(cls: type[_S], values: Mapping[str, Any], *, where: str) -> _S:
-    """cls(**values), or one UserError that lists every mistake; where: COMMAND_LINE, a file and key."""
+    """cls(**values), or one UserError that lists every mistake. where: COMMAND_LINE, or a file and key."""
     options = where == COMMAND_LINE
-    if found := mistakes_in(cls, values, options=options):
-        raise UserError(("" if options else f"{where}: ") + "; ".join(found))
+    if mistakes := mistakes_in(cls, values, options=options):
+        raise UserError(("" if options else f"{where}: ") + "; ".join(mistakes))
     return cls(**values)
 
 
 def mistakes_in(cls: type[Settings], values: Mapping[str, Any], *, options: bool = False) -> list[str]:
-    """A sentence for each of these values that cls does not take. options: settings are spelled as --lr."""
+    """A sentence for each value that cls does not accept. options: settings are spelled as --learning-rate."""
     try:
         cls(**values)
     except ValidationError as error:
@@ -68,19 +68,18 @@ def mistakes_in(cls: type[Settings], values: Mapping[str, Any], *, options: bool
     return []
 
 
-def _explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool = False) -> str:
-    """One pydantic error as a sentence that names the setting, its bound and what was given. options: as --lr."""
-    name = ".".join(str(part) for part in mistake["loc"])
-    said = "--" + name.replace("_", "-") if options else name
+def _explain(mistake: Mapping[str, Any], cls: type[Settings], *, options: bool) -> str:
+    """One pydantic error as a sentence that names the setting, its bound and the given value."""
+    name = ".".join(str(key) for key in mistake["loc"])
+    spelled = "--" + name.replace("_", "-") if options else name
     if mistake["type"] == "value_error":  # of a validator over several settings
         return str(mistake["msg"]).removeprefix("Value error, ")
     if mistake["type"] == "extra_forbidden":
         known = cls.model_fields
         return f"no setting called {name!r}. {nearest(name, known).strip() or 'Known: ' + ', '.join(sorted(known))}"
     if mistake["type"] == "missing":
-        return f"{said} is missing: {str(cls.model_fields[name].description).rstrip('.')}"
-    equals = " " if options else " = "
-    return f"{said}{equals}{mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
+        return f"{spelled} is missing: {str(cls.model_fields[name].description).rstrip('.')}"
+    return f"{spelled}{' ' if options else ' = '}{mistake['input']!r}: {mistake['msg'][0].lower()}{mistake['msg'][1:]}"
 
 
 def read_yaml(path: Path) -> Any:
@@ -90,7 +89,7 @@ def read_yaml(path: Path) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; name a YAML file.") from None
+        raise UserError(f"{path}: is a folder. Name a YAML file.") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""

@@ -12,7 +12,7 @@ if TYPE_CHECKING:  # the store asks how many processes there are without loading
 
 
 class TookPart(Exception):
-    """Raised where a process that only helps to train has nothing more to do."""
+    """Raised when a process that only helps to train has finished."""
 
 
 def world_size() -> int:
@@ -47,18 +47,18 @@ def sum_over_processes(parameters: Sequence["torch.Tensor"], losses: "torch.Tens
         gradients.append(parameter.grad)
     message = torch.cat([*(gradient.flatten() for gradient in gradients), losses])
     torch.distributed.all_reduce(message)
-    *parts, summed = torch.split(message, [*(gradient.numel() for gradient in gradients), len(losses)])
-    for gradient, part in zip(gradients, parts, strict=True):
-        gradient.copy_(part.view_as(gradient))
-    return summed
+    *sums, summed_losses = torch.split(message, [*(gradient.numel() for gradient in gradients), len(losses)])
+    for gradient, gradient_sum in zip(gradients, sums, strict=True):
+        gradient.copy_(gradient_sum.view_as(gradient))
+    return summed_losses
 
 
 def agreed(value: float, device: "torch.device") -> float:
-    """The first process's value, for all: what rounds differently elsewhere must not decide differently."""
+    """The first process's value, for all processes: rounding must not make them decide differently."""
     import torch
 
     if world_size() == 1:
         return value
-    told = torch.tensor([value], dtype=torch.float64, device=device)
-    torch.distributed.broadcast(told, src=0)
-    return float(told)
+    message = torch.tensor([value], dtype=torch.float64, device=device)
+    torch.distributed.broadcast(message, src=0)
+    return float(message)

@@ -20,7 +20,6 @@ from typing import Any
 from featherlight.errors import UserError
 
 TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"
-_MOST_HASHES = 10_000  # of files, kept in a process
 TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system (FAT)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
 
@@ -61,8 +60,8 @@ def copy_atomically(source: Path, path: Path) -> None:
 def check_free(folder: Path) -> None:
     """UserError unless a folder of this name is empty or can be made."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        what = "is a file" if folder.is_file() else "is not empty"
-        raise UserError(f"{folder}: {what}, and nothing is written over. Name a new folder, or remove it first.")
+        reason = "is a file" if folder.is_file() else "is not empty"
+        raise UserError(f"{folder}: {reason}, and nothing is overwritten. Name a new folder, or remove it first.")
 
 
 def copy_folder(source: Path, folder: Path) -> None:
@@ -81,9 +80,9 @@ def copy_folder(source: Path, folder: Path) -> None:
 
 @contextmanager
 def reporting_full_disk(folder: Path) -> Iterator[None]:
-    """Turn a write under folder that found no room into a UserError: what failed, where, how much is free.
+    """Turn a write under folder that fails because the disk is full into a UserError.
 
-    Libraries written in Rust say so in words only: "No space left on device (os error 28)".
+    Libraries written in Rust give no errno, but "No space left on device (os error 28)".
     """
     try:
         yield
@@ -93,8 +92,8 @@ def reporting_full_disk(folder: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(folder).free
         raise UserError(
-            f"no room to write under {folder}: {free / 1e6:,.1f} MB are free ({error}). Make room; then the same "
-            "command goes on from here."
+            f"no space to write under {folder}: {free / 1e6:,.1f} MB are free ({error}). Free some space; then the "
+            "same command resumes from here."
         ) from None
 
 
@@ -135,10 +134,10 @@ def read_bytes(path: Path) -> bytes:
     try:
         if path.is_file():
             return path.read_bytes()
-        what = "not a plain file" if path.exists() else "no such file"
+        reason = "not a plain file" if path.exists() else "no such file"
     except OSError as error:
-        what = f"cannot be read ({error.strerror})"
-    raise UserError(f"{path}: {what}.")
+        reason = f"cannot be read ({error.strerror})"
+    raise UserError(f"{path}: {reason}.")
 
 
 def hash_text(*parts: str) -> str:
@@ -161,39 +160,32 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_file(path: Path) -> str:
     """SHA-256 of a file's content, as hex; read once in a process as long as nobody changes it."""
     version = version_of(path)
-    return hash_version(path, version) if version else _read_hash(path)
+    return hash_version(path, version) if version else hash_version.__wrapped__(path, None)  # not kept
 
 
-@functools.lru_cache(maxsize=_MOST_HASHES)
-def hash_version(path: Path, version: tuple[int, ...]) -> str:
-    """The hash of a file as it is in this version."""
-    return _read_hash(path)
-
-
-def _read_hash(path: Path) -> str:
-    """The hash of a file as it is now."""
+@functools.lru_cache(maxsize=10_000)
+def hash_version(path: Path, version: tuple[int, ...] | None) -> str:
+    """The hash of a file in this version."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def version_of(path: Path) -> tuple[int, ...] | None:
-    """What changes whenever a file does; None of one so young that its clock may not tell the next change."""
-    found = path.stat()
-    changed = max(found.st_mtime_ns, found.st_ctime_ns)
-    young = time.time_ns() - changed < TICK
-    return None if young else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    """What changes whenever a file does; None for one so young that its clock may not tell the next change."""
+    status = path.stat()
+    young = time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < TICK
+    return None if young else (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def trusts_code() -> bool:
-    """Whether the user lets code run that came with a model, whatever the command."""
+    """Whether the user allows every command to run code that came with a model."""
     return os.environ.get(TRUST) == "1"
 
 
 def cache_folder() -> Path:
-    """Where things that can be made again are kept: FEATHERLIGHT_CACHE, else the user's cache folder."""
-    named = os.environ.get("FEATHERLIGHT_CACHE")
-    if named:
-        return Path(named)
+    """The folder of things that can be made again: FEATHERLIGHT_CACHE, else in the user's cache folder."""
+    if folder := os.environ.get("FEATHERLIGHT_CACHE"):
+        return Path(folder)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "featherlight"
 
 
@@ -206,13 +198,13 @@ def lock(path: Path, *, waiting: Callable[[], object] = lambda: None) -> Iterato
     from filelock import FileLock, Timeout
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    held = FileLock(path)
+    file_lock = FileLock(path)
     try:
-        held.acquire(timeout=0)
+        file_lock.acquire(timeout=0)
     except Timeout:
         waiting()
-        held.acquire()
+        file_lock.acquire()
     try:
         yield
     finally:
-        held.release()
+        file_lock.release()

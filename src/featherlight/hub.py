@@ -11,7 +11,7 @@ SECONDS = 4.0
 def reachable() -> bool:
     """One request to the hub; False when it is switched off (HF_HUB_OFFLINE) or does not answer.
 
-    Without it the libraries try again for half a minute before they say so.
+    The libraries themselves would retry for half a minute.
     """
     from huggingface_hub import constants
 
@@ -27,7 +27,7 @@ def reachable() -> bool:
 
 
 def switched_off() -> bool:
-    """Whether the user wants no request at all (HF_HUB_OFFLINE=1)."""
+    """Whether the user allows no request at all (HF_HUB_OFFLINE=1)."""
     from huggingface_hub import constants
 
     return bool(constants.HF_HUB_OFFLINE)

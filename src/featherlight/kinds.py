@@ -1,6 +1,6 @@
 """What a folder holds: a model of some kind, a teacher's logits, or a record alone.
 
-Said by its files where it is there, and by the stage that will fill it where it is not; never by its name.
+Decided by its files where it exists, and by the stage that will fill it where it does not; never by its name.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ Kinds = Mapping[str, Kind]  # of a stage's inputs, by role
 
 
 def kind_of(folder: Path) -> Kind:
-    """What a folder that is there holds, or a packed file; UserError where there is none."""
+    """What an existing folder holds; a file counts as packed. UserError where there is neither."""
     if folder.is_file():
         return Kind.PACKED
     if not folder.is_dir():
@@ -39,8 +39,8 @@ def kind_of(folder: Path) -> Kind:
     if (folder / MODEL).exists():
         return Kind.ONNX
     if (config := folder / "config.json").exists():
-        described = read_json(config)
-        model_type = described.get("model_type") if isinstance(described, dict) else None
+        content = read_json(config)
+        model_type = content.get("model_type") if isinstance(content, dict) else None
         return Kind.STUDENT if str(model_type).startswith(_STUDENT_TYPE) else Kind.ENCODER
     if (folder / LIGHT).exists():
         return Kind.PACKED

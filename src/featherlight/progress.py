@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: lines and bars on standard error, nothing on standard output.
+"""Progress and log lines on standard error; nothing on standard output.
 
 Silent until `show()` is called, which the command line does and a program that calls us need not.
 """
@@ -23,7 +23,7 @@ def show() -> None:
 
 
 def say(message: str) -> None:
-    """One line of log."""
+    """Log a line."""
     _LOGGER.info(message)
 
 
@@ -48,28 +48,22 @@ def _bar(label: str, total: int, *, unit: str) -> Iterator[Callable[[int], None]
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn(unit + "  {task.fields[rate]}"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task(label, total=total, rate="")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+               TextColumn(unit + "  {task.fields[rate]}"), TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=total, rate="")
         start, done = time.monotonic(), 0
 
         def advance(count: int) -> None:
             nonlocal done
             done += count
             rate = done / max(time.monotonic() - start, 1e-9)
-            shown.update(task, advance=count, rate=f"{_shown_rate(rate)}/s")
+            bar.update(task, advance=count, rate=f"{_rounded(rate)}/s")
 
         yield advance
 
 
 def _lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
-    """A function that logs a plain line now and then."""
     start = last = time.monotonic()
     done = 0
 
@@ -80,11 +74,10 @@ def _lines(label: str, total: int, *, unit: str) -> Callable[[int], None]:
         if now - last >= _SECONDS_BETWEEN_LINES:
             last = now
             rate = done / (now - start)
-            say(f"{label}: {done:,} of {total:,} {unit}, {_shown_rate(rate)}/s, {(total - done) / rate:,.0f} s left")
+            say(f"{label}: {done:,} of {total:,} {unit}, {_rounded(rate)}/s, {(total - done) / rate:,.0f} s left")
 
     return advance
 
 
-def _shown_rate(rate: float) -> str:
-    """Whole numbers where they say enough."""
+def _rounded(rate: float) -> str:
     return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"

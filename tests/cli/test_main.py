@@ -17,6 +17,7 @@ from helpers.toys import sentences, write_csv
 
 SMALL = ("--epochs", "2", "--batch-size", "25", "--max-length", "20", "--learning-rate", "2e-3", "--device", "cpu",
          "--precision", "fp32")  # fmt: skip
+RECIPE = Path(__file__).parents[2] / "examples" / "sst2.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +258,7 @@ MISTAKES = [
     (("finetune", "--model", "{model}", "--task", "{task}", "--text", "txt"), "'txt'. Did you mean 'text'"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--max-length", "20", "--examples", "999"), "270"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--set", "epoch=1"), "Did you mean 'epochs'"),
-    (("finetune", "--model", "{model}", "--task", "{task}", "--seeds", "1,1"), "stands there twice"),
+    (("finetune", "--model", "{model}", "--task", "{task}", "--seeds", "1,1"), "is given twice"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--seeds", "x"), "whole numbers"),
     (("finetune", "--task", "{task}"), "model is missing"),
     (("finetune", "--model", "{model}", "--task", "{task}", "--epochs", "two"), "--help"),
@@ -266,6 +267,7 @@ MISTAKES = [
     (("evaluate", "none"), "no such folder"),
     (("predict", "none", "texts"), "texts: no such file"),
     (("run", "none.yaml"), "none.yaml: no such file"),
+    (("run", str(RECIPE), "--set", "epoch=1"), "--set epoch: no setting called 'epoch'. Did you mean 'epochs'"),
     (("report", "none"), "none: no such store"),
     (("store", "remove", "x"), "runs"),
     (("finetun",), "Did you mean 'finetune'"),
@@ -353,7 +355,8 @@ def test_what_the_system_refuses_is_said_in_one_sentence(capsys, monkeypatch, se
 
     monkeypatch.setattr(tasks, "load_task", refused)
     assert (
-        error(capsys, "tasks", sentiment) == "featherlight: a.csv: Permission denied. Put that right and call again.\n"
+        error(capsys, "tasks", sentiment)
+        == "featherlight: a.csv: Permission denied. Put that right and run the command again.\n"
     )
 
 
@@ -364,7 +367,7 @@ def test_an_answer_that_cannot_be_written_is_no_success(sentiment):
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 2
     assert (
-        done.stderr == "featherlight: what was to be written: No space left on device. Put that right and call again.\n"
+        done.stderr == "featherlight: the output: No space left on device. Put that right and run the command again.\n"
     )
 
 

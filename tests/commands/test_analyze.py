@@ -74,7 +74,7 @@ def test_rows_with_gaps_are_refused_or_dropped_when_asked(capsys, times):
     ("more", "message"),
     [
         (["--reference", "model"], "write FACTOR=LEVEL"),
-        (["--reference", "model=slow", "--reference", "model=fast"], "Name it once"),
+        (["--reference", "model=slow", "--reference", "model=fast"], "one level for each factor"),
         (["--reference", "model=quick"], "no level of model called 'quick'"),
         (["--where", "model"], "write FACTOR=LEVEL,LEVEL"),
         (["--where", "model=quick"], "no level of model called 'quick'"),

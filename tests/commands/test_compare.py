@@ -143,9 +143,9 @@ def test_factors_must_tell_the_models_apart(capsys, grid):
     code, found = call(capsys, "compare", grid, "--factors", "model,method,seed")
     assert code == 2 and "runs that differ in their seed are one model" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method,model")
-    assert code == 2 and "model stands there twice" in found["error"]
+    assert code == 2 and "model is given twice" in found["error"]
     code, found = call(capsys, "compare", grid, "--within", "model")
-    assert code == 2 and "is some of --factors, which are missing" in found["error"]
+    assert code == 2 and "names some of --factors, which are missing" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "seed")
     assert code == 2 and "no factor called 'seed'" in found["error"]
     code, found = call(capsys, "compare", grid, "--factors", "model,method", "--within", "model,method")

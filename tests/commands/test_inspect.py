@@ -38,7 +38,7 @@ def test_the_figure_is_of_the_kind_that_its_name_says(capsys, students, tmp_path
     ("arguments", "message"),
     [
         (("nowhere",), "no such folder"),
-        (("BAG", "--thresholds", "a,b"), "write numbers from 0 on"),
+        (("BAG", "--thresholds", "a,b"), "write numbers of at least 0"),
         (("BAG", "--figure", "parts.jpg"), "ends in .svg, .png, .pdf"),
     ],
 )

@@ -48,7 +48,7 @@ def test_the_largest_batch_that_fits_is_found(capsys):
         ((*SIZES, "--as-published", "--precision", "bf16"), "precision: the published formula"),
         ((*SIZES, "--method", "head", "--checkpointing"), "has no effect with --method head"),
         (("--layers", 2, "--hidden", 100, "--heads", 3), "each head takes the same share"),
-        ((*SIZES, "--method", "houlsby", "--bottleneck", 7, "--measure"), "to be measured, it has to divide the width"),
+        ((*SIZES, "--method", "houlsby", "--bottleneck", 7, "--measure"), "for --measure, it must divide the width"),
         (("--model", "no/such/folder"), "no such folder"),
     ],
 )

@@ -128,7 +128,7 @@ def test_a_kill_for_memory_is_no_try_until_there_is_nothing_left_to_halve(jobs, 
     *tried, last = lines
     assert len(tried) == MOST_BATCH_HALVINGS and "failed: " in last and "from here on" not in last
     for number, line in enumerate(tried, 1):
-        assert f"halvings of its batches from here on: {number}; it will be tried again" in line
+        assert f"its batches are halved {number} times from here on; it will be tried again" in line
     assert killed_sweep(jobs[0], fit, monkeypatch)[1] == 1, "called again it is not halved ten times anew"
 
 

@@ -181,7 +181,7 @@ def test_a_dry_run_adds_up_what_is_to_do_and_compares_what_is_done(recipe, tmp_p
     plan.show_plan(jobs, Factors(), as_json=False)
     shown = capsys.readouterr().out
     assert "not predicted: prune is not predicted" in shown and shown.count("predicted against measured, 1 done") == 2
-    assert "in brackets measured where a job is done" in shown
+    assert "in brackets measured, where a job is done" in shown
     assert "65 W, 0.3 a kWh, 480 g CO2 a kWh" in shown
 
 

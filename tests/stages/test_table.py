@@ -6,9 +6,9 @@ import pytest
 
 import featherlight.stages
 from featherlight.cli.main import app
+from featherlight.errors import UserError
 from featherlight.planning.jobs import jobs_of
-from featherlight.planning.recipe import plan_recipe
-from featherlight.planning.settings import RecipeSettings
+from featherlight.planning.recipe import check_overrides, plan_recipe
 from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.table import STAGES
 
@@ -26,8 +26,11 @@ def test_every_stage_that_is_a_result_of_its_own_has_a_command():
 
 
 def test_the_command_line_of_a_recipe_can_set_what_any_stage_has():
-    fields = {name for stage in STAGES.values() for name in stage.settings.model_fields}
-    assert fields <= set(RecipeSettings.settable)
+    check_overrides(["evaluate_every", "tolerate", "repeats", "bits", "teacher"])
+    with pytest.raises(
+        UserError, match=r"--set evaluate_evry: no setting called 'evaluate_evry'\. Did you mean 'evaluate_every'"
+    ):
+        check_overrides(["evaluate_evry"])
 
 
 def test_nothing_runs_beside_what_is_timed():

@@ -128,7 +128,7 @@ def test_a_full_disk_is_named_and_the_next_call_goes_on(tmp_path, monkeypatch, f
     def no_room(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as patched, pytest.raises(UserError, match=f"no room to write under {store}"):
+    with monkeypatch.context() as patched, pytest.raises(UserError, match=f"no space to write under {store}"):
         if full == "at its end":
             patched.setattr(os, "fsync", no_room)
         run_once(stage(run), Toy(), {}, store=store)
@@ -166,7 +166,7 @@ def test_of_two_processes_one_computes_and_the_other_waits(tmp_path):
 
 def test_removing_needs_a_known_name_and_removes_nothing_otherwise(tmp_path):
     folder = run_once(stage(), Toy(), {}, store=tmp_path)
-    with pytest.raises(UserError, match="holds no 'toy-x'"):
+    with pytest.raises(UserError, match="has no result called 'toy-x'"):
         remove(tmp_path, [folder.name, "toy-x"])
     assert folder.exists()
     remove(tmp_path, [folder.name])

@@ -1,4 +1,4 @@
-"""One command in, an exit code out: what goes wrong is said where the caller looks for it."""
+"""One command in, an exit code out; errors go to standard error, or into the JSON object of --json."""
 
 import json
 import sys
@@ -35,9 +35,12 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         drop_output()
     except TyperException as error:
-        return _complain(_said(error), 2, as_json=as_json)
+        message = getattr(error, "format_message", error.__str__)().rstrip(".")
+        context = getattr(error, "ctx", None)
+        command = context.command_path if context else "featherlight"
+        return _complain(f"{message}. See `{command} --help`.", 2, as_json=as_json)
     except (KeyboardInterrupt, Abort):
-        return _complain("interrupted; the same command goes on from here.", _INTERRUPTED, as_json=as_json)
+        return _complain("interrupted. The same command resumes from here.", _INTERRUPTED, as_json=as_json)
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
             return _refused(error)
@@ -46,27 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _said(error: TyperException) -> str:
-    """What typer has to say about a command that cannot be read, with a way to find out more."""
-    message = getattr(error, "format_message", lambda: str(error))()
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else "featherlight"
-    return f"{message.rstrip('.')}. `{command} --help` says what there is."
-
-
 def _refused(error: OSError) -> int:
-    """Say what the system refused: a file without rights, a full disk behind `> FILE`. Standard output may be it."""
+    """An error of the system: no permission for a file, a full disk behind `> FILE`. Standard output may be it."""
     try:
         sys.stdout.flush()
     except OSError:
         drop_output()
-    what = error.filename or "what was to be written"
-    return _complain(f"{what}: {error.strerror}. Put that right and call again.", 2, as_json=False)
+    file = error.filename or "the output"
+    return _complain(f"{file}: {error.strerror}. Put that right and run the command again.", 2, as_json=False)
 
 
 def _complain(message: str, code: int, *, as_json: bool) -> int:
-    """Say what is wrong where the caller looks for it. A file's name may hold bytes that are no text."""
-    message = message.encode("utf-8", "backslashreplace").decode()
+    message = message.encode("utf-8", "backslashreplace").decode()  # a file's name may hold bytes that are no text
     if as_json:
         print(json.dumps({"error": message}, ensure_ascii=False))
     else:

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from featherlight.config import Settings, number, parse_overrides
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, unknown
 
 Command = Callable[..., None]
 _SeedsOption = Annotated[str, typer.Option("--seeds", help="Several seeds: 1,2,3. One result each, and a summary.")]
@@ -25,18 +25,19 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.name != "values"]
         fields = [name for name in cls.model_fields if name not in {p.name for p in own}]
-        added = [_option(cls, name, several=name in lists) for name in fields]
-        added.append(inspect.Parameter("overrides", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=_SetOption))
+        added = [_keyword(name, None, _option(cls, name, several=name in lists)) for name in fields]
+        added.append(_keyword("overrides", [], _SetOption))
         if "seed" in fields:
-            added.append(
-                inspect.Parameter("seeds", inspect.Parameter.KEYWORD_ONLY, default="", annotation=_SeedsOption)
-            )
+            added.append(_keyword("seeds", "", _SeedsOption))
 
         def run(**given: Any) -> None:
             values = {name: given.pop(name) for name in fields}
             values = {name: value for name, value in values.items() if value is not None and value != []}
-            values |= {name: _items(values[name]) for name in lists if name in values}
-            values |= _known_settings(cls, parse_overrides(given.pop("overrides")))
+            for name in set(lists) & set(values):  # "8,16" -> [8, 16]
+                values[name] = [number(yaml.safe_load(item)) for item in values[name].split(",") if item.strip()]
+            overrides = parse_overrides(given.pop("overrides"))
+            _check_overrides(cls, overrides)
+            values |= overrides
             if seeds := given.pop("seeds", ""):
                 if "seed" in values:
                     raise UserError("--seed and --seeds are both given. Keep one.")
@@ -50,33 +51,30 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
     return decorate
 
 
-def _option(cls: type[Settings], name: str, *, several: bool = False) -> inspect.Parameter:
+def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _option(cls: type[Settings], name: str, *, several: bool) -> Any:
     """One field as a typer option; None means that it was not given."""
     field = cls.model_fields[name]
     kinds = [field.annotation, *get_args(field.annotation)]  # of Literal[...] | None the first part
     choices = next((get_args(kind) for kind in kinds if get_origin(kind) is Literal), ())
-    usual = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-    default = "" if usual in (None, "") or field.is_required() else f" [default: {usual}]"
-    details: dict[str, Any] = {"help": f"{field.description}{default}", "show_default": False}
+    default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+    note = "" if default in (None, "") or field.is_required() else f" [default: {default}]"
+    details: dict[str, Any] = {"help": f"{field.description}{note}", "show_default": False}
     if choices:
         details["metavar"] = "|".join(choices)
     if name == "data":
         details["envvar"] = "FEATHERLIGHT_DATA"
     if several:
-        details["help"] += " Several with commas."
+        details["help"] += " Several values: separate them with commas."
     kind: Any = str if several else _plain_type(field.annotation)
     if kind == list[str]:
         details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
     declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, declared]
-    )
-
-
-def _items(text: str) -> list[Any]:
-    """ "8,16" -> [8, 16], "max,longest" -> ["max", "longest"]."""
-    return [number(yaml.safe_load(part)) for part in text.split(",") if part.strip()]
+    return Annotated[kind | None, declared]
 
 
 def _plain_type(annotation: Any) -> type:
@@ -90,23 +88,21 @@ def _plain_type(annotation: Any) -> type:
     return kinds[0] if kinds[0] in (bool, int, float, Path) else str
 
 
-def _known_settings(cls: type[Settings], values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The overrides, or a UserError for a key that is no setting of the class."""
-    known = dict.fromkeys(getattr(cls, "settable", cls.model_fields))
+def _check_overrides(cls: type[Settings], values: Mapping[str, Any]) -> None:
+    """UserError for what --set cannot set."""
     for name in values:
-        if name not in known:
-            raise UserError(f"--set {name}: no such setting. {nearest(name, known)}Known: {', '.join(sorted(known))}.")
+        if name not in cls.model_fields and cls.model_config["extra"] == "forbid":
+            raise UserError(f"--set {name}: {unknown('setting', name, cls.model_fields)}")
         if isinstance(values[name], list):
-            raise UserError(f"--set {name}: one value at a time. Several seeds: --seeds; other lists: a recipe.")
-    return values
+            raise UserError(f"--set {name}: give one value. For several seeds use --seeds; for other lists, a recipe.")
 
 
 def _seed_list(text: str) -> list[int]:
     """ "1,2,3" -> [1, 2, 3]."""
     try:
-        seeds = [int(part) for part in text.split(",")]
+        seeds = [int(seed) for seed in text.split(",")]
     except ValueError:
         raise UserError(f"--seeds {text!r}: write whole numbers with commas, for example 1,2,3.") from None
     if len(set(seeds)) < len(seeds):
-        raise UserError(f"--seeds {text}: a seed stands there twice. Each seed gives one result.")
+        raise UserError(f"--seeds {text}: a seed is given twice. Each seed gives one result.")
     return seeds

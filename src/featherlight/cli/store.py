@@ -1,16 +1,15 @@
 """Commands about the store itself."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from featherlight.cli.app import JsonOption, StoreOption, store_app
+from featherlight.cli.app import RUNS, JsonOption, StoreOption, store_app
 
 
 @store_app.command("list")
-def store_list(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """What a store holds."""
+def store_list(store: StoreOption = RUNS, as_json: JsonOption = False) -> None:
+    """List the results in a store."""
     from featherlight.commands.results import store_entries
 
     store_entries(store, as_json=as_json)
@@ -18,8 +17,8 @@ def store_list(store: StoreOption = Path("runs"), as_json: JsonOption = False) -
 
 @store_app.command("remove")
 def store_remove(
-    names: Annotated[list[str], typer.Argument(help="Results by name.")],
-    store: StoreOption = Path("runs"),
+    names: Annotated[list[str], typer.Argument(help="Names of results, as `store list` prints them.")],
+    store: StoreOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
     """Delete results by name."""
@@ -30,8 +29,8 @@ def store_remove(
 
 
 @store_app.command("gc")
-def store_gc(store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """Delete unfinished work that nobody is at, and teacher logits that nothing here uses any more."""
+def store_gc(store: StoreOption = RUNS, as_json: JsonOption = False) -> None:
+    """Delete unfinished results that no process works on, and teacher logits that no result uses any more."""
     from featherlight.commands.results import removed
     from featherlight.store.entries import collect_garbage
 

@@ -1,25 +1,32 @@
 """Commands over many results: recipes, sweeps, measurements, reports."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from featherlight.cli.app import (
+    RUNS,
+    DryRunOption,
     GridOption,
     IsolateOption,
     JsonOption,
     PriceOption,
     StoreOption,
+    Values,
     WattsOption,
     WorkersOption,
     app,
 )
 from featherlight.cli.options import options
-from featherlight.commands.settings import AnalyzeSettings, CompareSettings, MemorySettings, QuickstartSettings
+from featherlight.commands.settings import (
+    AnalyzeSettings,
+    CompareSettings,
+    MemorySettings,
+    QuickstartSettings,
+    RecipeSettings,
+)
 from featherlight.config import COMMAND_LINE
-from featherlight.planning.settings import RecipeSettings
 from featherlight.stages.time.settings import TimeSettings
 
 if TYPE_CHECKING:
@@ -29,18 +36,18 @@ if TYPE_CHECKING:
 @app.command()
 @options(RecipeSettings)
 def run(
-    values: Mapping[str, Any],
-    recipe: Annotated[Path, typer.Argument(help="A YAML file; see examples/.")],
+    values: Values,
+    recipe: Annotated[Path, typer.Argument(help="A YAML file with stages; see examples/.")],
     workers: WorkersOption = 1,
     isolate: IsolateOption = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is to do, and what it will take.")] = False,
+    dry_run: DryRunOption = False,
     watts: WattsOption = None,
     price: PriceOption = 0.30,
     grid: GridOption = 480.0,
-    store: StoreOption = Path("runs"),
+    store: StoreOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a chain of stages; what is done already is not done again."""
+    """Run the stages of a recipe. Results that are in the store already are not computed again."""
     if (workers > 1 or isolate) and not dry_run:
         from featherlight.execution.worker import prepare
 
@@ -64,26 +71,26 @@ def run(
 @app.command()
 @options(RecipeSettings)
 def sweep(
-    values: Mapping[str, Any],
+    values: Values,
     file: Annotated[Path, typer.Argument(metavar="SWEEP.yaml", help="A Weights & Biases sweep; see examples/.")],
-    stage: Annotated[str | None, typer.Option(help="What to do in each cell, whatever the file's program is.")] = None,
+    stage: Annotated[str | None, typer.Option(help="Stage that each cell runs, instead of the file's program.")] = None,
     workers: WorkersOption = 1,
     isolate: IsolateOption = False,
-    cells: Annotated[int | None, typer.Option(help="random, bayes: how many to try. [default: 20]", min=1)] = None,
-    storage: Annotated[str | None, typer.Option(help="random, bayes: URL of the database of what was tried.")] = None,
-    retry: Annotated[bool, typer.Option("--retry", help="Try those again that crashed three times.")] = False,
+    cells: Annotated[int | None, typer.Option(help="random, bayes: number of cells. [default: 20]", min=1)] = None,
+    storage: Annotated[str | None, typer.Option(help="random, bayes: URL of a database that keeps the trials.")] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Run cells again that crashed three times.")] = False,
     ray: Annotated[str | None, typer.Option(metavar="auto|HOST:PORT", help="Run the cells on a Ray cluster.")] = None,
-    cell_cpus: Annotated[float, typer.Option(help="--ray: processors of a cell.", min=0)] = 1,
-    cell_gpus: Annotated[float, typer.Option(help="--ray: GPUs of a cell.", min=0)] = 0,
-    yes: Annotated[bool, typer.Option("--yes", help="Go on even if there are thousands of cells.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what is to do, and what it will take.")] = False,
+    cell_cpus: Annotated[float, typer.Option(help="--ray: processors per cell.", min=0)] = 1,
+    cell_gpus: Annotated[float, typer.Option(help="--ray: GPUs per cell.", min=0)] = 0,
+    yes: Annotated[bool, typer.Option("--yes", help="Run even more than a thousand cells.")] = False,
+    dry_run: DryRunOption = False,
     watts: WattsOption = None,
     price: PriceOption = 0.30,
     grid: GridOption = 480.0,
-    store: StoreOption = Path("runs"),
+    store: StoreOption = RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every cell of a grid, or search; a crash costs the cells in flight, and what is done is not done again."""
+    """Run every cell of a grid, or search. A crash costs the cells in flight only; the same command resumes."""
     from featherlight.execution.worker import prepare
 
     if (workers > 1 or isolate) and file.is_file() and not dry_run and ray is None:
@@ -100,15 +107,15 @@ def sweep(
 @app.command("time")
 @options(TimeSettings, lists=("task", "model", "length", "batch", "pad", "runtime", "threads"))
 def time_command(
-    values: Mapping[str, Any],
+    values: Values,
     what: Annotated[str, typer.Argument(metavar="inference|finetune", help="Seconds a batch, or an epoch.")],
-    store: StoreOption = Path("runs"),
+    store: StoreOption = RUNS,
     watts: WattsOption = None,
     price: PriceOption = 0.30,
     grid: GridOption = 480.0,
     as_json: JsonOption = False,
 ) -> None:
-    """Time models at every combination of lengths, batch sizes, paddings and runtimes, in turns."""
+    """Time models, in turns. At every combination of lengths, batch sizes, paddings and runtimes."""
     from featherlight.commands.time import run_time_command
 
     factors = _factors_of(watts, price, grid)
@@ -117,8 +124,8 @@ def time_command(
 
 @app.command()
 @options(MemorySettings)
-def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
-    """The memory that a fine-tuning takes, term by term; or the largest batch that fits into some."""
+def memory(values: Values, as_json: JsonOption = False) -> None:
+    """Predict the memory of a fine-tuning. Term by term; or find the largest batch that fits."""
     from featherlight.commands.memory import show_memory
     from featherlight.config import build
 
@@ -128,12 +135,12 @@ def memory(values: Mapping[str, Any], as_json: JsonOption = False) -> None:
 @app.command()
 @options(AnalyzeSettings)
 def analyze(
-    values: Mapping[str, Any],
+    values: Values,
     source: Annotated[Path, typer.Argument(help="A table of times (.csv, .tsv, .jsonl, .parquet), or a store.")],
-    out: Annotated[Path | None, typer.Option(help="Write the report here: Markdown, HTML, figures, CSV, JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a report: Markdown, HTML, figures, CSV, JSON.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """What makes it slow? Statistics of a table of times, and when not to believe them."""
+    """Find out what makes it slow. Statistics of a table of times, and when not to trust them."""
     from featherlight.commands.analyze import analyze as run_analysis
     from featherlight.config import build
 
@@ -143,13 +150,13 @@ def analyze(
 @app.command()
 @options(CompareSettings)
 def compare(
-    values: Mapping[str, Any],
-    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, or a store of some.")],
+    values: Values,
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER FOLDER ...", help="Results, or a store.")],
     figure: Annotated[Path | None, typer.Option(help="Draw average ranks over data sets: .svg, .png or .pdf.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Write a report here: Markdown, HTML, figures, CSV, JSON.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for a report: Markdown, HTML, figures, CSV, JSON.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Is the second model really better than the first? Paired tests on stored predictions."""
+    """Test whether one model is better. Paired tests on stored predictions."""
     from featherlight.commands.compare import compare as run_comparison
     from featherlight.config import build
 
@@ -160,11 +167,13 @@ def compare(
 @app.command()
 def report(
     store: Annotated[Path, typer.Argument(help="Folder that keeps the results.")] = Path("runs"),
-    html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures here.")] = None,
-    markdown: Annotated[Path | None, typer.Option(help="Write the same as Markdown, figures beside it.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page with tables and figures into this file.")] = None,
+    markdown: Annotated[
+        Path | None, typer.Option(help="Write the same as Markdown into this file, figures beside it.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Every record under a store as one table; with --html, a page with figures."""
+    """Show all results of a store as tables. With --html, on a page with figures."""
     from featherlight.commands.results import report
 
     report(store, html=html, markdown=markdown, as_json=as_json)
@@ -172,15 +181,14 @@ def report(
 
 @app.command()
 @options(QuickstartSettings)
-def quickstart(values: Mapping[str, Any], store: StoreOption = Path("runs"), as_json: JsonOption = False) -> None:
-    """The main job in one go, without network or data: fine-tune, distil, measure, compare."""
+def quickstart(values: Values, store: StoreOption = RUNS, as_json: JsonOption = False) -> None:
+    """Run a whole example offline. Fine-tune, distil, quantize, pack and compare; needs no data."""
     from featherlight.commands.quickstart import run_quickstart
 
     run_quickstart(values, store=store, as_json=as_json)
 
 
 def _factors_of(watts: float | None, price: float, grid: float) -> "Factors":
-    """What turns seconds into money and CO2."""
     from featherlight.measurement.energy import Factors
 
     return Factors(price=price, grid=grid) if watts is None else Factors(watts, price, grid)

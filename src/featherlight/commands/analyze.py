@@ -1,4 +1,4 @@
-"""What `featherlight analyze` does: a file or a store to a table of rows, its statistics to a terminal and a folder."""
+"""The command `analyze`: a file or a store in; statistics of its times on the terminal and in a report folder out."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ _TIMED = ("min", "median", "p90", "p99", "low", "high")  # columns of `time`, in
 
 
 def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_json: bool) -> None:
-    """Read, choose rows, compute; write a report if a folder is named; print."""
+    """Read a table, select its rows, analyse and print them; write a report if a folder is named."""
     for package in ("pandas", "scipy", "statsmodels", "sklearn", "matplotlib"):
         if importlib.util.find_spec(package) is None:  # before pandas is found missing and another extra is named
             raise missing_extra(package, "analyze")
@@ -32,9 +32,8 @@ def analyze(source: Path, settings: AnalyzeSettings, *, out: Path | None, as_jso
     analysis = analyse(_study_of(source, settings), forest=settings.forest, seed=settings.forest_seed)
     sections, title = sections_of(analysis), f"{settings.response} in {source.name}"
     if out is not None:
-        write_report(
-            sections, analysis.numbers, out, title=title, command=command_of("analyze", [source], settings, out=out)
-        )
+        command = command_of("analyze", [source], settings, out=out)
+        write_report(sections, analysis.numbers, out, title=title, command=command)
     if as_json:
         return print_json(analysis.numbers)
     print_sections(sections)
@@ -49,12 +48,12 @@ def _study_of(source: Path, settings: AnalyzeSettings) -> "Study":
     frame = _restricted(frame_of(source), settings.where)
     _check_units(frame, settings.response)
     if settings.drop_missing:
-        frame = _without_gaps(frame, [settings.response, *names])
+        frame = _complete_rows(frame, [settings.response, *names])
     return study_of(
         frame,
         response=settings.response,
         factors=names,
-        references=_pairs_in(settings.reference, "--reference"),
+        references=_reference_levels(settings.reference),
         numeric=names_in(settings.numeric),
         categorical=names_in(settings.categorical),
         accuracy=settings.accuracy,
@@ -68,21 +67,19 @@ def _check_units(frame: "pd.DataFrame", response: str) -> None:
     units = frame.loc[frame[response].notna(), "unit"].dropna().unique()
     if len(units) > 1:
         kinds = "what=inference or --where what=finetune" if "what" in frame.columns else f"unit={units[0]}"
-        raise UserError(
-            f"{response} is in {' and in '.join(sorted(units))}: times of different things are not compared. "
-            f"Choose one kind: --where {kinds}."
-        )
+        raise UserError(f"{response} is in {' and in '.join(sorted(units))}: times of different things are not "
+                        f"compared. Choose one kind: --where {kinds}.")  # fmt: skip
 
 
-def _pairs_in(texts: Sequence[str], option: str) -> dict[str, str]:
+def _reference_levels(texts: Sequence[str]) -> dict[str, str]:
     """["model=bert"] -> {"model": "bert"}; UserError for anything else."""
     levels: dict[str, str] = {}
     for text in texts:
         name, equals, level = text.partition("=")
         if not (equals and name and level):
-            raise UserError(f"{option} {text!r}: write FACTOR=LEVEL, for example {option} task=RTE.")
+            raise UserError(f"--reference {text!r}: write FACTOR=LEVEL, for example --reference task=RTE.")
         if name in levels:
-            raise UserError(f"{option} {text}: {name} has {levels[name]!r} already. Name it once.")
+            raise UserError(f"--reference {text}: {name} has {levels[name]!r} already. Give one level for each factor.")
         levels[name] = level
     return levels
 
@@ -96,20 +93,20 @@ def _restricted(frame: "pd.DataFrame", where: Sequence[str]) -> "pd.DataFrame":
         keep = not name.endswith("!")
         if not (equals and name.rstrip("!") and names_in(levels)):
             raise UserError(
-                f"--where {text!r}: write FACTOR=LEVEL,LEVEL to keep rows, or FACTOR!=LEVEL to leave some out."
+                f"--where {text!r}: write FACTOR=LEVEL,LEVEL to keep rows, FACTOR!=LEVEL to leave some out."
             )
         frame = restrict(frame, name.removesuffix("!"), names_in(levels), keep=keep)
     return frame
 
 
-def _without_gaps(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
-    """The rows that have all of these columns; says on standard error how many were left out."""
+def _complete_rows(frame: "pd.DataFrame", names: Sequence[str]) -> "pd.DataFrame":
+    """The rows with a value in all of these columns; logs how many were left out."""
     from featherlight import progress
 
     present = [name for name in names if name in frame.columns]
-    kept = frame.dropna(subset=present)
-    if kept.empty:
-        raise UserError(f"--drop-missing: no row has all of {', '.join(present)}.")
-    if len(kept) < len(frame):
-        progress.say(f"{len(frame) - len(kept):,} of {len(frame):,} rows left out: something is missing in them")
-    return kept
+    complete = frame.dropna(subset=present)
+    if complete.empty:
+        raise UserError(f"--drop-missing: no row has all of {', '.join(present)}. Name fewer --factors.")
+    if len(complete) < len(frame):
+        progress.say(f"{len(frame) - len(complete):,} of {len(frame):,} rows left out: they have missing values")
+    return complete

@@ -1,37 +1,38 @@
-"""What `featherlight compare` does: stored predictions of several folders to a verdict, its table, and its doubts."""
+"""The command `compare`: stored predictions of several folders in; a verdict, its tables and its doubts out."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from featherlight.errors import UserError, pick
-
-if TYPE_CHECKING:
-    from featherlight.analysis.comparison import DataSet, Terms
-    from featherlight.analysis.ranks import Ranking
-    from featherlight.reports.comparison import Comparison
+from featherlight.analysis.comparison import DataSet, Terms, compare_all, doubts, level, margin_text
+from featherlight.analysis.predictions import gather, levels_of
+from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
 from featherlight.commands.console import command_of, names_in, print_json
 from featherlight.commands.settings import CompareSettings
+from featherlight.errors import UserError, pick
+from featherlight.measurement.metrics import NAMES, summary
+from featherlight.reports.comparison import Comparison, rank_figure, sections_of
+from featherlight.reports.figures import save
+from featherlight.reports.sections import NOTHING
+from featherlight.reports.terminal import print_rows
+from featherlight.reports.writer import write_report
 
 
 def compare(
     folders: Sequence[Path], settings: CompareSettings, *, figure: Path | None, out: Path | None, as_json: bool
 ) -> None:
-    """Read, test, draw and write where files are named, print."""
-    from featherlight.analysis.ranks import verdict_on_ranks
-    from featherlight.reports.comparison import sections_of
-    from featherlight.reports.terminal import print_rows
-    from featherlight.reports.writer import write_report
-
+    """Test the models against each other and print the outcome; draw and write where files are named."""
     comparison, reasons = _comparison_of(folders, settings, ranked=figure is not None)
     data, pairs, terms, ranking = comparison.data, comparison.pairs, comparison.terms, comparison.ranking
     if figure is not None:
-        _draw_ranks(ranking, reasons, figure)
-    models = {one.task: _model_rows(one) for one in data}
-    verdicts = {one.task: " ".join(comparison.verdicts(one)) for one in data}
+        if ranking is None:
+            raise UserError(f"--figure {figure}: {reasons[0]} Name more results, or leave --figure out.")
+        save(rank_figure(ranking), figure)
+    models = {data_set.task: _model_rows(data_set) for data_set in data}
+    verdicts = {data_set.task: " ".join(comparison.verdicts(data_set)) for data_set in data}
     overall = verdict_on_ranks(ranking) if ranking else " ".join(verdicts.values())
     numbers = {"pairs": pairs, "models": list(chain.from_iterable(models.values()))}
     if out is not None:
@@ -43,7 +44,11 @@ def compare(
                            "doubts": comparison.doubts})  # fmt: skip
     if ranking:
         print(overall)
-        print_rows(_rank_rows(ranking))
+        print_rows([
+            {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
+             **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
+            for place, name in enumerate(ranking.models)
+        ])  # fmt: skip
     for task, verdict in verdicts.items():
         alone = f"no two models are alike in {settings.within}" if settings.within else "a single model"
         print(verdict or f"{task}: {alone}.")
@@ -54,15 +59,8 @@ def compare(
         print(sentence)
 
 
-def _comparison_of(
-    folders: Sequence[Path], settings: CompareSettings, *, ranked: bool
-) -> tuple["Comparison", list[str]]:
-    """All that is found, and why there are no ranks, if there are none that were asked for."""
-    from featherlight.analysis.comparison import Terms, compare_all, doubts
-    from featherlight.analysis.predictions import gather, levels_of
-    from featherlight.analysis.ranks import ranking_of
-    from featherlight.reports.comparison import Comparison
-
+def _comparison_of(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple[Comparison, list[str]]:
+    """The comparison, and why it has no ranks over data sets if it has none."""
     factors, within = tuple(names_in(settings.factors)), tuple(names_in(settings.within))
     _check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
@@ -79,46 +77,27 @@ def _comparison_of(
     if not pairs and within:
         raise UserError(f"--within {settings.within}: no two models are alike in it. Leave it out.")
     if not pairs:
-        raise UserError(f"{data[0].task}: all its results are one model by --factors {settings.factors}. Name more.")
+        raise UserError(
+            f"{data[0].task}: all results are one model by --factors {settings.factors}. Name more factors."
+        )
     sentences = [*doubts(data, pairs, terms), *reasons]
     return Comparison(data, gathered.rows, pairs, ranking, sentences, terms, factors, levels, within), reasons
 
 
 def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
     """UserError for factors that cannot tell models apart, and for a `within` that is none of them."""
-    if twice := [name for name, count in Counter(factors).items() if count > 1]:
-        raise UserError(f"--factors: {twice[0]} stands there twice.")
+    if repeated := [name for name, count in Counter(factors).items() if count > 1]:
+        raise UserError(f"--factors: {repeated[0]} is given twice. Name it once.")
     if "seed" in factors:
         raise UserError("--factors seed: runs that differ in their seed are one model. Leave it out.")
     if within and not factors:
-        raise UserError(f"--within {','.join(within)}: is some of --factors, which are missing.")
+        raise UserError(f"--within {','.join(within)}: names some of --factors, which are missing. Give --factors.")
     for name in within:
         pick("factor", name, dict.fromkeys(factors))
 
 
-def _draw_ranks(ranking: "Ranking | None", reasons: Sequence[str], path: Path) -> None:
-    """Write the critical-difference diagram; UserError where there is nothing to draw."""
-    from featherlight.reports.comparison import rank_figure
-    from featherlight.reports.figures import save
-
-    if ranking is None:
-        raise UserError(f"--figure {path}: {reasons[0]} Name more results, or leave --figure out.")
-    save(rank_figure(ranking), path)
-
-
-def _rank_rows(ranking: "Ranking") -> list[dict[str, str]]:
-    """Models by average rank, with their scores times 100 on each data set."""
-    return [
-        {"model": name, "average rank": f"{ranking.ranks[place]:.2f}",
-         **{task: f"{100 * scores[place]:.2f}" for task, scores in zip(ranking.tasks, ranking.scores, strict=True)}}
-        for place, name in enumerate(ranking.models)
-    ]  # fmt: skip
-
-
-def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
+def _model_rows(data: DataSet) -> list[dict[str, Any]]:
     """Each model with its folders, seeds, mean score and standard deviation over seeds."""
-    from featherlight.measurement.metrics import summary
-
     rows = []
     for model in data.models:
         scores = summary(data.scores(model))
@@ -128,27 +107,17 @@ def _model_rows(data: "DataSet") -> list[dict[str, Any]]:
 
 
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
-    from featherlight.measurement.metrics import NAMES
-    from featherlight.reports.sections import NOTHING
-
-    seeds = [NOTHING if seed is None else str(seed) for seed in row["seeds"]]
     return {
         "model": row["model"],
         NAMES.get(row["metric"], row["metric"]): f"{100 * row['score']:.2f}",
         "sd over seeds": NOTHING if row["sd"] is None else f"{100 * row['sd']:.2f}",
-        "seeds": ", ".join(seeds),
+        "seeds": ", ".join(NOTHING if seed is None else str(seed) for seed in row["seeds"]),
     }
 
 
-def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
-    """A pair as a line: differences in points."""
-    from featherlight.analysis.comparison import level
-    from featherlight.reports.sections import NOTHING
-
+def _pair_row(pair: Mapping[str, Any], terms: Terms) -> dict[str, str]:
+    """A pair as a row of the table: differences in points."""
     effect = pair["effect"]
-    flips = NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}"
-    equivalent = {None: NOTHING, True: "yes", False: "not shown"}[pair["equivalent"]]
-    size = NOTHING if effect["value"] is None else f"{effect['value']:+.2f} {effect['size']}"
     return {
         "first": pair["first"],
         "second": pair["second"],
@@ -156,16 +125,14 @@ def _pair_row(pair: Mapping[str, Any], terms: "Terms") -> dict[str, str]:
         f"{level(terms.alpha)} interval": f"{100 * pair['low']:+.2f} to {100 * pair['high']:+.2f}",
         "p": f"{pair['p']:.3g}",
         "p (Holm)": f"{pair['p_holm']:.3g}",
-        "equivalent": equivalent,
-        "effect": size,
-        "flips": flips,
+        "equivalent": {None: NOTHING, True: "yes", False: "not shown"}[pair["equivalent"]],
+        "effect": NOTHING if effect["value"] is None else f"{effect['value']:+.2f} {effect['size']}",
+        "flips": NOTHING if pair["flips"] is None else f"{pair['flips']:,.0f} of {pair['n']:,}",
     }
 
 
-def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
+def _notes(pairs: Sequence[Mapping[str, Any]], terms: Terms) -> list[str]:
     """What a reader must know to read the table."""
-    from featherlight.analysis.comparison import level, margin_text
-
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in pairs))
     effects = " or ".join(dict.fromkeys(pair["effect"]["name"] for pair in pairs))
     notes = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]
@@ -173,8 +140,6 @@ def _notes(pairs: Sequence[Mapping[str, Any]], terms: "Terms") -> list[str]:
         notes[0] += f" Holm: for all {len(pairs)} pairs together."
     if terms.margin is not None:
         methods = " or ".join(dict.fromkeys(pair["equivalence"]["method"] for pair in pairs))
-        notes.append(
-            f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
-            f"{margin_text(terms)}."
-        )
+        notes.append(f"Equivalent: two one-sided tests, the {level(2 * terms.alpha)} interval ({methods}) lies within "
+                     f"{margin_text(terms)}.")  # fmt: skip
     return notes

@@ -27,6 +27,6 @@ def command_of(command: str, sources: Sequence[Path], settings: Settings, *, out
         if isinstance(value, bool):
             words.append(f"--{option}" if value else f"--no-{option}")
         else:
-            several = value if isinstance(value, tuple) else (value,)
-            words += [word for one in several for word in (f"--{option}", str(one))]
+            items = value if isinstance(value, tuple) else (value,)
+            words += [word for item in items for word in (f"--{option}", str(item))]
     return shlex.join([*words, "--out", out.name])

@@ -1,4 +1,4 @@
-"""What `featherlight inspect` prints and draws of a model."""
+"""The command `inspect`: a model in; its parameters, bytes and zeros by part and by tensor out."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,18 +26,23 @@ _BASELINES = {
 def inspect_model(
     model: Path, figure: Path | None, thresholds: str, largest: int, *, baselines: bool, as_json: bool
 ) -> None:
-    """Count, print, and draw if a file is named."""
-    limits = _numbers(thresholds)
-    packed = _packed_bytes(model)
-    tensors = tensors_of(packed_file(model) or model, packed)
+    """Count and print; draw if a file is named."""
+    limits, file = _numbers(thresholds), packed_file(model)
+    source = file or model
+    packed = pack_folder(model) if file is None and is_packable(model) else None  # None for an encoder
+    if file is not None:
+        packed = read_bytes(file)
+    tensors = tensors_of(source, packed)
     whole, parts = summed(tensors), by_part(tensors)
-    if packed is not None:
-        parts[HEADER] = _header(model, packed, tensors)
+    if packed is not None:  # what is no tensor: in the folder tokenizer and config, in the packed file its header
+        header = len(packed) - sum(tensor.packed or 0 for tensor in tensors)
+        raw = folder_bytes(source) - sum(tensor.stored for tensor in tensors)
+        parts[HEADER] = {"parameters": 0, "bytes": raw, "packed_bytes": header, "zeros": 0.0}
     if figure is not None:
         figures.save(figures.anatomy(parts, histogram(tensors), name=model.name), figure)
     summary = {
         "parameters": whole["parameters"],
-        "bytes": folder_bytes(packed_file(model) or model),
+        "bytes": folder_bytes(source),
         "packed_bytes": None if packed is None else len(packed),
         "zeros": whole["zeros"],
         "parts": parts,
@@ -54,20 +59,6 @@ def inspect_model(
         print(figure)
 
 
-def _packed_bytes(model: Path) -> bytes | None:
-    """The .light file that a model is, or makes; None for an encoder."""
-    if (file := packed_file(model)) is not None:
-        return read_bytes(file)
-    return pack_folder(model) if is_packable(model) else None
-
-
-def _header(model: Path, packed: bytes, tensors: list[Tensor]) -> dict[str, Any]:
-    """What is no tensor: in the folder tokenizer and config, in the packed file its header."""
-    used = sum(tensor.packed or 0 for tensor in tensors)
-    raw = folder_bytes(packed_file(model) or model) - sum(tensor.stored for tensor in tensors)
-    return {"parameters": 0, "bytes": raw, "packed_bytes": len(packed) - used, "zeros": 0.0}
-
-
 def _numbers(text: str) -> list[float]:
     """ "0.01,0.1" -> [0.01, 0.1]."""
     try:
@@ -75,7 +66,7 @@ def _numbers(text: str) -> list[float]:
     except ValueError:
         numbers = [-1.0]
     if any(not 0 <= number < float("inf") for number in numbers):
-        raise UserError(f"--thresholds {text!r}: write numbers from 0 on with commas, for example 0.01,0.1.")
+        raise UserError(f"--thresholds {text!r}: write numbers of at least 0 with commas, for example 0.01,0.1.")
     return numbers
 
 
@@ -87,9 +78,8 @@ def _show(model: Path, summary: Mapping[str, Any], tensors: list[Tensor], limits
     print_rows([_row(part, sizes) for part, sizes in summary["parts"].items()])
     for limit, share in under(tensors, limits).items():
         print(f"{share:.1%} of the weights are at most {limit:g}")
-    order = sorted(tensors, key=lambda tensor: -tensor.weights.size)[:largest]
-    if order:
-        print_rows([{**_row(tensor.name, summed([tensor])), "shape": str(tensor.weights.shape)} for tensor in order])
+    if first := sorted(tensors, key=lambda tensor: -tensor.weights.size)[:largest]:
+        print_rows([{**_row(tensor.name, summed([tensor])), "shape": str(tensor.weights.shape)} for tensor in first])
 
 
 def _row(name: str, sizes: Mapping[str, Any]) -> dict[str, object]:
@@ -105,10 +95,9 @@ def _row(name: str, sizes: Mapping[str, Any]) -> dict[str, object]:
 def _show_baselines(model: Path, summary: Mapping[str, Any]) -> None:
     """The published models beside this one; its accuracy if it was scored on SST-2."""
     record: Any = read_json(model / RECORD) if (model / RECORD).exists() else {}
-    metrics: dict[str, Any] = record.get("metrics", {})
-    scores: Any = next((part["scores"] for part in metrics.values()), {})
-    known = record.get("task", {}).get("name") == "sst2" and "accuracy" in scores
-    own = f"{100 * scores['accuracy']['value']:.2f}" if known else None
+    scores: Any = next((split["scores"] for split in record.get("metrics", {}).values()), {})
+    scored = record.get("task", {}).get("name") == "sst2" and "accuracy" in scores
+    own = f"{100 * scores['accuracy']['value']:.2f}" if scored else None
     size = summary["packed_bytes"] or summary["bytes"]
     rows = [{"": model.name, "SST-2 dev": own, "MB": f"{size / 1e6:.3f}"}]
     rows += [{"": name, "SST-2 dev": f"{score:.2f}", "MB": f"{size:.0f}"} for name, (score, size) in _BASELINES.items()]

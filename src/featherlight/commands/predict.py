@@ -17,7 +17,7 @@ from featherlight.inference.predictor import Predictor
 from featherlight.stages.settings import RunSettings
 from featherlight.store.layout import RECORD
 
-_AT_ONCE = 1024  # texts per call; bounds memory on endless input
+_CHUNK = 1024  # texts per call; bounds memory on endless input
 Row = tuple[str, str | None]
 
 
@@ -33,9 +33,9 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
         return _ask(predictor)
     is_table = Path(source).suffix.lower() in READERS
     rows = iter(table_rows(Path(source), folder) if is_table else _text_rows(source))
-    while part := list(islice(rows, _AT_ONCE)):
-        for answer in _answered(predictor, part):
-            print(json.dumps(answer, ensure_ascii=False), flush=False)
+    while chunk := list(islice(rows, _CHUNK)):
+        for prediction in _predictions(predictor, chunk):
+            print(json.dumps(prediction, ensure_ascii=False), flush=False)
     sys.stdout.flush()
 
 
@@ -48,7 +48,7 @@ def _ask(predictor: Predictor) -> None:
         except EOFError:
             print(file=sys.stderr)
             return
-        print(json.dumps(_answered(predictor, [row])[0], ensure_ascii=False), flush=True)
+        print(json.dumps(_predictions(predictor, [row])[0], ensure_ascii=False), flush=True)
 
 
 def _prompt(question: str) -> str:
@@ -61,7 +61,6 @@ def _prompt(question: str) -> str:
 
 
 def _text_rows(source: str) -> Iterator[Row]:
-    """A text per line."""
     with contextlib.nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as file:
         for number, line in enumerate(file, start=1):
             text = decoded(line, "standard input" if source == "-" else source, line=number).rstrip("\r\n")
@@ -71,11 +70,11 @@ def _text_rows(source: str) -> Iterator[Row]:
 def table_rows(path: Path, folder: Path) -> Iterator[Row]:
     """Columns `text` and `text_pair`, or those that the model of this folder was trained on."""
     table = read_table(path)
-    trained = read_json(folder / RECORD)["task"].get("texts", []) if (folder / RECORD).exists() else []
-    names = ["text", "text_pair"] if "text" in table.columns else trained
+    task_columns = read_json(folder / RECORD)["task"].get("texts", []) if (folder / RECORD).exists() else []
+    names = ["text", "text_pair"] if "text" in table.columns else task_columns
     if not names or names[0] not in table.columns:
-        wanted = " or ".join(f"`{name}`" for name in dict.fromkeys(["text", *trained[:1]]))
-        raise UserError(f"{path}: no column {wanted}. It has: {listed(table.columns)}. Rename one.")
+        expected = " or ".join(f"`{name}`" for name in dict.fromkeys(["text", *task_columns[:1]]))
+        raise UserError(f"{path}: no column {expected}. It has: {listed(table.columns)}. Rename one.")
     paired = len(names) == 2 and names[1] in table.columns
     pairs: Sequence[Any] = table.column(names[1]) if paired else [None] * len(table)
     for number, (text, pair) in enumerate(zip(table.column(names[0]), pairs, strict=True)):
@@ -84,11 +83,13 @@ def table_rows(path: Path, folder: Path) -> Iterator[Row]:
         if is_torn(text + (pair or "")):
             raise table.complaint(number, "a text holds half of a surrogate pair, which is no character. Remove it.")
         if (pair is None) != (pairs[0] is None):
-            raise table.complaint(number, "some rows have a second text and some have none. Give all rows two, or one")
+            raise table.complaint(
+                number, "some rows have a second text and some have none. Give it to all, or to none."
+            )
         yield text, pair
 
 
-def _answered(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
+def _predictions(predictor: Predictor, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """{"label", "probability", "probabilities"} per text, or {"value"} for a regression."""
     seconds = [second for _, second in rows if second is not None]
     return predictor.predict([first for first, _ in rows], seconds or None)

@@ -29,7 +29,7 @@ _STUDENT = {"student": ["bilstm", "bag"], "epochs": 10, "batch_size": 50, "learn
 
 
 def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> None:
-    """Fine-tune, distil twice, quantize, pack; write what came of it to standard output, report.md and report.html."""
+    """Fine-tune, distil twice, quantize, pack; write the results to standard output, report.md and report.html."""
     start = time.monotonic()
     folders = run_jobs(quickstart_jobs(values, store=store))
     records = [read_json(folder / RECORD) for folder in folders]
@@ -45,15 +45,15 @@ def run_quickstart(values: Mapping[str, Any], *, store: Path, as_json: bool) -> 
 
 def quickstart_jobs(values: Mapping[str, Any], *, store: Path) -> list[Job]:
     """The stages of the quickstart, in order."""
-    given = build(QuickstartSettings, values, where=_WHERE).model_dump()
-    common = {"task": "docs", "device": given["device"], "precision": given["precision"]}
+    settings = build(QuickstartSettings, values, where=_WHERE).model_dump()
+    common = {"task": "docs", "device": settings["device"], "precision": settings["precision"]}
     tasks = LoadedTasks()
 
     def planned(stage: Stage, values: Mapping[str, Any], inputs: Mapping[str, Input]) -> list[Job]:
         return jobs_of(stage, {**common, **values}, inputs, store=store, where=_WHERE, tasks=tasks)
 
-    jobs = planned(FINETUNE, {**given, **_TEACHER}, {})
-    jobs += planned(DISTILL, {**given, **_STUDENT}, {"teacher": jobs[0]})
+    jobs = planned(FINETUNE, {**settings, **_TEACHER}, {})
+    jobs += planned(DISTILL, {**settings, **_STUDENT}, {"teacher": jobs[0]})
     for student in [job for job in jobs if job.kind is Kind.STUDENT]:
         quantized = planned(QUANTIZE, {}, {"model": student})
         jobs += [*quantized, *planned(PACK, {}, {"model": quantized[0]})]

@@ -1,21 +1,19 @@
-"""`report` and `store`: every record of a store as tables, and what a store holds."""
+"""The commands `report` and `store`: every record of a store as tables, and the results in it."""
 
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
 from featherlight.commands.console import print_json
-from featherlight.commands.stage import show_records
 from featherlight.errors import UserError
+from featherlight.reports.results import print_tables, write_report
 from featherlight.reports.terminal import print_rows
 from featherlight.store.entries import entries
+from featherlight.store.records import collect
 
 
 def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bool) -> None:
-    """Every record under a store; as a page and as Markdown where they are asked for."""
-    from featherlight.reports.results import write_report
-    from featherlight.store.records import collect
-
+    """Every record in a store as tables; as HTML and Markdown, too, where files are named."""
     records = collect(store)
     pages = {kind: str(path) for kind, path in (("html", html), ("markdown", markdown)) if path is not None}
     try:
@@ -25,23 +23,21 @@ def report(store: Path, *, html: Path | None, markdown: Path | None, as_json: bo
         raise UserError(f"{' or '.join(pages.values())}: cannot be written ({error.strerror}). Name a file.") from None
     if as_json:
         return print_json({"records": records, **pages})
-    show_records(records)
+    print_tables(records)
     for path in pages.values():
         print(path)
 
 
 def store_entries(store: Path, *, as_json: bool) -> None:
-    """What a store holds."""
+    """The results in a store."""
     rows = entries(store)
     if as_json:
         return print_json({"entries": rows})
-    if not rows:
-        return print(f"{store} is empty")
-    print_rows(rows)
+    print_rows(rows) if rows else print(f"{store} is empty")
 
 
 def removed(names: Sequence[str], *, as_json: bool) -> None:
-    """What was deleted."""
+    """The names of deleted results."""
     if as_json:
         return print_json({"removed": list(names)})
     print("removed: " + (shlex.join(names) or "nothing"))

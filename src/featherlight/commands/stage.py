@@ -1,12 +1,12 @@
-"""What the commands print: tables for people, one JSON object for programs. Standard output only."""
+"""Printing of the commands that run stages: tables for people, one JSON object for programs. Standard output only."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from featherlight.commands.console import print_json
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
+from featherlight.reports.results import print_tables
 from featherlight.reports.terminal import print_rows
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.layout import RECORD
@@ -14,7 +14,7 @@ from featherlight.store.records import read_records, reported_scores
 
 
 def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = None) -> None:
-    """What a training command made: folders, records, a summary over seeds; people see the teacher beside it."""
+    """The results of a training command: folders, records, a summary over seeds; in the table also the teacher."""
     from featherlight.measurement.metrics import summary
 
     records = read_records(folders)
@@ -22,32 +22,29 @@ def trained(folders: Sequence[Path], *, as_json: bool, teacher: Path | None = No
     summaries = {name: summary([reported_scores(record)[name]["value"] for record in records]) for name in names}
     if as_json:
         return print_json({"folders": [str(path) for path in folders], "records": records, "summary": summaries})
-    beside = [teacher.resolve()] if teacher and (teacher / RECORD).exists() else []
-    show_records([*read_records(beside), *records])
+    teachers = [teacher.resolve()] if teacher and (teacher / RECORD).exists() else []
+    print_tables([*read_records(teachers), *records])
     for folder in folders:
         print(folder)
 
 
-def show_records(records: Sequence[Mapping[str, Any]]) -> None:
-    """The table of records, and the summary over seeds where there are several."""
-    from featherlight.reports.results import print_tables
-
-    print_tables(records)
-
-
 def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
-    """What a step did to a model: before and after, zeros, flips, and whether that may be luck."""
+    """A compressed model before and after: scores, bytes, zeros, flipped predictions and a test of the difference."""
     records = read_records(folders)
-    shown = [
+    steps = [
         {"folder": str(folder), **{name: record[name] for name in ("before", "after", "zeros", "flips", "p_value")}}
         for folder, record in zip(folders, records, strict=True)
     ]
     if as_json:
-        return print_json(shown[0] if len(shown) == 1 else {"steps": shown})
+        return print_json(steps[0] if len(steps) == 1 else {"steps": steps})
     for folder, record in zip(folders, records, strict=True):
-        metric = record["tests"]["bootstrap"]["metric"]
-        print_rows([_about_side(name, record[name], metric) for name in ("before", "after")])
         difference = record["tests"]["bootstrap"]
+        metric = difference["metric"]
+        print_rows([
+            {"": name, metric: f"{100 * record[name]['metrics'][metric]['value']:.2f}", "bytes": record[name]["bytes"],
+             "packed": "-" if record[name]["packed_bytes"] is None else f"{record[name]['packed_bytes']:,}"}
+            for name in ("before", "after")
+        ])  # fmt: skip
         asked = record.get("zeros_asked")
         zeros = "" if record["zeros"] is None else f"zeros {record['zeros']:.1%}"
         zeros += "" if asked is None else f" of {asked:.0%} asked"
@@ -60,40 +57,29 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         print(folder)
 
 
-def _about_side(name: str, side: Mapping[str, Any], metric: str) -> dict[str, object]:
-    """A model before or after a step as a row."""
-    packed = side["packed_bytes"]
-    return {
-        "": name,
-        metric: f"{100 * side['metrics'][metric]['value']:.2f}",
-        "bytes": side["bytes"],
-        "packed": "-" if packed is None else f"{packed:,}",
-    }
-
-
 def packed(folder: Path, file: Path | None, *, as_json: bool) -> None:
-    """A packed file and its bytes by part; file: where it was copied to."""
+    """A packed file and its bytes by part. file: the copy of it that was asked for."""
     record = read_json(folder / RECORD)
     path = file or folder / LIGHT
     if as_json:
         return print_json({"file": str(path), "bytes": record["bytes"], "parts": record["parts"]})
-    show_records([record])
+    print_tables([record])
     print_rows([{"part": name, "bytes": size} for name, size in record["parts"].items()])
     print(f"{path}: {record['bytes']:,} bytes")
 
 
 def exported(folder: Path, *, as_json: bool) -> None:
-    """An exported folder: its file, how far its logits are from the model's, what it is worth."""
+    """An exported folder: its file, how far its logits are from the model's, and its scores."""
     record = read_json(folder / RECORD)
     file, worst = folder / MODEL, record["worst_difference"]
     if as_json:
-        shown = {"file": str(file), "bytes": record["bytes"], "worst_difference": worst}
-        return print_json({**shown, "metrics": reported_scores(record)})
-    show_records([record])
+        return print_json({"file": str(file), "bytes": record["bytes"], "worst_difference": worst,
+                           "metrics": reported_scores(record)})  # fmt: skip
+    print_tables([record])
     if "flips" in record:
-        found = record["tests"]["bootstrap"]
+        loss = record["tests"]["bootstrap"]
         flips = "" if record["flips"] is None else f"; {record['flips']} predictions flipped"
-        print(f"int8: {-100 * found['value']:.2f} points of {found['metric']} lost, p = {record['p_value']:.3g}{flips}")
+        print(f"int8: {-100 * loss['value']:.2f} points of {loss['metric']} lost, p = {record['p_value']:.3g}{flips}")
     print(f"worst difference between its logits and the model's: {worst:.2g}")
     print(file)
 
@@ -101,17 +87,16 @@ def exported(folder: Path, *, as_json: bool) -> None:
 def evaluated(folder: Path, *, as_json: bool) -> None:
     """The scores of one evaluation."""
     record = read_json(folder / RECORD)
-    split, found = next(iter(record["metrics"].items()))
+    task, (split, results) = record["task"]["name"], next(iter(record["metrics"].items()))
     if as_json:
-        shown = {"task": record["task"]["name"], "split": split, "n": found["n"], "metrics": found["scores"]}
         parts = {name: part["scores"] for name, part in record["metrics"].items() if name != split}
-        return print_json({**shown, **({"parts": parts} if parts else {}), "folder": str(folder)})
-    print(f"{record['name']} on {record['task']['name']}, {split}, {found['n']:,} rows; 95 % bootstrap intervals")
-    rows = [
-        {"score": name, "value": f"{s['value']:.4f}", "low": f"{s['low']:.4f}", "high": f"{s['high']:.4f}"}
-        for name, s in found["scores"].items()
-    ]
-    print_rows(rows)
+        return print_json({"task": task, "split": split, "n": results["n"], "metrics": results["scores"],
+                           **({"parts": parts} if parts else {}), "folder": str(folder)})  # fmt: skip
+    print(f"{record['name']} on {task}, {split}, {results['n']:,} rows; 95 % bootstrap intervals")
+    print_rows([
+        {"score": name, **{end: f"{score[end]:.4f}" for end in ("value", "low", "high")}}
+        for name, score in results["scores"].items()
+    ])  # fmt: skip
 
 
 def finished(folders: Sequence[Path], *, as_json: bool) -> None:
@@ -119,4 +104,4 @@ def finished(folders: Sequence[Path], *, as_json: bool) -> None:
     records = read_records(folders)
     if as_json:
         return print_json({"folders": [str(folder) for folder in folders], "records": records})
-    show_records(records)
+    print_tables(records)

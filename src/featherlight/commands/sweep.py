@@ -1,4 +1,4 @@
-"""The command `sweep`: a file in; three lists out: done, failed, not run."""
+"""The command `sweep`: a file in; three lists of cells out: done, failed, not run."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ from typer import Exit
 from featherlight import distributed
 from featherlight.commands.console import print_json
 from featherlight.commands.plan import show_plan
-from featherlight.commands.stage import finished, show_records
+from featherlight.commands.stage import finished
 from featherlight.commands.time import show_cells
 from featherlight.errors import UserError, shortened
 from featherlight.execution.pool import SweepResult, run_in_workers
@@ -20,11 +20,10 @@ from featherlight.execution.retries import earlier_failures, failure_file, given
 from featherlight.execution.turns import interleave
 from featherlight.measurement.energy import Factors
 from featherlight.planning.jobs import Job
+from featherlight.reports.results import print_tables
 from featherlight.search.sweep_file import plan_grid, read_sweep
 from featherlight.search.trials import search
 from featherlight.store.records import read_records
-
-_FAILED = 1  # exit code when a cell failed or was not run
 
 
 def run_sweep(
@@ -32,17 +31,19 @@ def run_sweep(
     cells: int | None, storage: str | None, retry: bool, yes: bool, dry_run: Factors | None, ray: str | None,
     cell_cpus: float, cell_gpus: float, as_json: bool,
 ) -> None:  # fmt: skip
-    """Run a sweep file and say what became of its cells; exit code 1 if one is missing. dry_run: only the plan."""
+    """Run a sweep file and print the outcome; exit code 1 if a cell failed or was not run. dry_run: only the plan."""
     if distributed.world_size() > 1:
         raise UserError("a sweep starts its own processes. Call it without a launcher, with --workers or --ray.")
     sweep = read_sweep(file, stage=stage)
     if isolate and (ray is not None or sweep.stage.alone):
-        raise UserError("--isolate is for cells in processes of this machine. Leave it out for --ray and timed cells.")
+        raise UserError("--isolate is for worker processes on this machine. Leave it out with --ray and timed cells.")
     if ray is not None and (sweep.method != "grid" or sweep.stage.alone or workers > 1):
-        raise UserError("--ray takes the cells of a grid. Searches and timed cells run here. Leave out --workers, too.")
+        raise UserError(
+            "--ray is for the cells of a grid; searches and timed cells run here. Leave --workers out, too."
+        )
     if sweep.method != "grid":
         if dry_run is not None:
-            raise UserError(f"{file}: a search chooses as it goes; there is no plan to print. Leave --dry-run out.")
+            raise UserError(f"{file}: a search chooses its cells as it runs; it has no plan. Leave --dry-run out.")
         outcome = search(sweep, store=store, common=common, workers=workers, isolate=isolate, cells=cells,
                          storage=storage, retry=retry)  # fmt: skip
         return _show_outcome(outcome, as_json=as_json)
@@ -81,15 +82,15 @@ def _check_alone(workers: int) -> None:
 
 
 def _timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_json: bool) -> None:
-    """Cells of the stage `time` take turns in this process; one that crashed in three calls is left alone."""
+    """Cells of the stage `time` take turns in this process; one that crashed in three calls is skipped."""
     _check_alone(workers)
-    lost = {job: error for job in jobs if (error := given_up(job, retry=retry)) is not None and job.state != "done"}
-    failed = interleave([job for job in jobs if job not in lost], store=store)
-    for job, why in failed.items():
-        if not why.users:
-            remember(job, earlier_failures(job)[0] + 1, why.error)
-    lost |= {job: why.error for job, why in failed.items()}
-    outcome = SweepResult([job for job in jobs if job not in lost], lost)
+    errors = {job: error for job in jobs if (error := given_up(job, retry=retry)) is not None and job.state != "done"}
+    failures = interleave([job for job in jobs if job not in errors], store=store)
+    for job, failure in failures.items():
+        if not failure.users:
+            remember(job, earlier_failures(job)[0] + 1, failure.error)
+    errors |= {job: failure.error for job, failure in failures.items()}
+    outcome = SweepResult([job for job in jobs if job not in errors], errors)
     for job in outcome.done:
         failure_file(job).unlink(missing_ok=True)
     if not as_json:
@@ -98,28 +99,24 @@ def _timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_js
 
 
 def _show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
-    """Three lists; the records of what is done as a table."""
+    """The three lists, and the records of the cells that are done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage.listed]
     if as_json:
-        print_json({
-            "done": [job.folder.name for job in done],
-            "failed": [_about(job, error) for job, error in outcome.failed.items()],
-            "not_run": [_about(job, why) for job, why in outcome.not_run.items()],
-        })  # fmt: skip
+        missing = {
+            key: [{"address": job.folder.name, "error": reason, "settings": job.settings.model_dump(mode="json")}
+                  for job, reason in jobs.items()]
+            for key, jobs in (("failed", outcome.failed), ("not_run", outcome.not_run))
+        }  # fmt: skip
+        print_json({"done": [job.folder.name for job in done], **missing})
     else:
         if done and not done[0].stage.alone:
-            show_records(read_records([job.folder for job in done]))
+            print_tables(read_records([job.folder for job in done]))
         print(f"done: {len(done)}")
-        for title, lost in (("failed", outcome.failed), ("not run", outcome.not_run)):
-            print(f"{title}: {len(lost)}")
-            for job, why in lost.items():
-                print(f"  {job.folder.name}: {shortened(why.strip().splitlines()[-1])}")
+        for title, reasons in (("failed", outcome.failed), ("not run", outcome.not_run)):
+            print(f"{title}: {len(reasons)}")
+            for job, reason in reasons.items():
+                print(f"  {job.folder.name}: {shortened(reason.strip().splitlines()[-1])}")
     if outcome.interrupted:
         raise KeyboardInterrupt
     if outcome.failed or outcome.not_run:
-        raise Exit(_FAILED)
-
-
-def _about(job: Job, why: str) -> dict[str, Any]:
-    """A cell that is missing, and why."""
-    return {"address": job.folder.name, "error": why, "settings": job.settings.model_dump(mode="json")}
+        raise Exit(1)

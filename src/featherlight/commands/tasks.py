@@ -1,6 +1,5 @@
 """`tasks`: the list of them, or one with its splits, labels, audit and examples."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featherlight.commands.console import print_json
@@ -20,17 +19,11 @@ def task_list(*, as_json: bool) -> None:
     rows: list[dict[str, object]] = [
         {"task": DOCS, "texts": 1, "labels": "packages", "scores": "accuracy, macro_f1", "from": "installed packages"}
     ]
-    for name, row in TASKS.items():
-        task = row.task
-        rows.append(
-            {
-                "task": name,
-                "texts": len(task.texts),
-                "labels": ", ".join(task.labels) or "a number",
-                "scores": ", ".join(task.metrics),
-                "from": "--data DIR, or the hub",
-            }
-        )
+    rows += [
+        {"task": name, "texts": len(row.task.texts), "labels": ", ".join(row.task.labels) or "a number",
+         "scores": ", ".join(row.task.metrics), "from": "--data DIR, or the hub"}
+        for name, row in TASKS.items()
+    ]  # fmt: skip
     if as_json:
         return print_json({"tasks": list(task_names())})
     print_rows(rows)
@@ -47,39 +40,33 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
         splits["train"] = {"rows": fitted + len(loaded.splits[SELECT]), "fitted": fitted}
         splits[SELECT]["cut_from"] = "train"
     if as_json:
-        return print_json(
-            {
-                "name": loaded.task.name,
-                "splits": splits,
-                "labels": list(loaded.task.labels),
-                "metrics": list(loaded.task.metrics),
-                "reported": list(loaded.task.reported),
-                "source": loaded.source,
-                "fingerprint": loaded.fingerprint,
-                "notes": notes,
-                "audit": audit(loaded).counts(),
-            }
-        )
+        return print_json({
+            "name": loaded.task.name, "splits": splits, "labels": list(loaded.task.labels),
+            "metrics": list(loaded.task.metrics), "reported": list(loaded.task.reported), "source": loaded.source,
+            "fingerprint": loaded.fingerprint, "notes": notes, "audit": audit(loaded).counts(),
+        })  # fmt: skip
     print(f"{loaded.task.name}: {loaded.source}")
     print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
     print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
     for note in notes:
         print(f"note: {note}")
-    print_rows(
-        [{"split": split, "rows": counts["rows"], "": _purpose(split, counts)} for split, counts in splits.items()]
-    )
+    fitted_on = f"{splits['train']['fitted']:,} to fit on, the rest is select" if SELECT in splits else ""
+    purposes = {"train": fitted_on, SELECT: "cut from train; every choice is made on it"}
+    print_rows([{"split": name, "rows": split["rows"], "": purposes.get(name, "")} for name, split in splits.items()])
     _print_audit(audit(loaded))
-    first_split = next(iter(loaded.splits))
-    examples = loaded.splits[first_split]
+    examples = next(iter(loaded.splits.values()))
     step = max(len(examples) // _EXAMPLES_SHOWN, 1)  # spread over the split: files are often sorted by label
+    names = loaded.task.labels
     for i in range(0, min(step * _EXAMPLES_SHOWN, len(examples)), step):
-        label = "" if examples.labels is None else _label_text(loaded.task.labels, examples.labels[i])
+        label = ""
+        if examples.labels is not None:
+            label = names[int(examples.labels[i])] if names else f"{float(examples.labels[i]):g}"
         texts = [examples.first[i], *([] if examples.second is None else [examples.second[i]])]
         print(f"[{label}] " + " | ".join(shortened(text) for text in texts))
 
 
 def _few_rows(data: TaskData) -> list[str]:
-    """How little the splits can say that scores and choices come from, where they are small."""
+    """A note for each small split that scores or choices come from: how uncertain they are."""
     counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
     few = {split: count for split, count in counts.items() if count < _FEW_ROWS}
     if data.task.kind is Target.NUMBER:
@@ -91,8 +78,9 @@ def _few_rows(data: TaskData) -> list[str]:
 
 
 def _print_audit(result: Audit) -> None:
-    """What the audit found, a line each; nothing where there is nothing to say."""
+    """A line for each finding of the audit."""
     counts = result.counts()
+    others = {split: part for split, part in result.splits.items() if split != "train"}
     for split, part in result.splits.items():
         if part.classes:
             total = max(sum(part.classes.values()), 1)
@@ -104,15 +92,9 @@ def _print_audit(result: Audit) -> None:
         "texts of train have more than one label": counts["conflicts"],
         **{f"rows of {split} stand in train too (--drop-leaks)": count for split, count in counts["leaks"].items()},
         **{
-            f"rows of {split} repeat an earlier one of {split}": part.duplicates.count
-            for split, part in result.splits.items()
-            if split != "train"
+            f"rows of {split} repeat an earlier one of {split}": part.duplicates.count for split, part in others.items()
         },
-        **{
-            f"texts of {split} have more than one label": part.conflicts.count
-            for split, part in result.splits.items()
-            if split != "train"
-        },
+        **{f"texts of {split} have more than one label": part.conflicts.count for split, part in others.items()},
         **{f"texts stand in {pair}": count for pair, count in counts["shared"].items()},
         **{f"further rows of {split} nearly stand in train": count for split, count in counts["near_leaks"].items()},
         "rows have an empty text": counts["empty"],
@@ -123,14 +105,3 @@ def _print_audit(result: Audit) -> None:
             print(f"audit: {count:,} {finding}")
     if not any(findings.values()):
         print("audit: no duplicates, leaks, conflicting labels, empty or over-long texts")
-
-
-def _purpose(split: str, counts: Mapping[str, object]) -> str:
-    """What a split's rows are for."""
-    if split == SELECT:
-        return "cut from train; every choice is made on it"
-    return f"{counts['fitted']:,} to fit on, the rest is select" if "fitted" in counts else ""
-
-
-def _label_text(labels: Sequence[str], value: Any) -> str:
-    return labels[int(value)] if labels else f"{float(value):g}"

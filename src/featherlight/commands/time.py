@@ -20,29 +20,28 @@ from featherlight.reports.terminal import print_rows
 from featherlight.stages.time.stage import TIME
 from featherlight.store.records import read_records
 
-_MANY = 1_000_000  # examples that energy is told for
-_MOST_DIGITS = 100  # from here on without digits behind the point
-
 
 def run_time_command(values: Mapping[str, Any], factors: Factors, *, stated: bool, store: Path, as_json: bool) -> None:
-    """Measure every combination of the lists; exit code 2 if some could not be and all of those
-    are the user's to put right, 1 if one crashed. stated: whether watts were."""
+    """Measure every combination of the lists. stated: whether --watts was given.
+
+    Exit code 1 if a cell crashed; 2 if some failed, and the user can put all of them right.
+    """
     if distributed.world_size() > 1:
         raise UserError("cells that are timed in several processes slow each other down. Call without a launcher.")
     jobs = once(jobs_of(TIME, values, {}, store=store, where=COMMAND_LINE))
-    failed = interleave(jobs, store=store)
-    done = [job.folder for job in jobs if job not in failed]
-    lost = [{"error": why.error, "settings": job.settings.model_dump(mode="json")} for job, why in failed.items()]
+    failures = interleave(jobs, store=store)
+    done = [job.folder for job in jobs if job not in failures]
     if as_json:
-        rows = [row_of(record) for record in read_records(done)]
-        print_json({"cells": rows, "failed": lost})
+        failed = [{"error": failure.error, "settings": job.settings.model_dump(mode="json")}
+                  for job, failure in failures.items()]  # fmt: skip
+        print_json({"cells": [row_of(record) for record in read_records(done)], "failed": failed})
     else:
         show_cells(done)
         _show_energy(done, factors, stated=stated)
-        for job, why in failed.items():
-            print(f"failed: {job.folder.name}: {why.last}")
-    if failed:
-        raise Exit(2 if all(why.users for why in failed.values()) else 1)
+        for job, failure in failures.items():
+            print(f"failed: {job.folder.name}: {failure.last}")
+    if failures:
+        raise Exit(2 if all(failure.users for failure in failures.values()) else 1)
 
 
 def show_cells(folders: Sequence[Path]) -> None:
@@ -50,25 +49,19 @@ def show_cells(folders: Sequence[Path]) -> None:
     if not folders:
         return
     rows = [row_of(record) for record in read_records(folders)]
-    print_rows([_about(row) for row in rows])
-    _show_parts(rows)
+    print_rows([_printed(row) for row in rows])
+    if trainings := [row for row in rows if "phases" in row]:  # the time of a training step by phase
+        print_rows([
+            {"model": row["model"], "task": row["task"], "shape": _shape(row),
+             "a step": with_unit(row["step"], SECONDS),
+             **{phase: f"{seconds / sum(row['phases'].values()):.0%}" for phase, seconds in row["phases"].items()}}
+            for row in trainings
+        ])  # fmt: skip
     for line in best_throughputs(rows):
         print(line)
     print("Medians of samples that took turns, and their 95 % bootstrap intervals. All samples: --json.")
     if any(row["noisy"] for row in rows):
-        print("noisy: the samples scatter, or another program computed meanwhile, in two measurements.")
-
-
-def _show_parts(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Where the time of a training step goes."""
-    trained = [row for row in rows if "phases" in row]
-    if trained:
-        print_rows([
-            {"model": row["model"], "task": row["task"], "shape": _shape(row),
-             "a step": with_unit(row["step"], SECONDS),
-             **{part: f"{seconds / sum(row['phases'].values()):.0%}" for part, seconds in row["phases"].items()}}
-            for row in trained
-        ])  # fmt: skip
+        print("noisy: measured twice, and both times the samples scattered or another program used the processor.")
 
 
 def _shape(row: Mapping[str, Any]) -> str:
@@ -77,75 +70,65 @@ def _shape(row: Mapping[str, Any]) -> str:
 
 
 def best_throughputs(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """For each model and runtime with several batch sizes: at which it gets through most examples."""
+    """For each model and runtime with several batch sizes: the one with the highest throughput."""
     groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["model"], row["task"], row["runtime"], row["what"]), []).append(row)
     lines = []
-    for (model, task, runtime, _), found in groups.items():
-        if len({row["batch"] for row in found}) > 1:
-            best = max(found, key=lambda row: row["examples_per_second"])
+    for (model, task, runtime, _), cells in groups.items():
+        if len({row["batch"] for row in cells}) > 1:
+            best = max(cells, key=lambda row: row["examples_per_second"])
             lines.append(f"most examples a second: {best['examples_per_second']:,.0f}, {model} on {task} in {runtime}, "
                          f"{best['batch']} at a time, length {best['length']}, pad {best['pad']}")  # fmt: skip
     return lines
 
 
-def _about(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A line of the table."""
-    each = row["unit"].removeprefix("s/")
+def _printed(row: Mapping[str, Any]) -> dict[str, Any]:
+    each, throughput = row["unit"].removeprefix("s/"), row["examples_per_second"]
     return {
-        "model": row["model"],
-        "task": row["task"],
-        "runtime": row["runtime"],
+        **{name: row[name] for name in ("model", "task", "runtime")},
         "batch": _shape(row),
         f"time {'an' if each == 'epoch' else 'a'} {each}": with_unit(row["median"], SECONDS),
-        "examples a second": f"{row['examples_per_second']:,.3g}"
-        if row["examples_per_second"] < _MOST_DIGITS
-        else f"{row['examples_per_second']:,.0f}",
+        "examples a second": f"{throughput:,.3g}" if throughput < 100 else f"{throughput:,.0f}",
         "95 % interval": f"{with_unit(row['low'], SECONDS)} to {with_unit(row['high'], SECONDS)}",
         "": "noisy" if row["noisy"] else "",
     }
 
 
 def _show_energy(folders: Sequence[Path], factors: Factors, *, stated: bool) -> None:
-    """What a million examples take, where the machine counts joules or its watts were stated."""
+    """The energy, money and CO2 of a million examples, where joules were counted or --watts was given."""
     rows = []
-    for record in read_records(folders):
-        cell = row_of(record)
-        joules = cell.get("joules")
-        if joules is None and not stated:
-            continue
-        examples = cell["batch"] * (record["steps"] if cell["what"] == "finetune" else 1)
-        scale = _MANY / examples
-        used = None if joules is None else joules * scale
-        seconds = cell["median"] * scale
-        rows.append({
-            "model": cell["model"], "runtime": cell["runtime"], "batch": _shape(cell),
-            "kWh": f"{factors.kilowatt_hours(seconds, used):.3g}", "money": f"{factors.money(seconds, used):.3g}",
-            "CO2": with_grams(factors.grams(seconds, used)), "from": "joules counted" if used else "watts stated",
-        })  # fmt: skip
+    for cell in [row_of(record) for record in read_records(folders)]:
+        if "joules" in cell or stated:
+            seconds = 1_000_000 / cell["examples_per_second"]
+            joules = cell["joules"] * seconds / cell["median"] if "joules" in cell else None
+            rows.append({
+                "model": cell["model"], "runtime": cell["runtime"], "batch": _shape(cell),
+                "kWh": f"{factors.kilowatt_hours(seconds, joules):.3g}",
+                "money": f"{factors.money(seconds, joules):.3g}", "CO2": with_grams(factors.grams(seconds, joules)),
+                "from": "joules counted" if joules else "watts stated",
+            })  # fmt: skip
     if rows:
         print_rows(rows)
         print(f"Of a million examples; {factors}. Joules are those of the whole processor and GPU.")
 
 
 def row_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of `time` as programs get it."""
-    settings, summed = record["settings"], record["summary"]
+    """A record of `time` as --json prints it."""
+    settings, summary = record["settings"], record["summary"]
     examples = settings["batch"] * (record["steps"] if settings["what"] == "finetune" else 1)
-    same = {name: settings[name] for name in ("length", "batch", "pad", "runtime", "threads")}
     return {
         "model": record["name"],
         "task": record["task"]["name"],
-        **same,
+        **{name: settings[name] for name in ("length", "batch", "pad", "runtime", "threads")},
         "what": settings["what"],
         "device": record["device"],
         "unit": record["unit"],
         "samples": record["samples"],
-        **summed,
-        "examples_per_second": examples / summed["median"],
+        **summary,
+        "examples_per_second": examples / summary["median"],
         **({"joules": float(np.median(record["joules"]))} if "joules" in record else {}),
-        **({"step": summed["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
+        **({"step": summary["median"] / record["steps"]} if settings["what"] == "finetune" else {}),
         **{name: record[name] for name in ("phases", "batch_halvings") if name in record},
         "noisy": record["noisy"],
         "load_seconds": record["seconds"]["load"],

@@ -1,8 +1,8 @@
-"""Jobs in, finished folders out, several at a time, each in a process that may die.
+"""A pool of worker processes: jobs in, finished folders out, several at a time.
 
-A worker that crashes, runs out of memory or is killed costs the cells in flight and nothing else: what is finished
-stands in the store under its address, what is not is begun again from its last checkpoint. A kill for want of memory is
-no try as long as the training's parts can be halved in answer.
+A worker that crashes, runs out of memory or is killed costs the jobs in flight and nothing else: what is finished is in
+the store under its address, what is not resumes from its last checkpoint. A kill for lack of memory does not count as a
+try as long as the training's batches can be halved in answer.
 """
 
 import signal
@@ -14,15 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from featherlight.errors import shortened
-from featherlight.execution.retries import (
-    TRIES,
-    answer_to_a_kill,
-    earlier_failures,
-    ending,
-    failure_file,
-    given_up,
-    remember,
-)
+from featherlight.execution import retries
 from featherlight.execution.worker import spawn
 from featherlight.planning.jobs import Job, needed
 from featherlight.progress import say
@@ -44,7 +36,7 @@ class SweepResult:
 
 @dataclass(eq=False)
 class Worker:
-    """A process and its end of the pipe. job: what it is at. kills: how often memory was out when it began."""
+    """A process and its end of the pipe. kills: how many processes the system had killed for memory when job began."""
 
     process: Any
     pipe: Any
@@ -66,9 +58,7 @@ def run_in_workers(jobs: Sequence[Job], *, workers: int, retry: bool = False, is
 
 
 class WorkerPool:
-    """The workers of one call. next_jobs: called when a worker is free, for
-    further jobs. on_finish: (job, error or None), called at every end.
-    """
+    """The workers of one call. next_jobs: asked for more when one is idle. on_finish: gets (job, error or None)."""
 
     def __init__(
         self,
@@ -86,11 +76,9 @@ class WorkerPool:
         self.workers: list[Worker] = []
 
     def take(self, jobs: Sequence[Job]) -> None:
-        """Put jobs behind those that wait; what is done, or has failed too often, is noted at once."""
-        for job in jobs:
-            error = given_up(job, retry=self.retry)
-            if not needed(job, jobs):
-                continue
+        """Queue jobs; one that is done, or has failed too often, is noted at once."""
+        for job in [job for job in jobs if needed(job, jobs)]:
+            error = retries.given_up(job, retry=self.retry)
             if job.state == "done":
                 self.outcome.done.append(job)
                 self.on_finish(job, None)
@@ -108,11 +96,11 @@ class WorkerPool:
 
     @property
     def running(self) -> list[Job]:
-        """What is being worked on."""
+        """The jobs in flight."""
         return [worker.job for worker in self.workers if worker.job]
 
     def work(self) -> None:
-        """Until nothing waits and nobody is at work; Ctrl-C stops it and leaves the rest as not run."""
+        """Run all jobs; Ctrl-C stops and leaves the rest as not run."""
         try:
             while self.dispatch():
                 self.wait()
@@ -123,7 +111,7 @@ class WorkerPool:
             self.shutdown()
 
     def shutdown(self) -> None:
-        """Close every process; what one is at is lost to its last checkpoint."""
+        """End every process; a job in flight resumes from its last checkpoint in a later call."""
         for worker in self.workers:
             worker.pipe.close()
             if worker.job:
@@ -132,22 +120,23 @@ class WorkerPool:
             worker.process.join()
 
     def dispatch(self) -> bool:
-        """A job to each worker that has none, and to new ones up to the size; whether anyone is at work."""
+        """Give jobs to idle workers, and to new ones up to the pool's size; whether any job is in flight."""
         while len(self.running) < self.size:
-            job = self.next()
-            if job is None:
-                further = self.next_jobs()
-                if not further:
-                    break
-                self.take(further)
-                continue
-            self.waiting.remove(job)
-            self.start(job)
+            if job := self.next():
+                self.waiting.remove(job)
+                self.start(job)
+            elif more := self.next_jobs():
+                self.take(more)
+            else:
+                break
         return bool(self.running)
 
     def start(self, job: Job) -> None:
-        """Give a job to somebody who has none."""
-        worker = next((worker for worker in self.workers if worker.job is None), None) or self.spawn()
+        """Give a job to an idle worker, or to a new one."""
+        worker = next((worker for worker in self.workers if worker.job is None), None)
+        if worker is None:
+            worker = Worker(*spawn(self.size))
+            self.workers.append(worker)
         try:
             worker.pipe.send((job.stage.name, job.settings, dict(job.inputs), job.store, dict(job.kinds)))
         except ConnectionError:  # killed while it had nothing to do, which costs no job a try
@@ -157,24 +146,20 @@ class WorkerPool:
         worker.job, worker.since, worker.kills = job, time.monotonic(), killed_by_the_system()
 
     def next(self) -> Job | None:
-        """The first that waits and whose inputs are there; those whose inputs will never be are noted as not run."""
+        """The first job in the queue whose inputs exist; those whose inputs never will are noted as not run."""
         lost = {job.folder for job in [*self.outcome.failed, *self.outcome.not_run]}
         for job in list(self.waiting):
             if missing := lost.intersection(job.inputs.values()):
                 self.waiting.remove(job)
                 lost.add(job.folder)
-                self.end(job, f"needs {missing.pop().name}, which is not there", self.outcome.not_run)
+                self.outcome.not_run[job] = f"needs {missing.pop().name}, which is not there"
+                self.on_finish(job, self.outcome.not_run[job])
             elif not self.held.intersection(job.inputs.values()):
                 return job
         return None
 
-    def end(self, job: Job, error: str, where: dict[Job, str]) -> None:
-        """A job that came to nothing."""
-        where[job] = error
-        self.on_finish(job, error)
-
     def wait(self) -> None:
-        """Wait for news: an answer, or the end of a process."""
+        """Wait until a worker answers or its process ends."""
         busy = [worker for worker in self.workers if worker.job]
         signals = {worker.pipe: worker for worker in busy} | {worker.process.sentinel: worker for worker in busy}
         for worker in {signals[ready] for ready in connection.wait(list(signals))}:  # type: ignore[index]
@@ -184,9 +169,9 @@ class WorkerPool:
                 error, final = worker.pipe.recv()
             except (EOFError, ConnectionError):
                 worker.process.join()
-                error = f"its process ended with {ending(worker.process.exitcode)}"
+                error = f"its process ended with {retries.ending(worker.process.exitcode)}"
                 if worker.process.exitcode == -signal.SIGKILL and killed_by_the_system() > worker.kills:
-                    final, free, reason = answer_to_a_kill(job)
+                    final, free, reason = retries.answer_to_a_kill(job)
                     error += reason
             if self.isolate:
                 worker.pipe.close()
@@ -197,25 +182,21 @@ class WorkerPool:
             self.note(job, error, final=final, free=free, seconds=time.monotonic() - worker.since)
 
     def note(self, job: Job, error: str | None, *, final: bool, seconds: float, free: bool = False) -> None:
-        """What became of a job: done, failed, or to be tried again behind the others. free: this was no try."""
-        what = f"{job.name} ({job.folder.name})"
+        """Note how a job ended: done, failed, or queued for another try. free: this does not count as a try."""
+        title = f"{job.name} ({job.folder.name})"
         if error is None:
             self.outcome.done.append(job)
             self.held.discard(job.folder)
-            failure_file(job).unlink(missing_ok=True)
-            say(f"[{len(self.outcome)}/{self.total}] {what}: done in {seconds:.1f} s")
+            retries.failure_file(job).unlink(missing_ok=True)
+            say(f"[{len(self.outcome)}/{self.total}] {title}: done in {seconds:.1f} s")
             return self.on_finish(job, None)
         last = shortened(error.strip().splitlines()[-1])
-        tries = TRIES if final else earlier_failures(job)[0] + (not free)
+        tries = retries.TRIES if final else retries.earlier_failures(job)[0] + (not free)
         if not (final or free):
-            remember(job, tries, error)
-        if tries < TRIES:
+            retries.remember(job, tries, error)
+        if tries < retries.TRIES:
             self.waiting.append(job)
-            return say(f"{what}: {last}; it will be tried again")
-        self.end(job, error, self.outcome.failed)
-        say(f"[{len(self.outcome)}/{self.total}] {what}: failed: {last}")
-
-    def spawn(self) -> Worker:
-        """A new process with its share of the cores."""
-        self.workers.append(Worker(*spawn(self.size)))
-        return self.workers[-1]
+            return say(f"{title}: {last}; it will be tried again")
+        self.outcome.failed[job] = error
+        self.on_finish(job, error)
+        say(f"[{len(self.outcome)}/{self.total}] {title}: failed: {last}")

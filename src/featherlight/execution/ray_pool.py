@@ -23,7 +23,6 @@ from featherlight.planning.jobs import Job
 from featherlight.progress import say
 from featherlight.store.layout import DRAFT, RECORD
 from featherlight.store.runs import adopt
-from featherlight.store.stage import Inputs
 
 _SECONDS = 5.0  # that an address has to answer in
 _Answer = tuple[str | None, bool, bytes | None]  # error, whether trying again is useless, the folder
@@ -42,7 +41,8 @@ class RayPool(WorkerPool):
         if size < 1:
             self.ray.shutdown()
             raise UserError(f"--ray {address}: the cluster has {resources.get('CPU', 0):g} processors and "
-                            f"{resources.get('GPU', 0):g} GPUs, less than a cell is to have.")  # fmt: skip
+                            f"{resources.get('GPU', 0):g} GPUs, too few for one cell. Lower --cell-cpus or --cell-gpus."
+                            )  # fmt: skip
         super().__init__(size, retry=retry)
         say(f"Ray: {size} cells at a time")
         self.token = store / f".ray-{uuid.uuid4().hex}"
@@ -55,20 +55,17 @@ class RayPool(WorkerPool):
 
     @property
     def running(self) -> list[Job]:
-        """What is being worked on."""
+        """The jobs in flight."""
         return [job for job, _ in self.tasks.values()]
 
     def start(self, job: Job) -> None:
         """A task for a job; an input that has to travel is put into the cluster's memory once."""
-        inputs = {role: (folder, self.send(folder) if self.sending else []) for role, folder in job.inputs.items()}
+        if self.sending:
+            for folder in set(job.inputs.values()) - set(self.sent):
+                self.sent[folder] = [self.ray.put(packed(folder))]
+        inputs = {role: (folder, self.sent.get(folder, [])) for role, folder in job.inputs.items()}
         task = self.cell.remote(job.stage.name, job.settings, inputs, job.store.resolve(), self.token.resolve())
         self.tasks[task] = (job, time.monotonic())
-
-    def send(self, folder: Path) -> Sent:
-        """A folder as bytes for nodes that do not see it."""
-        if folder not in self.sent:
-            self.sent[folder] = [self.ray.put(packed(folder))]
-        return self.sent[folder]
 
     def wait(self) -> None:
         """Wait for the end of a task, good or bad; a node that is lost takes its tasks along.
@@ -86,8 +83,8 @@ class RayPool(WorkerPool):
                 self.sending = True
                 self.start(job)
                 continue
-            if folder is not None:
-                _bring_home(folder, job)
+            if folder is not None and not job.folder.exists():
+                adopt(unpacked(folder, job.store / (DRAFT + job.folder.name)), job.folder)
             self.note(job, error, final=final, seconds=time.monotonic() - since)
 
     def shutdown(self) -> None:
@@ -97,7 +94,6 @@ class RayPool(WorkerPool):
 
 
 def _connected(address: str) -> Any:
-    """Ray, connected; a UserError for an address at which nothing answers."""
     import ray
 
     host, colon, port = address.rpartition(":")
@@ -114,23 +110,22 @@ def _connected(address: str) -> Any:
 
 
 def _work_there(name: str, settings: Any, inputs: Mapping[str, tuple[Path, Sent]], store: Path, token: Path) -> _Answer:
-    """One job, on a node: in the store itself where it is seen, else in a folder of this task's own."""
+    """One job, on a node: in the store itself where the node sees it, else in a temporary one."""
     if token.exists():
-        seen = {role: folder for role, (folder, _) in inputs.items()}
-        error, final = attempt(LoadedTasks(), name, settings, seen, store)
-        return error, final, None
+        folders = {role: folder for role, (folder, _) in inputs.items()}
+        return *attempt(LoadedTasks(), name, settings, folders, store), None
     if not all(sent for _, sent in inputs.values()):
         return _BLIND, False, None
     import ray
 
     with tempfile.TemporaryDirectory() as scratch:
-        own = Path(scratch) / "store"
-        own.mkdir()
-        there: Inputs = {role: unpacked(ray.get(sent)[0], own / folder.name) for role, (folder, sent) in inputs.items()}
-        known = {path.name for path in own.iterdir()}
-        error, final = attempt(LoadedTasks(), name, settings, there, own)
-        made = [path for path in own.iterdir() if path.name not in known and (path / RECORD).exists()]
-        return error, final, packed(made[0]) if made else None
+        local = Path(scratch) / "store"
+        local.mkdir()
+        folders = {role: unpacked(ray.get(sent)[0], local / folder.name) for role, (folder, sent) in inputs.items()}
+        earlier = set(local.iterdir())
+        error, final = attempt(LoadedTasks(), name, settings, folders, local)
+        results = [folder for folder in set(local.iterdir()) - earlier if (folder / RECORD).exists()]
+        return error, final, packed(results[0]) if results else None
 
 
 def packed(folder: Path) -> bytes:
@@ -146,11 +141,3 @@ def unpacked(data: bytes, folder: Path) -> Path:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder, filter="data")
     return folder
-
-
-def _bring_home(data: bytes, job: Job) -> None:
-    """Put a folder that came as bytes under its final name."""
-    draft = job.store / (DRAFT + job.folder.name)
-    unpacked(data, draft)
-    if not job.folder.exists():
-        adopt(draft, job.folder)

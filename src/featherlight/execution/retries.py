@@ -16,22 +16,16 @@ _REMEDY = "Shorten the texts (max_length), store less (checkpointing), or take a
 
 
 def answer_to_a_kill(job: Job) -> tuple[bool, bool, str]:
-    """After Linux killed a job for its memory: (whether that is the end, whether it was no try, what to say of it)."""
+    """After Linux killed a job for lack of memory: (give it up?, does this not count as a try?, message)."""
     folders = [job.store / (DRAFT + job.folder.name) / name for name in (FIT, REFIT)]
     trainings = [folder for folder in folders if folder.exists()]
     if not trainings:
         return False, False, ", out of memory"
     if max(map(batch_halvings, trainings)) < MOST_BATCH_HALVINGS:
-        return (
-            False,
-            True,
-            f", out of memory; halvings of its batches from here on: {max(map(halve_batches, trainings))}",
-        )
-    return (
-        True,
-        False,
-        f", out of memory: it does not fit, though its batches were halved {MOST_BATCH_HALVINGS} times. {_REMEDY}",
-    )
+        times = max(map(halve_batches, trainings))
+        return False, True, f", out of memory; its batches are halved {times} times from here on"
+    message = f"it does not fit, though its batches were halved {MOST_BATCH_HALVINGS} times. {_REMEDY}"
+    return True, False, f", out of memory: {message}"
 
 
 def failure_file(job: Job) -> Path:
@@ -40,10 +34,10 @@ def failure_file(job: Job) -> Path:
 
 
 def earlier_failures(job: Job) -> tuple[int, str]:
-    """How often a job crashed, and how last."""
+    """How often a job crashed in earlier calls, and its last error."""
     file = failure_file(job)
-    found: Mapping[str, Any] = read_json(file) if file.exists() else {}
-    return int(found.get("tries", 0)), str(found.get("error", ""))
+    failures: Mapping[str, Any] = read_json(file) if file.exists() else {}
+    return int(failures.get("tries", 0)), str(failures.get("error", ""))
 
 
 def given_up(job: Job, *, retry: bool) -> str | None:
@@ -62,6 +56,4 @@ def remember(job: Job, tries: int, error: str) -> None:
 
 def ending(code: int | None) -> str:
     """An exit code in words."""
-    if code is not None and code < 0:
-        return f"signal {signal.Signals(-code).name}"
-    return f"exit code {code}"
+    return f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit code {code}"

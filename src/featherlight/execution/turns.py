@@ -1,4 +1,4 @@
-"""Many cells of the stage `time`, measured in turns; their table.
+"""Many cells of the stage `time`, measured in turns.
 
 One sample of each, in random order, again and again: a machine that is slower for a minute is so for all of them, and
 ratios of medians hold. The cells' samples stand in their drafts, so that a killed run goes on where it was. A cell that
@@ -29,7 +29,7 @@ from featherlight.training.memory import is_memory_out
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a cell was not measured; of a crash the whole traceback. users: whether that is a user's to put right."""
+    """Why a cell was not measured; of a crash the whole traceback. users: whether the user can put it right."""
 
     error: str
     users: bool
@@ -40,13 +40,12 @@ class Failure:
         return self.error.strip().splitlines()[-1]
 
 
-def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, Failure]:
+def interleave(jobs: Sequence[Job], *, store: Path) -> dict[Job, Failure]:
     """Measure the cells that are not done; those that could not be, with the reason."""
     failed: dict[Job, Failure] = {}
-    open_jobs = [job for job in jobs if job.state != "done"]
     with writable(store), ExitStack() as locks:
         cells: dict[Job, Cell] = {}
-        for job in open_jobs:
+        for job in [job for job in jobs if job.state != "done"]:
             name = job.folder.name
             locks.enter_context(lock(store / LOCKS / name, waiting=partial(say, f"{name}: waiting")))
             draft = store / (DRAFT + name)
@@ -54,7 +53,7 @@ def interleave(jobs: Sequence[Job], *, store: Path, seed: int = 0) -> dict[Job, 
             with _noting(job, failed):
                 if not is_measured(job.settings, draft):  # type: ignore[arg-type]
                     cells[job] = begun(job.settings, job.work.task_data, draft)  # type: ignore[arg-type]
-        failed |= visit_all(cells, store, np.random.default_rng(seed))
+        failed |= visit_all(cells, store, np.random.default_rng(0))
         for job in failed:
             draft = store / (DRAFT + job.folder.name)
             if not read_samples(draft):  # else the next call goes on from them
@@ -89,26 +88,20 @@ def visit_all(cells: dict[Job, Cell], store: Path, generator: np.random.Generato
 
 @contextmanager
 def _noting(job: Job, failed: dict[Job, Failure]) -> Iterator[None]:
-    """Note what goes wrong within, and go on; a full disk or a package that is missing is no cell's own."""
+    """Note an error of a cell, and go on; a full disk or a missing package concerns all cells and is raised."""
     try:
         yield
     except UserError as error:
         failed[job] = Failure(str(error), users=True)
     except Exception as error:  # whatever it is, it is this cell's alone; the report has it all
-        full = isinstance(error, OSError) and error.errno in NO_ROOM
-        if full or isinstance(error, ModuleNotFoundError):
+        if isinstance(error, ModuleNotFoundError) or (isinstance(error, OSError) and error.errno in NO_ROOM):
             raise
         out = is_memory_out(error)
-        failed[job] = Failure(_does_not_fit(job) if out else traceback.format_exc(), users=out)
+        settings: Any = job.settings  # a batch in parts would be the time of something else
+        complaint = (
+            f"{Path(settings.model).name}, {settings.what}: a batch of {settings.batch} x {settings.length} "
+            "tokens does not fit in memory. Take a smaller --batch or --length, or a smaller model."
+        )
+        failed[job] = Failure(complaint if out else traceback.format_exc(), users=out)
     if job in failed:
         say(f"{job.folder.name}: failed: {failed[job].last}")
-
-
-def _does_not_fit(job: Job) -> str:
-    """The complaint about a cell that is out of memory: a batch in parts would be the time of something else."""
-    settings: Any = job.settings
-    shape = f"{settings.batch} x {settings.length} tokens"
-    return (
-        f"{Path(settings.model).name}, {settings.what}: a batch of {shape} does not fit in memory. "
-        "Take a smaller --batch or --length, or a smaller model."
-    )

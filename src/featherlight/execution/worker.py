@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _THREADS = "OMP_NUM_THREADS"  # torch, numpy and onnxruntime read it when they start
 _METHOD = "forkserver" if sys.platform == "linux" else "spawn"
-_LOADED = ["featherlight.stages.table"]
-Hired = tuple[Any, Any]  # a process, and our end of its pipe
 
 
 def prepare(size: int) -> None:
@@ -34,13 +32,13 @@ def prepare(size: int) -> None:
     if _METHOD == "forkserver":
         from multiprocessing import forkserver
 
-        forkserver.set_forkserver_preload(_LOADED)
+        forkserver.set_forkserver_preload(["featherlight.stages.table"])
         with _threads(_share(size)):
             forkserver.ensure_running()
 
 
-def spawn(size: int) -> Hired:
-    """A process with its share of the cores, one of so many."""
+def spawn(size: int) -> tuple[Any, Any]:
+    """(a process with its share of the cores, one of so many; our end of its pipe)."""
     prepare(size)
     context: Any = multiprocessing.get_context(_METHOD)
     ours, theirs = context.Pipe()
@@ -52,7 +50,6 @@ def spawn(size: int) -> Hired:
 
 
 def _share(size: int) -> int:
-    """Threads for each of so many processes."""
     return max(1, (os.cpu_count() or 1) // size)
 
 
@@ -70,7 +67,7 @@ def _threads(number: int) -> Iterator[None]:
 
 
 def serve(pipe: Any) -> None:
-    """A worker's life."""
+    """Run each job that comes through the pipe, until it is closed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; who started it decides
     from featherlight.data.registry import LoadedTasks
 

@@ -43,8 +43,9 @@ class Job:
     folder: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        folders = {role: made.folder if isinstance(made, Job) else made for role, made in self.sources.items()}
-        kinds = {role: made.kind if isinstance(made, Job) else kind_of(made) for role, made in self.sources.items()}
+        sources = self.sources.items()
+        folders = {role: source.folder if isinstance(source, Job) else source for role, source in sources}
+        kinds = {role: source.kind if isinstance(source, Job) else kind_of(source) for role, source in sources}
         object.__setattr__(self, "inputs", folders)
         object.__setattr__(self, "kinds", kinds)
         self.stage.check(self.work)
@@ -79,12 +80,11 @@ def run_jobs(jobs: Sequence[Job]) -> list[Path]:
     """
     folders = []
     for place, job in enumerate(jobs, start=1):
-        if not needed(job, jobs):
-            continue
-        say(f"[{place}/{len(jobs)}] {job.name}")
-        folder = job.run()
-        if job.stage.listed:
-            folders.append(folder)
+        if needed(job, jobs):
+            say(f"[{place}/{len(jobs)}] {job.name}")
+            folder = job.run()
+            if job.stage.listed:
+                folders.append(folder)
     return folders
 
 
@@ -121,21 +121,21 @@ def jobs_of(
     """
     tasks, name = tasks or LoadedTasks(), name or stage.name
     jobs: list[Job] = []
-    for chosen in combinations(values, where=where):
-        settings = build(stage.settings, chosen, where=where)
+    for combination in combinations(values, where=where):
+        settings = build(stage.settings, combination, where=where)
         data = stage.load(settings, tasks)
-        wanted: dict[str, Input] = dict(inputs)
+        sources: dict[str, Input] = dict(inputs)
         for role in stage.inherits(settings):
-            if (taken := _inherited(inputs["model"], role)) is not None:
-                wanted[role] = taken
-        for role, before in stage.prepares(settings).items():
-            same = {theirs: inputs[ours] for theirs, ours in before.inputs.items()}
-            made = Job(f"{name} ({before.title})", before.stage, before.settings, same, store, data)
-            made = next((job for job in jobs if job.folder == made.folder), made)
-            if made not in jobs:
-                jobs.append(made)
-            wanted[role] = made
-        jobs.append(Job(name, stage, settings, wanted, store, data))
+            if (inherited := _inherited(inputs["model"], role)) is not None:
+                sources[role] = inherited
+        for role, wanted in stage.prepares(settings).items():
+            shared = {theirs: inputs[ours] for theirs, ours in wanted.inputs.items()}
+            before = Job(f"{name} ({wanted.title})", wanted.stage, wanted.settings, shared, store, data)
+            before = next((job for job in jobs if job.folder == before.folder), before)
+            if before not in jobs:
+                jobs.append(before)
+            sources[role] = before
+        jobs.append(Job(name, stage, settings, sources, store, data))
     return jobs
 
 
@@ -154,7 +154,7 @@ def _inherited(model: Input, role: str) -> Input | None:
 
 def once(jobs: Sequence[Job]) -> list[Job]:
     """Each result once, at its first place."""
-    kept: dict[Path, Job] = {}
+    first: dict[Path, Job] = {}
     for job in jobs:
-        kept.setdefault(job.folder, job)
-    return list(kept.values())
+        first.setdefault(job.folder, job)
+    return list(first.values())

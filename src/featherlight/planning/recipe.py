@@ -1,14 +1,14 @@
-"""A recipe in; its jobs, inputs before what needs them, out. All mistakes are told at once."""
+"""A recipe in; its jobs, inputs before what needs them, out. All mistakes are reported at once."""
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from featherlight.config import mistakes_in, number, read_yaml
 from featherlight.data.registry import LoadedTasks
-from featherlight.errors import UserError, nearest, pick
+from featherlight.errors import UserError, nearest, pick, unknown
 from featherlight.planning.jobs import Input, Job, combinations, jobs_of, once
 from featherlight.stages.table import STAGES
 from featherlight.store.stage import Stage
@@ -24,7 +24,8 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         raise UserError(f"{path}: a recipe needs `stages:` with a name for each stage. See examples/.")
     for key in recipe:
         if key not in ("stages", "common"):
-            raise UserError(f"{path}: no key called {key!r}. Known: common, stages.")
+            raise UserError(f"{path}: {unknown('key', key, ('stages', 'common'))}")
+    check_overrides(common)
     shared = _section(recipe.get("common") or {}, where=f"{path}: common")
     stages: dict[str, tuple[Stage, dict[str, Any]]] = {}
     mistakes: list[str] = []
@@ -39,7 +40,7 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
         raise UserError("\n".join(mistakes))
     unused = set(shared) - {key for stage, _ in stages.values() for key in stage.settings.model_fields}
     if unused:
-        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}.")
+        raise UserError(f"{path}: common: no stage has a setting called {sorted(unused)[0]!r}. Remove it.")
     done: dict[str, list[Job]] = {}
     tasks = LoadedTasks()
     for name, (stage, given) in stages.items():
@@ -48,9 +49,17 @@ def plan_recipe(path: Path, *, store: Path, common: Mapping[str, Any]) -> list[J
     return once([job for jobs in done.values() for job in jobs])
 
 
+def check_overrides(names: Iterable[str]) -> None:
+    """UserError for a name that is no setting and no input of any stage."""
+    known = {name for stage in STAGES.values() for name in (*stage.settings.model_fields, *stage.inputs)}
+    for name in names:
+        if name not in known:
+            raise UserError(f"--set {name}: {unknown('setting', name, known)}")
+
+
 @contextmanager
 def _noting(mistakes: list[str]) -> Iterator[None]:
-    """A complaint from inside joins the others, so that a user meets all of them at once."""
+    """Collect a UserError from inside, so that a user meets all mistakes at once."""
     try:
         yield
     except UserError as error:
@@ -62,7 +71,10 @@ def _read_stage(
 ) -> tuple[Stage, dict[str, Any]]:
     """A stage of a recipe and what is given for it: its own, what all stages share, the command line's before both."""
     values = _section(raw, where=where)
-    stage = _pick_stage(values.pop("stage", name), where)
+    try:
+        stage = pick("stage", str(values.pop("stage", name)), STAGES)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
     fields = stage.settings.model_fields
     given = {key: value for key, value in {**shared, **values}.items() if key in values or key in fields}
     return stage, given | {key: value for key, value in common.items() if key in fields}
@@ -76,14 +88,15 @@ def _check_stage(
         with _noting(mistakes):
             _check_input(role, given, earlier, where=where)
     with _noting(mistakes):
-        choices = combinations({key: value for key, value in given.items() if key not in stage.inputs}, where=where)
-        found = dict.fromkeys(mistake for chosen in choices for mistake in mistakes_in(stage.settings, chosen))
-        if found:
-            raise UserError(f"{where}: {'; '.join(found)}")
+        values = {key: value for key, value in given.items() if key not in stage.inputs}
+        settings = combinations(values, where=where)
+        wrong = dict.fromkeys(mistake for choice in settings for mistake in mistakes_in(stage.settings, choice))
+        if wrong:
+            raise UserError(f"{where}: {'; '.join(wrong)}")
 
 
 def _section(raw: Any, *, where: str) -> dict[str, Any]:
-    """A mapping of settings as YAML gives it, with numbers like 3e-5 read as numbers."""
+    """The settings of a part of a recipe, with numbers like 3e-5 read as numbers."""
     if not isinstance(raw, dict):
         raise UserError(f"{where}: write settings as `key: value` lines.")
     values = {str(key).replace("-", "_"): number(value) for key, value in raw.items()}
@@ -94,17 +107,9 @@ def _section(raw: Any, *, where: str) -> dict[str, Any]:
     return values
 
 
-def _pick_stage(name: Any, where: str) -> Stage:
-    """The stage of this name; an error says where it was asked for."""
-    try:
-        return pick("stage", str(name), STAGES)
-    except UserError as error:
-        raise UserError(f"{where}: {error}") from None
-
-
 def plan_stage(
     stage: Stage,
-    values: dict[str, Any],
+    values: Mapping[str, Any],
     done: Mapping[str, Sequence[Job]],
     *,
     store: Path,
@@ -115,11 +120,16 @@ def plan_stage(
     """The jobs of one stage of a recipe or sweep: each choice of its settings on each choice of its inputs."""
     for role in stage.inputs:
         _check_input(role, values, done, where=where)
-    choices = [_inputs(role, values, done) for role in stage.inputs]
+    listed: dict[str, list[Input]] = {earlier: [job for job in done[earlier] if job.stage.listed] for earlier in done}
+    choices = [
+        [source for named in _named_inputs(role, values) for source in listed.get(named, [Path(named)])]
+        for role in stage.inputs
+    ]
+    settings = {key: value for key, value in values.items() if key not in stage.inputs}
     jobs = []
-    for made in itertools.product(*choices):
-        for given, continued in _continued(stage, values, done):
-            inputs = {**dict(zip(stage.inputs, made, strict=True)), **continued}
+    for sources in itertools.product(*choices):
+        for given, continued in _continued(stage, settings, done):
+            inputs = {**dict(zip(stage.inputs, sources, strict=True)), **continued}
             jobs += jobs_of(stage, given, inputs, store=store, where=where, name=name, tasks=tasks)
     return jobs
 
@@ -132,28 +142,24 @@ def _continued(
     A stage that is called like the model which it reads itself stands for that model, as it would alone.
     """
     for name in set(stage.continues) & set(values):
-        named = _named_inputs(name, values)
-        earlier = [one for one in named if one in done and all(_reads(job, name) != one for job in done[one])]
-        for one in earlier:
-            for job in done[one]:
-                if job.stage.listed:
-                    yield {**values, name: str(job.folder)}, {name: job}
+        models = _named_inputs(name, values)
+        earlier = [
+            model for model in models
+            if model in done and all(job.settings.model_dump().get(name) != model for job in done[model])
+        ]  # fmt: skip
+        for job in [job for model in earlier for job in done[model] if job.stage.listed]:
+            yield {**values, name: str(job.folder)}, {name: job}
         if earlier:
-            values = {**values, name: [one for one in named if one not in earlier]}
+            values = {**values, name: [model for model in models if model not in earlier]}
             if not values[name]:
                 return
     yield values, {}
 
 
-def _reads(job: Job, name: str) -> Any:
-    """What a job has in this setting; None where it has no such setting."""
-    return job.settings.model_dump().get(name)
-
-
 def _named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:
     """What a stage names as this input: earlier stages or folders."""
-    named = values[role]
-    return [str(name) for name in (named if isinstance(named, list) else [named])]
+    names = values[role]
+    return [str(name) for name in (names if isinstance(names, list) else [names])]
 
 
 def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], *, where: str) -> None:
@@ -163,15 +169,6 @@ def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str],
     for name in _named_inputs(role, values):
         if name not in earlier and not Path(name).is_dir():
             raise UserError(
-                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, dict.fromkeys(earlier))}"
+                f"{where}: {role} {name!r} is no earlier stage and no folder. {nearest(name, earlier)}"
                 f"Earlier stages: {', '.join(earlier) or 'none'}."
             )
-
-
-def _inputs(role: str, values: dict[str, Any], done: Mapping[str, Sequence[Job]]) -> list[Input]:
-    """What an input may be, taken out of values: the jobs of an earlier stage, or folders named by their paths."""
-    inputs: list[Input] = []
-    for name in _named_inputs(role, values):
-        inputs += [job for job in done[name] if job.stage.listed] if name in done else [Path(name)]
-    del values[role]
-    return inputs

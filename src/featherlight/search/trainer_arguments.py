@@ -6,80 +6,48 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from featherlight.errors import UserError
+from featherlight.errors import UserError, pick
 
 _TASKS = {"sts-b": "stsb", "sst-2": "sst2", "mnli-mm": "mnli"}  # as the GLUE folders spell them
 _SCHEDULES = {"linear": "linear", "cosine": "cosine", "constant": "constant", "constant_with_warmup": "constant"}
 
 
-def _same(value: Any) -> Any:
-    """What needs no translation."""
-    return value
+def _whole(value: Any) -> int:
+    """3.0 -> 3; a UserError for parts of epochs."""
+    if float(value) != int(float(value)):
+        raise UserError(f"epochs are whole numbers, and {value} is none.")
+    return int(float(value))
 
 
 def _task(value: Any) -> str:
     """RTE -> rte, STS-B -> stsb."""
-    name = str(value).lower()
-    return _TASKS.get(name, name)
+    return _TASKS.get(str(value).lower(), str(value).lower())
 
 
-def _whole(value: Any) -> int:
-    """3.0 -> 3; a UserError for parts of epochs."""
-    if float(value) != int(float(value)):
-        raise UserError(f"{value} is no whole number; epochs are counted whole here.")
-    return int(float(value))
-
-
-def _schedule(value: Any) -> str:
-    """Our name of a schedule."""
-    if value not in _SCHEDULES:
-        raise UserError(f"no schedule called {value!r}. Known: {', '.join(_SCHEDULES)}.")
-    return _SCHEDULES[value]
-
-
-def _precision(value: Any) -> str:
-    """`bf16: true` is bf16, `false` fp32."""
-    return "bf16" if value else "fp32"
-
-
-def _padding(value: Any) -> str:
-    """`pad_to_max_length: true` is max."""
-    return "max" if value else "longest"
-
-
-# Their name -> ours, and what becomes of the value.
-TRANSLATED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "model_name_or_path": ("model", _same),
-    "model_revision": ("revision", _same),
-    "task_name": ("task", _task),
-    "dataset_name": ("task", _task),
-    "train_file": ("task", _same),
-    "validation_file": ("dev", _same),
-    "per_device_train_batch_size": ("batch_size", _same),
-    "per_gpu_train_batch_size": ("batch_size", _same),
-    "train_batch_size": ("batch_size", _same),
-    "max_seq_length": ("max_length", _same),
-    "max_length": ("max_length", _same),
-    "num_train_epochs": ("epochs", _whole),
-    "max_train_samples": ("examples", _same),
-    "max_grad_norm": ("clip", _same),
-    "adam_epsilon": ("epsilon", _same),
-    "warmup_ratio": ("warmup", _same),
-    "lr_scheduler_type": ("schedule", _schedule),
-    "bf16": ("precision", _precision),
-    "seeds": ("seed", _same),  # as in our recipes
-}
+_TRAIN_BATCHES = ("per_device_train_batch_size", "per_gpu_train_batch_size", "train_batch_size")
+# Their name -> ours.
+TRANSLATED: Mapping[str, str] = {
+    "model_name_or_path": "model", "model_revision": "revision",
+    **dict.fromkeys(("task_name", "dataset_name", "train_file"), "task"), "validation_file": "dev",
+    **dict.fromkeys(_TRAIN_BATCHES, "batch_size"), **dict.fromkeys(("max_seq_length", "max_length"), "max_length"),
+    "num_train_epochs": "epochs", "max_train_samples": "examples", "max_grad_norm": "clip", "adam_epsilon": "epsilon",
+    "warmup_ratio": "warmup", "lr_scheduler_type": "schedule", "bf16": "precision",
+    "seeds": "seed",  # as in our recipes
+}  # fmt: skip
 # The same for the stage `time`, where the forked trainer of the thesis on timing repeated a training.
-TIMED: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
-    "finetuning_iters": ("repeats", _same),
-    "max_seq_length": ("length", _same),
-    "max_length": ("length", _same),
-    "per_device_train_batch_size": ("batch", _same),
-    "per_gpu_train_batch_size": ("batch", _same),
-    "train_batch_size": ("batch", _same),
-    "per_device_eval_batch_size": ("batch", _same),
-    "per_gpu_eval_batch_size": ("batch", _same),
-    "pad_to_max_length": ("pad", _padding),
+TIMED: Mapping[str, str] = {
+    "finetuning_iters": "repeats", "pad_to_max_length": "pad",
+    **dict.fromkeys(("max_seq_length", "max_length"), "length"),
+    **dict.fromkeys((*_TRAIN_BATCHES, "per_device_eval_batch_size", "per_gpu_eval_batch_size"), "batch"),
+}  # fmt: skip
+# What becomes of a value that is spelled otherwise here.
+_VALUES: Mapping[str, Callable[[Any], Any]] = {
+    "task_name": _task,
+    "dataset_name": _task,
+    "num_train_epochs": _whole,
+    "lr_scheduler_type": lambda value: pick("schedule", str(value), _SCHEDULES),
+    "bf16": lambda value: "bf16" if value else "fp32",
+    "pad_to_max_length": lambda value: "max" if value else "longest",
 }
 TIMED_DROPPED = {name: "an epoch is timed at a time; finetuning_iters, or repeats, says how often"
                  for name in ("num_train_epochs", "epochs")}  # fmt: skip
@@ -101,7 +69,7 @@ DROPPED: Mapping[str, str] = {
                      "overwrite_cache", "use_fast_tokenizer", "preprocessing_num_workers", "no_cuda", "use_cpu"),
                     "it changes no result here"),
 }  # fmt: skip
-# What is done in one way here: right with these values, else an error.
+# What is done in one way here: accepted with these values, else an error.
 FIXED: Mapping[str, tuple[Any, ...]] = {
     "gradient_accumulation_steps": (1,),
     "warmup_steps": (0,),
@@ -124,14 +92,13 @@ def translate(name: str, values: list[Any], settings: Mapping[str, Any], *, time
     if timed and own in TIMED_DROPPED:
         return TIMED_DROPPED[own]
     if own in table:
-        ours, into = table[own]
-        if ours not in settings:
-            raise UserError(f"{name} means {ours}, which this stage does not have.")
-        return ours, [into(value) for value in values]
+        if table[own] not in settings:
+            raise UserError(f"{name} means {table[own]}, which this stage does not have. Leave it out.")
+        return table[own], [_VALUES[own](value) for value in values] if own in _VALUES else values
     if own in DROPPED:
         return DROPPED[own]
     if own in FIXED:
         if any(value not in FIXED[own] for value in values):
-            raise UserError(f"{name}: only {FIXED[own][0]} can be had here.")
+            raise UserError(f"{name}: only {FIXED[own][0]} is supported.")
         return "so it is done here"
     raise KeyError(name)

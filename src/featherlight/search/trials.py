@@ -23,12 +23,10 @@ from featherlight.files import read_json
 from featherlight.planning.jobs import Job
 from featherlight.planning.recipe import plan_stage
 from featherlight.progress import say
-from featherlight.search.sweep_file import Metric, Range, Sweep
+from featherlight.search.sweep_file import Range, Sweep
 from featherlight.store.layout import RECORD
 
-_SECOND_TRY = 2.0  # seconds
-_CELLS, _OWNER, _SEED = 20, "owner", 1  # how many cells, if nobody says
-_ADDRESS = "address"
+_OWNER, _SEED = "owner", 1
 
 
 def search(
@@ -37,75 +35,72 @@ def search(
 ) -> SweepResult:  # fmt: skip
     """Try cells until so many are finished, earlier calls and other processes with the same database included.
 
-    storage: an SQLAlchemy URL; by default an SQLite file in the store.
+    cells: default: the file's run_cap, else 20. storage: an SQLAlchemy URL; by default an SQLite file in the store.
     """
-    search = Search(sweep, store, common, cells or sweep.cap or _CELLS, storage)
-    pool = WorkerPool(workers, retry=retry, isolate=isolate, next_jobs=search.ask, on_finish=search.tell)
+    study = Search(sweep, store, common, cells or sweep.cap or 20, storage)
+    pool = WorkerPool(workers, retry=retry, isolate=isolate, next_jobs=study.ask, on_finish=study.tell)
     pool.work()
     return pool.outcome
 
 
 class Search:
-    """The study of one sweep: what to try next, and what came of it."""
+    """The study of one sweep: asks for cells and is told their results."""
 
     def __init__(self, sweep: Sweep, store: Path, common: Mapping[str, Any], cells: int, storage: str | None):
+        from optuna.trial import TrialState
+
         self.sweep, self.store, self.common, self.cells = sweep, store, sweep.fitting(common), cells
         self.study = _open_study(sweep, self.common, store, storage)
         self.trials: dict[Path, list[Any]] = {}
         self.tasks = LoadedTasks()
+        self.states = TrialState
         self.close_orphans()
 
     def close_orphans(self) -> None:
-        """Trials of this machine whose process is gone are closed, and their cells asked for again."""
-        from optuna.trial import TrialState
+        """Close trials of this machine whose process has ended, and queue their cells again."""
+        import psutil  # accelerate brings it
 
-        for trial in self.study.get_trials(states=(TrialState.RUNNING,)):
+        for trial in self.study.get_trials(states=(self.states.RUNNING,)):
             host, process = str(trial.user_attrs.get(_OWNER, ":0")).rsplit(":", 1)
-            if host == socket.gethostname() and not _alive(int(process)):
+            if host == socket.gethostname() and not psutil.pid_exists(int(process)):
                 self.study.enqueue_trial(trial.params)
-                self.study.tell(trial.number, state=TrialState.FAIL)
+                self.study.tell(trial.number, state=self.states.FAIL)
 
     def ask(self) -> Sequence[Job]:
         """The jobs of one more cell; none when there have been enough."""
-        from optuna.trial import TrialState
-
         if self.asked_before() >= self.cells:
             return []
         trial = self.study.ask()
         if self.asked_before(trial.number) >= self.cells:  # another process asked for the last one in between
-            self.study.tell(trial, state=TrialState.FAIL)
+            self.study.tell(trial, state=self.states.FAIL)
             return []
         trial.set_user_attr(_OWNER, f"{socket.gethostname()}:{os.getpid()}")
         values = {name: suggest(trial, name, range) for name, range in self.sweep.ranges.items()}
         sweep, name = self.sweep, f"cell {trial.number}"
         jobs = plan_stage(sweep.stage, {**values, **self.common}, {}, store=self.store, where=sweep.where, name=name,
                           tasks=self.tasks)  # fmt: skip
-        trial.set_user_attr(_ADDRESS, jobs[-1].folder.name)
+        trial.set_user_attr("address", jobs[-1].folder.name)
         self.trials.setdefault(jobs[-1].folder, []).append(trial)
         return jobs
 
     def asked_before(self, number: float = math.inf) -> int:
         """How many trials below this number are finished or being worked on, by any process."""
-        from optuna.trial import TrialState
-
-        trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.RUNNING))
+        trials = self.study.get_trials(deepcopy=False, states=(self.states.COMPLETE, self.states.RUNNING))
         return sum(trial.number < number for trial in trials)
 
     def tell(self, job: Job, error: str | None) -> None:
-        """Enter what a cell reached; a failed one counts as tried, but not as finished."""
-        from optuna.trial import TrialState
-
+        """Enter a cell's results; a failed one counts as tried, but not as finished."""
         for trial in self.trials.pop(job.folder, []):
             if error is not None:
-                self.study.tell(trial, state=TrialState.FAIL)
+                self.study.tell(trial, state=self.states.FAIL)
                 continue
-            reached = measured(read_json(job.folder / RECORD))
-            values = [_value_of(metric, reached) for metric in self.sweep.metrics]
+            results = measured(read_json(job.folder / RECORD))
+            values = [pick("metric (of the select split)", metric.name, results) for metric in self.sweep.metrics]
             self.study.tell(trial, values or [0.0])  # a random search without a metric has nothing to compare
 
 
 def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
-    """The study of this sweep, begun or gone on with; another file or another setting is another study."""
+    """The study of this sweep, new or resumed; another file or another setting is another study."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -114,7 +109,7 @@ def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: s
     metrics = [vars(metric) for metric in sweep.metrics]
     name = f"{sweep.stage.name}-{digest(ranges, metrics, sweep.method, {k: str(v) for k, v in sorted(common.items())})}"
     shared = storage is not None  # other processes must not begin with the same cells
-    if storage is None:
+    if not shared:
         (store / ".searches").mkdir(parents=True, exist_ok=True)
         storage = f"sqlite:///{(store / '.searches' / f'{name}.db').resolve()}"
     directions: Any = ["maximize" if metric.maximise else "minimize" for metric in sweep.metrics] or ["maximize"]
@@ -125,24 +120,18 @@ def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: s
         try:
             study = begin()
         except SQLAlchemyError:  # two that begin at the same moment both make the tables, and one of them is late
-            time.sleep(_SECOND_TRY)
+            time.sleep(2)
             study = begin()
     except (SQLAlchemyError, ImportError, ValueError) as error:
         raise UserError(f"--storage {storage}: {str(error).splitlines()[0]}. Give an SQLAlchemy URL of a database "
                         "that answers, for example postgresql+psycopg://user@host/name.") from None  # fmt: skip
     tried = len(study.get_trials(deepcopy=False))
     say(f"search {name}: {tried} cells tried before")
-    study.sampler = _sampler_of(sweep, None if shared else _SEED + tried)  # not those of the last call once more
+    samplers: Any = optuna.samplers
+    guided = samplers.TPESampler if len(metrics) == 1 else samplers.NSGAIISampler
+    sampler = samplers.RandomSampler if sweep.method == "random" else guided
+    study.sampler = sampler(seed=None if shared else _SEED + tried)  # not the cells of the last call once more
     return study
-
-
-def _sampler_of(sweep: Sweep, seed: int | None) -> Any:
-    """What chooses the next cell."""
-    from optuna import samplers
-
-    if sweep.method == "random":
-        return samplers.RandomSampler(seed)
-    return samplers.TPESampler(seed=seed) if len(sweep.metrics) == 1 else samplers.NSGAIISampler(seed=seed)
 
 
 def suggest(trial: Any, name: str, range: Range) -> Any:
@@ -156,32 +145,13 @@ def suggest(trial: Any, name: str, range: Range) -> Any:
 
 
 def measured(record: Mapping[str, Any]) -> dict[str, float]:
-    """What a search may choose by: the select split's scores and loss at the best epoch, bytes, seconds."""
-    found: dict[str, float] = {}
-    best = record.get("best")
-    if best:
-        epochs = record["curves"]["epochs"]
-        chosen = next(epoch for epoch in epochs if epoch["epoch"] == best["epoch"])
-        found |= chosen["select"]
-        found["train_seconds"] = record["seconds"]["train"]
+    """What a search may optimise: the select split's scores and loss at the best epoch, bytes, seconds."""
+    results: dict[str, float] = {}
+    if best := record.get("best"):
+        best_epoch = next(epoch for epoch in record["curves"]["epochs"] if epoch["epoch"] == best["epoch"])
+        results = {**best_epoch["select"], "train_seconds": record["seconds"]["train"]}
     if "bytes" in record:
-        found["bytes"] = record["bytes"]
+        results["bytes"] = record["bytes"]
     if "latency" in record:
-        found["latency"] = statistics.median(record["latency"]["values"])
-    return found
-
-
-def _value_of(metric: Metric, reached: Mapping[str, float]) -> float:
-    """The value of a metric; UserError if a record does not have it."""
-    return float(pick("metric (of the select split)", metric.name, reached))
-
-
-def _alive(process: int) -> bool:
-    """Whether a process of this machine is there."""
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        results["latency"] = statistics.median(record["latency"]["values"])
+    return results

@@ -24,16 +24,15 @@ def collect(store: Path) -> list[Record]:
 
 def read_record(path: Path) -> Record:
     """One record, or a UserError that names the file and what it lacks."""
-    record: Any = read_json(path)
-    absent = [key for key in _NEEDED if key not in record] if isinstance(record, dict) else list(_NEEDED)
+    record: Record = read_json(path)
+    absent = [key for key in _NEEDED if not isinstance(record, dict) or key not in record]
     if absent:
         raise UserError(f"{path}: not a record of featherlight: it lacks {', '.join(absent)}. Make it again.")
-    found: Record = record
-    return found
+    return record
 
 
 def name_of(folder: Path) -> str:
-    """What a model's own record calls it; a folder without one by its name."""
+    """The model's name in its record, or else the folder's."""
     record = folder / RECORD
     return str(read_json_object(record).get("name", folder.name)) if record.exists() else folder.name
 
@@ -45,6 +44,5 @@ def read_records(folders: Sequence[Path]) -> list[dict[str, Any]]:
 
 def reported_scores(record: Mapping[str, Any]) -> Mapping[str, Mapping[str, float]]:
     """The scores of a record's first reported split."""
-    first = next(iter(record["metrics"].values()))
-    scores: Mapping[str, Mapping[str, float]] = first["scores"]
+    scores: Mapping[str, Mapping[str, float]] = next(iter(record["metrics"].values()))["scores"]
     return scores

@@ -1,7 +1,7 @@
 """Content-addressed folders: work already done is found by its address, never done twice.
 
-A stage, its settings and its inputs in; the finished folder out. A folder that bears a final name
-is complete and holds `record.json`; unfinished work stands in a draft that a later run goes on with.
+A stage, its settings and its inputs in; the finished folder out. A folder with a final name is complete and holds
+`record.json`; unfinished work is in a draft that a later run resumes.
 """
 
 import functools
@@ -46,23 +46,27 @@ def run_once(
     """
     kinds = {role: kind_of(folder) for role, folder in inputs.items()} if kinds is None else kinds
     work = stage.work(settings, inputs, kinds, data=data)
-    head = identify(stage, work)
-    done = store / str(head["address"])
+    identity = identify(stage, work)
+    done = store / str(identity["address"])
     draft = store / (DRAFT + done.name)
-    on_processor = distributed.world_size() > 1 and _resolved_device(settings) == "cpu"
+    on_processor = False
+    if distributed.world_size() > 1:
+        from featherlight.models.device import resolve_device
+
+        on_processor = resolve_device(getattr(settings, "device", "auto")) == "cpu"
     meet = functools.partial(distributed.wait_for_all, on_processor=on_processor)
     meet()
     if done.exists():
-        say(f"{done.name}: done before")
+        say(f"{done.name}: already done")
     elif distributed.rank():
         _run_beside(stage, work, done=done, draft=draft, meet=meet)
     else:
-        _run_first(stage, work, head=head, done=done, draft=draft, meet=meet)
+        _run_first(stage, work, identity=identity, done=done, draft=draft, meet=meet)
     return done
 
 
 def _run_first(
-    stage: Stage, work: Work[Any], *, head: Mapping[str, Any], done: Path, draft: Path, meet: Callable[[], None]
+    stage: Stage, work: Work[Any], *, identity: Mapping[str, Any], done: Path, draft: Path, meet: Callable[[], None]
 ) -> None:
     """Compute a result and write it, unless another command has done so meanwhile. meet: wait for other processes."""
     waiting = functools.partial(say, f"{done.name}: waiting for another process")
@@ -71,12 +75,12 @@ def _run_first(
         if done.exists():
             return meet()
         new = not draft.exists()
-        say(f"{done.name}: {'starting' if new else 'going on'}")
+        say(f"{done.name}: {'starting' if new else 'resuming'}")
         draft.mkdir(exist_ok=True)
         meet()
         meet()
         try:
-            _write_record(stage, work, head=head, out=draft)
+            _write_record(stage, work, identity=identity, out=draft)
         except UserError:
             if new:
                 shutil.rmtree(draft)
@@ -103,22 +107,15 @@ def _run_beside(stage: Stage, work: Work[Any], *, done: Path, draft: Path, meet:
     meet()
 
 
-def _resolved_device(settings: Settings) -> str:
-    """Where a stage with these settings computes."""
-    from featherlight.models.device import resolve_device
-
-    return resolve_device(getattr(settings, "device", "auto"))
-
-
-def _write_record(stage: Stage, work: Work[Any], *, head: Mapping[str, Any], out: Path) -> None:
-    """Run the stage and write record.json. head: what `identify` said before the run."""
+def _write_record(stage: Stage, work: Work[Any], *, identity: Mapping[str, Any], out: Path) -> None:
+    """Run the stage and write record.json. identity: what `identify` returned before the run."""
     from featherlight.measurement.environment import environment
     from featherlight.measurement.footprint import forget_peak_memory, peak_memory_bytes, resident_bytes
 
     forget_peak_memory()
     before, earlier = resident_bytes(), next(_RUNS)
     record = {
-        **head,
+        **identity,
         "settings": work.settings.model_dump(mode="json"),
         **stage.run(work, out),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

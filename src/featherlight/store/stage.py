@@ -89,14 +89,6 @@ class Stage:
     listed: bool = True
     alone: bool = False
 
-    def work(
-        self,
-        settings: Settings,
-        inputs: Inputs,
-        kinds: Kinds,
-        *,
-        data: TaskData | None = None,
-        tasks: LoadedTasks | None = None,
-    ) -> Work[Any]:
-        """What a run works on. data: the task where it is loaded already. tasks: what holds those that are."""
-        return Work(settings, inputs, kinds, data or self.load(settings, tasks or LoadedTasks()))
+    def work(self, settings: Settings, inputs: Inputs, kinds: Kinds, *, data: TaskData | None = None) -> Work[Any]:
+        """What a run works on. data: the task where it is loaded already."""
+        return Work(settings, inputs, kinds, data or self.load(settings, LoadedTasks()))

@@ -175,7 +175,7 @@ def test_bad_input_ends_in_one_sentence(capsys, student, sentiment, tmp_path, mo
     assert "no config.json" in error(capsys, "export", tmp_path / "empty", *store)
     full = shutil.copytree(student, tmp_path / "full")
     said = error(capsys, "export", student, "-o", full, *store)
-    assert "is not empty, and nothing is written over. Name a new folder" in said
+    assert "is not empty, and nothing is overwritten. Name a new folder" in said
     assert "is a file" in error(capsys, "export", student, "-o", full / "config.json", *store)
     assert "only --int8 rounds weights" in error(capsys, "export", student, "--per-tensor", *store)
     (tmp_path / "model.light").write_bytes(pack_folder(student))
