@@ -29,6 +29,7 @@ from featherlight.training.lazy_adamw import BETAS, EPSILON, lazy_table
 
 _START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder
 _STEP_BYTES = 45  # of a step in a record's curves
+Splits = Sequence[tuple[str, int]]  # names, and how many rows are predicted of each
 Shapes = tuple[np.ndarray, np.ndarray]  # rows and padded lengths of what is computed at a time
 
 
@@ -118,7 +119,7 @@ class CostModel:
         epochs: int,
         refit: bool,
         evaluate_every: int,
-        scored: Sequence[tuple[str, int]],
+        scored: Splits,
         timed_texts: int,
     ) -> Estimate:
         """A training with its evaluations.
@@ -130,8 +131,8 @@ class CostModel:
         step = parts_of(lengths.of(rows), batch_size, batch_tokens)
         reported = [(name, len(data.splits[name])) for name in data.task.reported]
 
-        def forward(splits: Sequence[tuple[str, int]]) -> float:
-            return sum(self._forward_seconds(model, rates, sizes, data, split, batch_tokens) for split in splits)
+        def forward(splits: Splits) -> float:
+            return _forward_seconds(model, rates, sizes, data, splits, batch_tokens)
 
         step = (step[0], step[1] + trained.virtual_tokens)
         training, passing = (rates.seconds(sizes, *step, training=learns) for learns in (True, False))
@@ -152,26 +153,12 @@ class CostModel:
         memory = self.training_memory(model, where, update, trained, step, batch_tokens=batch_tokens)
         return Estimate(seconds, memory, disk, 4 * FP32 * moving)
 
-    def _forward_seconds(
-        self,
-        model: MetaModel,
-        rates: MachineRates,
-        sizes: ModelSizes,
-        data: TaskData,
-        split: tuple[str, int],
-        batch_tokens: int,
-    ) -> float:
-        name, count = split
-        lengths = lengths_of(model, data, name).of(count)
-        parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=batch_tokens)
-        return rates.seconds(sizes, *_shapes_of(parts, lengths), training=False)
-
     def predictions(
-        self, model: MetaModel, data: TaskData, where: Where, *, splits: Sequence[tuple[str, int]], batch_tokens: int
+        self, model: MetaModel, data: TaskData, where: Where, *, splits: Splits, batch_tokens: int
     ) -> Estimate:
         """Predictions for rows of these splits."""
         rates, sizes = self.rates(model, where), _sizes(model, where, Update())
-        seconds = sum(self._forward_seconds(model, rates, sizes, data, split, batch_tokens) for split in splits)
+        seconds = _forward_seconds(model, rates, sizes, data, splits, batch_tokens)
         count = sum(count for _, count in splits)
         lengths = lengths_of(model, data, "train")
         longest = int(lengths.sample.sum(axis=1).max())
@@ -233,6 +220,17 @@ class CostModel:
         # the saved model is read to be scored beside the trained one; what a full training frees has room for it
         saved = FP32 * model.weights
         return self.resident + max(training + (0 if trained.method == "full" else saved), scoring + saved)
+
+
+def _forward_seconds(
+    model: MetaModel, rates: MachineRates, sizes: ModelSizes, data: TaskData, splits: Splits, batch_tokens: int
+) -> float:
+    seconds = 0.0
+    for name, count in splits:
+        lengths = lengths_of(model, data, name).of(count)
+        parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=batch_tokens)
+        seconds += rates.seconds(sizes, *_shapes_of(parts, lengths), training=False)
+    return seconds
 
 
 def _forward_bytes(model: MetaModel, rows: int, length: int) -> int:

@@ -38,7 +38,6 @@ from featherlight.store.stage import Stage, Work
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
 _USUAL_RATE = 1e-3  # of a student whose own training is not known
-
 _COMPUTED = ("dynamic", "static")  # modes in which onnxruntime computes in int8
 _Tensors = Mapping[str, Encoded]
 

@@ -67,10 +67,10 @@ def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str
         if settings.pad == "max":
             tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
         order = np.argsort(-tokens.lengths, kind="stable")
-        batches = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
+        groups = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
         if runtime in SHAPED:
-            return [tokens.arrays(batch) for batch in batches]
-        return [{name: tensor.to(device) for name, tensor in tokens.batch(batch).items()} for batch in batches]
+            return [tokens.arrays(rows) for rows in groups]
+        return [{name: tensor.to(device) for name, tensor in tokens.batch(rows).items()} for rows in groups]
 
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if runtime in SHAPED:
