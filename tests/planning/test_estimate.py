@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForSequenceClassification
+from transformers import AutoConfig, AutoModelForSequenceClassification, BertConfig, BertForSequenceClassification
 
 from featherlight.commands import plan
 from featherlight.costs import calibration, estimate
@@ -69,6 +69,21 @@ def test_twice_the_epochs_take_twice_the_training(tiny_encoder, sentiment, tmp_p
     jobs = finetunings(tiny_encoder, sentiment, tmp_path, epochs=[1, 2, 4])
     one, two, four = (found.seconds for found in estimates(jobs).values())  # tokenising is timed once for all
     assert four - two == pytest.approx(2 * (two - one)) and two > one
+
+
+def test_settings_that_forbid_to_train_a_table_by_rows_are_predicted_to_take_longer_and_more_memory():
+    config = BertConfig(vocab_size=20_000, hidden_size=64, num_hidden_layers=8, num_attention_heads=2,
+                        intermediate_size=256)  # fmt: skip
+    with torch.device("meta"):
+        model = estimate.MetaModel(BertForSequenceClassification(config), None, 16)
+    where, shapes = estimate.Where("cpu", "fp32", 1), (np.array([2]), np.array([8]))
+    usual, other = estimate.Update(learning_rate=1e-5), estimate.Update(learning_rate=1e-5, epsilon=1e-6)
+    costs = CostModel()
+    memory = [costs.training_memory(model, where, how, estimate.Trained(), shapes) for how in (usual, other)]
+    assert memory[1] - memory[0] > 4 * 8 * 4 * 64**2, "gradients of table and layers are there at the same time"
+    assert [estimate._sizes(model, where, how).dense for how in (usual, other)] == [
+        model.weights - 20_000 * 64, model.weights,
+    ]  # fmt: skip
 
 
 def test_a_finished_folder_has_the_bytes_that_were_predicted(tiny_encoder, sentiment, tmp_path):

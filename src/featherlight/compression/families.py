@@ -89,28 +89,28 @@ def _encoder_families(model: Any, method: str) -> list[Family]:
         inner, outer = (names.query, names.key, names.value), names.attended
     else:
         size, inner, outer = 1, (names.up,), names.down
-    found = []
+    families = []
     for layer in (f"{layer_prefix(model)}{i}" for i in range(config.num_hidden_layers)):
         places = blocks(state[f"{layer}.{inner[0]}.weight"].shape[0] // size, size)
         slices = [Slice(f"{layer}.{name}.{what}", 0, places) for name in inner for what in ("weight", "bias")]
         slices.append(Slice(f"{layer}.{outer}.weight", 1, places, outgoing=True))
-        found.append(Family(layer, len(places), slices))
-    return found
+        families.append(Family(layer, len(places), slices))
+    return families
 
 
 def _units(model: Any) -> list[Family]:
     """The hidden units of each direction; they go on to the next step and, four times for pairs, to the classifier."""
     count, gates = model.config.hidden, 4 if model.config.model_type.endswith("lstm") else 1
     into = torch.arange((4 if model.config.pair else 1) * 2 * count).view(-1, 2, count)
-    found = []
+    families = []
     for direction, suffix in enumerate(("", "_reverse")):
         rows = blocks(count, 1, outer=gates)
         tensors = [f"body.network.{name}_l0{suffix}" for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
         slices = [Slice(tensor, 0, rows) for tensor in tensors]
         slices.append(Slice(tensors[1], 1, blocks(count, 1), outgoing=True))
         slices.append(Slice("classifier.hidden.weight", 1, into[:, direction].T.contiguous(), outgoing=True))
-        found.append(Family(("forward", "backward")[direction], count, slices))
-    return found
+        families.append(Family(("forward", "backward")[direction], count, slices))
+    return families
 
 
 def _columns(model: Any) -> list[Family]:

@@ -83,8 +83,8 @@ class Movement(Masks):
         """Wake all, and put to sleep whose scores are lowest now."""
         assert self.how
         new = masks_of(self.parts, self.scores, self.how, done=cubic(done))
-        for part, asleep, mask, found in zip(self.parts, self.asleep, self.masks, new, strict=True):
+        for part, asleep, mask, renewed in zip(self.parts, self.asleep, self.masks, new, strict=True):
             weight = part.weight + asleep
-            mask.copy_(found.mul_(weight != 0))  # what was zero to begin with stays so
+            mask.copy_(renewed.mul_(weight != 0))  # what was zero to begin with stays so
             part.weight.copy_(weight * mask)
             asleep.copy_(weight - part.weight)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +21,27 @@ class Part:
     weight: nn.Parameter
 
 
-def parts_of(model: nn.Module, named: Sequence[str] = ()) -> list[Part]:
+def parts_of(model: nn.Module, names: Sequence[str] = ()) -> list[Part]:
     """The matrices of a model, a shared one once; biases and norms are vectors and stay out.
 
-    named: only these: kinds, or names of modules and tensors ("classifier", "layer.0", "classifier.hidden.weight").
+    names: only these: kinds, or names of modules and tensors ("classifier", "layer.0", "classifier.hidden.weight").
     Raises UserError for a name that fits nothing.
     """
     owners = {id(weight): owner for owner in model.modules() for weight in owner.parameters(recurse=False)}
-    found = [
+    parts = [
         Part(name, _kind_of(owners[id(weight)]), weight)
         for name, weight in model.named_parameters()
         if weight.dim() > 1 and "bias" not in name.rpartition(".")[2]  # XLNet's biases have two dimensions
     ]
-    for name in named:
-        if not any(_fits(part, name) for part in found):
-            known = dict.fromkeys([*KINDS, *(begin for part in found for begin in _beginnings(part.name))])
+    for name in names:
+        if not any(_fits(part, name) for part in parts):
+            modules = [part.name.split(".") for part in parts]
+            prefixes = [prefix for words in modules for prefix in accumulate(words, "{}.{}".format)]
             raise UserError(
-                f"--parts {name}: this model has no such part. {nearest(name, known)}"
-                f"Known: {listed([*KINDS, *(part.name for part in found)])}."
+                f"--parts {name}: this model has no such part. {nearest(name, dict.fromkeys([*KINDS, *prefixes]))}"
+                f"Known: {listed([*KINDS, *(part.name for part in parts)])}."
             )
-    return [part for part in found if not named or any(_fits(part, name) for name in named)]
+    return [part for part in parts if not names or any(_fits(part, name) for name in names)]
 
 
 def _kind_of(owner: nn.Module) -> str:
@@ -53,12 +55,6 @@ def _fits(part: Part, name: str) -> bool:
     return name == part.kind or f".{name}." in f".{part.name}."
 
 
-def _beginnings(name: str) -> list[str]:
-    """ "a.b.c" -> "a", "a.b", "a.b.c"."""
-    words = name.split(".")
-    return [".".join(words[: i + 1]) for i in range(len(words))]
-
-
 def zeros(weight: Tensor) -> int:
     """How many numbers of a tensor are 0."""
     return weight.numel() - int(torch.count_nonzero(weight))
@@ -70,9 +66,14 @@ def share_of_zeros(parts: Sequence[Part]) -> float:
     return sum(zeros(part.weight) for part in parts) / total
 
 
+def zeros_by_name(parts: Sequence[Part]) -> dict[str, int]:
+    """name -> zeros, to be compared with what a step leaves."""
+    return {part.name: zeros(part.weight) for part in parts}
+
+
 def changed(before: Mapping[str, int], parts: Sequence[Part]) -> dict[str, dict[str, int]]:
     """name -> {"zeros", "parameters"} of the parts that have other zeros than `before` says."""
-    now = {part.name: zeros(part.weight) for part in parts}
+    now = zeros_by_name(parts)
     return {
         part.name: {"zeros": now[part.name], "parameters": part.weight.numel()}
         for part in parts

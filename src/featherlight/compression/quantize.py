@@ -20,7 +20,6 @@ WIDTHS = ("8", "5", "4", "3", "2", "ternary", "fp16")
 _SHARES = np.linspace(1.0, 0.2, 41)  # of the largest weight, tried as the end of the uniform scale
 _ROUNDS = 30  # of Lloyd's algorithm over vectors; more changes the error in its third digit
 _MOST_ROUNDS = 1000  # of Lloyd's algorithm over sorted numbers, where a round takes microseconds
-_BINS = 1000  # of the histogram that a codebook starts from
 _SAMPLE = 200_000  # weights that a codebook is fitted to at most
 
 
@@ -34,9 +33,7 @@ def scheme(width: str, *, codebook: str = "uniform", per_row: bool = True) -> Sc
     if width == "fp16":
         return half
     levels = levels_of(width)
-    if codebook == "kmeans":
-        return partial(kmeans, levels=levels)
-    return partial(uniform, levels=levels, per_row=per_row)
+    return partial(kmeans, levels=levels) if codebook == "kmeans" else partial(uniform, levels=levels, per_row=per_row)
 
 
 def half(weights: Floats) -> Encoded:
@@ -89,11 +86,10 @@ def kmeans(weights: Floats, *, levels: int) -> Encoded:
     sample = np.sort(flat if len(flat) <= _SAMPLE else flat[:: len(flat) // _SAMPLE + 1])
     zeros = bool((flat == 0).any())
     spaced = np.linspace(sample[0], sample[-1], levels)
-    counts, edges = np.histogram(sample, bins=_BINS)
+    counts, edges = np.histogram(sample, bins=1000)
     share = np.cumsum(np.cbrt(counts))
     dense = np.interp((np.arange(levels) + 0.5) / levels, share / share[-1], edges[1:])
-    tried = [_lloyd(sample, start, zeros=zeros) for start in (spaced, dense)]
-    book, _ = min(tried, key=lambda found: found[1])
+    book, _ = min((_lloyd(sample, start, zeros=zeros) for start in (spaced, dense)), key=lambda result: result[1])
     stored = np.sort(book).astype("<f4")
     codes = np.searchsorted((stored[1:] + stored[:-1]) / 2, flat).astype(np.uint8)
     return Encoded("codebook", weights.shape, {"codes": codes, "book": stored}, levels)
@@ -156,8 +152,8 @@ def _vector_book(rows: NDArray[np.float64], levels: int, generator: np.random.Ge
 def _nearest(rows: NDArray[np.float64], book: NDArray[np.float64]) -> NDArray[np.intp]:
     """The vector of the book that is nearest to each row: [V, d], [K, d] -> [V]."""
     distances = (book**2).sum(axis=1) - 2 * rows @ book.T
-    found: NDArray[np.intp] = distances.argmin(axis=1)
-    return found
+    nearest: NDArray[np.intp] = distances.argmin(axis=1)
+    return nearest
 
 
 def is_quantized(name: str) -> bool:

@@ -35,9 +35,9 @@ def shrink(
     members = families[0].members
     count = round(share * members)
     if not 0 < count < members:
-        what = "nothing at all" if not count else "everything"
-        raise UserError(f"--sparsity {share:g} of {members} {method} is {what}. Give at least {1 / members:.2g}, "
-                        f"at most {1 - 1 / members:.2g}.")  # fmt: skip
+        removed = "nothing" if not count else "everything"
+        raise UserError(f"--sparsity {share:g} of {members} {method} would remove {removed}. Give at least "
+                        f"{1 / members:.2g}, at most {1 - 1 / members:.2g}.")  # fmt: skip
     scores = _layer_scores(model, gradients) if method == LAYERS else member_scores(model, families, gradients)
     kept = [score.topk(members - count).indices.sort().values for score in scores]
     if method == LAYERS:
@@ -98,12 +98,11 @@ def _layer_scores(model: Any, gradients: Iterator[None] | None) -> list[Tensor]:
 
 
 def _without_members(model: Any, method: str, families: Sequence[Family], kept: Sequence[Tensor]) -> Any:
-    """The model with the kept members [n] of each family alone."""
     state = model.state_dict()
     left: dict[tuple[str, int], Tensor] = {}
-    for family, members in zip(families, kept, strict=True):
-        for part in family.slices:
-            gone = torch.ones(family.members, dtype=torch.bool)
+    for group, members in zip(families, kept, strict=True):
+        for part in group.slices:
+            gone = torch.ones(group.members, dtype=torch.bool)
             gone[members] = False
             stays = left.setdefault((part.tensor, part.dim), torch.ones(state[part.tensor].shape[part.dim]).bool())
             stays[part.positions[gone].flatten()] = False
@@ -111,20 +110,16 @@ def _without_members(model: Any, method: str, families: Sequence[Family], kept: 
         state[tensor] = state[tensor].index_select(dim, stays.nonzero().flatten())
     names = family_of(model.config.model_type)
     if method == HEADS and names.shared_bias:
-        for family, members in zip(families, kept, strict=True):
-            place = f"{family.name}.{names.query.rpartition('.')[0]}.{BIAS_HEADS}"
-            state[place] = state.get(place, torch.arange(family.members))[members]
-    return rebuilt(_smaller_config(model, method, len(kept[0])), state, like=model)
-
-
-def _smaller_config(model: Any, method: str, number: int) -> Any:
-    """The config of the model with this number of heads, neurons, units or columns."""
+        for group, members in zip(families, kept, strict=True):
+            place = f"{group.name}.{names.query.rpartition('.')[0]}.{BIAS_HEADS}"
+            state[place] = state.get(place, torch.arange(group.members))[members]
     if method == HEADS:
-        return narrowed(model.config, number)
-    config = copy.deepcopy(model.config)
-    family = FAMILIES.get(plain_type(config.model_type))
-    setattr(config, family.inner if family else _NUMBERS[method], number)
-    return config
+        config = narrowed(model.config, len(kept[0]))
+    else:
+        config = copy.deepcopy(model.config)
+        family = FAMILIES.get(plain_type(config.model_type))
+        setattr(config, family.inner if family else _NUMBERS[method], len(kept[0]))
+    return rebuilt(config, state, like=model)
 
 
 def gradients_of(

@@ -3,19 +3,19 @@
 Matrices and a `Sparsity` in, masks out; in training `Masks` goes along with the loop. Knows no task or folder.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from featherlight.compression.parts import EMBEDDING, KINDS, Part, zeros
+from featherlight.compression.parts import EMBEDDING, KINDS, Part
 from featherlight.errors import UserError
 from featherlight.seeds import derive
 from featherlight.training.lazy_adamw import gradient_of, moment_of, settle
 
 _RENEWALS = 100  # of the masks while the sparsity rises
-_MAGNITUDE, _TOPV, _RANDOM, MOVEMENT, PATTERN = _METHODS = ("magnitude", "topv", "random", "movement", "nm")
+_MAGNITUDE, _RANDOM, MOVEMENT, PATTERN = "magnitude", "random", "movement", "nm"
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def prunable(parts: Sequence[Part], how: Sparsity) -> list[Part]:
         if kind not in present:
             there = ", ".join(kind for kind in KINDS if kind in present)
             raise UserError(f"--sparsity-{kind}: there is no {kind} part among those to prune, only: {there}.")
-    found = [part for part in parts if how.of(part.kind) > 0]
-    if not found:
+    losing = [part for part in parts if how.of(part.kind) > 0]
+    if not losing:
         raise UserError("nothing would be pruned: the sparsity is 0 for every part. Give one above 0.")
-    return found
+    return losing
 
 
 def asked(parts: Sequence[Part], how: Sparsity) -> float | None:
@@ -100,16 +100,16 @@ def masks_of(parts: Sequence[Part], scores: Sequence[Tensor], how: Sparsity, *, 
 
     Raises UserError if nothing is left of a matrix.
     """
+    exact = how.method != _MAGNITUDE
     if how.method == PATTERN:
         masks = [pattern_mask(score, how.pattern) for score in scores]
     elif how.threshold is not None:
         masks = [(score > how.threshold * done).to(score.dtype) for score in scores]
     elif how.scope == "global":
-        masks = _CUTS[how.method](scores, how.share * done)
+        masks = _under_threshold(scores, how.share * done, exact=exact)
     else:
-        masks = [
-            _CUTS[how.method]([score], how.of(part.kind) * done)[0] for part, score in zip(parts, scores, strict=True)
-        ]
+        shares = [how.of(part.kind) * done for part in parts]
+        masks = [_under_threshold([score], share, exact=exact)[0] for score, share in zip(scores, shares, strict=True)]
     for part, mask in zip(parts, masks, strict=True):
         if not mask.any():
             raise UserError(
@@ -119,36 +119,22 @@ def masks_of(parts: Sequence[Part], scores: Sequence[Tensor], how: Sparsity, *, 
     return masks
 
 
-def _under_threshold(scores: Sequence[Tensor], share: float) -> list[Tensor]:
-    """One threshold for all these scores, found so that the share lies on or under it; equal scores go together."""
-    together = torch.cat([score.flatten() for score in scores])
-    count = round(share * len(together))
-    if not count:
-        return [torch.ones_like(score) for score in scores]
-    threshold = together.kthvalue(count).values
-    return [(score > threshold).to(score.dtype) for score in scores]
+def _under_threshold(scores: Sequence[Tensor], share: float, *, exact: bool) -> list[Tensor]:
+    """One threshold for all these scores, found so that the share lies on or under it.
 
-
-def _all_but_largest(scores: Sequence[Tensor], share: float) -> list[Tensor]:
-    """All but the largest go, to the very count; of equal scores the first go (Sanh et al. 2020: top-v)."""
+    exact: of equal scores only the first go, to the very count (Sanh et al. 2020: top-v); else all go together.
+    """
     together = torch.cat([score.flatten() for score in scores])
     count = round(share * len(together))
     if not count:
         return [torch.ones_like(score) for score in scores]
     threshold = together.kthvalue(count).values
     kept = together > threshold
-    equal = (together == threshold).nonzero().flatten()
-    kept[equal[count - int((together < threshold).sum()) :]] = True
+    if exact:
+        equal = (together == threshold).nonzero().flatten()
+        kept[equal[count - int((together < threshold).sum()) :]] = True
     flat = torch.split(kept.to(together.dtype), [score.numel() for score in scores])
     return [mask.view_as(score) for mask, score in zip(flat, scores, strict=True)]
-
-
-_CUTS: dict[str, Callable[[Sequence[Tensor], float], list[Tensor]]] = {
-    _MAGNITUDE: _under_threshold,
-    _TOPV: _all_but_largest,
-    _RANDOM: _all_but_largest,
-    MOVEMENT: _all_but_largest,
-}
 
 
 def pattern_mask(scores: Tensor, pattern: tuple[int, int]) -> Tensor:
@@ -215,8 +201,8 @@ class Masks:
         """New masks. done: the share of the rise that is over."""
         assert self.how
         new = masks_of(self.parts, scores_of(self.parts, self.how), self.how, done=cubic(done))
-        for part, mask, found in zip(self.parts, self.masks, new, strict=True):
-            mask.copy_(found.mul_(part.weight != 0))  # what is zero stays zero
+        for part, mask, renewed in zip(self.parts, self.masks, new, strict=True):
+            mask.copy_(renewed.mul_(part.weight != 0))  # what is zero stays zero
 
     def apply(self, optimizer: torch.optim.Optimizer) -> None:
         """Take weight and momentum from what the masks prune."""
@@ -235,8 +221,3 @@ class Masks:
                 masks.append(mask[rows])
         if gradients:
             torch._foreach_mul_(gradients, masks)
-
-
-def counted(parts: Sequence[Part]) -> dict[str, int]:
-    """name -> zeros, to be compared with what a step leaves."""
-    return {part.name: zeros(part.weight) for part in parts}

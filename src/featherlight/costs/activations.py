@@ -16,7 +16,8 @@ class TrainingShape:
     """How a model is trained, as far as memory knows it.
 
     rank, lora_dropout: of lora; bottleneck: width of those of adapters; frozen: precision in which frozen matrices are
-    held. varied: whether the length is that of the longest batch of many, as in a whole training.
+    held. varied: whether the length is that of the longest batch of many, as in a whole training. lazy: whether the
+    optimiser's settings allow it to train a large table by its rows (`training.lazy_adamw`).
     """
 
     batch: int
@@ -32,6 +33,7 @@ class TrainingShape:
     frozen: str = "fp32"
     lora_dropout: float = 0.0
     varied: bool = False
+    lazy: bool = True
 
     @property
     def size(self) -> int:
@@ -167,18 +169,17 @@ class Activations:
 
     @property
     def low(self) -> int:
-        """Tensors of batch x length x width in the precision of products, without small layers and dropout."""
-        return self.keeps.kept + (self.keeps.relative if self.architecture.distances else 0) + self.casts
+        """Tensors of batch x length x width in the precision of products, without small layers and dropout.
+
+        Casts are further copies of a layer's input; products with frozen weights keep none.
+        """
+        low = self.keeps.kept + (self.keeps.relative if self.architecture.distances else 0)
+        return low + (self.keeps.casts if self.shape.size < FP32 and self.small is None else 0)
 
     @property
     def into(self) -> int:
         """Bytes for each token and unit of width that are kept up to the end of attention."""
         return self.shape.size * (self.low - self.keeps.after)
-
-    @property
-    def casts(self) -> int:
-        """Further copies of a layer's input; products with frozen weights keep none."""
-        return self.keeps.casts if self.shape.size < FP32 and self.small is None else 0
 
     @property
     def masks(self) -> int:

@@ -4,7 +4,6 @@ House shapes: d layers, h width, a heads, f width of the feed-forward part, v vo
 """
 
 from dataclasses import dataclass
-from functools import partial
 from math import prod
 from typing import Any
 
@@ -84,22 +83,24 @@ def architecture_of(config: Any) -> Architecture:
             f"model type {config.model_type!r}: what its layers keep for the backward pass is not known here. "
             f"Known: {listed(known)}. --measure tells what any model takes."
         )
-    what, found = family.memory.unless
-    if found(config):
+    variant, applies = family.memory.unless
+    if applies(config):
         raise UserError(
-            f"a model of type {config.model_type!r} with {what}: what that keeps for the backward pass is not known "
+            f"model type {config.model_type!r} with {variant}: what its layers keep for the backward pass is not known "
             "here. --measure tells what any model takes."
         )
     with torch.device("meta"):
         model = HEADS[CLASSES].model.from_config(config)
-    seen: dict[int, tuple[tuple[int, ...], str]] = {}
+    tensors: dict[int, tuple[tuple[int, ...], str]] = {}
     head, layers = tuple(f"{part}." for part in head_names(model)), f"{model.base_model_prefix}.{family.layers}."
     for name, weight in model.named_parameters():
         part = "head" if name.startswith(head) else "layer" if name.startswith(layers) else "embedding"
-        seen.setdefault(id(weight), (tuple(weight.shape), part))
+        tensors.setdefault(id(weight), (tuple(weight.shape), part))
     rows, columns = model.get_input_embeddings().weight.shape
 
-    size = partial(_first_of, config)
+    def first_of(*names: str) -> Any:
+        return next(getattr(config, name) for name in names if getattr(config, name, None) is not None)
+
     return Architecture(
         kind=config.model_type,
         layers=config.num_hidden_layers,
@@ -109,20 +110,15 @@ def architecture_of(config: Any) -> Architecture:
         vocabulary=rows,
         embedding=columns,
         shared=family.shared_layers,
-        dropout=float(size("hidden_dropout_prob", "dropout", "embedding_dropout")),
-        attention_dropout=float(size("attention_probs_dropout_prob", "attention_dropout", "dropout")),
-        activation=str(size("hidden_act", "activation", "hidden_activation", "ff_activation")),
-        tensors=tuple(seen.values()),
+        dropout=float(first_of("hidden_dropout_prob", "dropout", "embedding_dropout")),
+        attention_dropout=float(first_of("attention_probs_dropout_prob", "attention_dropout", "dropout")),
+        activation=str(first_of("hidden_act", "activation", "hidden_activation", "ff_activation")),
+        tensors=tuple(tensors.values()),
         local=getattr(config, "layer_types", []).count("sliding_attention"),
         window=getattr(config, "sliding_window", 0),
         distances=_distances(config),
         convolution=getattr(config, "conv_kernel_size", 0) > 0,
     )
-
-
-def _first_of(config: Any, *names: str) -> Any:
-    """The first of these settings that a config has."""
-    return next(getattr(config, name) for name in names if getattr(config, name, None) is not None)
 
 
 def _distances(config: Any) -> int:

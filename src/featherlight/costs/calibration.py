@@ -8,6 +8,7 @@ import functools
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -37,19 +38,10 @@ from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import stepper_for
 
 _VERSION = 2  # of what is measured
-_WORDS = 30522
 _SHAPES = ((1, 8), (8, 16), (32, 16), (8, 64), (32, 64), (2, 384))  # rows x tokens
 _LARGE = ((1, 8), (8, 16), (8, 64), (2, 256))
-_ENCODERS = (
-    (2, 128, 2, _SHAPES),
-    (6, 128, 4, _LARGE),
-    (2, 384, 12, _SHAPES),
-    (1, 768, 12, _LARGE),
-)  # layers, width, heads
-_UNITS = (75, 150, 300)  # units
 _STUDENT_SHAPES = ((1, 8), (50, 8), (50, 32), (200, 16))
 _LEAST, _VISITS = 0.04, 3  # seconds of a visit; visits, of which the fastest counts: others may compute meanwhile
-_DIM = 25
 _MOST_OFF = 0.15  # median relative error of a fit that is kept
 
 
@@ -57,8 +49,8 @@ _MOST_OFF = 0.15  # median relative error of a fit that is kept
 def rates_of(device: str, precision: str, threads: int) -> MachineRates:
     """The rates of this machine with so many threads, measured if they are not in the cache."""
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    told = [_VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
-    path = cache_folder() / "rates" / f"{hash_text(json.dumps(told))[:12]}.json"
+    conditions = [_VERSION, processor(), gpu, device, precision, threads, version("torch"), version("transformers")]
+    path = cache_folder() / "rates" / f"{hash_text(json.dumps(conditions))[:12]}.json"
     if path.exists():
         return MachineRates(**read_json(path)["rates"])
     say("measuring how fast this machine computes: half a minute, once")
@@ -66,18 +58,18 @@ def rates_of(device: str, precision: str, threads: int) -> MachineRates:
     torch.set_num_threads(threads)
     try:
         start = time.monotonic()
-        found = measure_rates(device, precision)
+        rates = measure_rates(device, precision)
     finally:
         torch.set_num_threads(before)
-    worst = max(found.off, key=lambda name: found.off[name])
-    if found.off[worst] > _MOST_OFF:
-        say(f"not kept: rates miss their own measurements by {found.off[worst]:.0%} ({worst}); does another program "
-            "compute? What follows is a rough guess.")  # fmt: skip
-        return found
+    worst = max(rates.off, key=lambda name: rates.off[name])
+    if rates.off[worst] > _MOST_OFF:
+        say(f"not kept: the rates miss their own measurements by {rates.off[worst]:.0%} ({worst}). Is another program "
+            "computing? Predictions of this run are rough.")  # fmt: skip
+        return rates
     path.parent.mkdir(parents=True, exist_ok=True)
-    about = {"machine": told, "seconds": round(time.monotonic() - start, 1)}
-    write_json(path, {"rates": {"forward": found.forward, "train": found.train, "off": found.off}, **about})
-    return found
+    seconds = round(time.monotonic() - start, 1)
+    write_json(path, {"rates": asdict(rates), "machine": conditions, "seconds": seconds})
+    return rates
 
 
 def measure_rates(device: str, precision: str) -> MachineRates:
@@ -102,24 +94,19 @@ def measure_rates(device: str, precision: str) -> MachineRates:
                 counts.setdefault(key, []).append(sizes.counts(np.array([rows]), np.array([length])))
                 seconds.setdefault(key, []).append(_fastest(call, trainee.wait))
     rates = {key: fit_rates(counts[key], seconds[key]) for key in counts}
-    off = {f"{kind} {'training' if train else 'forward'}": _error(counts[kind, train], rates[kind, train],
-           seconds[kind, train]) for kind, train in rates}  # fmt: skip
-    return MachineRates(
-        {kind: found.tolist() for (kind, train), found in rates.items() if not train},
-        {kind: found.tolist() for (kind, train), found in rates.items() if train},
-        off,
-    )
-
-
-def _error(counts: Sequence[np.ndarray], rates: np.ndarray, seconds: Sequence[float]) -> float:
-    """The median relative error of the fit."""
-    return float(np.median(np.abs(np.asarray(counts) @ rates / np.asarray(seconds) - 1)))
+    off: dict[str, float] = {}
+    by_pass: dict[bool, dict[str, list[float]]] = {False: {}, True: {}}
+    for (kind, train), fitted in rates.items():
+        by_pass[train][kind] = fitted.tolist()
+        errors = np.abs(np.asarray(counts[kind, train]) @ fitted / np.asarray(seconds[kind, train]) - 1)
+        off[f"{kind} {'training' if train else 'forward'}"] = float(np.median(errors))
+    return MachineRates(by_pass[False], by_pass[True], off)
 
 
 def _fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
     """Seconds of a call: the shortest of some visits, after a first call."""
     call()
-    found = []
+    seconds = []
     for _ in range(_VISITS):
         calls = 0
         wait()
@@ -128,26 +115,24 @@ def _fastest(call: Callable[[], object], wait: Callable[[], object]) -> float:
             call()
             calls += 1
         wait()
-        found.append((time.perf_counter() - start) / calls)
-    return min(found)
+        seconds.append((time.perf_counter() - start) / calls)
+    return min(seconds)
 
 
 def _models() -> Iterator[tuple[Any, Sequence[tuple[int, int]]]]:
     """What is timed, one after the other, with the shapes at which it is."""
     seed_torch(1, "initial weights")
-    for layers, width, heads, shapes in _ENCODERS:
+    encoders = ((2, 128, 2, _SHAPES), (6, 128, 4, _LARGE), (2, 384, 12, _SHAPES), (1, 768, 12, _LARGE))
+    for layers, width, heads, shapes in encoders:
         config = AutoConfig.for_model(
             "bert", num_hidden_layers=layers, hidden_size=width, num_attention_heads=heads,
-            intermediate_size=4 * width, vocab_size=_WORDS if width < 768 else 1000, num_labels=2,
+            intermediate_size=4 * width, vocab_size=30522 if width < 768 else 1000, num_labels=2,
         )  # fmt: skip
-        model = AutoModelForSequenceClassification.from_config(config)
-        yield model, shapes
-    same: dict[str, Any] = {"dim": _DIM, "vocab_size": 5000, "num_labels": 2}
-    for units in _UNITS:
-        students = [BiLSTMForSequenceClassification(BiLSTMConfig(hidden=units, **same)),
-                    RNNForSequenceClassification(RNNConfig(hidden=units, **same))]  # fmt: skip
-        for student in students:
-            yield student, _STUDENT_SHAPES
+        yield AutoModelForSequenceClassification.from_config(config), shapes
+    same: dict[str, Any] = {"dim": 25, "vocab_size": 5000, "num_labels": 2}
+    for units in (75, 150, 300):
+        yield BiLSTMForSequenceClassification(BiLSTMConfig(hidden=units, **same)), _STUDENT_SHAPES
+        yield RNNForSequenceClassification(RNNConfig(hidden=units, **same)), _STUDENT_SHAPES
     yield BagForSequenceClassification(BagConfig(**same)), _STUDENT_SHAPES
 
 
@@ -159,21 +144,19 @@ def sizes_of(model: Any, *, lazy: bool) -> ModelSizes:
     config = model.config
     dense = sum(weight.numel() for weight in model.parameters())
     dense -= model.get_input_embeddings().weight.numel() if lazy else 0
-    if config.model_type == BagConfig.model_type:
-        return ModelSizes("bag", 1, config.dim, config.dim, dense)
-    if config.model_type in (BiLSTMConfig.model_type, RNNConfig.model_type):
-        kind = "bilstm" if config.model_type == BiLSTMConfig.model_type else "rnn"
-        return ModelSizes(kind, 1, config.hidden, config.dim, dense)
-    width = next((getattr(config, name) for name in ("hidden_size", "dim") if hasattr(config, name)), None)
-    inner = next((getattr(config, name) for name in ("intermediate_size", "hidden_dim", "d_inner")
-                  if hasattr(config, name)), None)  # fmt: skip
+    if config.model_type in (BagConfig.model_type, BiLSTMConfig.model_type, RNNConfig.model_type):
+        kind = config.model_type.removeprefix("featherlight-")
+        return ModelSizes(kind, 1, config.dim if kind == "bag" else config.hidden, config.dim, dense)
+    width, inner = (
+        next((getattr(config, name) for name in names if hasattr(config, name)), None)
+        for names in (("hidden_size", "dim"), ("intermediate_size", "hidden_dim", "d_inner"))
+    )
     if width is None or inner is None:
         raise UserError(f"model type {config.model_type!r}: its sizes are not known here.")
     return ModelSizes("encoder", config.num_hidden_layers, width, inner, dense, config.num_attention_heads)
 
 
 def _made_up(rows: int, length: int, words: int) -> Tokens:
-    """Rows of random ids, all of one length."""
     generator = np.random.default_rng(0)
     ids = generator.integers(1, words, size=(rows, length)).tolist()
     return Tokens({"input_ids": Ragged.of(ids)}, {"input_ids": 0})

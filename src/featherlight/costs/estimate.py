@@ -16,7 +16,7 @@ from featherlight.costs.architecture import architecture_of
 from featherlight.costs.calibration import rates_of, sizes_of
 from featherlight.costs.memory import predict_inference, predict_memory
 from featherlight.costs.meta_models import MetaModel, lengths_of, tokenizer_bytes
-from featherlight.costs.optimizer_state import RULES
+from featherlight.costs.optimizer_state import FP32, RULES
 from featherlight.costs.seconds import MachineRates, ModelSizes
 from featherlight.data.task import TaskData
 from featherlight.data.tokens.batches import shuffled_batches, within_budget
@@ -25,11 +25,11 @@ from featherlight.measurement.footprint import resident_bytes
 from featherlight.models.adapters import WHOLE
 from featherlight.models.attention import LONGEST
 from featherlight.models.device import is_encoder, model_precision, resolve_device
-from featherlight.training.lazy_adamw import lazy_table
+from featherlight.training.lazy_adamw import BETAS, EPSILON, lazy_table
 
-_FP32, _MOMENTS = 4, 2
 _START = 0.4  # seconds that every stage takes for itself: reading rows and weights, writing its folder
 _STEP_BYTES = 45  # of a step in a record's curves
+Splits = Sequence[tuple[str, int]]  # names, and how many rows are predicted of each
 Shapes = tuple[np.ndarray, np.ndarray]  # rows and padded lengths of what is computed at a time
 
 
@@ -58,11 +58,13 @@ class Where:
 
 @dataclass(frozen=True)
 class Update:
-    """An update rule."""
+    """An update rule and what decides whether it can train a table by its rows; see `training.lazy_adamw`."""
 
     optimizer: str = "adamw"
     learning_rate: float = 0.0
     weight_decay: float = 0.0
+    epsilon: float = EPSILON
+    betas: tuple[float, float] = BETAS
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class CostModel:
         epochs: int,
         refit: bool,
         evaluate_every: int,
-        scored: Sequence[tuple[str, int]],
+        scored: Splits,
         timed_texts: int,
     ) -> Estimate:
         """A training with its evaluations.
@@ -129,8 +131,8 @@ class CostModel:
         step = parts_of(lengths.of(rows), batch_size, batch_tokens)
         reported = [(name, len(data.splits[name])) for name in data.task.reported]
 
-        def forward(splits: Sequence[tuple[str, int]]) -> float:
-            return sum(self._forward_seconds(model, rates, sizes, data, split, batch_tokens) for split in splits)
+        def forward(splits: Splits) -> float:
+            return _forward_seconds(model, rates, sizes, data, splits, batch_tokens)
 
         step = (step[0], step[1] + trained.virtual_tokens)
         training, passing = (rates.seconds(sizes, *step, training=learns) for learns in (True, False))
@@ -147,42 +149,21 @@ class CostModel:
         seconds += _START + lengths.seconds * texts + timed_texts * single
         moving = model.weights if trained.weights is None else trained.weights
         kept = model.weights if trained.method in WHOLE else moving
-        disk = _FP32 * kept + tokenizer_bytes(model.tokenizer) + _STEP_BYTES * steps
+        disk = FP32 * kept + tokenizer_bytes(model.tokenizer) + _STEP_BYTES * steps
         memory = self.training_memory(model, where, update, trained, step, batch_tokens=batch_tokens)
-        return Estimate(seconds, memory, disk, (2 + _MOMENTS) * _FP32 * moving)
-
-    def _forward_seconds(
-        self,
-        model: MetaModel,
-        rates: MachineRates,
-        sizes: ModelSizes,
-        data: TaskData,
-        split: tuple[str, int],
-        batch_tokens: int,
-    ) -> float:
-        """Seconds of predicting so many rows of a split."""
-        name, count = split
-        lengths = lengths_of(model, data, name).of(count)
-        parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=batch_tokens)
-        return rates.seconds(sizes, *_shapes_of(parts, lengths), training=False)
+        return Estimate(seconds, memory, disk, 4 * FP32 * moving)
 
     def predictions(
-        self,
-        model: MetaModel,
-        data: TaskData,
-        where: Where,
-        *,
-        splits: Sequence[tuple[str, int]],
-        batch_tokens: int,
+        self, model: MetaModel, data: TaskData, where: Where, *, splits: Splits, batch_tokens: int
     ) -> Estimate:
         """Predictions for rows of these splits."""
         rates, sizes = self.rates(model, where), _sizes(model, where, Update())
-        seconds = sum(self._forward_seconds(model, rates, sizes, data, split, batch_tokens) for split in splits)
+        seconds = _forward_seconds(model, rates, sizes, data, splits, batch_tokens)
         count = sum(count for _, count in splits)
         lengths = lengths_of(model, data, "train")
         longest = int(lengths.sample.sum(axis=1).max())
-        held = _FP32 * model.weights + _forward_bytes(model, max(batch_tokens // longest, 1), longest)
-        disk = _FP32 * count * max(model.model.config.num_labels, 1)
+        held = FP32 * model.weights + _forward_bytes(model, max(batch_tokens // longest, 1), longest)
+        disk = FP32 * count * max(model.model.config.num_labels, 1)
         return Estimate(_START + seconds + count * lengths.seconds, self.resident + held, disk)
 
     def batches_seconds(
@@ -201,31 +182,27 @@ class CostModel:
             return None
         fused = longest > LONGEST and not architecture.keeps.attention  # see models.attention
         precision = model_precision(model.model, where.precision, device)
-        how = {"precision": precision, "device": device, "attention": "sdpa" if fused else "auto"}
-        return self.resident + predict_inference(architecture, batch=rows, length=longest, **how)
+        attention = "sdpa" if fused else "auto"
+        return self.resident + predict_inference(
+            architecture, batch=rows, length=longest, precision=precision, device=device, attention=attention
+        )
 
     def training_memory(
-        self,
-        model: MetaModel,
-        where: Where,
-        update: Update,
-        trained: Trained,
-        shapes: Shapes,
-        *,
-        batch_tokens: int = 0,
+        self, model: MetaModel, where: Where, update: Update, trained: Trained, shapes: Shapes, *, batch_tokens: int = 0
     ) -> int | None:
         """Bytes of the whole process at the peak of a training; None for a family without formulas."""
         rows, longest = _largest(shapes)
         if not is_encoder(model.model):
             moments = RULES[update.optimizer].state([tuple(weight.shape) for weight in model.model.parameters()])
             kept = 3 * _forward_bytes(model, rows, longest)  # inputs, states and gates of each token, and gradients
-            return self.resident + 2 * _FP32 * model.weights + moments + kept
+            return self.resident + 2 * FP32 * model.weights + moments + kept
         if trained.method not in (*WHOLE, *SMALL):
             return None
         device = resolve_device(where.device)
-        how: dict[str, Any] = {
+        options: dict[str, Any] = {
             "method": trained.method, "optimizer": update.optimizer, "checkpointing": trained.checkpointing,
             "attention": trained.attention, "varied": trained.varied,
+            "lazy": lazy_table(model.model, **vars(update)) is not None,
         }  # fmt: skip
         place: dict[str, Any] = {
             "length": longest, "precision": model_precision(model.model, where.precision, device), "device": device,
@@ -233,16 +210,27 @@ class CostModel:
         try:
             architecture = architecture_of(model.model.config)
             if trained.method in SMALL:
-                how |= {"rank": trained.rank, "lora_dropout": trained.lora_dropout, "frozen": trained.frozen,
-                        "bottleneck": max(architecture.width // trained.reduction, 1)}  # fmt: skip
-            training = predict_memory(architecture, batch=rows, **place, **how).total_bytes
+                options |= {"rank": trained.rank, "lora_dropout": trained.lora_dropout, "frozen": trained.frozen,
+                            "bottleneck": max(architecture.width // trained.reduction, 1)}  # fmt: skip
+            training = predict_memory(architecture, batch=rows, **place, **options).total_bytes
             in_a_pass = max(batch_tokens // longest, 1)
             scoring = predict_memory(architecture, batch=in_a_pass, method="head", **place).total_bytes
         except UserError:
             return None
         # the saved model is read to be scored beside the trained one; what a full training frees has room for it
-        again = _FP32 * model.weights
-        return self.resident + max(training + (0 if trained.method == "full" else again), scoring + again)
+        saved = FP32 * model.weights
+        return self.resident + max(training + (0 if trained.method == "full" else saved), scoring + saved)
+
+
+def _forward_seconds(
+    model: MetaModel, rates: MachineRates, sizes: ModelSizes, data: TaskData, splits: Splits, batch_tokens: int
+) -> float:
+    seconds = 0.0
+    for name, count in splits:
+        lengths = lengths_of(model, data, name).of(count)
+        parts = within_budget(lengths.sum(axis=1), np.arange(count), tokens=batch_tokens)
+        seconds += rates.seconds(sizes, *_shapes_of(parts, lengths), training=False)
+    return seconds
 
 
 def _forward_bytes(model: MetaModel, rows: int, length: int) -> int:
@@ -250,14 +238,11 @@ def _forward_bytes(model: MetaModel, rows: int, length: int) -> int:
     config = model.model.config
     wide = 4 * getattr(config, "hidden_size", 0) + getattr(config, "intermediate_size", 0)
     wide += 10 * getattr(config, "hidden", 0) + getattr(config, "dim", 0)
-    return _FP32 * rows * length * wide
+    return FP32 * rows * length * wide
 
 
 def _sizes(model: MetaModel, where: Where, update: Update) -> ModelSizes:
-    """The sizes of a model where it is trained with this rule."""
-    table = lazy_table(
-        model.model, optimizer=update.optimizer, learning_rate=update.learning_rate, weight_decay=update.weight_decay
-    )
+    table = lazy_table(model.model, **vars(update))
     return sizes_of(model.model, lazy=resolve_device(where.device) == "cpu" and table is not None)
 
 
@@ -267,11 +252,11 @@ def _largest(shapes: Shapes) -> tuple[int, int]:
     return int(shapes[0][place]), int(shapes[1][place])
 
 
-def parts_of(lengths: np.ndarray, batch: int, budget: int) -> Shapes:
+def parts_of(lengths: np.ndarray, batch_size: int, budget: int) -> Shapes:
     """Rows and padded lengths of what an epoch computes at a time."""
     total = lengths.sum(axis=1)
-    batches = shuffled_batches(total, batch, np.random.default_rng(0))
-    return _shapes_of([part for one in batches for part in within_budget(total, one, tokens=budget)], lengths)
+    batches = shuffled_batches(total, batch_size, np.random.default_rng(0))
+    return _shapes_of([part for batch in batches for part in within_budget(total, batch, tokens=budget)], lengths)
 
 
 def full_batches(lengths: np.ndarray, batch: int) -> Shapes:

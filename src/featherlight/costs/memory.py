@@ -14,6 +14,7 @@ from featherlight.costs.activations import SMALL, Activations, TrainingShape
 from featherlight.costs.architecture import Architecture
 from featherlight.costs.optimizer_state import FP32, RULES
 from featherlight.errors import UserError, pick
+from featherlight.training.lazy_adamw import SMALLEST
 
 # Measured, docs/studies/memory.md: what torch, oneDNN and accelerate load at the first step, by bytes of a number; and
 # the holes in the heap, a share of what a step takes and frees again. Checkpointing returns freed memory at once.
@@ -21,11 +22,9 @@ _LIBRARIES = {4: 22_000_000, 2: 35_000_000}
 _HOLES = 0.7
 _LIBRARIES_SMALL = {4: 64_000_000, 2: 57_000_000}  # the same of trainings of small layers
 _HOLES_SMALL = 0.3  # of small layers where every batch has one shape
-LAZY_FROM = 1_000_000  # weights of a table from which its rows are trained lazily: training/lazy_adamw.py
 _LAZY_COPIES = 6  # of the rows that a batch reads, in their update
 _SMALL_TARGETS = 2  # of lora: query and value
 _FROZEN_LAYER = "a frozen layer"
-TERMS = ("parameters", "gradients", "optimizer", "activations", "workspace")
 
 
 @dataclass(frozen=True)
@@ -52,34 +51,20 @@ class Memory:
         return sum(term.bytes for term in self.terms.values())
 
 
-def predict_memory(architecture: Architecture, *, batch: int, length: int, **how: object) -> Memory:
-    """The peak of a training. how: further fields of `Shape`. Raises UserError for a name that is not known."""
-    shape = TrainingShape(batch, length, **how)  # type: ignore[arg-type]
+def predict_memory(architecture: Architecture, *, batch: int, length: int, **options: object) -> Memory:
+    """The peak of a training. options: further fields of `TrainingShape`.
+
+    Raises UserError for a name that is not known, and for what this family of models cannot do or is not known of it.
+    """
+    shape = TrainingShape(batch, length, **options)  # type: ignore[arg-type]
     pick("optimizer", shape.optimizer, RULES)
     pick("method", shape.method, {"full": 0, "head": 0, **SMALL})
     pick("attention", shape.attention, {"auto": 0, "eager": 0, "sdpa": 0})
     if shape.method == "head" and shape.checkpointing:
         raise UserError("--checkpointing: has no effect with --method head, whose layers keep nothing. Leave it out.")
-    _check_family(architecture, shape)
-    return Prediction(architecture, shape).memory()
-
-
-def predict_inference(architecture: Architecture, *, batch: int, length: int, **how: object) -> int:
-    """Bytes of a forward pass that keeps nothing: weights, what one layer has in flight, libraries.
-
-    how: precision, device and attention of `Shape`.
-    """
-    shape = TrainingShape(batch, length, method="head", **how)  # type: ignore[arg-type]
-    layers = Prediction(architecture, shape)
-    libraries = _LIBRARIES[shape.size] if shape.device == "cpu" else 0
-    return layers.weights + sum(layers.moments()[_FROZEN_LAYER]) + libraries
-
-
-def _check_family(architecture: Architecture, shape: TrainingShape) -> None:
-    """UserError for what this family of models cannot do, or what is not known of it."""
     kind, keeps = architecture.kind, architecture.keeps
     if keeps.attention and shape.attention == "sdpa":
-        raise UserError(f"--attention sdpa: {kind} models know one attention only. Leave it out.")
+        raise UserError(f"--attention sdpa: {kind} models have one attention only. Leave it out.")
     if shape.checkpointing and not keeps.again:
         raise UserError(f"--checkpointing: {kind} models cannot do it. Leave it out.")
     if shape.method in SMALL and not keeps.small:
@@ -87,6 +72,18 @@ def _check_family(architecture: Architecture, shape: TrainingShape) -> None:
             f"--method {shape.method}: what {kind} models keep beside frozen weights is not known here. "
             "--measure tells what any model takes; full and head are predicted."
         )
+    return Prediction(architecture, shape).memory()
+
+
+def predict_inference(architecture: Architecture, *, batch: int, length: int, **options: object) -> int:
+    """Bytes of a forward pass that keeps nothing: weights, what one layer has in flight, libraries.
+
+    options: precision, device and attention of `TrainingShape`.
+    """
+    shape = TrainingShape(batch, length, method="head", **options)  # type: ignore[arg-type]
+    layers = Prediction(architecture, shape)
+    libraries = _LIBRARIES[shape.size] if shape.device == "cpu" else 0
+    return layers.weights + sum(layers.moments()[_FROZEN_LAYER]) + libraries
 
 
 class Prediction:
@@ -104,7 +101,13 @@ class Prediction:
         self.parameters = architecture.count() + sum(map(prod, added))
         frozen = architecture.count(matrices=True) - architecture.count("head", matrices=True)
         self.weights = FP32 * self.parameters - (FP32 - 2) * frozen * self.halved
-        self.lazy = full and shape.device == "cpu" and shape.optimizer == "adamw" and architecture.table >= LAZY_FROM
+        self.lazy = (
+            shape.lazy
+            and full
+            and shape.device == "cpu"
+            and shape.optimizer == "adamw"
+            and architecture.table >= SMALLEST
+        )
         self.rows = FP32 * architecture.embedding * min(self.tokens, architecture.vocabulary) if self.lazy else 0
         self.rule = RULES[shape.optimizer]
 
@@ -174,18 +177,16 @@ class Prediction:
             share = _HOLES_SMALL if self.small and not self.shape.varied else _HOLES
             holes = int(share * kept * (gradients + activations + passing))
             passing_on += f" + {libraries / 1e6:.0f} MB libraries + {holes / 1e6:.1f} MB holes in the heap"
-        lazy = " + 16 v" if self.lazy else ""
+        moving, lazy = ("4 x (T - v e + rows read x e)", " + 16 v") if self.lazy else ("4 T", "")
         return {
             "parameters": self.held,
-            "gradients": Term(gradients, self.gradient_formula, "training/loop.py: freed after each update"),
+            "gradients": Term(
+                gradients, moving + ", those there at the peak", "training/loop.py: freed after each update"
+            ),
             "optimizer": Term(state, self.rule.formula + lazy, self.rule.source),
             "activations": Term(activations, self.formula, "tensors that autograd keeps, counted in a test"),
-            "workspace": Term(
-                passing + holes + libraries,
-                passing_on,
-                "measured: docs/studies/memory.md",
-            ),
-        }  # fmt: skip
+            "workspace": Term(passing + holes + libraries, passing_on, "measured: docs/studies/memory.md"),
+        }
 
     @property
     def held(self) -> Term:
@@ -193,11 +194,6 @@ class Prediction:
         if self.halved:
             return Term(self.weights, "4 N - 2 x frozen matrices", "--frozen-precision bf16")
         return Term(self.weights, "4 N", "fp32 whatever the precision of products")
-
-    @property
-    def gradient_formula(self) -> str:
-        """In symbols."""
-        return "4 x (T - v e + rows read x e), those there at the peak" if self.lazy else "4 T, those there at the peak"
 
     @property
     def formula(self) -> str:
@@ -213,11 +209,11 @@ class Prediction:
         return f"d ({self.kept.formula}) + 8 b l e{more}"
 
 
-def largest_batch(architecture: Architecture, room: int, *, length: int, **how: object) -> int:
+def largest_batch(architecture: Architecture, room: int, *, length: int, **options: object) -> int:
     """The most examples whose training needs at most room bytes; 0 where a single one needs more."""
 
     def fits(batch: int) -> bool:
-        return predict_memory(architecture, batch=batch, length=length, **how).total_bytes <= room
+        return predict_memory(architecture, batch=batch, length=length, **options).total_bytes <= room
 
     if not fits(1):
         return 0

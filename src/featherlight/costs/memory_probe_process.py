@@ -1,4 +1,4 @@
-"""The process that `rehearsal` watches: our loop, for a few steps, on made-up texts."""
+"""The process that `memory_probe` watches: our loop, for a few steps, on made-up texts."""
 
 import json
 import sys
@@ -25,16 +25,7 @@ from featherlight.training.optimizers import OPTIMIZERS, OptimizerOptions
 _STEPS = 3  # the first one makes the optimiser's state; those after it are alike
 
 
-def _configured(what: Rehearsal) -> Any:
-    """The model's config."""
-    if what.model is not None:
-        return source_of(what.model).config(num_labels=what.labels)
-    assert what.config is not None
-    return AutoConfig.for_model(**{**what.config, "num_labels": what.labels})
-
-
 def _loaded(what: Rehearsal, config: Any) -> Any:
-    """The model as `finetune` would train it."""
     if what.model is not None:
         labels = tuple(map(str, range(what.labels)))
         model, _ = load_encoder(what.model, labels=labels, max_length=what.length)
@@ -48,7 +39,6 @@ def _loaded(what: Rehearsal, config: Any) -> Any:
 
 
 def _method_of(what: Rehearsal, config: Any) -> Method:
-    """What is trained."""
     width = getattr(config, "hidden_size", None) or config.dim
     reduction = width // what.bottleneck if what.method in BOTTLENECKS else 1
     return Method(what.method, rank=what.rank, dropout=what.lora_dropout, reduction=reduction, frozen=what.frozen)
@@ -72,29 +62,25 @@ def _steps(what: Rehearsal, config: Any, folder: Path) -> int | None:
         optimizer=what.optimizer, learning_rate=5e-5, schedule="linear", warmup=0.06, weight_decay=0.01, clip=1.0,
         epochs=_STEPS, batch_size=what.batch, batch_tokens=what.batch * what.length, patience=0, seed=1,
     )  # fmt: skip
-    context = RunContext(what.device, what.precision, folder)
+    context, data = RunContext(what.device, what.precision, folder), _made_up(what, config)
     model = _loaded(what, config)
-    train(
-        model,
-        LabelObjective(),
-        _made_up(what, config),
-        lambda model, epoch: (epoch, {}),
-        options=options,
-        context=context,
-    )
+    train(model, LabelObjective(), data, lambda model, epoch: (epoch, {}), options=options, context=context)
     return torch.cuda.max_memory_allocated() if what.device == "cuda" else None
 
 
 def main(task: str) -> None:
     """Import everything; then wait, train, and wait until somebody has looked."""
     what = Rehearsal(**json.loads(task))
-    config = _configured(what)
+    if what.model is not None:
+        config = source_of(what.model).config(num_labels=what.labels)
+        AutoTokenizer.from_pretrained(source_of(what.model).where)  # so that the model alone is measured
+    else:
+        assert what.config is not None
+        config = AutoConfig.for_model(**{**what.config, "num_labels": what.labels})
     with torch.device("meta"):
         model = AutoModelForSequenceClassification.from_config(config)  # imports what the model is made of
     adapt(model, _method_of(what, config))
     OPTIMIZERS[what.optimizer]([{"params": [torch.nn.Parameter(torch.zeros(1))]}])
-    if what.model is not None:
-        AutoTokenizer.from_pretrained(source_of(what.model).where)  # so that the model alone is measured
     print(READY, flush=True)
     sys.stdin.readline()
     with tempfile.TemporaryDirectory() as folder:

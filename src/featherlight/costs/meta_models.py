@@ -4,7 +4,7 @@ task's texts are for them.
 
 import functools
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from featherlight.models.load import LONGEST
 from featherlight.models.source import offline_options, quiet_transformers, source_of
 
 _SAMPLE = 2000  # texts whose lengths are seen
-_KEPT = 256
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ class Lengths:
         places = np.arange(rows) % len(self.sample)
         if rows < len(self.sample):  # data sets are ordered: the first rows may be the short ones
             places = np.linspace(0, len(self.sample) - 1, rows).astype(int)
-        found: np.ndarray = self.sample[places]
-        return found
+        lengths: np.ndarray = self.sample[places]
+        return lengths
 
 
 def meta_model_of_encoder(name: str, revision: str | None, labels: tuple[str, ...], longest: int) -> MetaModel:
@@ -73,39 +72,34 @@ def meta_model_of_folder(folder: Path) -> MetaModel:
 
 
 def _without_weights(config: Any) -> Any:
-    """The model of a config, its weights nowhere."""
     with torch.device("meta"):
         return HEADS[CLASSES].model.from_config(config)
 
 
-def lengths_of(plan: MetaModel, data: TaskData, split: str) -> Lengths:
+def lengths_of(model: MetaModel, data: TaskData, split: str) -> Lengths:
     """How long the texts of a split are for a model; those of train for a split that is cut from it."""
     known = split if split in data.splits else "train"
-    return _seen_lengths(_Key(plan.tokenizer, data), known, plan.longest, not is_encoder(plan.model))
+    return _seen_lengths(
+        _Key(model.tokenizer, data.fingerprint, data), known, model.longest, not is_encoder(model.model)
+    )
 
 
 @dataclass(frozen=True)
 class _Key:
-    """What lengths are remembered by: a tokenizer and the rows of a task."""
+    """What lengths are remembered by: a tokenizer, the very one, and the rows of a task."""
 
     tokenizer: Any
-    data: TaskData
-
-    def __hash__(self) -> int:
-        return hash((id(self.tokenizer), self.data.fingerprint))
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Key) and hash(self) == hash(other)
+    fingerprint: str
+    data: TaskData = field(compare=False)
 
 
-@functools.lru_cache(maxsize=_KEPT)
+@functools.lru_cache(maxsize=256)
 def _seen_lengths(key: _Key, split: str, most: int, apart: bool) -> Lengths:
-    """Tokenise some rows of a split, evenly spaced."""
     rows: Examples = key.data.splits[split]
-    chosen = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int))
+    sample = rows.take(np.linspace(0, len(rows) - 1, min(len(rows), _SAMPLE)).astype(int))
     start = time.perf_counter()
-    tokens: Tokens = tokenise(key.tokenizer, chosen, max_length=most, apart=apart)
-    seconds = (time.perf_counter() - start) / max(len(chosen), 1)
+    tokens: Tokens = tokenise(key.tokenizer, sample, max_length=most, apart=apart)
+    seconds = (time.perf_counter() - start) / max(len(sample), 1)
     texts = [column.lengths for name, column in tokens.columns.items() if name.endswith("input_ids")]
     return Lengths(np.stack(texts, axis=1), seconds)
 

@@ -14,7 +14,6 @@ def _factored(tensors: list[tuple[int, ...]]) -> int:
 
 
 def _two_moments(tensors: list[tuple[int, ...]]) -> int:
-    """Bytes of two numbers for each weight."""
     return 2 * FP32 * sum(map(prod, tensors))
 
 

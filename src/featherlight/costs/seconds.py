@@ -15,8 +15,7 @@ from scipy.optimize import nnls
 WIDTHS = (128, 384, 768)  # at which matrix products are calibrated; between them the rate is interpolated
 COUNTED = {
     "encoder": (*(f"products at {width}" for width in WIDTHS), "attention", "scores", "touched",
-                "weights read",
-                "layers", "batches", "weights"),
+                "weights read", "layers", "batches", "weights"),
     **dict.fromkeys(("bilstm", "rnn"), ("products", "touched", "tokens in turn", "examples", "batches", "weights")),
     "bag": ("touched", "examples", "batches", "weights"),
 }  # fmt: skip
@@ -67,8 +66,7 @@ def hats(width: int) -> list[float]:
 def fit_rates(counts: Sequence[np.ndarray], seconds: Sequence[float]) -> np.ndarray:
     """Seconds per count, none negative: least squares of relative errors."""
     times = np.asarray(seconds, dtype=float)
-    found, _ = nnls(np.asarray(counts) / times[:, None], np.ones(len(times)))
-    rates: np.ndarray = found
+    rates: np.ndarray = nnls(np.asarray(counts) / times[:, None], np.ones(len(times)))[0]
     return rates
 
 

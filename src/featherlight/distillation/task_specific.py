@@ -24,10 +24,8 @@ class TaskDistillation(Objective):
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The share of a batch whose targets hold "labels" and "teacher" (logits [B, C])."""
         logits = model(**batch.inputs).logits.float()
-        known = batch.targets["labels"]
-        weights = None if self.class_weights is None else self.class_weights.to(known.device)
         rows = batch.totals["rows"]
-        labels = label_loss(logits, known, weights, rows=rows)
+        labels = label_loss(logits, batch.targets["labels"], self.class_weights, rows=rows)
         teacher = self.compare(logits, batch.targets["teacher"], temperature=self.temperature, rows=rows)
         return self.alpha * labels + (1 - self.alpha) * teacher, {"labels": labels, "teacher": teacher}
 

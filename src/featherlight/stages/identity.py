@@ -7,7 +7,6 @@ from featherlight.errors import UserError
 from featherlight.files import hash_file
 from featherlight.kinds import Kind
 from featherlight.models.device import resolve_device, resolve_precision
-from featherlight.stages.settings import RunSettings
 from featherlight.store.stage import Work
 
 TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
@@ -24,22 +23,15 @@ def files_named(**paths: Path | None) -> dict[str, str]:
 def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
     """What can change the result; what the sources say by content (rows, columns, weights) is left to them."""
     identity = {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
-    return {**identity, "precision": _precision_of(settings, encoder=encoder)}
-
-
-def _precision_of(settings: RunSettings, *, encoder: bool) -> str:
-    """The precision that `auto` means here."""
-    return resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
+    precision = resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
+    return {**identity, "precision": precision}
 
 
 def of_a_model(work: Work[Any], role: str) -> dict[str, Any]:
-    """`resolved` for a stage that does nothing but use the model in this role."""
-    return resolved(work.settings, encoder=_chooses_precision(work.kinds[role], work.inputs[role]))
-
-
-def _chooses_precision(kind: Kind, folder: Path) -> bool:
-    """Whether `auto` may mean bf16 for a model in an address: for encoders in torch.
+    """`resolved` for a stage that does nothing but use the model in this role.
 
     A folder that `pack` made computes in one way, but its addresses have always been those of an encoder.
     """
-    return kind is Kind.ENCODER or (kind is Kind.PACKED and not folder.is_file())
+    kind, folder = work.kinds[role], work.inputs[role]
+    encoder = kind is Kind.ENCODER or (kind is Kind.PACKED and not folder.is_file())
+    return resolved(work.settings, encoder=encoder)

@@ -86,14 +86,13 @@ def trained_task(folder: Path, values: Mapping[str, Any], *, scores: bool = Fals
     if "task" in values:
         same = Path(values["task"]).resolve() == Path(settings.get("task", "")).resolve()
         return {"whole": True} if scores and not same else {}
-    if folder.is_file() and (named := load(folder).packed.about.get("task")) in task_names():
-        return {"task": named}
+    if folder.is_file() and (task := load(folder).packed.about.get("task")) in task_names():
+        return {"task": task}
     if "task" not in settings:
         raise UserError(f"{folder}: no record.json says what it was trained on. Name the task with --task.")
-    own_file = settings["task"] not in task_names() and not Path(settings["task"]).exists()
-    if own_file:
+    if settings["task"] not in task_names() and not Path(settings["task"]).exists():
         raise UserError(
-            f"{folder}: it was trained on {settings['task']!r}, which is not there from here. "
+            f"{folder}: was trained on {settings['task']!r}, which is not found from the current folder. "
             "Change to the folder where it was trained, or name the file with --task."
         )
     return {name: settings[name] for name in TaskSettings.model_fields if settings.get(name) is not None}

@@ -4,8 +4,8 @@ from typing import Any
 
 from featherlight.compression import unstructured
 from featherlight.compression.movement import Movement
-from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros
-from featherlight.compression.unstructured import Masks, Sparsity, asked, counted, prunable
+from featherlight.compression.parts import Part, changed, parts_of, share_of_zeros, zeros_by_name
+from featherlight.compression.unstructured import Masks, Sparsity, asked, prunable
 from featherlight.stages.settings import UNSTRUCTURED, SparsitySettings
 
 
@@ -21,7 +21,7 @@ class Pruning:
         if self.how is not None:
             names = tuple(name.strip() for name in parts.split(",")) if parts else ()
             self.parts = prunable(parts_of(model, names), self.how)
-        self.before = counted(self.parts)
+        self.before = zeros_by_name(self.parts)
 
     def hook(self) -> Masks | None:
         """What goes along with a training."""
@@ -43,7 +43,7 @@ class Pruning:
         share = asked(self.parts, self.how)
         return f", {self.how.method} " + (f"{share:.0%}" if share is not None else f"under {self.how.threshold:g}")
 
-    def found(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The record's part: zeros reached and asked for over the matrices that may be pruned, and which changed."""
         if self.how is None:
             return {}
@@ -61,6 +61,5 @@ def sparsity_of(method: str | None, settings: SparsitySettings, *, seed: int) ->
     keep, of = (int(number) for number in settings.pattern.split(":"))
     share = 1 - keep / of if method == unstructured.PATTERN else settings.sparsity or 0.0
     soft = settings.mask == "soft"
-    scope = "global" if soft else settings.scope
-    kinds = settings.wanted_kinds()
-    return Sparsity(method, share, kinds, scope, settings.threshold, (keep, of), soft, settings.ramp, seed)
+    return Sparsity(method, share, settings.wanted_kinds(), "global" if soft else settings.scope, settings.threshold,
+                    (keep, of), soft, settings.ramp, seed)  # fmt: skip

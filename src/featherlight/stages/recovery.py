@@ -39,7 +39,7 @@ class Provenance:
 
     @classmethod
     def of(cls, folder: Path) -> "Provenance":
-        """What a model's record says of it."""
+        """As a model's record states it."""
         record = read_json_object(folder / RECORD) if (folder / RECORD).exists() else {}
         if "origin" in record:
             return cls(**record["origin"])
@@ -55,13 +55,13 @@ class Provenance:
         own = {name: self.settings.get(name, usual[name].default) for name in TrainSettings.model_fields}
         if self.settings.get("method", "full") != "full":
             own["learning_rate"] = usual["learning_rate"].default
-        asked = {name: value for name, value in given.items()
-                 if name in own and name != "batch_tokens" and value is not None}  # fmt: skip
+        options = {name: value for name, value in given.items()
+                   if name in own and name != "batch_tokens" and value is not None}  # fmt: skip
         fixed: dict[str, Any] = {"epochs": epochs, "max_length": max_length, "patience": 0, "refit": False}
         if own["optimizer"] == "adamw_8bit":
-            say("training goes on with adamw: the rounded momentum of adamw_8bit would move pruned weights")
+            say("trained on with adamw: the rounded momentum of adamw_8bit would move pruned weights")
             fixed["optimizer"] = "adamw"
-        return TrainSettings(**{**own, **asked, **fixed})
+        return TrainSettings(**{**own, **options, **fixed})
 
     def rows(self, data: TaskData, *, examples: int | None, seed: int) -> tuple[Examples, np.ndarray]:
         """The train rows of the own training, cut further if asked for, and their places among all of those."""
@@ -83,13 +83,7 @@ class RecoveryTarget:
 
 
 def recovery_target(
-    origin: Provenance,
-    data: TaskData,
-    training: TrainSettings,
-    *,
-    examples: int | None,
-    seed: int,
-    labels: Path | None,
+    origin: Provenance, data: TaskData, training: TrainSettings, *, examples: int | None, seed: int, labels: Path | None
 ) -> RecoveryTarget:
     """The model's own distillation if the teacher's logits are still there, else the labels alone.
 
@@ -98,12 +92,11 @@ def recovery_target(
     rows, places = origin.rows(data, examples=examples, seed=seed)
     targets = label_targets(data, rows)
     if labels is None or not _labels_rows(labels, training, data):
-        lost = f"{origin.labels} is not in its store, or of other rows"
-        why = "there was no teacher" if origin.labels is None else lost
+        missing = f"{origin.labels} is not in its store, or of other rows"
+        why = "there was no teacher" if origin.labels is None else missing
         return RecoveryTarget(rows, targets, LabelObjective(_weights(training, data)), f"labels alone: {why}")
-    own = build(
-        DistillSettings, {**origin.settings, "unlabelled": None}, where="the record of this model's own training"
-    )
+    values = {**origin.settings, "unlabelled": None}
+    own = build(DistillSettings, values, where="the record of this model's own training")
     logits = load_file(labels / LOGITS)
     for split, kept in (("train", places), (SELECT, slice(None))):
         targets[split]["teacher"] = logits[split].numpy()[kept]
@@ -114,7 +107,6 @@ def recovery_target(
 
 
 def _weights(training: TrainSettings, data: TaskData) -> torch.Tensor | None:
-    """The weights of classes that a training asks for."""
     rows = train_rows(data, training.examples, training.seed)
     return class_weights(training.class_weights, rows, data.task)
 

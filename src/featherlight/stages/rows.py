@@ -15,8 +15,6 @@ from featherlight.stages.settings import TaskSettings
 from featherlight.store.stage import Work
 from featherlight.training.finetune import balanced_weights
 
-_TASK_OPTIONS = tuple(name for name in TaskSettings.model_fields if name != "task")
-
 
 def train_rows(data: TaskData, examples: int | None, seed: int) -> Examples:
     """The train split, cut down if asked for; a UserError where the task has none here."""
@@ -52,7 +50,7 @@ def joined(first: Examples, second: Examples) -> Examples:
 def describe_task(data: TaskData, examples: int | None = None) -> dict[str, Any]:
     """The task as a record states it: counts, hashes and row numbers, never texts. examples: what train was cut to."""
     rows = {name: len(split) for name, split in data.splits.items()}
-    found = audit(data)
+    report = audit(data)
     if examples is not None:
         rows["train"] = examples
     return {
@@ -63,13 +61,14 @@ def describe_task(data: TaskData, examples: int | None = None) -> dict[str, Any]
         "labels": list(data.task.labels),
         "rows": rows,
         "notes": list(data.notes),
-        "audit": {**found.counts(), "rows": found.rows(), "most_rows": MOST_ROWS},
+        "audit": {**report.counts(), "rows": report.rows(), "most_rows": MOST_ROWS},
     }
 
 
 def load_task_of(settings: TaskSettings, tasks: LoadedTasks) -> TaskData:
     """The task that settings name."""
-    return tasks.load(settings.task, **{name: getattr(settings, name) for name in _TASK_OPTIONS})
+    options = {name: getattr(settings, name) for name in TaskSettings.model_fields if name != "task"}
+    return tasks.load(settings.task, **options)
 
 
 def data_source(work: Work[Any]) -> Mapping[str, str]:

@@ -47,20 +47,16 @@ def before_and_after(before: Path, out: Path, data: TaskData, settings: RunSetti
     new = checked_predictor(out, data, settings.model_copy(update=own))
     measured = scored_and_timed(new, data, phases, out=out)
     stored = load_file(out / PREDICTIONS)
-    now = {name: stored[f"{name}.logits"] for name in splits}
-    labels = {name: stored[f"{name}.labels"] for name in splits}
+    labels, now = ({name: stored[f"{name}.{column}"] for name in splits} for column in ("labels", "logits"))
     scores = [score(data.task.metrics, labels[name], was[name], kind=data.task.kind) for name in splits]
+    rows = (np.concatenate([column[name] for name in splits]) for column in (labels, was, now))
     return {
         **measured,
         "parameters": new.parameters,
         "bytes": folder_bytes(out),
         "before": {**_sizes(before), "metrics": mean_scores(scores) if len(scores) > 1 else scores[0]},
         "after": {**_sizes(out), "metrics": next(iter(measured["metrics"].values()))["scores"]},
-        **paired_tests(
-            data.task.metrics[0],
-            data.task.kind,
-            *(np.concatenate([part[name] for name in splits]) for part in (labels, was, now)),
-        ),
+        **paired_tests(data.task.metrics[0], data.task.kind, *rows),
     }
 
 
@@ -115,7 +111,7 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
 
     The logits and labels behind them go to predictions.safetensors, for paired tests later.
     """
-    found: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     stored: dict[str, torch.Tensor] = {}
     for split in splits:
         examples = data.splits[split]
@@ -123,18 +119,18 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
             raise UserError(f"split {split!r} of {data.task.name} has no labels to score against.")
         logits = predictor.logits(predictor.tokens(examples), label=split)
         stored |= {f"{split}.logits": torch.from_numpy(logits), f"{split}.labels": torch.from_numpy(examples.labels)}
-        found[split] = {
+        results[split] = {
             "n": len(examples),
             "headline": data.task.metrics[0],
             "scores": score(data.task.metrics, examples.labels, logits, kind=data.task.kind),
             "details": details(examples.labels, logits, data.task.labels, kind=data.task.kind),
         }
     if len(splits) > 1:
-        mean = mean_scores([part["scores"] for part in found.values()])
-        n = sum(part["n"] for part in found.values())
-        found = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **found}
+        mean = mean_scores([result["scores"] for result in results.values()])
+        n = sum(result["n"] for result in results.values())
+        results = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **results}
     save_file(stored, out / PREDICTIONS)
-    return found
+    return results
 
 
 def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:

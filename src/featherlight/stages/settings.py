@@ -14,7 +14,6 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 Precision = Literal["auto", "fp32", "bf16"]
 Optimizer = Literal["adamw", "adamw_8bit", "adam", "adadelta", "adafactor", "sgd"]
 UNSTRUCTURED = ("magnitude", "topv", "movement", "random", "nm")
-_SCORED = ("heads", "neurons", "layers", "units", "columns")
 FOR_METHODS: dict[str, tuple[str, ...]] = {  # settings that only some methods read
     "sparsity_embedding": ("magnitude", "topv", "movement", "random"),
     "sparsity_recurrent": ("magnitude", "topv", "movement", "random", "nm"),
@@ -25,7 +24,7 @@ FOR_METHODS: dict[str, tuple[str, ...]] = {  # settings that only some methods r
     "pattern": ("nm",),
     "mask": ("movement",),
     "ramp": ("magnitude", "topv", "movement", "random"),
-    "score": _SCORED,
+    "score": ("heads", "neurons", "layers", "units", "columns"),
 }
 
 
@@ -40,13 +39,13 @@ class TaskSettings(Settings):
     kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
     dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
     select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
-    drop_leaks: bool = setting(False, "Take the rows out of train whose texts another split has too.")
+    drop_leaks: bool = setting(False, "Remove rows from train whose texts are in another split, too.")
 
 
 class RunSettings(Settings):
     """Where and how exactly numbers are computed."""
 
-    device: Device = free("auto", "Where to compute; auto takes the fastest there is.")
+    device: Device = free("auto", "Where to compute; auto: the fastest device available.")
     precision: Precision = setting("auto", "auto: bf16 for encoders where the device has it, fp32 for students.")
     batch_tokens: int = free(4096, "Most padded tokens in one forward pass.", ge=1)
     compile: bool = setting(
@@ -63,17 +62,19 @@ class RowSettings(TaskSettings):
 class TrainSettings(RowSettings, RunSettings):
     """Settings of the training loop."""
 
-    batch_tokens: int = setting(4096, "Most padded tokens in one forward pass; a batch above it is summed up.", ge=1)
+    batch_tokens: int = setting(
+        4096, "Most padded tokens in one forward pass; gradients of larger batches are accumulated.", ge=1
+    )
     seed: int = setting(1, "Seed of initial weights, order, dropout and the cut of --examples.", ge=0, lt=2**31)
-    max_length: int = setting(128, "Tokens per text (encoders: per example) that are kept.", ge=4)
+    max_length: int = setting(128, "Most tokens per text (encoders: per example); the rest is cut off.", ge=4)
     epochs: int = setting(3, "Passes over train.", ge=1)
     batch_size: int = setting(32, "Examples per optimiser step.", ge=1)
-    optimizer: Optimizer = setting("adamw", "Update rule.")
+    optimizer: Optimizer = setting("adamw", "Optimiser.")
     learning_rate: float = setting(5e-5, "Peak learning rate.", gt=0)
-    schedule: Literal["linear", "cosine", "constant", "1cycle"] = setting("linear", "Learning rate over the steps.")
-    warmup: float = setting(0.06, "Share of the steps in which the learning rate rises.", ge=0, lt=1)
-    weight_decay: float = setting(0.01, "Decay of weight matrices; biases and norms have none.", ge=0)
-    clip: float = setting(1.0, "Largest norm of the gradient; 0 clips nothing.", ge=0)
+    schedule: Literal["linear", "cosine", "constant", "1cycle"] = setting("linear", "Learning-rate schedule.")
+    warmup: float = setting(0.06, "Share of the steps over which the learning rate rises to its peak.", ge=0, lt=1)
+    weight_decay: float = setting(0.01, "Weight decay of matrices; biases and norms have none.", ge=0)
+    clip: float = setting(1.0, "Clip the gradient to this norm; 0: no clipping.", ge=0)
     epsilon: float = added(1e-8, "What adamw and adam add to the root of the second moment.", gt=0)
     betas: tuple[float, float] = added(
         (0.9, 0.999), "adamw, adam: how slowly means of gradients and of their squares forget, as 0.9,0.98."
@@ -84,10 +85,10 @@ class TrainSettings(RowSettings, RunSettings):
     )
     select_metric: str | None = setting(None, "Score that picks the best epoch; the task's first metric if not given.")
     class_weights: Literal["none", "balanced"] = setting("none", "balanced: every class of train weighs the same.")
-    refit: bool = setting(False, "Fit once more on train and select together, for the best number of epochs.")
-    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+    refit: bool = setting(False, "Train once more on train and select together, for the best number of epochs.")
+    checkpoint_seconds: float = free(60.0, "Seconds between checkpoints within an epoch.", gt=0)
     track: Literal["mlflow", "wandb", "tensorboard", "trackio"] | None = free(
-        None, "Show losses and scores there, too; the record is the truth."
+        None, "Log losses and scores to this tracker, too."
     )
 
     @field_validator("betas", mode="before")
@@ -121,17 +122,26 @@ class TrainSettings(RowSettings, RunSettings):
 class SparsitySettings(Settings):
     """How much is pruned, and where."""
 
-    sparsity: float | None = setting(None, "Share of the weights that become zero; or of the heads ... that go.",
-                                     ge=0, lt=1)  # fmt: skip
-    sparsity_embedding: float | None = setting(None, "Another share for embeddings.", ge=0, lt=1)
-    sparsity_recurrent: float | None = setting(None, "Another share for recurrent layers.", ge=0, lt=1)
-    sparsity_linear: float | None = setting(None, "Another share for all other matrices.", ge=0, lt=1)
-    threshold: float | None = setting(None, "magnitude: every weight up to this goes, whatever share that is.", gt=0)
-    scope: Literal["local", "global"] = setting("local", "Compare the weights of each matrix, or of all together.")
-    parts: str | None = setting(None, "Prune these alone: embedding, recurrent, linear, or names, with commas.")
-    pattern: str = setting("2:4", "nm: how many of how many neighbours in a row stay.", pattern=r"^[1-9]\d*:[1-9]\d*$")
+    sparsity: float | None = setting(
+        None, "Share of the weights to set to zero, or of the heads, neurons ... to remove.", ge=0, lt=1
+    )
+    sparsity_embedding: float | None = setting(None, "Sparsity of the embeddings, if it differs.", ge=0, lt=1)
+    sparsity_recurrent: float | None = setting(None, "Sparsity of the recurrent layers, if it differs.", ge=0, lt=1)
+    sparsity_linear: float | None = setting(None, "Sparsity of all other matrices, if it differs.", ge=0, lt=1)
+    threshold: float | None = setting(
+        None, "magnitude: prune every weight up to this size, whatever share that is.", gt=0
+    )
+    scope: Literal["local", "global"] = setting(
+        "local", "Compare weights within each matrix (local) or across all of them (global)."
+    )
+    parts: str | None = setting(
+        None, "Prune only these: embedding, recurrent, linear, or names of modules, with commas."
+    )
+    pattern: str = setting("2:4", "nm: keep so many of so many neighbours in a row.", pattern=r"^[1-9]\d*:[1-9]\d*$")
     mask: Literal["hard", "soft"] = setting("hard", "movement: keep the highest scores, or those above a threshold.")
-    ramp: float = setting(0.5, "Share of a training in which the sparsity rises; the rest is recovery.", ge=0, lt=1)
+    ramp: float = setting(
+        0.5, "Share of the training steps over which the sparsity rises; the rest is recovery.", ge=0, lt=1
+    )
 
     def wanted_kinds(self) -> dict[str, float]:
         """The kinds of part that have a share of their own."""
@@ -161,6 +171,6 @@ def check_sparsity(settings: SparsitySettings, method: str) -> None:
         if settings.sparsity is not None or kinds or settings.scope == "global":
             raise ValueError("threshold says which weights go; leave sparsity and scope out")
     elif settings.sparsity is None and not kinds and method not in ("nm", "vocabulary"):
-        raise ValueError("sparsity is missing: which share is to go, for example 0.5")
+        raise ValueError("sparsity is missing: give the share to prune, for example 0.5")
     if settings.sparsity == 0 and not any(kinds.values()):
         raise ValueError("sparsity 0 changes nothing; give a share between 0 and 1")

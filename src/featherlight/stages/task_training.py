@@ -21,20 +21,14 @@ from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import pick
 from featherlight.inference.torch_predictor import TorchPredictor, logits_of
 from featherlight.measurement.footprint import needed_bytes
-from featherlight.measurement.metrics import metrics_of, predictions, value
+from featherlight.measurement.metrics import metrics_of, predictions
+from featherlight.measurement.metrics import value as metric_value
 from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import is_encoder, model_precision, resolve_device
 from featherlight.models.source import quiet_transformers
 from featherlight.progress import say
-from featherlight.stages.rows import (
-    class_weights,
-    describe_task,
-    joined,
-    select_rows,
-    select_split,
-    train_rows,
-)
-from featherlight.stages.scoring import TIMED_TEXTS, score_splits, time_predictor
+from featherlight.stages.rows import class_weights, describe_task, joined, select_rows, select_split, train_rows
+from featherlight.stages.scoring import TIMED_TEXTS, scored_and_timed
 from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import DRAFT
 from featherlight.store.phases import Phases
@@ -72,9 +66,10 @@ class TaskTraining:
         out: Path,
         phases: Phases,
         hook: Callable[[], WeightHook | None] = lambda: None,
+        trust_remote_code: bool = False,
     ):
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
-        self.out, self.phases, self.hook = out, phases, hook
+        self.out, self.phases, self.hook, self.trust_remote_code = out, phases, hook, trust_remote_code
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = _known_metric(settings.select_metric, data)
@@ -100,12 +95,12 @@ class TaskTraining:
         )
         self.watch = tracking.log
         record = {**self.train(objective, rows, targets), **self.report()}
-        reached = {
+        scores = {
             f"{split}_{name}": score["value"]
-            for split, found in record["metrics"].items()
-            for name, score in found["scores"].items()
+            for split, result in record["metrics"].items()
+            for name, score in result["scores"].items()
         }
-        tracking.log(reached, record["curves"]["step"][-1])
+        tracking.log(scores, record["curves"]["step"][-1])
         tracking.finish()
         return record
 
@@ -114,29 +109,28 @@ class TaskTraining:
     ) -> dict[str, Any]:
         """Train and save. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
         settings, data = self.settings, self.data
-        with self.phases("tokenize"):
-            train_tokens, select_tokens = self.tokens(rows), self.tokens(select_rows(data))
-        initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
         select = select_rows(data)
+        with self.phases("tokenize"):
+            train_tokens, select_tokens = self.tokens(rows), self.tokens(select)
+        initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
         own = len(train_rows(data, settings.examples, settings.seed))  # behind them: texts without labels
         sample = np.linspace(0, own - 1, _train_rows_scored(own, len(select))).astype(int)
-        shown = {
-            "train": (train_tokens.take(sample), rows.take(sample)),
-            "select": (select_tokens, select),
-        }
+        scored = {"train": (train_tokens.take(sample), rows.take(sample)), "select": (select_tokens, select)}
 
         def evaluate(model: Any, epoch: float) -> tuple[float, dict[str, dict[str, float]]]:
             with self.phases("select"):
-                found = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in shown.items()}
-            reached = found["select"][self.metric]
-            return (-reached if self.metric == _LOSS else reached), found
+                points = {split: self.curve_point(model, tokens, part) for split, (tokens, part) in scored.items()}
+            value = points["select"][self.metric]
+            return (-value if self.metric == _LOSS else value), points
 
         options = _optimisation(settings)
         training = TrainingSet(train_tokens, targets["train"])
         context, hook = self.context(FIT), self.hook()
         progress = train(self.model, objective, training, evaluate, options=options, context=context, hook=hook)
         self.phases.seconds["train"] = progress.seconds
-        record = {"curves": _curves(progress), "best": self.best(progress), **self.conditions()}
+        value = -progress.best_score if self.metric == _LOSS else progress.best_score
+        best = {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": select_split(data)}
+        record = {"curves": _curves(progress), "best": best, **self.conditions()}
         if settings.refit:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         if distributed.rank():
@@ -182,30 +176,21 @@ class TaskTraining:
 
     def curve_point(self, model: Any, tokens: Tokens, examples: Examples) -> dict[str, float]:
         """Loss and metrics of one split, without intervals."""
-        how = {"device": self.device, "precision": self.precision}
+        where = {"device": self.device, "precision": self.precision}
         model.to(self.device).eval()
-        logits = self.in_passes(lambda most: logits_of(model, tokens, batch_tokens=most, **how))
+        logits = self.in_passes(lambda most: logits_of(model, tokens, batch_tokens=most, **where))
         labels = examples.labels
         assert labels is not None
         raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
         names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == _LOSS else [self.metric])])
         loss = float(label_loss(raw, torch.from_numpy(labels)))
-        guessed = predictions(logits, self.data.task.kind)
-        return {_LOSS: loss, **{name: value(name, labels, guessed) for name in names}}
-
-    def best(self, progress: Progress) -> dict[str, Any]:
-        """Which epoch was kept (1.5: half-way through the second), and why."""
-        value = -progress.best_score if self.metric == _LOSS else progress.best_score
-        split = select_split(self.data)
-        return {"epoch": progress.best_epoch, "metric": self.metric, "value": value, "split": split}
+        predicted = predictions(logits, self.data.task.kind)
+        return {_LOSS: loss, **{name: metric_value(name, labels, predicted) for name in names}}
 
     def conditions(self) -> dict[str, Any]:
         """What the numbers depend on beyond the settings."""
-        return {
-            "device": self.device,
-            "precision": self.precision,
-            "task": describe_task(self.data, self.settings.examples),
-        }
+        task = describe_task(self.data, self.settings.examples)
+        return {"device": self.device, "precision": self.precision, "task": task}
 
     def save(self) -> None:
         """Write the model folder."""
@@ -229,20 +214,15 @@ class TaskTraining:
         """Scores on the reported splits, time per text, size: all measured on the saved folder."""
         predictor = TorchPredictor(
             self.out, device=self.device, precision=self.precision, compiled=self.settings.compile,
-            trust_remote_code=getattr(self.settings, "trust_remote_code", False),
+            trust_remote_code=self.trust_remote_code,
         )  # fmt: skip
 
-        def scores(tokens: int) -> dict[str, Any]:
+        def measured(tokens: int) -> dict[str, Any]:
             predictor.batch_tokens = tokens
-            return score_splits(predictor, self.data, self.data.task.reported, out=self.out)
+            return scored_and_timed(predictor, self.data, self.phases, out=self.out)
 
-        with self.phases("evaluate"):
-            metrics = self.in_passes(scores)
-        with self.phases("latency"):
-            latency = time_predictor(predictor, select_rows(self.data))
         return {
-            "metrics": metrics,
-            "latency": latency,
+            **self.in_passes(measured),
             "seconds": self.phases.seconds,
             "parameters": predictor.parameters,
             "trained_parameters": self.trained,
@@ -252,7 +232,6 @@ class TaskTraining:
 
 
 def _optimisation(settings: TrainSettings) -> OptimizerOptions:
-    """The settings that the loop reads."""
     return OptimizerOptions(**{name: getattr(settings, name) for name in OptimizerOptions.__dataclass_fields__})
 
 
@@ -264,7 +243,6 @@ def _known_metric(name: str | None, data: TaskData) -> str:
 
 
 def _curves(progress: Progress) -> dict[str, Any]:
-    """Loss and learning rate per step, scores per epoch."""
     return {
         "step": progress.steps,
         "loss": progress.loss,
@@ -283,7 +261,7 @@ def estimated_training(
         model,
         work.task_data,
         Where(settings.device, settings.precision),
-        Update(settings.optimizer, settings.learning_rate, settings.weight_decay),
+        Update(settings.optimizer, settings.learning_rate, settings.weight_decay, settings.epsilon, settings.betas),
         trained,
         rows=rows,
         batch_size=settings.batch_size,
@@ -297,7 +275,7 @@ def estimated_training(
 
 
 def check_training(work: Work[Any]) -> None:
-    """What can be known to be wrong before anything is computed."""
+    """UserError for what can be known to be wrong before anything is computed."""
     settings: TrainSettings = work.settings
     rows = train_rows(work.task_data, settings.examples, settings.seed)
     class_weights(settings.class_weights, rows, work.task_data.task)

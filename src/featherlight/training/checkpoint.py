@@ -42,25 +42,18 @@ class Progress:
 
 
 def _best_file(folder: Path, step: int) -> Path:
-    """Where the best weights stand."""
     return folder / f"best-{step}.safetensors"
 
 
 def _own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Contiguous copies: safetensors refuses tensors that share memory, as tied weights do."""
-    seen: set[int] = set()
+    pointers: set[int] = set()
     owned = {}
     for name, tensor in tensors.items():
-        shared = tensor.data_ptr() in seen and tensor.numel() > 0
-        seen.add(tensor.data_ptr())
+        shared = tensor.data_ptr() in pointers and tensor.numel() > 0
+        pointers.add(tensor.data_ptr())
         owned[name] = tensor.detach().cpu().clone() if shared else tensor.detach().cpu().contiguous()
     return owned
-
-
-def _write_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """From where they lie to the disk, with no copy of all of them on the way."""
-    with drafted(path) as draft:
-        save_file(tensors, draft, metadata)
 
 
 def _moving(model: nn.Module) -> dict[str, Tensor]:
@@ -72,7 +65,8 @@ def _moving(model: nn.Module) -> dict[str, Tensor]:
 
 def write_best(folder: Path, model: nn.Module, step: int) -> None:
     """Keep the model's weights of this step as the best so far."""
-    _write_tensors(_best_file(folder, step), _own_tensors(_moving(model)))
+    with drafted(_best_file(folder, step)) as draft:
+        save_file(_own_tensors(_moving(model)), draft)
 
 
 def read_best(folder: Path, model: nn.Module, step: int) -> None:
@@ -101,7 +95,8 @@ def write_checkpoint(
     tensors |= {f"more.{name}": tensor for name, tensor in _own_tensors(more).items()}
     header = dict(vars(progress), best_score=repr(progress.best_score))
     about = {"progress": json.dumps(header), "numbers": json.dumps(numbers), "optimizer": type(optimizer).__name__}
-    _write_tensors(folder / CHECKPOINT, tensors, about)
+    with drafted(folder / CHECKPOINT) as draft:
+        save_file(tensors, draft, about)
     for old in folder.glob("best-*.safetensors"):
         if old != _best_file(folder, progress.best_step):
             old.unlink()
@@ -115,10 +110,7 @@ def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 def read_checkpoint(
-    folder: Path,
-    model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    more: Mapping[str, Tensor] = MappingProxyType({}),
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, more: Mapping[str, Tensor] = MappingProxyType({})
 ) -> Progress:
     """Put the last state into model, optimiser and `more`; a fresh Progress where there is none."""
     path = folder / CHECKPOINT

@@ -28,7 +28,8 @@ def label_loss(
         known = ~labels.isnan()
         losses = torch.where(known, logits.squeeze(-1).float() - labels.nan_to_num(), 0).square()
     else:
-        losses = F.cross_entropy(logits.float(), labels, class_weights, ignore_index=NO_CLASS, reduction="none")
+        weights = None if class_weights is None else class_weights.to(labels.device)
+        losses = F.cross_entropy(logits.float(), labels, weights, ignore_index=NO_CLASS, reduction="none")
     return losses.sum() / (len(labels) if rows is None else rows)
 
 
@@ -46,7 +47,6 @@ class LabelObjective(Objective):
 
     def __call__(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Mapping[str, Tensor]]:
         """The share of a batch whose targets hold "labels"."""
-        labels = batch.targets["labels"]
-        weights = None if self.class_weights is None else self.class_weights.to(labels.device)
-        loss = label_loss(model(**batch.inputs).logits, labels, weights, rows=batch.totals["rows"])
+        logits, rows = model(**batch.inputs).logits, batch.totals["rows"]
+        loss = label_loss(logits, batch.targets["labels"], self.class_weights, rows=rows)
         return loss, {"labels": loss}

@@ -35,7 +35,10 @@ class LazyAdamW(torch.optim.AdamW):
 
     def __init__(self, groups: Sequence[dict[str, Any]], table: nn.Embedding):
         own = next(group for group in groups if any(weight is table.weight for weight in group["params"]))
-        rest = [{**group, "params": [one for one in group["params"] if one is not table.weight]} for group in groups]
+        rest = [
+            {**group, "params": [weight for weight in group["params"] if weight is not table.weight]}
+            for group in groups
+        ]
         super().__init__([*rest, {**own, "params": [table.weight]}], fused=True)
         self.table = table
         self.missed = _Missed(own.get("betas", BETAS))
@@ -132,7 +135,6 @@ class LazyAdamW(torch.optim.AdamW):
 
     @torch.no_grad()
     def _catch_up(self, rows: Tensor) -> None:
-        """Take the steps that these rows [U] have missed."""
         state, steps = self.state[self.table.weight], self.missed.steps
         rows = rows[state["last"][rows] < steps]
         if not len(rows):

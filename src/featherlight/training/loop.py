@@ -120,8 +120,8 @@ def train(
 def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
     """All steps that are still to be taken, epoch by epoch."""
     options = run.options
-    bar = track("train", run.total_steps - run.progress.step, unit="steps")
-    with bar as advance, short_attention_in(run.bare_model):
+    left = run.total_steps - run.progress.step
+    with track("train", left, unit="steps") as advance, short_attention_in(run.bare_model):
         while not run.over():
             order = numpy_generator(options.seed, "order", run.epoch)
             batches = epoch_batches(run.lengths, options.batch_size, order)
@@ -327,7 +327,7 @@ class TrainingRun:
             self.progress.epochs.append({**about, **shown})
             self.progress.loss_parts = {}
             self.clock = time.monotonic()
-            self.tell({f"{split}_{name}": value for split, found in shown.items() for name, value in found.items()})
+            self.tell({f"{split}_{name}": value for split, scores in shown.items() for name, value in scores.items()})
             settled = self.hook is None or self.hook.settled
             if settled and (score > self.progress.best_score or not self.progress.best_step):
                 self.progress.best_score, self.progress.best_epoch = score, epoch

@@ -32,11 +32,11 @@ def write_batch_halvings(folder: Path, number: int) -> None:
 
 def killed_by_the_system() -> int:
     """How many processes Linux has killed for want of memory since it started, or in this container; 0 elsewhere."""
-    found = [0]
+    counts = [0]
     for file in (Path("/proc/vmstat"), Path("/sys/fs/cgroup/memory.events")):
         lines = file.read_text().splitlines() if file.exists() else []
-        found += [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
-    return max(found)
+        counts += [int(line.split()[1]) for line in lines if line.startswith("oom_kill ")]
+    return max(counts)
 
 
 def is_memory_out(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,6 @@ class OptimizerOptions:
     evaluate_every: int = 0
 
 
-def _adamw(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101); one fused kernel."""
-    return torch.optim.AdamW(groups, fused=True)
-
-
 def _adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
     """AdamW whose moments are stored in 8 bits, in blocks with a scale each (Dettmers et al. 2022, arXiv:2110.02861).
 
@@ -46,39 +42,20 @@ def _adamw_8bit(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
         from bitsandbytes import optim
     except ImportError:
         raise missing_extra("bitsandbytes", "8bit") from None
-    made: torch.optim.Optimizer = optim.AdamW8bit(groups)  # type: ignore[no-untyped-call, attr-defined]
-    return made
+    optimizer: torch.optim.Optimizer = optim.AdamW8bit(groups)  # type: ignore[no-untyped-call, attr-defined]
+    return optimizer
 
 
-def _adam(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Adam with the decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)."""
-    return torch.optim.Adam(groups, fused=True)
-
-
-def _adadelta(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1."""
-    return torch.optim.Adadelta(groups)
-
-
-def _adafactor(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Shazeer and Stern 2018, arXiv:1804.04235: keeps a row and a column for a matrix of second moments."""
-    return torch.optim.Adafactor(groups)
-
-
-def _sgd(groups: Sequence[dict[str, object]]) -> torch.optim.Optimizer:
-    """Plain gradient descent without momentum, which keeps nothing from step to step."""
-    return torch.optim.SGD(groups, fused=True)
-
-
-OPTIMIZERS = {
-    "adamw": _adamw,
+OPTIMIZERS: dict[str, Callable[[Sequence[dict[str, object]]], torch.optim.Optimizer]] = {
+    # decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101)
+    "adamw": partial(torch.optim.AdamW, fused=True),
     "adamw_8bit": _adamw_8bit,
-    "adam": _adam,
-    "adadelta": _adadelta,
-    "adafactor": _adafactor,
-    "sgd": _sgd,
+    "adam": partial(torch.optim.Adam, fused=True),  # decay inside the gradient (Kingma and Ba 2015, arXiv:1412.6980)
+    "adadelta": torch.optim.Adadelta,  # Zeiler 2012, arXiv:1212.5701; its usual learning rate is 1
+    # a row and a column for a matrix of second moments (Shazeer and Stern 2018, arXiv:1804.04235)
+    "adafactor": torch.optim.Adafactor,
+    "sgd": partial(torch.optim.SGD, fused=True),  # without momentum: keeps nothing from step to step
 }
-_ADAMS = ("adamw", "adamw_8bit", "adam")
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
@@ -101,7 +78,7 @@ def make_optimizer(
     """
     make = pick("optimizer", options.optimizer, OPTIMIZERS)
     groups = parameter_groups(trained, options.weight_decay)
-    if options.optimizer in _ADAMS:
+    if options.optimizer in ("adamw", "adamw_8bit", "adam"):
         groups = [{**group, "eps": options.epsilon, "betas": options.betas} for group in groups]
     table = lazy_table(
         model, optimizer=options.optimizer, learning_rate=options.learning_rate, weight_decay=options.weight_decay,

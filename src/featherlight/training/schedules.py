@@ -6,22 +6,15 @@ from collections.abc import Callable
 _START_DIVISOR, _END_DIVISOR = 25.0, 1e4  # of 1cycle, as in torch.optim.lr_scheduler.OneCycleLR
 
 
-def _linear(progress: float) -> float:
-    """From 1 straight down to 0."""
-    return 1.0 - progress
-
-
 def _cosine(progress: float) -> float:
-    """From 1 down to 0 along half a cosine."""
     return 0.5 * (1.0 + math.cos(math.pi * progress))
 
 
-def _constant(progress: float) -> float:
-    """1 throughout."""
-    return 1.0
-
-
-_DECAYS: dict[str, Callable[[float], float]] = {"linear": _linear, "cosine": _cosine, "constant": _constant}
+_DECAYS: dict[str, Callable[[float], float]] = {
+    "linear": lambda progress: 1.0 - progress,
+    "cosine": _cosine,
+    "constant": lambda progress: 1.0,
+}
 
 
 def factor(kind: str, step: int, total: int, *, warmup: float) -> float:

@@ -20,8 +20,6 @@ from featherlight.training.memory import write_batch_halvings
 from featherlight.training.objective import TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
 
-_PARTS = ("batch", "forward", "backward", "update")
-
 
 class _Clocked:
     """A callable that adds up the seconds it takes."""
@@ -33,10 +31,10 @@ class _Clocked:
         """inner(*given), on the clock."""
         self.wait()
         start = time.perf_counter()
-        found = self.inner(*given)
+        result = self.inner(*given)
         self.wait()
         self.seconds += time.perf_counter() - start
-        return found
+        return result
 
 
 def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable[[], object]) -> dict[str, float]:
@@ -44,24 +42,24 @@ def _step_phases(run: TrainingRun, batches: Sequence[np.ndarray], wait: Callable
 
     batch: rows to tensors on the device; update: clipping and the optimiser. The run is moved on by as many steps.
     """
-    parts: dict[str, list[float]] = {name: [] for name in _PARTS}
+    samples: dict[str, list[float]] = {name: [] for name in ("batch", "forward", "backward", "update")}
     objective: Any = run.objective
     clocked: Any = run
     try:
         for indices in batches:
-            batch, forward, update = (_Clocked(one, wait) for one in (run.batch, objective, run.update))
+            batch, forward, update = (_Clocked(part, wait) for part in (run.batch, objective, run.update))
             clocked.batch, clocked.objective, clocked.update = batch, forward, update
-            whole = _Clocked(run.step, wait)
+            step = _Clocked(run.step, wait)
             try:
-                whole(indices)
+                step(indices)
             finally:
                 del clocked.batch, clocked.update  # the methods show again
-            seen = {"batch": batch.seconds, "forward": forward.seconds, "update": update.seconds}
-            for name, seconds in {**seen, "backward": whole.seconds - sum(seen.values())}.items():
-                parts[name].append(seconds)
+            timed = {"batch": batch.seconds, "forward": forward.seconds, "update": update.seconds}
+            for name, seconds in {**timed, "backward": step.seconds - sum(timed.values())}.items():
+                samples[name].append(seconds)
     finally:
         clocked.objective = objective
-    return {name: float(np.median(values)) for name, values in parts.items()}
+    return {name: float(np.median(values)) for name, values in samples.items()}
 
 
 @dataclass(frozen=True)

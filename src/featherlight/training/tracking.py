@@ -17,7 +17,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 from featherlight.errors import missing_extra
 from featherlight.progress import say
 
-_PROJECT, _LOGS = "featherlight", "TENSORBOARD_LOGDIR"
+_PROJECT = "featherlight"
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}  # it would wait for minutes
 
 
@@ -35,7 +35,7 @@ class Tracking:
         """Open the run and tell its settings."""
         kind: Any = LOGGER_TYPE_TO_CLASS[self.name]
         if self.name == "tensorboard":
-            tracker = kind(run, logging_dir=Path(os.environ.get(_LOGS, "runs/.tensorboard")))
+            tracker = kind(run, logging_dir=Path(os.environ.get("TENSORBOARD_LOGDIR", "runs/.tensorboard")))
         elif self.name == "mlflow":
             tracker = kind(_PROJECT, run_name=run)
         else:

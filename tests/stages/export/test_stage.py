@@ -177,7 +177,7 @@ def test_bad_input_ends_in_one_sentence(capsys, student, sentiment, tmp_path, mo
     said = error(capsys, "export", student, "-o", full, *store)
     assert "is not empty, and nothing is overwritten. Name a new folder" in said
     assert "is a file" in error(capsys, "export", student, "-o", full / "config.json", *store)
-    assert "only --int8 rounds weights" in error(capsys, "export", student, "--per-tensor", *store)
+    assert "has no effect without --int8" in error(capsys, "export", student, "--per-tensor", *store)
     (tmp_path / "model.light").write_bytes(pack_folder(student))
     for model in (student, tmp_path / "model.light"):
         assert "Name the task with --task" in error(capsys, "export", model, "--store", tmp_path / "store")

@@ -205,7 +205,7 @@ stages:
     (("nm", "--pattern", "4:4"), "the first number must be smaller"),
     (("nm", "--sparsity", 0.75), "leave sparsity out"),
     (("heads", "--sparsity", 0.5), "cannot lose heads, only models of type bert, roberta, distilbert"),
-    (("columns", "--sparsity", 0.01), "is nothing at all"),
+    (("columns", "--sparsity", 0.01), "would remove nothing"),
 ])  # fmt: skip
 def test_what_cannot_work_ends_in_one_sentence(capsys, students, store, options, said):
     assert said in error(capsys, "prune", students["bag"], "--store", store, "--method", *options)

@@ -42,7 +42,7 @@ class DistillSettings(SparsitySettings, TrainSettings):
     start: Literal["teacher", "random"] = setting(
         "teacher", "Embeddings start from the teacher's vectors or at random. char, byte, hash: random."
     )
-    vectors: Path | None = free(None, "Start from these word vectors instead (text of word2vec or GloVe).")
+    vectors: Path | None = free(None, "Start from these word vectors instead (a text file of word2vec or GloVe).")
     unlabelled: Path | None = free(None, "More texts without labels, one a line or a table, for the teacher to label.")
     dim: int = setting(25, "Width of the embeddings.", ge=1)
     vocabulary: int = setting(5000, "Number of pieces or hash buckets; padding comes on top.", ge=10)
@@ -52,11 +52,11 @@ class DistillSettings(SparsitySettings, TrainSettings):
         "last", "How a recurrent student sums up its states; as published, the backward half has read one token."
     )
     dropout: float = setting(0.1, "Dropout on embeddings and in the classifier.", ge=0, lt=1)
-    alpha: float = setting(0.5, "Weight of the labels; the teacher gets the rest.", ge=0, le=1)
+    alpha: float = setting(0.5, "Weight of the labels in the loss; the rest is the teacher's.", ge=0, le=1)
     loss: Literal["auto", "mse", "kl", "ce", "soft_mse"] = setting(
         "auto", "Distance between the logits of student and teacher; auto: kl for a bag that classifies, else mse."
     )
-    temperature: float = setting(2.0, "Softening of the distributions for kl, ce, soft_mse; 1: none. A bag: 3.", gt=0)
+    temperature: float = setting(2.0, "kl, ce, soft_mse: temperature of the softmax; 1: no softening. A bag: 3.", gt=0)
 
     prune: Literal["magnitude", "topv", "movement", "random", "nm"] | None = setting(
         None, "Prune while distilling, as `featherlight prune` does."
@@ -65,9 +65,9 @@ class DistillSettings(SparsitySettings, TrainSettings):
     epochs: int = setting(8, "Passes over train.", ge=1)
     batch_size: int = setting(50, "Examples per optimiser step. A bag: 100.", ge=1)
     batch_tokens: int = setting(16384, "Most padded tokens in one forward pass.", ge=1)
-    optimizer: Optimizer = setting("adam", "Update rule.")
+    optimizer: Optimizer = setting("adam", "Optimiser.")
     learning_rate: float = setting(1e-3, "Peak learning rate. A bilstm or bag: 3e-3; adadelta: 1.", gt=0)
-    weight_decay: float = setting(0.0, "Decay of weight matrices; biases and norms have none.", ge=0)
+    weight_decay: float = setting(0.0, "Weight decay of matrices; biases and norms have none.", ge=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -52,12 +52,11 @@ def _about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:
     labels = rows.labels
     assert labels is not None
     more = rows.take(np.flatnonzero(labels == NO_CLASS if labels.dtype.kind == "i" else np.isnan(labels)))
-    leaks = {
-        name: len(set(row_keys(more)) & set(row_keys(split))) for name, split in data.splits.items() if name != "train"
-    }
+    keys = set(row_keys(more))
+    leaks = {name: len(keys & set(row_keys(split))) for name, split in data.splits.items() if name != "train"}
     for name, count in leaks.items():
         if count:
-            say(f"{count:,} of the texts without labels stand in {name} too")
+            say(f"{count:,} of the texts without labels are in the {name} split, too")
     return {"rows": len(more), "texts_in": leaks}
 
 
@@ -72,7 +71,6 @@ def _identity(work: Work[DistillSettings]) -> dict[str, Any]:
 
 
 def _run(work: Work[DistillSettings], out: Path) -> dict[str, Any]:
-    """Train a student on labels and stored teacher logits."""
     settings, data, phases = work.settings, work.task_data, Phases()
     with phases("load"):
         rows = fitted_rows(data, examples=settings.examples, seed=settings.seed, unlabelled=settings.unlabelled)
@@ -83,22 +81,20 @@ def _run(work: Work[DistillSettings], out: Path) -> dict[str, Any]:
             add_teacher(targets, work.inputs["labels"])
     pruning = Pruning(model, sparsity_of(settings.prune, settings, seed=settings.seed), parts=settings.parts)
     fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases, hook=pruning.hook)
+    labelled_rows = train_rows(data, settings.examples, settings.seed)
     objective = imitation(
         settings.alpha,
         loss=resolve_loss(settings.loss, settings.student, data.task),
         temperature=settings.temperature,
-        class_weights=class_weights(
-            settings.class_weights, train_rows(data, settings.examples, settings.seed), data.task
-        ),
+        class_weights=class_weights(settings.class_weights, labelled_rows, data.task),
     )
     record = fit.run(objective, rows, targets)
     more = {} if settings.unlabelled is None else {"unlabelled": _about_unlabelled(data, rows)}
     name = f"{settings.student} {settings.dim}d {settings.embedding}{pruning.title}"
-    return {"name": name, **start, **more, **record, **pruning.found()}
+    return {"name": name, **start, **more, **record, **pruning.record()}
 
 
 def _sources(work: Work[DistillSettings]) -> Mapping[str, str]:
-    """Rows, texts without labels and word vectors."""
     return {**data_source(work), **texts_source(work.settings.unlabelled), **files_named(vectors=work.settings.vectors)}
 
 
@@ -112,10 +108,10 @@ def _check(work: Work[DistillSettings]) -> None:
         raise UserError(f"{teacher}: is packed or exported. Distil from the model that it was made of.")
     config = teacher / "config.json"
     if settings.start == "teacher" and settings.vectors is None and config.exists():
-        described = read_json_object(config)
-        if described.get("embedding") == "hash":
+        values = read_json_object(config)
+        if values.get("embedding") == "hash":
             raise UserError(f"{teacher}: hashed words have no vectors to start from. Use --start random.")
-        width = next((described[name] for name in _WIDTHS if described.get(name)), None)
+        width = next((values[name] for name in _WIDTHS if values.get(name)), None)
         check_width(settings.dim, int(width or settings.dim))
 
 
@@ -130,7 +126,6 @@ def _labelling(settings: DistillSettings) -> Mapping[str, Wanted]:
 
 
 def _sketch(work: Work[DistillSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:
-    """The student, with pieces of its teacher's vocabulary."""
     settings = work.settings
     shape = (settings.student, settings.embedding, settings.vocabulary, settings.dim, settings.hidden,
              settings.classifier, settings.max_length)  # fmt: skip
@@ -142,7 +137,6 @@ def _sketch(work: Work[DistillSettings], costs: CostModel, model_of: Callable[[s
 
 
 def _estimate(work: Work[DistillSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
-    """What the training will take."""
     settings = work.settings
     rows = fitted_rows(work.task_data, examples=settings.examples, seed=settings.seed, unlabelled=settings.unlabelled)
     return estimated_training(work, costs, _sketch(work, costs, model_of), rows=len(rows))

@@ -31,7 +31,6 @@ def _sources(work: Work[EvaluateSettings]) -> Mapping[str, str]:
 
 
 def _run(work: Work[EvaluateSettings], out: Path) -> dict[str, Any]:
-    """Score a model folder on a split."""
     settings, data, phases = work.settings, work.data, Phases()
     with phases("load"):
         if data is None:
@@ -61,13 +60,11 @@ def _splits_named(data: TaskData, name: str) -> tuple[str, ...]:
 
 
 def _check(work: Work[EvaluateSettings]) -> None:
-    """Whether the split is there, before a model is loaded."""
     if work.data is not None:
         _splits_named(work.data, work.settings.split)
 
 
 def _estimate(work: Work[EvaluateSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
-    """What the predictions will take."""
     settings, data = work.settings, work.data
     if data is None:
         return Estimate(why="evaluating a whole file is not predicted")

@@ -11,7 +11,6 @@ from featherlight.data.task import TaskData
 from featherlight.errors import UserError, pick
 from featherlight.export.onnx import check_installed
 from featherlight.inference.onnx_predictor import OnnxPredictor
-from featherlight.inference.predictor import Predictor
 from featherlight.kinds import Kind
 from featherlight.measurement.metrics import mean_scores, score
 from featherlight.stages.export.onnx_file import OnnxFile, torch_folder
@@ -26,42 +25,36 @@ from featherlight.store.records import name_of
 from featherlight.store.stage import Stage, Work
 
 _Json = dict[str, Any]
-_Logits = Mapping[str, np.ndarray]
 _FORMATS: Mapping[str, Callable[[], None]] = {"onnx": check_installed}  # what each needs to be there
 
 
 def _run(work: Work[ExportSettings], out: Path) -> _Json:
-    """A folder that onnxruntime runs, and what it is worth there."""
     settings, data, path, phases = work.settings, work.task_data, work.inputs["model"], Phases()
     with torch_folder(path) as folder:
         file = OnnxFile(path, folder, out, phases)
         check_fits_task(path, file.model, data)
         exported, worst = file.write(data)
-        found: _Json = {"worst_difference": worst}
+        differences: _Json = {"worst_difference": worst}
         if settings.int8:
             with phases("evaluate before"):
-                was = _reported_logits(exported, data)
+                was = {split: exported.logits(exported.tokens(data.splits[split]), label=split)
+                       for split in data.task.reported}  # fmt: skip
             exported, rounded = file.round(data, per_channel=not settings.per_tensor)
-            found = {"worst_difference": rounded, "worst_difference_float": worst}
+            differences = {"worst_difference": rounded, "worst_difference_float": worst}
     measured = scored_and_timed(exported, data, phases, out=out, timed=OnnxPredictor(out, threads=1))
     if settings.int8:
-        found |= _difference(data, was, out, settings.tolerate)
+        differences |= _int8_costs(data, was, out, settings.tolerate)
     return {
         "name": f"{name_of(path)}, ONNX{' int8' if settings.int8 else ''}",
         "task": describe_task(data),
         **measured,
         "seconds": phases.seconds,
-        **found,
+        **differences,
         **about_model(exported, out),
     }
 
 
-def _reported_logits(model: Predictor, data: TaskData) -> _Logits:
-    """Logits of each reported split."""
-    return {split: model.logits(model.tokens(data.splits[split]), label=split) for split in data.task.reported}
-
-
-def _difference(data: TaskData, was: _Logits, out: Path, tolerated: float) -> _Json:
+def _int8_costs(data: TaskData, was: Mapping[str, np.ndarray], out: Path, tolerated: float) -> _Json:
     """What int8 costs on the reported splits; UserError where that is more points than are tolerated.
 
     was: logits in float32; those in int8, and the labels, are the predictions stored in out.
@@ -84,19 +77,15 @@ def _difference(data: TaskData, was: _Logits, out: Path, tolerated: float) -> _J
 
 
 def _check(work: Work[ExportSettings]) -> None:
-    """What can be known to be wrong before anything is computed."""
     settings, model = work.settings, work.inputs["model"]
     pick("format", settings.format, _FORMATS)()
     if work.kinds["model"] is Kind.ONNX:
         raise UserError(f"{model}: is an exported model already. Export the model that it was made of.")
     if settings.per_tensor and not settings.int8:
-        raise UserError(
-            "--per-tensor: only --int8 rounds weights, per tensor or per channel. Add it, or leave this out."
-        )
+        raise UserError("--per-tensor: has no effect without --int8. Add --int8, or leave it out.")
 
 
 def _identity(work: Work[ExportSettings]) -> _Json:
-    """What of the settings can change the result: everything but what the sources say."""
     return {name: value for name, value in work.settings.identity().items() if name not in TOLD_BY_SOURCES}
 
 

@@ -12,8 +12,6 @@ _LEARNING_RATES = {
     "cola": 1e-5, "stsb": 2e-5, "sst2": 1e-5, "mnli": 3e-5, "qnli": 1e-5, "qqp": 5e-5, "rte": 3e-5, "mrpc": 2e-5,
     "wnli": 2e-5,
 }  # fmt: skip
-
-
 _HEAD_RATE = 1e-3  # one or two layers on fixed vectors
 _SMALL_LAYERS_RATE = 5e-4  # of LoRA and adapters in the report on parameter-efficient fine-tuning
 _PROMPT_RATE = 1e-2  # best of 5e-4, 1e-2, 3e-2 and 1e-1 on select: MiniLM, 1,000 examples of SST-2, three epochs

@@ -12,13 +12,7 @@ from featherlight.errors import UserError
 from featherlight.kinds import Kind
 from featherlight.models.adapters import PROMPT, WHOLE, Method, adapt, work_of_a_step, write_adapter
 from featherlight.models.attention import choose_attention
-from featherlight.models.load import (
-    check_length,
-    checkpoint_layers,
-    fingerprint,
-    load_encoder,
-    origin_of,
-)
+from featherlight.models.load import check_length, checkpoint_layers, fingerprint, load_encoder, origin_of
 from featherlight.models.source import source_of
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
@@ -58,7 +52,6 @@ def _check(work: Work[FinetuneSettings]) -> None:
 
 
 def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
-    """Fine-tune an encoder on a task."""
     settings, data, phases = work.settings, work.task_data, Phases()
     if "model" in work.inputs:
         check_plain(work.inputs["model"])
@@ -79,16 +72,17 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
         say(f"--method {method.name}: a step of it still multiplies {share:.0%} of what full fine-tuning does, and the "
             "layers that it changes keep their inputs. Fewer --targets or a smaller --rank save more.")  # fmt: skip
     if method.name == PROMPT:
-        check_length(
-            model.config, settings.max_length + method.virtual_tokens, option="max-length plus --virtual-tokens"
-        )
+        tokens = settings.max_length + method.virtual_tokens
+        check_length(model.config, tokens, option="max-length plus --virtual-tokens")
     choose_attention(model, settings.attention)
     if settings.checkpointing:
         checkpoint_layers(model)
-    fit = TaskTraining(model, tokenizer, data, settings, out=out, phases=phases)
+    fit = TaskTraining(
+        model, tokenizer, data, settings, out=out, phases=phases, trust_remote_code=settings.trust_remote_code
+    )
     if method.name not in WHOLE:
-        about = origin_of(settings.model, settings.revision, model)
-        fit.write = functools.partial(write_adapter, method=method, origin=about)
+        origin = origin_of(settings.model, settings.revision, model)
+        fit.write = functools.partial(write_adapter, method=method, origin=origin)
     if method.frozen != "fp32" and fit.precision != method.frozen:
         raise UserError(f"--frozen-precision bf16: products are in {fit.precision} here; add --precision bf16.")
     rows = train_rows(data, settings.examples, settings.seed)
@@ -99,7 +93,6 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
 
 
 def _sketch(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> MetaModel:
-    """A pre-trained encoder with a new head."""
     settings = work.settings
     if "model" in work.inputs:
         return model_of("model")
@@ -108,7 +101,6 @@ def _sketch(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[
 
 
 def _estimate(work: Work[FinetuneSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
-    """What the training will take."""
     settings, model = work.settings, _sketch(work, costs, model_of)
     adapted = copy.deepcopy(model.model)
     adapt(adapted, method_of(settings))

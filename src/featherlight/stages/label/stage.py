@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -24,13 +23,7 @@ from featherlight.store.stage import Stage, Work
 UNLABELLED = "unlabelled"
 
 
-def _numpy_tensor(values: np.ndarray) -> Any:
-    """A torch tensor over the same memory, always [N, C]."""
-    return torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())
-
-
 def _run(work: Work[LabelSettings], out: Path) -> dict[str, Any]:
-    """Store a teacher's logits for train and select, in the order of their rows."""
     settings, data, phases = work.settings, work.task_data, Phases()
     with phases("load"):
         teacher = checked_predictor(work.inputs["teacher"], data, settings)
@@ -42,8 +35,9 @@ def _run(work: Work[LabelSettings], out: Path) -> dict[str, Any]:
         with phases("tokenize"):
             tokens = teacher.tokens(examples)
         with phases("predict"):
-            logits[split] = teacher.logits(tokens, label=f"label {split}")
-    save_file({split: _numpy_tensor(values) for split, values in logits.items()}, out / LOGITS)
+            values = teacher.logits(tokens, label=f"label {split}")
+        logits[split] = torch.from_numpy(values if values.ndim == 2 else values[:, None].copy())  # always [N, C]
+    save_file(logits, out / LOGITS)
     return {
         "name": f"logits of {work.inputs['teacher'].name}",
         "task": describe_task(data, settings.examples),
@@ -60,7 +54,6 @@ def texts_source(unlabelled: Path | None) -> Mapping[str, str]:
 
 
 def _estimate(work: Work[LabelSettings], costs: CostModel, model_of: Callable[[str], MetaModel]) -> Estimate:
-    """What the teacher's predictions will take."""
     settings, data = work.settings, work.task_data
     splits = [("train", len(train_rows(data, settings.examples, settings.seed))), (SELECT, len(select_rows(data)))]
     if settings.unlabelled is not None:

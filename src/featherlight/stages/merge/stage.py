@@ -40,7 +40,6 @@ def check_mergeable(folder: Path) -> None:
 
 
 def _run(work: Work[MergeSettings], out: Path) -> dict[str, Any]:
-    """Merge, save, and prove that the logits are the same."""
     settings, data, folder, phases = work.settings, work.task_data, work.inputs["model"], Phases()
     check_mergeable(folder)
     with phases("load"):

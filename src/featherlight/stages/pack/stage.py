@@ -44,10 +44,10 @@ def _run(work: Work[PackSettings], out: Path) -> dict[str, Any]:
 
 def _parts(packed: Packed, size: int) -> dict[str, int]:
     """Bytes in the file by kind of part; "tokenizer": the header, which is the vocabulary for the most part."""
-    found: dict[str, int] = {}
+    parts: dict[str, int] = {}
     for name, stored in packed.stored.items():
-        found[part_of(name)] = found.get(part_of(name), 0) + stored
-    return {HEADER: size - sum(found.values()), **found}
+        parts[part_of(name)] = parts.get(part_of(name), 0) + stored
+    return {HEADER: size - sum(parts.values()), **parts}
 
 
 PACK = Stage(

@@ -56,7 +56,7 @@ class Removal:
         share = "unused" if self.settings.sparsity is None else f"{self.settings.sparsity:.0%}"
         return f", {share} {self.settings.method} removed"
 
-    def found(self) -> dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """The record's part. zeros: the share that is gone, of the tensors from which the method takes."""
         now = _sizes_of(self.model)
         left = sum(now.get(name, 0) for name in self.touched)
@@ -73,5 +73,4 @@ class Removal:
 
 
 def _sizes_of(model: Any) -> dict[str, int]:
-    """name -> numbers in it, of each trained tensor."""
     return {name: weight.numel() for name, weight in model.named_parameters()}

@@ -14,15 +14,16 @@ class PruneSettings(SparsitySettings, RowSettings, RunSettings):
     method: Literal[
         "magnitude", "topv", "movement", "random", "nm",
         "heads", "neurons", "layers", "units", "columns", "vocabulary",
-    ] = setting(..., "Zeroes among the weights (the first five); or what is removed for real.")  # fmt: skip
+    ] = setting(..., "The first five set weights to zero; the others remove parts of the model.")  # fmt: skip
     score: Literal["magnitude", "taylor"] = setting(
-        "magnitude", "What heads, neurons ... are chosen by: their weights, or what the loss would lose."
+        "magnitude",
+        "heads, neurons ...: rank by size of the weights, or by the effect on the loss (first-order Taylor).",
     )
     epochs: int = setting(0, "Recovery: passes over train, as in the model's own training.", ge=0)
     learning_rate: float | None = setting(None, "Peak learning rate of the recovery; the training's own.", gt=0)
     batch_size: int | None = setting(None, "Examples per step of the recovery; the training's own.", ge=1)
     seed: int = setting(1, "Seed of random scores, order, dropout and the cut of --examples.", ge=0, lt=2**31)
-    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+    checkpoint_seconds: float = free(60.0, "Seconds between checkpoints within an epoch.", gt=0)
 
     @property
     def reads_train(self) -> bool:

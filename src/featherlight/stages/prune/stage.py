@@ -26,7 +26,6 @@ from featherlight.store.stage import Stage, Work
 
 
 def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
-    """A smaller or sparser model's folder, and what the step did to it."""
     settings, data, phases = work.settings, work.task_data, Phases()
     folder, origin = work.inputs["model"], Provenance.of(work.inputs["model"])
     with phases("load"):
@@ -61,10 +60,10 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
             step.at_once()
         fit.save()
         record = fit.conditions()
-    found = step.found()
-    if not found["parts_changed"]:
+    pruned = step.record()
+    if not pruned["parts_changed"]:
         raise UserError(
-            f"{folder}: nothing changed: {found['zeros']:.1%} of these weights are zero, as before. Ask for more."
+            f"{folder}: nothing changed: {pruned['zeros']:.1%} of these weights are zero, as before. Ask for more."
         )
     return {
         "name": f"{name_of(folder)}{step.title}",
@@ -72,13 +71,12 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
         "seconds": phases.seconds,
         "origin": {"settings": dict(origin.settings), "labels": origin.labels},
         **record,
-        **found,
+        **pruned,
         **before_and_after(folder, out, data, settings, phases),
     }
 
 
 def _check(work: Work[PruneSettings]) -> None:
-    """What can be known to be wrong before anything is computed."""
     folder, settings = work.inputs["model"], work.settings
     check_plain(folder)
     if work.kinds["model"] is Kind.ONNX:
@@ -94,18 +92,13 @@ def _identity(work: Work[PruneSettings]) -> dict[str, Any]:
     folder, settings = work.inputs["model"], work.settings
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
     unused |= set() if settings.reads_train else {"examples"}
-    found = resolved(settings, encoder=work.kinds["model"] is not Kind.STUDENT)
+    identity = resolved(settings, encoder=work.kinds["model"] is not Kind.STUDENT)
     if settings.method == "movement":
-        found["reach"] = REACH
+        identity["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:
         own = Provenance.of(folder).settings
-        found["own_training"] = {name: own[name] for name in own if name not in TaskSettings.model_fields}
-    return {name: value for name, value in found.items() if name not in unused}
-
-
-def _learns(settings: PruneSettings) -> bool:
-    """Whether a loss has a part in it."""
-    return settings.epochs > 0 or settings.score == "taylor"
+        identity["own_training"] = {name: own[name] for name in own if name not in TaskSettings.model_fields}
+    return {name: value for name, value in identity.items() if name not in unused}
 
 
 PRUNE = Stage(
@@ -114,7 +107,7 @@ PRUNE = Stage(
     settings=PruneSettings,
     load=load_task_of,
     inputs=("model",),
-    inherits=lambda settings: ("labels",) if _learns(settings) else (),
+    inherits=lambda settings: ("labels",) if settings.epochs or settings.score == "taylor" else (),
     sources=data_source,
     identity=_identity,
     makes=lambda settings, kinds: kinds["model"],

@@ -34,7 +34,7 @@ class QuantizeSettings(RowSettings, RunSettings):
     epochs: int | None = setting(None, "aware: passes over train, as in the model's own training; 2.", ge=1)
     learning_rate: float | None = setting(None, "aware: peak learning rate; a tenth of the training's own.", gt=0)
     seed: int = setting(1, "Seed of cuts of train, of order, dropout and product codes.", ge=0, lt=2**31)
-    checkpoint_seconds: float = free(60.0, "Time between checkpoints inside an epoch.", gt=0)
+    checkpoint_seconds: float = free(60.0, "Seconds between checkpoints within an epoch.", gt=0)
 
     @model_validator(mode="before")
     @classmethod

@@ -11,23 +11,22 @@ from featherlight.compression.aware import QuantizationAware
 from featherlight.compression.parts import parts_of
 from featherlight.compression.quantize import is_quantized
 from featherlight.data.splits import cut_stratified
-from featherlight.data.task import TaskData
+from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError
 from featherlight.export.onnx import check_installed
 from featherlight.files import write_atomically
-from featherlight.kinds import Kind, Kinds
+from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.footprint import bytes_of
 from featherlight.models.load import load_checkpoint
 from featherlight.packing.folder import describe
 from featherlight.packing.writer import write_packed
 from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
+from featherlight.stages.export.onnx_file import OnnxFile
 from featherlight.stages.identity import resolved
 from featherlight.stages.model_folders import check_plain
-from featherlight.stages.quantize.budget import within_budget
-from featherlight.stages.quantize.int8 import COMPUTED, resolve_mode, write_int8
 from featherlight.stages.quantize.settings import QuantizeSettings
-from featherlight.stages.quantize.widths import chosen, scheme_of, width_of
+from featherlight.stages.quantize.widths import scheme_asked, scheme_of, width_of, within_budget
 from featherlight.stages.recovery import Provenance, recovery_target
 from featherlight.stages.rows import data_source, describe_task, load_task_of, train_rows
 from featherlight.stages.scoring import before_and_after
@@ -39,23 +38,36 @@ from featherlight.store.stage import Stage, Work
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
 _USUAL_RATE = 1e-3  # of a student whose own training is not known
-
+_COMPUTED = ("dynamic", "static")  # modes in which onnxruntime computes in int8
 _Tensors = Mapping[str, Encoded]
+
+
+def _mode_of(settings: QuantizeSettings, kind: Kind) -> str:
+    """The mode, where `auto` means another one for each kind of model."""
+    return settings.mode if settings.mode != "auto" else "weights" if kind is Kind.STUDENT else "dynamic"
+
+
+def _calibration_rows(settings: QuantizeSettings, data: TaskData) -> Examples:
+    rows = train_rows(data, None, settings.seed)
+    return cut_stratified(rows, min(settings.calibration, len(rows)), settings.seed)
 
 
 def _run(work: Work[QuantizeSettings], out: Path) -> dict[str, Any]:
     """A student's folder whose weights stand in model.light, or one that onnxruntime runs, and what that did to it."""
     settings, data, folder, phases = work.settings, work.task_data, work.inputs["model"], Phases()
-    mode = resolve_mode(settings.mode, work.kinds["model"])
-    if mode in COMPUTED:
-        calibration = settings.calibration if mode == "static" else None
+    mode = _mode_of(settings, work.kinds["model"])
+    if mode in _COMPUTED:
         title, zeros, more = f"int8 {mode}", None, dict[str, Any]()
-        changed = write_int8(folder, data, out, phases, per_channel=settings.scales != "tensor",
-                             calibration=calibration, seed=settings.seed)  # fmt: skip
+        file = OnnxFile(folder, folder, out, phases)
+        file.write(data)
+        rows = _calibration_rows(settings, data) if mode == "static" else None
+        file.round(data, per_channel=settings.scales != "tensor", calibration=rows)
+        changed = {name: {"width": "8"} for name, _ in file.source.model.named_parameters() if is_quantized(name)}
     else:
         title = _title(settings)
         tensors, changed, more = _fewer_bits(work, out, phases)
-        zeros = _share_of_zeros(tensors)
+        weights = [decoded(encoded) for name, encoded in tensors.items() if is_quantized(name)]
+        zeros = sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
     return {
         "name": f"{name_of(folder)}, {title}",
         "task": describe_task(data, settings.examples),
@@ -89,18 +101,17 @@ def _fewer_bits(
         name: {"width": widths[name], "error": _relative_error(whole.tensors[name], tensors[name])} for name in widths
     }
     if not any(part["error"] for part in changed.values()):
-        raise UserError(f"{folder}: no weight changed: it has these values already. Use fewer bits.")
+        raise UserError(f"{folder}: no weight changed: all have such values already. Use fewer bits.")
     return tensors, changed, more
 
 
 def _at_once(settings: QuantizeSettings, data: TaskData, whole: Packed) -> tuple[dict[str, Encoded], dict[str, str]]:
     """(tensors, width of each that is quantized), without training."""
     if settings.budget is None:
-        schemes = {name: chosen(settings, name) for name in whole.tensors}
+        schemes = {name: scheme_asked(settings, name) for name in whole.tensors}
         widths = {name: width_of(settings, name) for name in whole.tensors if is_quantized(name)}
     else:
-        rows = train_rows(data, None, settings.seed)
-        rows = cut_stratified(rows, min(settings.calibration, len(rows)), settings.seed)
+        rows = _calibration_rows(settings, data)
         widths = within_budget(whole, (rows.first, rows.second), bytes_of(settings.budget, option="budget"), settings)
         schemes = {name: scheme_of(settings, name, width) for name, width in widths.items()}
     tensors = {
@@ -122,7 +133,7 @@ def _trained(
     training = origin.training_again({**dict(settings), "learning_rate": rate}, student=True, epochs=epochs,
                                      max_length=tokenizer.model_max_length)  # fmt: skip
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
-    aware = QuantizationAware(parts, {part.name: chosen(settings, part.name) for part in parts})
+    aware = QuantizationAware(parts, {part.name: scheme_asked(settings, part.name) for part in parts})
     fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, hook=lambda: aware)
     target = recovery_target(origin, data, training, examples=settings.examples, seed=settings.seed,
                              labels=work.inputs.get("labels"))  # fmt: skip
@@ -149,14 +160,7 @@ def _relative_error(before: Encoded, after: Encoded) -> float:
     return float(np.linalg.norm(was - now) / max(float(np.linalg.norm(was)), 1e-12))
 
 
-def _share_of_zeros(tensors: _Tensors) -> float:
-    """Of the weights that the step may change."""
-    weights = [decoded(encoded) for name, encoded in tensors.items() if is_quantized(name)]
-    return sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
-
-
 def _check(work: Work[QuantizeSettings]) -> None:
-    """What can be known to be wrong before anything is computed."""
     settings, folder, kind = work.settings, work.inputs["model"], work.kinds["model"]
     check_plain(folder)
     if settings.budget is not None:
@@ -165,10 +169,10 @@ def _check(work: Work[QuantizeSettings]) -> None:
         raise UserError(
             f"{folder}: is quantized or packed already; twice loses twice. Quantize the model that it was made of."
         )
-    mode = resolve_mode(settings.mode, kind)
+    mode = _mode_of(settings, kind)
     if mode == "static" and kind is Kind.STUDENT:
         raise UserError("--mode static: onnxruntime has no LSTM with fixed ranges. Use --mode dynamic for a student.")
-    if mode in COMPUTED:
+    if mode in _COMPUTED:
         if settings.bits != "8" or settings.budget is not None:
             raise UserError(f"{folder}: an encoder is quantized to 8 bits only. Leave the widths out, or distil it.")
         check_installed()
@@ -183,17 +187,12 @@ def _check(work: Work[QuantizeSettings]) -> None:
 def _identity(work: Work[QuantizeSettings]) -> dict[str, Any]:
     """Like `resolved`, with the mode that `auto` means, and without what has no part in the result."""
     settings, kind = work.settings, work.kinds["model"]
-    mode = resolve_mode(settings.mode, kind)
+    mode = _mode_of(settings, kind)
     unused = set() if mode == "aware" else {"examples"}  # a recipe may cut train for all its stages
     if settings.budget is None and mode != "static":
         unused.add("calibration")
-    found = {**resolved(settings, encoder=kind is not Kind.STUDENT), "mode": mode}
-    return {name: value for name, value in found.items() if name not in unused}
-
-
-def _makes(settings: QuantizeSettings, kinds: Kinds) -> Kind:
-    """What onnxruntime computes, or a student whose weights stand in model.light."""
-    return Kind.ONNX if resolve_mode(settings.mode, kinds["model"]) in COMPUTED else Kind.STUDENT
+    identity = {**resolved(settings, encoder=kind is not Kind.STUDENT), "mode": mode}
+    return {name: value for name, value in identity.items() if name not in unused}
 
 
 QUANTIZE = Stage(
@@ -205,7 +204,7 @@ QUANTIZE = Stage(
     inherits=lambda settings: ("labels",) if settings.mode == "aware" else (),
     sources=data_source,
     identity=_identity,
-    makes=_makes,
+    makes=lambda settings, kinds: Kind.ONNX if _mode_of(settings, kinds["model"]) in _COMPUTED else Kind.STUDENT,
     check=_check,
     run=_run,
     trains=lambda settings: settings.mode == "aware",

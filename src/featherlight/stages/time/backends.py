@@ -32,6 +32,7 @@ from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.distill.student import new_student
 from featherlight.stages.rows import train_rows
 from featherlight.stages.time.settings import TimeSettings
+from featherlight.store.layout import RECORD
 
 SHAPED = ("onnx", "int8")
 STUDENTS = ("bilstm", "rnn", "bag")
@@ -66,10 +67,10 @@ def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str
         if settings.pad == "max":
             tokens = Tokens(tokens.columns, tokens.pads, tokens.left, settings.length)
         order = np.argsort(-tokens.lengths, kind="stable")
-        parts = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
+        groups = [order[start : start + settings.batch] for start in range(0, len(order), settings.batch)]
         if runtime in SHAPED:
-            return [tokens.arrays(part) for part in parts]
-        return [{name: tensor.to(device) for name, tensor in tokens.batch(part).items()} for part in parts]
+            return [tokens.arrays(rows) for rows in groups]
+        return [{name: tensor.to(device) for name, tensor in tokens.batch(rows).items()} for rows in groups]
 
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if runtime in SHAPED:
@@ -115,11 +116,15 @@ def _exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) 
         return OnnxPredictor(out, threads=threads), (out / "model.onnx").stat().st_size
 
 
+def is_result(path: Path) -> bool:
+    """Whether a model was made here: a packed file, or a folder with a record."""
+    return path.is_file() or (path / RECORD).exists()
+
+
 def model_folder(settings: TimeSettings, data: TaskData) -> Path:
     """A folder that a predictor reads: a model made here as it is; another with a new head, as long as the process."""
-    path = Path(settings.model)
-    if path.is_file() or (path / "record.json").exists():
-        return path
+    if is_result(Path(settings.model)):
+        return Path(settings.model)
     if settings.model in STUDENTS:
         return Path(_student_folder(settings.model, settings.task, data).name)
     folder = Path(_encoder_folder(settings.model).name)
@@ -130,13 +135,8 @@ def model_folder(settings: TimeSettings, data: TaskData) -> Path:
 @functools.lru_cache(maxsize=KEPT)
 def _encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
     """A pre-trained encoder with a head for two classes; more of them would change no time."""
-    folder = tempfile.TemporaryDirectory()
     seed_torch(1, "initial weights")
-    encoder, tokenizer = load_encoder(model, labels=("0", "1"), max_length=4)
-    with quiet_transformers():
-        encoder.save_pretrained(folder.name)
-        tokenizer.save_pretrained(folder.name)
-    return folder
+    return _saved(*load_encoder(model, labels=("0", "1"), max_length=4))
 
 
 _FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
@@ -149,8 +149,13 @@ def _student_folder(student: str, task: str, data: TaskData) -> tempfile.Tempora
         texts = train_rows(data, None, 1).first[:_MOST_TEXTS]
         settings = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
         model, tokenizer, _ = new_student(settings, data, Path(_encoder_folder("minilm").name), texts)
-        folder = _FOLDERS[key] = tempfile.TemporaryDirectory()
-        with quiet_transformers():
-            model.save_pretrained(folder.name)
-            tokenizer.save_pretrained(folder.name)
+        _FOLDERS[key] = _saved(model, tokenizer)
     return _FOLDERS[key]
+
+
+def _saved(model: Any, tokenizer: Any) -> tempfile.TemporaryDirectory[str]:
+    folder = tempfile.TemporaryDirectory()
+    with quiet_transformers():
+        model.save_pretrained(folder.name)
+        tokenizer.save_pretrained(folder.name)
+    return folder

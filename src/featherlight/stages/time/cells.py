@@ -27,8 +27,6 @@ from featherlight.training.objective import TrainingSet
 from featherlight.training.stepper import TrainingStepper, stepper_for
 
 HALVED = "batch_halvings"  # how often the batches of a training were cut in half because memory was out
-
-
 _Made = tuple[Callable[[], object], dict[str, Any]]  # what a cell calls; what its record says
 
 
@@ -48,13 +46,13 @@ class Cell:
         """One sample, in seconds a batch or an epoch."""
         torch.set_num_threads(self.settings.threads)  # another cell may have had the last turn
         calls, training = self.about["calls"], self.settings.what == "finetune"
-        found = None
+        sample = None
         long = self.policy.long_seconds
         if training or not self.samples or self.samples[-1].seconds * calls > long:  # nothing to warm up, or perhaps
-            found = visit(self.call, least=0.0, wait=self.wait, warm=0, meter=self.meter)
-        if found is None or not (training or found.seconds > long):
-            found = visit(self.call, least=self.policy.least_seconds, wait=self.wait, meter=self.meter)
-        return Sample(found.seconds / calls, found.share, None if found.joules is None else found.joules / calls)
+            sample = visit(self.call, least=0.0, wait=self.wait, warm=0, meter=self.meter)
+        if sample is None or not (training or sample.seconds > long):
+            sample = visit(self.call, least=self.policy.least_seconds, wait=self.wait, meter=self.meter)
+        return Sample(sample.seconds / calls, sample.share, None if sample.joules is None else sample.joules / calls)
 
     @property
     def done(self) -> bool:
@@ -108,9 +106,9 @@ def _inference_cell(settings: TimeSettings, data: TaskData, device: str, policy:
     count = min(1 if settings.pad == "max" else unequal, len(rows) // settings.batch)
     if not count:
         raise UserError(f"--batch {settings.batch}: task {data.task.name} has only {len(rows)} rows to fill it with.")
-    chosen = rows.take(np.linspace(0, len(rows) - 1, count * settings.batch).astype(int))
+    sample = rows.take(np.linspace(0, len(rows) - 1, count * settings.batch).astype(int))
     with phases("tokenize"):
-        batches = engine.batches(chosen, settings)
+        batches = engine.batches(sample, settings)
     about = {"seconds": phases.seconds, "device": device, "bytes": engine.size, "parameters": engine.parameters,
              "calls": count}  # fmt: skip
 

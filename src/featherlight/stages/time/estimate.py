@@ -9,7 +9,7 @@ from featherlight.costs.estimate import CostModel, Estimate, Shapes, Trained, Up
 from featherlight.costs.meta_models import MetaModel, lengths_of, meta_model_of_encoder
 from featherlight.data.task import TaskData
 from featherlight.stages.rows import train_rows
-from featherlight.stages.time.backends import STUDENTS
+from featherlight.stages.time.backends import STUDENTS, is_result
 from featherlight.stages.time.policy import POLICY
 from featherlight.stages.time.settings import TimeSettings
 from featherlight.store.stage import Work
@@ -22,7 +22,7 @@ def estimate_cell(work: Work[TimeSettings], costs: CostModel, model_of: Callable
     settings, data = work.settings, work.task_data
     if settings.runtime not in ("torch", "bf16"):
         return Estimate(why=f"runtime {settings.runtime} is not predicted")
-    if settings.model in STUDENTS or (Path(settings.model) / "record.json").exists():
+    if settings.model in STUDENTS or is_result(Path(settings.model)):
         return Estimate(why=f"{settings.model}: only cells of pre-trained encoders are predicted")
     training = settings.what == "finetune"
     model, where, update, shapes = _call(settings, data, costs)
@@ -45,16 +45,11 @@ def call_seconds(settings: TimeSettings, data: TaskData, costs: CostModel) -> fl
 
 
 def _call(settings: TimeSettings, data: TaskData, costs: CostModel) -> tuple[MetaModel, Where, Update, Shapes]:
-    """What computes one call, where and how, and the batches of it."""
+    """What computes one call, where and how, and its batches: all those of an epoch, or some to predict."""
     key = (settings.model, None, data.task.labels, settings.length)
     model = costs.remembered(key, lambda: meta_model_of_encoder(*key))
     where = Where(settings.device, "bf16" if settings.runtime == "bf16" else "fp32", settings.threads)
-    update = Update(learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
-    return model, where, update, _shapes_of_a_call(settings, data, model)
-
-
-def _shapes_of_a_call(settings: TimeSettings, data: TaskData, model: MetaModel) -> Shapes:
-    """Rows and padded lengths of the batches that one call computes: all those of an epoch, or some to predict."""
+    update = Update("adamw", settings.learning_rate, settings.weight_decay, settings.epsilon)
     lengths = lengths_of(model, data, "train")
     if settings.what == "finetune":
         rows = len(train_rows(data, settings.examples, settings.seed))
@@ -63,4 +58,5 @@ def _shapes_of_a_call(settings: TimeSettings, data: TaskData, model: MetaModel) 
         calls = 1 if settings.pad == "max" else POLICY.batches(settings.batch)
         tokens = np.sort(lengths.of(calls * settings.batch)[:, 0])[::-1].reshape(calls, settings.batch)
         sizes, longest = np.full(calls, settings.batch), tokens.max(axis=1)
-    return sizes, np.full_like(longest, settings.length) if settings.pad == "max" else longest
+    longest = np.full_like(longest, settings.length) if settings.pad == "max" else longest
+    return model, where, update, (sizes, longest)

@@ -23,8 +23,9 @@ from featherlight.measurement.latency import Sample, summary
 from featherlight.models.device import resolve_device
 from featherlight.models.load import fingerprint
 from featherlight.progress import say
+from featherlight.stages.identity import TOLD_BY_SOURCES
 from featherlight.stages.rows import data_source, describe_task, load_task_of
-from featherlight.stages.time.backends import STUDENTS
+from featherlight.stages.time.backends import STUDENTS, is_result
 from featherlight.stages.time.cells import HALVED, Cell, again, enough, is_noisy, new_cell
 from featherlight.stages.time.estimate import estimate_cell
 from featherlight.stages.time.settings import TimeSettings
@@ -36,14 +37,14 @@ SAMPLES, _ABOUT = ".samples.jsonl", ".about.json"  # in the draft
 
 def read_samples(out: Path) -> list[Sample]:
     """What an earlier process has measured of a cell; half a line, at which it was killed, is dropped."""
-    found = []
+    samples = []
     file = out / SAMPLES
     for line in file.read_text().splitlines() if file.exists() else []:
         try:
-            found.append(Sample(**json.loads(line)))
+            samples.append(Sample(**json.loads(line)))
         except ValueError:
             break
-    return found
+    return samples
 
 
 def _read_about(out: Path) -> dict[str, Any] | None:
@@ -109,7 +110,6 @@ def _run(work: Work[TimeSettings], out: Path) -> dict[str, Any]:
 
 
 def _about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
-    """Samples with their summary."""
     values = [sample.seconds for sample in samples]
     assert all(math.isfinite(value) for value in values)
     joules = [sample.joules for sample in samples if sample.joules is not None]
@@ -123,21 +123,18 @@ def _about_samples(samples: Sequence[Sample]) -> dict[str, Any]:
 
 
 def _sources(work: Work[TimeSettings]) -> Mapping[str, str]:
-    """Rows and weights, by their contents."""
     model, path = work.settings.model, Path(work.settings.model)
     if model in STUDENTS:
         return {**data_source(work), "model": model}
-    made = path.is_file() or (path / "record.json").exists()
-    return {**data_source(work), "model": address_of(path) if made else fingerprint(model, None)}
+    return {**data_source(work), "model": address_of(path) if is_result(path) else fingerprint(model, None)}
 
 
 def _identity(work: Work[TimeSettings]) -> dict[str, Any]:
     """The settings, and the machine, whose time it is."""
-    told = {"task", "model", "text", "text_pair", "label", "kind"}
-    known = {name: value for name, value in work.settings.identity().items() if name not in told}
+    identity = {name: value for name, value in work.settings.identity().items() if name not in TOLD_BY_SOURCES}
     device = resolve_device(work.settings.device)
     gpu = torch.cuda.get_device_name() if device == "cuda" else None
-    return {**known, "device": device, "machine": gpu or processor()}
+    return {**identity, "device": device, "machine": gpu or processor()}
 
 
 TIME = Stage(
