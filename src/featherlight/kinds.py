@@ -32,16 +32,18 @@ Kinds = Mapping[str, Kind]  # of a stage's inputs, by role
 
 def kind_of(folder: Path) -> Kind:
     """What an existing folder holds; a file counts as packed. UserError where there is neither."""
-    if folder.is_file():
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except NotADirectoryError:
         return Kind.PACKED
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.")
-    if (folder / MODEL).exists():
+    except FileNotFoundError:
+        raise UserError(f"{folder}: no such folder. Give one that `featherlight finetune` or `distill` made.") from None
+    if MODEL in names:
         return Kind.ONNX
-    if (config := folder / "config.json").exists():
-        content = read_json(config)
+    if "config.json" in names:
+        content = read_json(folder / "config.json")
         model_type = content.get("model_type") if isinstance(content, dict) else None
         return Kind.STUDENT if str(model_type).startswith(_STUDENT_TYPE) else Kind.ENCODER
-    if (folder / LIGHT).exists():
+    if LIGHT in names:
         return Kind.PACKED
-    return Kind.LOGITS if (folder / LOGITS).exists() else Kind.RECORD
+    return Kind.LOGITS if LOGITS in names else Kind.RECORD
