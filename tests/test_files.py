@@ -1,9 +1,11 @@
 import errno
+import gc
 import hashlib
 import os
 import subprocess
 import sys
 import threading
+import warnings
 from pathlib import Path
 
 import pytest
@@ -188,3 +190,15 @@ def test_a_folder_is_copied_to_a_new_or_an_empty_place_and_nowhere_else(tmp_path
     (tmp_path / "empty").mkdir()
     copy_folder(source, tmp_path / "empty")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "empty", "source"], "a draft was left"
+
+
+def test_a_scratch_folder_goes_with_its_owner_and_without_a_warning():
+    owner = files.ScratchFolder()
+    path = owner.path
+    (path / "model").mkdir()
+    assert path.is_dir()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        del owner
+        gc.collect()
+    assert not path.exists() and not said

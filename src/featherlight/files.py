@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +23,14 @@ from featherlight.errors import UserError
 TRUST = "FEATHERLIGHT_TRUST_REMOTE_CODE"
 TICK = 2_000_000_000  # nanoseconds: the coarsest clock of a file system (FAT)
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # disk full, quota used up, file larger than allowed
+
+
+class ScratchFolder:
+    """A temporary folder, `path`, that goes with this object, at the latest with the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp())
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 @contextmanager

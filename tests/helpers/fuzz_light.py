@@ -250,7 +250,7 @@ def outcome(data: bytes) -> str:
     try:
         found = model.predict(TEXTS, TEXTS if model.pair else None)
     except UserError as error:
-        assert "no number" in str(error)
+        assert "not finite" in str(error)
         return "loads, but its answers are no numbers"
     json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
     for answer in found:

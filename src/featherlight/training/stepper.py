@@ -1,17 +1,16 @@
 """A training in flight and some batches in; the seconds of each part of a step out."""
 
 import functools
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.ragged import Ragged
+from featherlight.files import ScratchFolder
 from featherlight.models.attention import short_attention_in
 from featherlight.models.device import wait_for
 from featherlight.training.finetune import LabelObjective
@@ -68,7 +67,7 @@ class TrainingStepper:
 
     run: TrainingRun
     device: str
-    scratch: tempfile.TemporaryDirectory[str]  # the run's folder, which lives as long as the run
+    scratch: ScratchFolder  # the run's, which lives as long as the run
 
     @property
     def parameters(self) -> int:
@@ -108,7 +107,7 @@ def stepper_for(
         optimizer, learning_rate, "constant", 0.0, weight_decay, clip=1.0, epochs=10**6, batch_size=1,
         batch_tokens=10**9, patience=0, seed=seed, epsilon=epsilon,
     )  # fmt: skip
-    scratch = tempfile.TemporaryDirectory()
+    scratch = ScratchFolder()
     first = TrainingSet(Tokens({"input_ids": Ragged.of([[1]])}, {"input_ids": 0}), {})
-    run = TrainingRun(model, LabelObjective(None), first, options, RunContext(device, precision, Path(scratch.name)))
+    run = TrainingRun(model, LabelObjective(None), first, options, RunContext(device, precision, scratch.path))
     return TrainingStepper(run, device, scratch)

@@ -370,7 +370,6 @@ def test_a_run_is_as_it_was_after_its_parts_were_clocked(tiny_encoder, sentiment
     trainee, _, _ = cached(str(tiny_encoder), ("a", "b"), "torch", "cpu", 1, 1e-3, 0.0, 1e-8, 1)
     assert "update" not in vars(trainee.run) and isinstance(trainee.run.objective, LabelObjective)
     assert isinstance(trainee.run.data, TrainingSet)
-    trainee.scratch.cleanup()
 
 
 def test_a_long_call_is_a_sample_at_once_and_a_short_one_is_warmed_up(tiny_encoder, sentiment):

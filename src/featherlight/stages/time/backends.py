@@ -20,6 +20,7 @@ from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import UserError
 from featherlight.export.onnx import write_float, write_int8
+from featherlight.files import ScratchFolder
 from featherlight.inference.onnx_predictor import OnnxPredictor
 from featherlight.inference.packed_predictor import PackedPredictor
 from featherlight.inference.torch_predictor import TorchPredictor
@@ -126,36 +127,36 @@ def model_folder(settings: TimeSettings, data: TaskData) -> Path:
     if is_result(Path(settings.model)):
         return Path(settings.model)
     if settings.model in STUDENTS:
-        return Path(_student_folder(settings.model, settings.task, data).name)
-    folder = Path(_encoder_folder(settings.model).name)
+        return _student_folder(settings.model, settings.task, data).path
+    folder = _encoder_folder(settings.model).path
     check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _encoder_folder(model: str) -> tempfile.TemporaryDirectory[str]:
+def _encoder_folder(model: str) -> ScratchFolder:
     """A pre-trained encoder with a head for two classes; more of them would change no time."""
     seed_torch(1, "initial weights")
     return _saved(*load_encoder(model, labels=("0", "1"), max_length=4))
 
 
-_FOLDERS: dict[tuple[str, str], tempfile.TemporaryDirectory[str]] = {}
+_FOLDERS: dict[tuple[str, str], ScratchFolder] = {}
 
 
-def _student_folder(student: str, task: str, data: TaskData) -> tempfile.TemporaryDirectory[str]:
+def _student_folder(student: str, task: str, data: TaskData) -> ScratchFolder:
     """An untrained student for a task, with pieces of MiniLM's vocabulary."""
     key = (student, data.fingerprint)
     if key not in _FOLDERS:
         texts = train_rows(data, None, 1).first[:_MOST_TEXTS]
         settings = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
-        model, tokenizer, _ = new_student(settings, data, Path(_encoder_folder("minilm").name), texts)
+        model, tokenizer, _ = new_student(settings, data, _encoder_folder("minilm").path, texts)
         _FOLDERS[key] = _saved(model, tokenizer)
     return _FOLDERS[key]
 
 
-def _saved(model: Any, tokenizer: Any) -> tempfile.TemporaryDirectory[str]:
-    folder = tempfile.TemporaryDirectory()
+def _saved(model: Any, tokenizer: Any) -> ScratchFolder:
+    folder = ScratchFolder()
     with quiet_transformers():
-        model.save_pretrained(folder.name)
-        tokenizer.save_pretrained(folder.name)
+        model.save_pretrained(folder.path)
+        tokenizer.save_pretrained(folder.path)
     return folder
