@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from helpers import word_training
 
+pytestmark = pytest.mark.slow
 LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1",
           "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0", "-m"]  # fmt: skip
 HERE = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -58,7 +59,6 @@ def both(recipe):
     return run(["-m", "featherlight"], recipe, recipe / "one"), run([*LAUNCH, "featherlight"], recipe, recipe / "two")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["finetune", "distill"])
 def test_two_processes_end_with_the_weights_of_one(both, stage):
     one, two = (load_file(folders[stage] / "model.safetensors") for folders in both)
@@ -66,7 +66,6 @@ def test_two_processes_end_with_the_weights_of_one(both, stage):
     assert max((one[name] - two[name]).abs().max() for name in one) < 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stage", ["finetune", "distill"])
 def test_their_losses_are_those_of_one(both, stage):
     one, two = (json.loads((folders[stage] / "record.json").read_text()) for folders in both)
@@ -75,7 +74,6 @@ def test_their_losses_are_those_of_one(both, stage):
     assert one["address"] == two["address"]
 
 
-@pytest.mark.slow
 def test_what_is_done_is_not_done_again_by_several(both, recipe):
     before = {path: path.stat().st_mtime_ns for path in (recipe / "two").rglob("*") if path.is_file()}
     run([*LAUNCH, "featherlight"], recipe, recipe / "two")

@@ -182,6 +182,7 @@ def test_an_adapter_is_no_encoder_to_begin_with(capsys, tiny_encoder, sentiment,
         AdapterSet({"plain": tiny_encoder})
 
 
+@pytest.mark.slow
 def test_an_encoder_of_pairs_is_merged_exported_and_quantized(capsys, tiny_encoder, tmp_path):
     words = [(one, two, other) for one in FILLERS for other in FILLERS for two in ("good", "bad")]
     rows = [f"{one} {two} {other},{other} good {one},{int(two == 'good')}" for one, two, other in words]
