@@ -12,6 +12,8 @@ import pytest
 from featherlight.store.layout import DRAFT
 from helpers.commands import call
 
+pytestmark = pytest.mark.slow
+
 
 def command(tiny_encoder: Path, sentiment: Path, store: Path, *, epochs: int, precision: str) -> list[str]:
     return ["finetune", "--model", str(tiny_encoder), "--task", str(sentiment), "--store", str(store), "--epochs",
@@ -58,6 +60,5 @@ def test_one_kill_changes_no_bit(capsys, tiny_encoder, sentiment, tmp_path):
     check_kills_change_nothing(capsys, tiny_encoder, sentiment, tmp_path, kills=1, epochs=6, precision="fp32")
 
 
-@pytest.mark.slow
 def test_many_kills_change_no_bit(capsys, tiny_encoder, sentiment, tmp_path):
     check_kills_change_nothing(capsys, tiny_encoder, sentiment, tmp_path, kills=8, epochs=12, precision="auto")

