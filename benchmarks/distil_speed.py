@@ -32,7 +32,7 @@ def prepare(student: str, data: str, rows: int) -> tuple[Any, Any, Any, Any]:
     from featherlight.data.registry import load_task
     from featherlight.data.splits import cut_stratified
     from featherlight.data.tokens.tokenise import tokenise
-    from featherlight.models.load import minilm_folder
+    from featherlight.models.source import minilm_folder
     from featherlight.models.students.tokenizers import cut_vocabulary
     from featherlight.stages.distill.settings import DistillSettings
     from featherlight.stages.distill.student import student_body

@@ -60,7 +60,7 @@ def peer(kind: str, data: str, rows: int, seed: int) -> dict[str, float]:
 
     from featherlight.data.registry import load_task
     from featherlight.data.splits import cut_stratified
-    from featherlight.models.load import minilm_folder
+    from featherlight.models.source import minilm_folder
 
     best = kind == "best"
     task = load_task("sst2", data=Path(data))
@@ -110,7 +110,7 @@ def flops_per_example(data: str, rows: int) -> float:
 
     from featherlight.data.registry import load_task
     from featherlight.data.splits import cut_stratified
-    from featherlight.models.load import minilm_folder
+    from featherlight.models.source import minilm_folder
 
     texts = cut_stratified(load_task("sst2", data=Path(data)).splits["train"], rows, 1).first
     tokens = sum(len(ids) for ids in AutoTokenizer.from_pretrained(minilm_folder())(list(texts))["input_ids"])

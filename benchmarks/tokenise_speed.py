@@ -27,7 +27,7 @@ def programs() -> dict[str, Callable[[list[str]], Any]]:
     from transformers import AutoTokenizer
 
     from featherlight.data.tokens.tokenise import ids
-    from featherlight.models.load import minilm_folder
+    from featherlight.models.source import minilm_folder
 
     tokenizer = AutoTokenizer.from_pretrained(minilm_folder())
     cut = {"truncation": True, "max_length": MAX_LENGTH}
