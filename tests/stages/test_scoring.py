@@ -3,7 +3,7 @@ import pytest
 
 from featherlight.data.task import SELECT, Examples, Target, Task, TaskData
 from featherlight.errors import UserError
-from featherlight.stages.scoring import proved_alike, scored_and_timed
+from featherlight.stages.scoring import doubtful_numbers, proved_alike, scored_and_timed
 from featherlight.store.phases import Phases
 
 
@@ -55,3 +55,13 @@ def test_scores_are_of_the_reported_split_and_times_of_the_predictor_that_is_nam
     assert measured["metrics"]["dev"]["scores"]["accuracy"]["value"] == pytest.approx(2 / 3), "all are called yes"
     assert timed.asked >= len(measured["latency"]["values"]) > 0 == scored.asked
     assert set(phases.seconds) == {"evaluate", "latency"} and (tmp_path / "predictions.safetensors").exists()
+
+
+@pytest.mark.parametrize(("predicted", "said"), [
+    ([0.6, 0.7, 0.8], "further apart than the labels' own deviation"),
+    ([62.0, 62.01, 62.02], "nearly the same is predicted for every text"),
+    ([40.0, 60.0, 80.0], None),
+])  # fmt: skip
+def test_numbers_in_another_unit_or_all_alike_are_told(predicted, said):
+    doubt = doubtful_numbers(np.array([30.0, 62.0, 94.0]), np.array(predicted))
+    assert doubt is None if said is None else said in doubt

@@ -46,6 +46,13 @@ class Rounding:
         codes = self.codes(weight)
         return self.book[codes] if self.book is not None else (codes - self.middle) * self.scales
 
+    def scale(self, factor: float) -> None:
+        """Make all values so many times as large."""
+        self.scales, self.book = self.scales * factor, None if self.book is None else self.book * factor
+        kept = self.encoded.parts.items()
+        changed = {name: (part.astype("<f4") * np.float32(factor)) for name, part in kept if name != "codes"}
+        self.encoded = replace(self.encoded, parts={**self.encoded.parts, **changed})
+
     def encode(self, weight: Tensor) -> Encoded:
         """A tensor that holds such values, as it is stored."""
         codes = self.codes(weight).cpu().numpy().astype(np.uint8).ravel()
@@ -93,6 +100,12 @@ class QuantizationAware:
         for part, weight, pruned, rounding in zip(self.parts, self.precise, self.pruned, self.roundings, strict=True):
             weight.copy_(part.weight.masked_fill(pruned, 0.0))
             part.weight.copy_(rounding(weight))
+
+    def scale(self, weight: Tensor, factor: float) -> None:
+        """A tensor was multiplied after the training: so are the values that it can have."""
+        for part, rounding in zip(self.parts, self.roundings, strict=True):
+            if part.weight is weight:
+                rounding.scale(factor)
 
     def encoded(self) -> dict[str, Encoded]:
         """The tensors as they are stored."""

@@ -17,7 +17,15 @@ from featherlight.measurement import footprint
 from featherlight.measurement.metrics import SCORING
 from featherlight.models.attention import use_short_attention
 from featherlight.models.compiled import compile_in_place
-from featherlight.models.device import autocast, is_encoder, keep_freed_memory, model_precision, resolve_device
+from featherlight.models.device import (
+    autocast,
+    in_full_precision,
+    is_encoder,
+    keep_freed_memory,
+    model_precision,
+    resolve_device,
+)
+from featherlight.models.heads import output_layer
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import track
 from featherlight.runtime.text import check_pair, checked_sides
@@ -61,6 +69,8 @@ class TorchPredictor:
         self.batch_tokens = batch_tokens
         self.model.to(self.device).eval()
         use_short_attention(self.model)
+        if not self.labels:
+            in_full_precision(output_layer(self.model))
         if compiled:
             compile_in_place(self.model, self.device)
 

@@ -61,6 +61,17 @@ def autocast(device: str, precision: str) -> AbstractContextManager[object]:
     return nullcontext()
 
 
+def in_full_precision(layer: torch.nn.Module) -> None:
+    """Compute a layer in fp32 under any autocast: of 2,026 bfloat16 keeps 2,032."""
+    forward = layer.forward
+
+    def whole(inputs: torch.Tensor) -> Any:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return forward(inputs.float())
+
+    layer.forward = whole  # type: ignore[method-assign]
+
+
 def wait_for(device: str) -> None:
     """Block until the device is idle, so that a clock sees finished work."""
     if device == "cuda":

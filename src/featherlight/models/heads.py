@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 
@@ -24,6 +25,14 @@ class Head:
 
     model: Any
     options: Callable[[Sequence[str]], dict[str, Any]]
+
+
+def output_layer(model: Any) -> nn.Linear:
+    """The layer whose outputs are a model's logits, with a bias; AssertionError where there is none."""
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Linear)]
+    last = next(layer for layer in reversed(layers) if layer.out_features == model.config.num_labels)
+    assert last.bias is not None, "the last layer of a classifier has a bias"
+    return last
 
 
 CLASSES = "classes"  # logits [B, C] of a text or a pair of texts, C labels, or 1 for a number

@@ -29,6 +29,7 @@ def table(records: Sequence[Record]) -> Table:
         ("seed", lambda row: NOTHING if seed_of(row) < 0 else str(seed_of(row))),
         *_SIZE,
         *(_score_column(name, interval=name in headlines) for name in metrics_of(rows)),
+        *(_ERRORS if any(map(_details, rows)) else ()),
         *_COST,
         ("folder", lambda row: str(row.record["address"])),
     ]
@@ -88,6 +89,21 @@ def score_text(score: Score, *, interval: bool) -> str:
     return percent(score["value"]) + limits
 
 
+def _details(row: Row) -> dict[str, float]:
+    """The errors of a regression, in the unit of its labels; none for classes, nor for a mean of splits."""
+    details = row.record.get("metrics", {}).get(row.split, {}).get("details", {})
+    return {name: details[name] for name in ("mean_absolute_error", "root_mean_squared_error") if name in details}
+
+
+def _error_text(row: Row, name: str) -> str:
+    return plain(_details(row)[name]) if name in _details(row) else NOTHING
+
+
+def plain(value: float) -> str:
+    """Four digits without a power of ten: "14,780", "0.3012"."""
+    return f"{float(f'{value:.4g}'):,.10g}"
+
+
 def _faster(row: Row) -> str:
     """How many times less time per text than the reference, if both were timed in the same way."""
     if row.reference is None or _conditions(row.record) != _conditions(row.reference):
@@ -98,6 +114,10 @@ def _faster(row: Row) -> str:
 _SIZE: tuple[_Column, ...] = (
     ("parameters", lambda row: with_unit(row.record.get("parameters"), COUNTS)),
     ("bytes on disk", lambda row: with_unit(row.record.get("bytes"), BYTES)),
+)
+_ERRORS: tuple[_Column, ...] = (
+    ("MAE", lambda row: _error_text(row, "mean_absolute_error")),
+    ("RMSE", lambda row: _error_text(row, "root_mean_squared_error")),
 )
 _COST: tuple[_Column, ...] = (
     ("time per text", lambda row: with_unit(_time_of(row.record), SECONDS)),
@@ -127,6 +147,8 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         "Scores are times 100; intervals are 95 % bootstraps over the examples of the split. 1 MB is 10^6 bytes.",
         "Times smaller: bytes on disk, times faster: median time per text, both against the model's teacher.",
     ]
+    if any(map(_details, rows)):
+        notes.append("MAE and RMSE: mean absolute and root mean squared error, in the unit of the labels.")
     timed = [row.record for row in rows if _time_of(row.record) is not None]
     if timed and len({_conditions(record) for record in timed}) == 1:
         _, device, threads, batch = _conditions(timed[0])

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from featherlight.data.task import Target
 from featherlight.errors import UserError
 from featherlight.files import hash_file
 from featherlight.kinds import Kind
@@ -25,6 +26,11 @@ def resolved(settings: Any, *, encoder: bool) -> dict[str, Any]:
     identity = {name: value for name, value in settings.identity().items() if name not in TOLD_BY_SOURCES}
     precision = resolve_precision(settings.precision, resolve_device(settings.device), encoder=encoder)
     return {**identity, "precision": precision}
+
+
+def of_target(work: Work[Any]) -> dict[str, Any]:
+    """How numbers are fitted, which changed once; nothing of classes."""
+    return {"targets": "standardised"} if work.task_data.task.kind is Target.NUMBER else {}
 
 
 def of_a_model(work: Work[Any], role: str) -> dict[str, Any]:

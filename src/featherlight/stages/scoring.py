@@ -21,6 +21,7 @@ from featherlight.measurement.latency import time_each
 from featherlight.measurement.metrics import details, mean_scores, predictions, score
 from featherlight.models.device import wait_for
 from featherlight.packing.folder import is_packable, pack_folder
+from featherlight.progress import say
 from featherlight.stages.model_folders import checked_predictor
 from featherlight.stages.rows import select_rows
 from featherlight.stages.settings import RunSettings
@@ -118,6 +119,8 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         if examples.labels is None:
             raise UserError(f"split {split!r} of {data.task.name} has no labels to score against.")
         logits = predictor.logits(predictor.tokens(examples), label=split)
+        if data.task.kind is Target.NUMBER and (doubt := doubtful_numbers(examples.labels, logits)):
+            say(f"{split}: {doubt}")
         stored |= {f"{split}.logits": torch.from_numpy(logits), f"{split}.labels": torch.from_numpy(examples.labels)}
         results[split] = {
             "n": len(examples),
@@ -131,6 +134,17 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         results = {"dev": {"n": n, "headline": data.task.metrics[0], "scores": mean}, **results}
     save_file(stored, out / PREDICTIONS)
     return results
+
+
+def doubtful_numbers(labels: np.ndarray, predicted: np.ndarray) -> str | None:
+    """What a correlation hides: predictions [N] that all miss by more than the labels [N] differ, or are all alike."""
+    mean, spread = float(labels.mean()), float(labels.std())
+    if abs(float(predicted.mean()) - mean) > spread:
+        return (f"predictions are {predicted.mean():.4g} on average and labels {mean:.4g}, further apart than the labels' "
+                f"own deviation of {spread:.3g}. Was it trained in another unit, or too briefly?")  # fmt: skip
+    if float(predicted.std()) < 0.01 * spread:
+        return f"nearly the same is predicted for every text ({predicted.mean():.4g}); labels deviate by {spread:.3g}"
+    return None
 
 
 def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:

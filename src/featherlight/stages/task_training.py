@@ -39,6 +39,7 @@ from featherlight.training.loop import RunContext, WeightHook, train
 from featherlight.training.memory import MOST_BATCH_HALVINGS, batch_halvings, is_memory_out, write_batch_halvings
 from featherlight.training.objective import Objective, TrainingSet
 from featherlight.training.optimizers import OptimizerOptions
+from featherlight.training.target_scale import TargetScale
 from featherlight.training.tracking import Tracking
 
 _MOST_TRAIN_ROWS_SCORED = 1000
@@ -54,7 +55,11 @@ def _train_rows_scored(own: int, select: int) -> int:
 
 
 class TaskTraining:
-    """One model on its way from rows to a saved folder. hook: makes what prunes it meanwhile, anew for a refit."""
+    """One model on its way from rows to a saved folder.
+
+    hook: makes what prunes it meanwhile, anew for a refit. scale: of the numbers that a model which was trained before
+    predicts, taken out of it already; None: what is fitted decides, and the last layer is new.
+    """
 
     def __init__(
         self,
@@ -67,9 +72,12 @@ class TaskTraining:
         phases: Phases,
         hook: Callable[[], WeightHook | None] = lambda: None,
         trust_remote_code: bool = False,
+        scale: TargetScale | None = None,
     ):
         self.model, self.tokenizer, self.data, self.settings = model, tokenizer, data, settings
         self.out, self.phases, self.hook, self.trust_remote_code = out, phases, hook, trust_remote_code
+        self.scale = scale or TargetScale()
+        self.is_scaled = scale is not None
         self.device = resolve_device(settings.device)
         self.precision = model_precision(model, settings.precision, self.device)
         self.metric = _known_metric(settings.select_metric, data)
@@ -110,6 +118,10 @@ class TaskTraining:
         """Train and save. rows: what is fitted. targets: split name ("train", "select") -> name -> rows."""
         settings, data = self.settings, self.data
         select = select_rows(data)
+        if not self.is_scaled:
+            self.scale = TargetScale.of(rows.labels)
+        targets = {split: {name: self.scale.standardised(values) for name, values in named.items()}
+                   for split, named in targets.items()}  # fmt: skip
         with self.phases("tokenize"):
             train_tokens, select_tokens = self.tokens(rows), self.tokens(select)
         initial = {name: tensor.clone() for name, tensor in self.model.state_dict().items()} if settings.refit else {}
@@ -135,6 +147,7 @@ class TaskTraining:
             record["refit"] = self.refit(objective, rows, targets, initial, progress.best_epoch)
         if distributed.rank():
             raise distributed.TookPart
+        self.scale.fold(self.model)
         self.save()
         return record
 
@@ -183,8 +196,8 @@ class TaskTraining:
         assert labels is not None
         raw = torch.from_numpy(logits if logits.ndim == 2 else logits[:, None])
         names = dict.fromkeys([*self.data.task.metrics, *([] if self.metric == _LOSS else [self.metric])])
-        loss = float(label_loss(raw, torch.from_numpy(labels)))
-        predicted = predictions(logits, self.data.task.kind)
+        loss = float(label_loss(raw, torch.from_numpy(self.scale.standardised(labels))))
+        predicted = predictions(self.scale.restored(logits), self.data.task.kind)
         return {_LOSS: loss, **{name: metric_value(name, labels, predicted) for name in names}}
 
     def conditions(self) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from featherlight.progress import say
 from featherlight.stages.distill.objective import add_teacher, imitation, resolve_loss
 from featherlight.stages.distill.settings import DistillSettings
 from featherlight.stages.distill.student import meta_model_of_student, new_student
-from featherlight.stages.identity import files_named, resolved
+from featherlight.stages.identity import files_named, of_target, resolved
 from featherlight.stages.label.settings import LabelSettings
 from featherlight.stages.label.stage import LABEL, texts_source
 from featherlight.stages.pruning import Pruning, sparsity_of
@@ -67,7 +67,8 @@ def _identity(work: Work[DistillSettings]) -> dict[str, Any]:
     unused = {"loss", "temperature"} if settings.alpha == 1 else {"temperature"} if loss == "mse" else set()
     unused |= set() if settings.prune else {"prune", *SparsitySettings.model_fields}
     own: dict[str, Any] = {"loss": loss} | ({"reach": REACH} if settings.prune == "movement" else {})
-    return {name: value for name, value in {**resolved(settings, encoder=False), **own}.items() if name not in unused}
+    values = {**resolved(settings, encoder=False), **own, **of_target(work)}
+    return {name: value for name, value in values.items() if name not in unused}
 
 
 def _run(work: Work[DistillSettings], out: Path) -> dict[str, Any]:

@@ -17,13 +17,15 @@ from featherlight.models.source import source_of
 from featherlight.progress import say
 from featherlight.seeds import seed_torch
 from featherlight.stages.finetune.settings import FinetuneSettings
-from featherlight.stages.identity import resolved
+from featherlight.stages.identity import of_target, resolved
 from featherlight.stages.model_folders import check_plain
 from featherlight.stages.rows import class_weights, data_source, label_targets, load_task_of, train_rows
 from featherlight.stages.task_training import TaskTraining, check_training, estimated_training
+from featherlight.store.layout import RECORD
 from featherlight.store.phases import Phases
 from featherlight.store.stage import Stage, Work
 from featherlight.training.finetune import LabelObjective
+from featherlight.training.target_scale import TargetScale
 
 _MOST_WORK = 0.75  # of a step, beyond which small layers do not make training faster by much
 
@@ -64,7 +66,11 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
             revision=settings.revision,
             trust_remote_code=settings.trust_remote_code,
         )
-    if not model.new_weights:
+    scale = None
+    if not model.new_weights and source_of(settings.model).width is None:
+        if (Path(settings.model) / RECORD).exists():  # its head answers in the unit of labels
+            scale = TargetScale.of(train_rows(data, settings.examples, settings.seed).labels)
+            scale.unfold(model)
         say(f"{settings.model}: brings a head for {len(data.task.labels) or 1} outputs, which is trained on")
     method = method_of(settings)
     adapt(model, method)
@@ -78,8 +84,9 @@ def _run(work: Work[FinetuneSettings], out: Path) -> dict[str, Any]:
     if settings.checkpointing:
         checkpoint_layers(model)
     fit = TaskTraining(
-        model, tokenizer, data, settings, out=out, phases=phases, trust_remote_code=settings.trust_remote_code
-    )
+        model, tokenizer, data, settings, out=out, phases=phases, trust_remote_code=settings.trust_remote_code,
+        scale=scale,
+    )  # fmt: skip
     if method.name not in WHOLE:
         origin = origin_of(settings.model, settings.revision, model)
         fit.write = functools.partial(write_adapter, method=method, origin=origin)
@@ -125,7 +132,7 @@ FINETUNE = Stage(
     settings=FinetuneSettings,
     load=load_task_of,
     sources=_sources,
-    identity=lambda work: resolved(work.settings, encoder=True),
+    identity=lambda work: {**resolved(work.settings, encoder=True), **of_target(work)},
     makes=lambda settings, kinds: Kind.ENCODER,
     continues=("model",),
     check=_check,

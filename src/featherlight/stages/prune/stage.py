@@ -9,7 +9,7 @@ from featherlight.kinds import Kind
 from featherlight.models.load import load_checkpoint
 from featherlight.progress import say
 from featherlight.runtime.packed import LIGHT
-from featherlight.stages.identity import resolved
+from featherlight.stages.identity import of_target, resolved
 from featherlight.stages.model_folders import check_plain, checked_predictor
 from featherlight.stages.prune.removal import Removal
 from featherlight.stages.prune.settings import PruneSettings
@@ -23,6 +23,7 @@ from featherlight.store.address import address_of
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Stage, Work
+from featherlight.training.target_scale import TargetScale
 
 
 def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
@@ -31,6 +32,9 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
     with phases("load"):
         checked_predictor(folder, data, settings)
         model, tokenizer = load_checkpoint(folder)
+        train = data.splits.get("train")
+        scale = TargetScale.of(None if train is None else train.labels)
+        scale.unfold(model)
     training = origin.training_again(
         dict(settings),
         student=work.kinds["model"] is Kind.STUDENT,
@@ -49,7 +53,8 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
         else:
             step = Removal(model, tokenizer, settings, target)
             tokenizer = step.tokenizer
-    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, hook=step.hook)
+    fit = TaskTraining(step.model, tokenizer, data, training, out=out, phases=phases, hook=step.hook,
+                       scale=scale)  # fmt: skip
     if settings.epochs:
         assert target
         say(f"recovery from {target.source}")
@@ -58,6 +63,7 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
     else:
         with phases("prune"):
             step.at_once()
+        scale.fold(step.model)
         fit.save()
         record = fit.conditions()
     pruned = step.record()
@@ -92,7 +98,7 @@ def _identity(work: Work[PruneSettings]) -> dict[str, Any]:
     folder, settings = work.inputs["model"], work.settings
     unused = {"batch_size", "learning_rate"} if not settings.epochs else set()
     unused |= set() if settings.reads_train else {"examples"}
-    identity = resolved(settings, encoder=work.kinds["model"] is not Kind.STUDENT)
+    identity = {**resolved(settings, encoder=work.kinds["model"] is not Kind.STUDENT), **of_target(work)}
     if settings.method == "movement":
         identity["reach"] = REACH
     if settings.epochs and folder.exists() and address_of(folder) != folder.resolve().name:

@@ -18,12 +18,13 @@ from featherlight.files import write_atomically
 from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.footprint import bytes_of
+from featherlight.models.heads import output_layer
 from featherlight.models.load import load_checkpoint
 from featherlight.packing.folder import describe
 from featherlight.packing.writer import write_packed
 from featherlight.runtime.packed import LIGHT, Encoded, Packed, decoded
 from featherlight.stages.export.onnx_file import OnnxFile
-from featherlight.stages.identity import resolved
+from featherlight.stages.identity import of_target, resolved
 from featherlight.stages.model_folders import check_plain
 from featherlight.stages.quantize.settings import QuantizeSettings
 from featherlight.stages.quantize.widths import scheme_asked, scheme_of, width_of, within_budget
@@ -34,6 +35,7 @@ from featherlight.stages.task_training import TaskTraining
 from featherlight.store.phases import Phases
 from featherlight.store.records import name_of
 from featherlight.store.stage import Stage, Work
+from featherlight.training.target_scale import TargetScale
 
 _COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
@@ -128,17 +130,21 @@ def _trained(
     settings, data, folder = work.settings, work.task_data, work.inputs["model"]
     origin = Provenance.of(folder)
     model, tokenizer = load_checkpoint(folder)
+    scale = TargetScale.of(train_rows(data, None, settings.seed).labels)
+    scale.unfold(model)
     rate = settings.learning_rate or origin.settings.get("learning_rate", _USUAL_RATE) * _AWARE_RATE
     epochs = settings.epochs or _AWARE_EPOCHS
     training = origin.training_again({**dict(settings), "learning_rate": rate}, student=True, epochs=epochs,
                                      max_length=tokenizer.model_max_length)  # fmt: skip
     parts = [part for part in parts_of(model) if is_quantized(part.name)]
     aware = QuantizationAware(parts, {part.name: scheme_asked(settings, part.name) for part in parts})
-    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, hook=lambda: aware)
+    fit = TaskTraining(model, tokenizer, data, training, out=out, phases=phases, hook=lambda: aware,
+                       scale=scale)  # fmt: skip
     target = recovery_target(origin, data, training, examples=settings.examples, seed=settings.seed,
                              labels=work.inputs.get("labels"))  # fmt: skip
     record = {"recovery": {"epochs": epochs, "learning_rate": rate, "from": target.source}}
     record |= fit.train(target.objective, target.rows, target.targets)
+    aware.scale(output_layer(model).weight, scale.deviation)
     (out / "model.safetensors").unlink()  # the weights stand in model.light
     state = {name: tensor.numpy().astype("<f4") for name, tensor in model.state_dict().items()}
     floats = {name: Encoded("float32", state[name].shape, {"values": state[name].ravel()}) for name in whole.tensors}
@@ -192,6 +198,7 @@ def _identity(work: Work[QuantizeSettings]) -> dict[str, Any]:
     if settings.budget is None and mode != "static":
         unused.add("calibration")
     identity = {**resolved(settings, encoder=kind is not Kind.STUDENT), "mode": mode}
+    identity |= of_target(work) if mode == "aware" else {}
     return {name: value for name, value in identity.items() if name not in unused}
 
 
