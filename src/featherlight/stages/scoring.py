@@ -140,8 +140,8 @@ def doubtful_numbers(labels: np.ndarray, predicted: np.ndarray) -> str | None:
     """What a correlation hides: predictions [N] that all miss by more than the labels [N] differ, or are all alike."""
     mean, spread = float(labels.mean()), float(labels.std())
     if abs(float(predicted.mean()) - mean) > spread:
-        return (f"predictions are {predicted.mean():.4g} on average and labels {mean:.4g}, further apart than the labels' "
-                f"own deviation of {spread:.3g}. Was it trained in another unit, or too briefly?")  # fmt: skip
+        return (f"predictions are {predicted.mean():.4g} on average and labels {mean:.4g}, further apart than the "
+                f"labels' own deviation of {spread:.3g}. Was it trained in another unit, or too briefly?")  # fmt: skip
     if float(predicted.std()) < 0.01 * spread:
         return f"nearly the same is predicted for every text ({predicted.mean():.4g}); labels deviate by {spread:.3g}"
     return None
