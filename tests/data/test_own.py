@@ -1,11 +1,12 @@
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
 from pyarrow import parquet, table
 
-from featherlight.data.own import load_own
+from featherlight.data.own import load_own, load_whole
 from featherlight.errors import UserError
 
 
@@ -44,7 +45,8 @@ def test_the_same_rows_come_out_of_each_format(tmp_path, suffix, writer):
     train = loaded.splits["train"]
     assert list(zip(train.first, [loaded.task.labels[label] for label in train.labels], strict=True)) == ROWS
     assert loaded.task.name == "mine"
-    assert loaded.task.metrics == ("accuracy", "macro_f1", "f1")
+    assert loaded.task.metrics == ("accuracy", "macro_f1", "f1_of_first")
+    assert loaded.task.positive == min(loaded.task.labels, key=[label for _, label in ROWS].count)
 
 
 def test_tsv_is_read_without_quoting(tmp_path):
@@ -303,3 +305,34 @@ def test_missing_and_doubled_files_are_named(tmp_path):
     write(tmp_path / "train.tsv", "text\tlabel\na\tx\n")
     with pytest.raises(UserError, match=r"several files for train: train\.csv, train\.tsv"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(("labels", "given", "positive"), [
+    (("fraud", "ok", "ok"), None, "fraud"),  # the rarer one, though it is the first by alphabet
+    (("ham", "ham", "spam"), None, "spam"),
+    (("a", "b"), None, "b"),  # a tie
+    (("fraud", "ok", "ok"), "ok", "ok"),
+    (("a", "b", "c"), None, None),
+])  # fmt: skip
+def test_the_positive_class_is_the_rarer_one_or_the_one_that_is_named(tmp_path, labels, given, positive):
+    rows = "".join(f"text {number},{label}\n" for number, label in enumerate(labels))
+    loaded = load(write(tmp_path / "a.csv", "text,label\n" + rows), positive=given)
+    assert loaded.task.positive == positive
+    assert any("F1 is that of" in note for note in loaded.notes) == (positive is not None)
+
+
+def test_another_positive_class_is_another_task_and_the_usual_one_is_the_same(tmp_path):
+    path = write(tmp_path / "a.csv", "text,label\na,ham\nb,ham\nc,spam\n")
+    usual, same, other = (load(path, positive=name) for name in (None, "spam", "ham"))
+    assert usual.fingerprint == same.fingerprint != other.fingerprint
+    whole = load_whole(path, text=None, text_pair=None, label=None, names=("ham", "spam"), positive="ham")
+    assert whole.task.positive == "ham"
+
+
+@pytest.mark.parametrize(("rows", "said"), [
+    ("a,ham\nb,spam\n", "Did you mean 'spam'?"),
+    ("a,1.5\nb,2.5\n", "there are no classes"), ("a,x\nb,y\nc,z\n", "3 classes"),
+])  # fmt: skip
+def test_a_positive_class_that_is_none_is_refused(tmp_path, rows, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        load(write(tmp_path / "a.csv", "text,label\n" + rows), positive="span")

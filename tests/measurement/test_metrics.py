@@ -1,16 +1,18 @@
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import scipy.stats
 import sklearn.metrics
 
-from featherlight.data.task import Target
+from featherlight.data.task import POSITIVE_OF, Target
 from featherlight.errors import UserError
 from featherlight.measurement.metrics import (
     METRICS,
     details,
     mean_scores,
+    metric_name,
     metrics_of,
     predictions,
     score,
@@ -46,6 +48,7 @@ REFERENCES = {
     "micro_f1": lambda y, p: sklearn.metrics.f1_score(y, p, average="micro"),
     "macro_f1": lambda y, p: sklearn.metrics.f1_score(y, p, average="macro"),
     "f1": sklearn.metrics.f1_score,
+    "f1_of_first": partial(sklearn.metrics.f1_score, pos_label=0),
     "matthews": sklearn.metrics.matthews_corrcoef,
     "pearson": lambda y, p: scipy.stats.pearsonr(y, p).statistic,
     "spearman": lambda y, p: scipy.stats.spearmanr(y, p).statistic,
@@ -61,7 +64,7 @@ def test_a_score_and_its_interval_are_those_of_resampling_row_by_row(name):
     if METRICS[name].of is Target.NUMBER:
         labels, logits = noisy_numbers()
     else:
-        labels, logits = noisy_classes(rows=200, classes=2 if name == "f1" else 5)
+        labels, logits = noisy_classes(rows=200, classes=2 if name in POSITIVE_OF else 5)
     predicted = predictions(logits, kind=METRICS[name].of)
     found = score([name], labels, logits, resamples=4000, kind=METRICS[name].of)[name]
     low, high = bootstrap_by_hand(REFERENCES[name], labels, predicted)
@@ -70,7 +73,7 @@ def test_a_score_and_its_interval_are_those_of_resampling_row_by_row(name):
     assert (found["low"], found["high"]) == pytest.approx((low, high), abs=0.15 * (high - low))
 
 
-@pytest.mark.parametrize("name", [name for name in metrics_of(Target.CLASSES) if name != "f1"])
+@pytest.mark.parametrize("name", [name for name in metrics_of(Target.CLASSES) if name not in POSITIVE_OF])
 def test_each_resampled_score_is_scikit_learns_for_the_same_confusion_matrix(name, monkeypatch):
     labels, logits = noisy_classes(rows=12, classes=4)  # so few that resamples lack whole classes
     predicted = predictions(logits, kind=METRICS[name].of)
@@ -254,3 +257,10 @@ def test_the_mean_of_a_small_and_a_large_split_has_the_interval_of_resampling_bo
 def test_a_summary_divides_by_one_less_and_one_value_has_no_deviation():
     assert summary([1.0, 2.0, 6.0]) == {"mean": 3.0, "sd": pytest.approx(math.sqrt(7)), "n": 3}
     assert summary([0.5]) == {"mean": 0.5, "sd": None, "n": 1}
+
+
+def test_a_class_is_named_where_a_score_is_of_one():
+    assert metric_name("f1", ("no", "yes")) == "F1 of yes"
+    assert metric_name("f1_of_first", ("fraud", "ok")) == "F1 of fraud"
+    assert metric_name("macro_f1", ("fraud", "ok")) == "macro-F1"
+    assert metric_name("f1") == metric_name("f1", ("a", "b", "c")) == "F1"

@@ -14,7 +14,7 @@ import numpy as np
 from featherlight.analysis import statistics
 from featherlight.analysis.statistics import COHEN_G, COHEN_Q, McNemar, Paired
 from featherlight.data.task import Target
-from featherlight.measurement.metrics import METRICS, NAMES, value
+from featherlight.measurement.metrics import METRICS, metric_name, value
 
 Json = dict[str, Any]
 
@@ -42,12 +42,21 @@ class Model:
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
-    """What several models predicted of the same splits. labels: [N] per split. metric: what is compared."""
+    """What several models predicted of the same splits.
+
+    labels: [N] per split. metric: what is compared. classes: their names.
+    """
 
     task: str
     metric: str
     labels: Mapping[str, np.ndarray]
     models: tuple[Model, ...]
+    classes: tuple[str, ...] = ()
+
+    @property
+    def score_name(self) -> str:
+        """What is compared, as a table calls it: "accuracy", "F1 of fraud"."""
+        return metric_name(self.metric, self.classes)
 
     @property
     def where(self) -> str:
@@ -220,7 +229,7 @@ def verdict(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     if len(pairs) > 1:
         return _verdict_on_many(data, pairs, terms)
     pair = pairs[0]
-    metric, p = NAMES.get(data.metric, data.metric), p_text(pair["p_holm"])
+    metric, p = data.score_name, p_text(pair["p_holm"])
     p += "" if pair["p_holm"] == pair["p"] else " after Holm's correction"
     first, second = pair["first"], pair["second"]
     if pair["p_holm"] < terms.alpha:
@@ -266,7 +275,7 @@ def _verdict_on_many(data: DataSet, pairs: Sequence[Json], terms: Terms) -> str:
     alike = [name for name, pair in with_best.items() if name not in wins and pair["equivalent"]]
     open_ = [name for name in with_best if name not in wins and name not in alike]
     score = points(float(np.mean(data.scores(best))))
-    first = f"{best.name} scores highest on {data.where} ({NAMES.get(data.metric, data.metric)} {score})"
+    first = f"{best.name} scores highest on {data.where} ({data.score_name} {score})"
     claims = [f"it is better than {and_list(worse)}"] if worse else []
     claims += [f"worse than {and_list(better)} on the seeds that both have"] if better else []
     claims += [f"equivalent to {and_list(alike)} within {margin_text(terms)}"] if alike else []

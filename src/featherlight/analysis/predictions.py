@@ -188,7 +188,8 @@ def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]
         seeds = tuple(None if seed_of(row) < 0 else seed_of(row) for row in group)
         predicted = {split: np.stack([_predictions_of(run, split) for run in runs]) for split in splits}
         models.append(Model(name, tuple(str(run.folder) for run in runs), seeds, predicted))
-    return DataSet(task, compared, {split: first.arrays[split + _LABELS] for split in splits}, tuple(models))
+    return DataSet(task, compared, {split: first.arrays[split + _LABELS] for split in splits}, tuple(models),
+                   tuple(first.record["task"].get("labels") or ()))  # fmt: skip
 
 
 def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence[str]) -> None:

@@ -13,7 +13,7 @@ from featherlight.analysis.ranks import ranking_of, verdict_on_ranks
 from featherlight.commands.console import command_of, names_in, print_json
 from featherlight.commands.settings import CompareSettings
 from featherlight.errors import UserError, pick
-from featherlight.measurement.metrics import NAMES, summary
+from featherlight.measurement.metrics import summary
 from featherlight.reports.comparison import Comparison, rank_figure, sections_of
 from featherlight.reports.figures import save
 from featherlight.reports.sections import NOTHING
@@ -101,15 +101,16 @@ def _model_rows(data: DataSet) -> list[dict[str, Any]]:
     rows = []
     for model in data.models:
         scores = summary(data.scores(model))
-        rows.append({"task": data.task, "model": model.name, "metric": data.metric, "score": scores["mean"],
-                     "sd": scores["sd"], "seeds": list(model.seeds), "folders": list(model.folders)})  # fmt: skip
+        rows.append({"task": data.task, "model": model.name, "metric": data.metric, "score_name": data.score_name,
+                     "score": scores["mean"], "sd": scores["sd"], "seeds": list(model.seeds),
+                     "folders": list(model.folders)})  # fmt: skip
     return rows
 
 
 def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
     return {
         "model": row["model"],
-        NAMES.get(row["metric"], row["metric"]): f"{100 * row['score']:.2f}",
+        row["score_name"]: f"{100 * row['score']:.2f}",
         "sd over seeds": NOTHING if row["sd"] is None else f"{100 * row['sd']:.2f}",
         "seeds": ", ".join(NOTHING if seed is None else str(seed) for seed in row["seeds"]),
     }

@@ -6,7 +6,9 @@ from pathlib import Path
 from featherlight.commands.console import print_json
 from featherlight.files import read_json
 from featherlight.kinds import MODEL
+from featherlight.measurement.metrics import metric_name
 from featherlight.reports.results import print_tables
+from featherlight.reports.tables import plain
 from featherlight.reports.terminal import print_rows
 from featherlight.runtime.packed import LIGHT
 from featherlight.store.layout import RECORD
@@ -39,9 +41,10 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         return print_json(steps[0] if len(steps) == 1 else {"steps": steps})
     for folder, record in zip(folders, records, strict=True):
         difference = record["tests"]["bootstrap"]
-        metric = difference["metric"]
+        metric, labels = difference["metric"], record["task"]["labels"]
         print_rows([
-            {"": name, metric: f"{100 * record[name]['metrics'][metric]['value']:.2f}", "bytes": record[name]["bytes"],
+            {"": name, metric_name(metric, labels): f"{100 * record[name]['metrics'][metric]['value']:.2f}",
+             "bytes": record[name]["bytes"],
              "packed": "-" if record[name]["packed_bytes"] is None else f"{record[name]['packed_bytes']:,}"}
             for name in ("before", "after")
         ])  # fmt: skip
@@ -50,7 +53,7 @@ def stepped(folders: Sequence[Path], *, as_json: bool) -> None:
         zeros += "" if asked is None else f" of {asked:.0%} asked"
         print(f"{record['name']}: {zeros}{', ' if zeros else ''}{len(record['parts_changed'])} tensors changed")
         print(
-            f"{metric} {100 * difference['value']:+.2f} points ({100 * difference['low']:+.2f} to "
+            f"{metric_name(metric, labels)} {100 * difference['value']:+.2f} points ({100 * difference['low']:+.2f} to "
             f"{100 * difference['high']:+.2f}), p = {record['p_value']:.3g}"
             + ("" if record["flips"] is None else f"; {record['flips']} predictions flipped")
         )
@@ -90,13 +93,18 @@ def evaluated(folder: Path, *, as_json: bool) -> None:
     task, (split, results) = record["task"]["name"], next(iter(record["metrics"].items()))
     if as_json:
         parts = {name: part["scores"] for name, part in record["metrics"].items() if name != split}
-        return print_json({"task": task, "split": split, "n": results["n"], "metrics": results["scores"],
+        positive = {"positive": results["positive"]} if "positive" in results else {}
+        return print_json({"task": task, "split": split, "n": results["n"], "metrics": results["scores"], **positive,
                            **({"parts": parts} if parts else {}), "folder": str(folder)})  # fmt: skip
     print(f"{record['name']} on {task}, {split}, {results['n']:,} rows; 95 % bootstrap intervals")
     print_rows([
-        {"score": name, **{end: f"{score[end]:.4f}" for end in ("value", "low", "high")}}
+        {"score": metric_name(name, record["task"]["labels"]),
+         **{end: f"{score[end]:.4f}" for end in ("value", "low", "high")}}
         for name, score in results["scores"].items()
     ])  # fmt: skip
+    for name in ("mean_absolute_error", "root_mean_squared_error"):
+        if name in results.get("details", {}):
+            print(f"{name.replace('_', ' ')}: {plain(results['details'][name])}, in the unit of the labels")
 
 
 def finished(folders: Sequence[Path], *, as_json: bool) -> None:

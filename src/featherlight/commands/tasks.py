@@ -8,6 +8,7 @@ from featherlight.data.classification import TASKS
 from featherlight.data.registry import DOCS, load_task, task_names
 from featherlight.data.task import SELECT, Target, TaskData
 from featherlight.errors import listed, shortened
+from featherlight.measurement.metrics import metric_name
 from featherlight.reports.terminal import print_rows
 
 _EXAMPLES_SHOWN, _CLASSES_SHOWN = 5, 10
@@ -47,7 +48,8 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
         })  # fmt: skip
     print(f"{loaded.task.name}: {loaded.source}")
     print(f"labels: {listed(loaded.task.labels) or 'a number (regression)'}")
-    print(f"scores: {', '.join(loaded.task.metrics)}; reported on {', '.join(loaded.task.reported)}")
+    scores = ", ".join(metric_name(name, loaded.task.labels) for name in loaded.task.metrics)
+    print(f"scores: {scores}; reported on {', '.join(loaded.task.reported)}")
     for note in notes:
         print(f"note: {note}")
     fitted_on = f"{splits['train']['fitted']:,} to fit on, the rest is select" if SELECT in splits else ""

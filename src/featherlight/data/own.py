@@ -5,6 +5,7 @@ Interprets columns; `tables` reads the files. Cuts no splits.
 
 import json
 import math
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -37,12 +38,20 @@ _ONE_LABEL = "Multi-label tasks and sequence labelling are not supported; give e
 
 
 def load_own(
-    path: Path, *, text: str | None, text_pair: str | None, label: str | None, kind: str, dev: Path | None
+    path: Path,
+    *,
+    text: str | None,
+    text_pair: str | None,
+    label: str | None,
+    kind: str,
+    dev: Path | None,
+    positive: str | None = None,
 ) -> TaskData:
     """A user's file (all train) or folder with train.*, dev.* and test.*; no split is cut here.
 
     text, text_pair, label: columns; None means that the usual names are tried.
     kind: "classification", "regression", or "auto": see `_decide_kind`.
+    positive: the class of two whose F1 is scored; None: the rarer one in train, of equals the second.
     dev: the file of the dev split, instead of the folder's own; None means that.
     Raises UserError for whatever is wrong with the files, by file and line.
     """
@@ -63,7 +72,9 @@ def load_own(
         label = shortened(repr(train.columns[target][0]))
         raise UserError(f"{train.path}: {target} is {label} in every row. Give rows with other labels too.")
     name = path.resolve().name if path.is_dir() else path.stem
-    task = Task(name, texts, names, _metrics_for(names), kind=Target.of(names))
+    usual = _positive_of(None, names, train.columns[target])
+    positive = usual if positive is None else _positive_of(positive, names, ())
+    task = Task(name, texts, names, _metrics_for(names, positive), kind=Target.of(names))
     warnings = _spelling_warnings(train.columns[target]) if names else []
     for warning in warnings:
         say(f"{train.path}: {warning}")
@@ -72,12 +83,21 @@ def load_own(
         empty = sum(not text.strip() for text in rows.first)
         notes += [f"{empty:,} empty texts in {split}"] if empty else []
     contents = [f"{split} {hash_file(file)}" for split, file in files.items()]
-    fingerprint = hash_text(*contents, *texts, target, kind, *names)
+    if task.positive:
+        notes.append(f"F1 is that of {task.positive!r} (--positive)")
+    other = [] if positive == usual else [f"positive {positive}"]
+    fingerprint = hash_text(*contents, *texts, target, kind, *names, *other)
     return TaskData(task, splits, fingerprint, f"files {', '.join(map(str, files.values()))}", tuple(notes))
 
 
 def load_whole(
-    path: Path, *, text: str | None, text_pair: str | None, label: str | None, names: Sequence[str]
+    path: Path,
+    *,
+    text: str | None,
+    text_pair: str | None,
+    label: str | None,
+    names: Sequence[str],
+    positive: str | None = None,
 ) -> TaskData:
     """A user's file as one labelled split "all", for a model that was trained elsewhere.
 
@@ -87,15 +107,35 @@ def load_whole(
     table = read_table(path)
     texts, target = _find_columns(table, text, text_pair, label)
     rows = _examples_of(table, texts, target, names, source="the model")
+    if positive is not None:
+        positive = _positive_of(positive, names, ())
     fingerprint = hash_text(hash_file(path), *texts, target, *names)
-    task = Task(path.stem, texts, tuple(names), _metrics_for(names), reported=("all",), kind=Target.of(names))
+    task = Task(path.stem, texts, tuple(names), _metrics_for(names, positive), reported=("all",), kind=Target.of(names))
     return TaskData(task, {"all": rows}, fingerprint, f"file {path}", (f"all {len(rows):,} rows of the file",))
 
 
-def _metrics_for(names: Sequence[str]) -> tuple[str, ...]:
+def _positive_of(given: str | None, names: Sequence[str], values: Sequence[object]) -> str | None:
+    """The class of two whose F1 is scored: the one given, else the rarer among the labels; None without two classes.
+
+    UserError for a name that is none of them.
+    """
+    if len(names) != 2:
+        if given is not None:
+            count = len(names) or "no"
+            raise UserError(f"--positive {given}: there are {count} classes, and such an F1 is of one of two.")
+        return None
+    if given is not None:
+        return pick("class", given, {name: name for name in names})
+    counts = Counter(map(_class_name, values))
+    return names[0] if counts[names[0]] < counts[names[1]] else names[1]
+
+
+def _metrics_for(names: Sequence[str], positive: str | None = None) -> tuple[str, ...]:
     """The scores of a task with these classes; none means regression."""
-    by_count = {0: ("pearson", "spearman"), 2: ("accuracy", "macro_f1", "f1")}
-    return by_count.get(len(names), ("accuracy", "macro_f1"))
+    if not names:
+        return ("pearson", "spearman")
+    usual = ("accuracy", "macro_f1")
+    return usual if len(names) != 2 else (*usual, "f1_of_first" if positive == names[0] else "f1")
 
 
 def _find_files(path: Path, dev: Path | None) -> dict[str, Path]:

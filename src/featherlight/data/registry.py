@@ -52,20 +52,27 @@ def load_task(
     label: str | None = None,
     kind: str = "auto",
     dev: Path | None = None,
+    positive: str | None = None,
     select_on: str = SELECT,
     drop_leaks: bool = False,
 ) -> TaskData:
     """Load a task by name, or a user's file or folder by path.
 
     data: root of local data sets; None reads the hub. `docs` needs neither.
-    text, text_pair, label, kind, dev: how to read a user's file, see `own.load_own`; None means find out.
+    text, text_pair, label, kind, dev, positive: how to read a user's file, see `own.load_own`; None means find out.
     select_on: "select" cuts that split from train; "dev" leaves train whole, and choices are made on dev.
     drop_leaks: take the rows out of train whose texts another split has too, before select is cut.
     Raises UserError for an unknown name, a missing file, or rows that cannot be read.
     """
     if select_on not in (SELECT, "dev"):
         raise UserError(f"--select-on is {select_on!r}. Choose 'select' or 'dev'.")
-    options: dict[str, object] = {"text": text, "text_pair": text_pair, "label": label, "dev": dev}
+    options: dict[str, object] = {
+        "text": text,
+        "text_pair": text_pair,
+        "label": label,
+        "dev": dev,
+        "positive": positive,
+    }
     if name in task_names():
         options["kind"] = None if kind == "auto" else kind
         given = [f"--{option.replace('_', '-')}" for option, value in options.items() if value is not None]
@@ -78,7 +85,9 @@ def load_task(
         else:
             loaded = load_published(TASKS[name], data)
     elif os.sep in name or "/" in name or Path(name).suffix.lower() in READERS or Path(name).exists():
-        loaded = load_own(Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev)
+        loaded = load_own(
+            Path(name), text=text, text_pair=text_pair, label=label, kind=kind, dev=dev, positive=positive
+        )
         if Path(name).suffix.lower() == ".xml" or any(Path(name).glob("*.xml")):
             loaded = replace(loaded, notes=(*loaded.notes, CONFLICT_NOTE))
     else:

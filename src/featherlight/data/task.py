@@ -4,12 +4,15 @@
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 
 SELECT = "select"  # the split on which every choice is made; cut from train, never reported
+
+
+POSITIVE_OF = {"f1": 1, "f1_of_first": 0}  # the F1s of one class of two: the name of the metric, and the class's id
 
 
 class Target(StrEnum):
@@ -42,6 +45,18 @@ class Task:
 
     def __post_init__(self) -> None:
         assert bool(self.labels) == (self.kind is Target.CLASSES), "classes have names, and nothing else has"
+
+    @property
+    def positive(self) -> str | None:
+        """The class that the F1 among its metrics is of; None without one."""
+        return next((self.labels[index] for name, index in POSITIVE_OF.items() if name in self.metrics), None)
+
+    def with_positive(self, name: str) -> "Task":
+        """The same with another class's F1 among its metrics, if it has one of two classes."""
+        if self.positive in (None, name):
+            return self
+        own = next(metric for metric, index in POSITIVE_OF.items() if self.labels[index] == name)
+        return replace(self, metrics=tuple(own if metric in POSITIVE_OF else metric for metric in self.metrics))
 
     @property
     def is_pair(self) -> bool:

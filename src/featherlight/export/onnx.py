@@ -119,6 +119,7 @@ def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision:
     facts = {
         "labels": source.labels,
         "pair": getattr(source.model.config, "pair", None),
+        "positive": source.positive,
         "max_length": source.tokenizer.model_max_length,
         "student": source.model.config.model_type in BODIES,
         "parameters": source.parameters,

@@ -77,6 +77,7 @@ class OnnxPredictor:
             metadata["precision"],
         )
         self.pair, self.known_pair = bool(metadata["pair"]), metadata["pair"]
+        self.positive: str | None = metadata.get("positive")
         if device not in ("auto", "cpu") or compiled:
             raise UserError(f"{folder}: model.onnx runs on the CPU as it is. Leave --device and --compile out.")
         if precision not in ("auto", self.precision):

@@ -18,6 +18,7 @@ class PackedPredictor:
     def __init__(self, file: Path):
         self.model = load(file)
         self.labels, self.parameters, self.pair = self.model.labels, self.model.parameters, self.model.pair
+        self.positive: str | None = self.model.packed.about.get("positive")
 
     def tokens(self, examples: Examples) -> Examples:
         """The texts themselves: the packed model brings its tokenizer."""

@@ -41,6 +41,11 @@ class Predictor(Model, Protocol):
     device: str
     precision: str
 
+    @property
+    def positive(self) -> str | None:
+        """The class of two whose F1 its training scored; None where it does not say so."""
+        ...
+
     def tokens(self, examples: Examples) -> Any:
         """The texts as `logits` wants them."""
         ...

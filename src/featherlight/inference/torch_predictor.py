@@ -91,6 +91,11 @@ class TorchPredictor:
         """Whether the model reads two texts per example, where it says so."""
         return bool(getattr(self.model.config, "pair", False))
 
+    @property
+    def positive(self) -> str | None:
+        """The class of two whose F1 its training scored."""
+        return getattr(self.model.config, "positive", None)
+
     def tokens(self, examples: Examples) -> Tokens:
         """The texts as this model's tokens, cut to the length that it was trained with."""
         self.check_pair(examples.second is not None)

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featherlight.data.task import Target
+from featherlight.data.task import POSITIVE_OF, Target
 from featherlight.errors import UserError, pick
 from featherlight.runtime.model import class_answers, number_answers
 
-NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1"}
+NAMES = {"macro_f1": "macro-F1", "micro_f1": "micro-F1", "f1": "F1", "f1_of_first": "F1"}
 
 Score = dict[str, float]  # {"value", "low", "high"}
 Floats = NDArray[np.float64]
@@ -134,11 +134,20 @@ METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(Target.CLASSES, _accuracies),
     "micro_f1": Metric(Target.CLASSES, _accuracies),
     "macro_f1": Metric(Target.CLASSES, _macro_f1s),
-    "f1": Metric(Target.CLASSES, lambda tally: _class_f1s(tally)[:, 1]),
+    **{
+        name: Metric(Target.CLASSES, lambda tally, index=index: _class_f1s(tally)[:, index])  # type: ignore[misc]
+        for name, index in POSITIVE_OF.items()
+    },
     "matthews": Metric(Target.CLASSES, _all_matthews),
     "pearson": Metric(Target.NUMBER, lambda drawn: _correlate(drawn.counts, drawn.x, drawn.y)),
     "spearman": Metric(Target.NUMBER, _spearmans),
 }
+
+
+def metric_name(metric: str, labels: Sequence[str] = ()) -> str:
+    """How tables call a metric: "macro-F1", "F1 of fraud". labels: the classes, where they are known."""
+    name = NAMES.get(metric, metric)
+    return f"{name} of {labels[POSITIVE_OF[metric]]}" if metric in POSITIVE_OF and len(labels) == 2 else name
 
 
 def predictions(logits: np.ndarray, kind: Target) -> np.ndarray:
@@ -203,8 +212,8 @@ def check(metrics: Mapping[str, Metric], kind: Target, *, classes: int, rows: in
         if metric.of is not kind:
             raise UserError(f"{name} scores {SCORING[metric.of].words}, but the model predicts {SCORING[kind].words}. "
                             f"Choose from: {', '.join(metrics_of(kind))}.")  # fmt: skip
-        if name == "f1" and classes != 2:
-            raise UserError(f"f1 is the F1 of class 1 of two, but there are {classes} classes. Use macro_f1.")
+        if name in POSITIVE_OF and classes != 2:
+            raise UserError(f"{name} is the F1 of one class of two, but there are {classes} classes. Use macro_f1.")
 
 
 def tallies(labels: np.ndarray, predicted: np.ndarray, *, seed: int, resamples: int) -> Iterator[Tally]:

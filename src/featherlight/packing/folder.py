@@ -95,6 +95,7 @@ def about(folder: Path, config: Json) -> Json:
     return {
         "task": record.get("task", {}).get("name", ""),
         "labels": [] if regression else [names[str(i)] for i in range(len(names))],
+        **({"positive": config["positive"]} if config.get("positive") else {}),
         "max_length": min(stated if stated < _UNSTATED else _LONGEST, MOST_TOKENS),
         "architecture": architecture(config),
         "tokenizer": tokenizer(folder, settings),

@@ -19,6 +19,7 @@ from featherlight.errors import UserError
 from featherlight.measurement.metrics import NAMES, summary
 from featherlight.reports.figures import BLUE, GREEN, GREY, INK, ORANGE, capital, draw, entitle
 from featherlight.reports.sections import Cell, Section, Table
+from featherlight.reports.tables import common_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -92,7 +93,7 @@ def _scores(comparison: Comparison) -> Section:
     if "accuracy" in metrics and once:
         text += " Micro-F1 equals accuracy where every text has one label, and is shown once, as accuracy."
     metrics = [name for name in metrics if name != "micro_f1" or not once]
-    heads = [f"{NAMES.get(name, name)} {part}" for name in metrics for part in ("mean", "sd")]
+    heads = [f"{common_name(name, runs)} {part}" for name in metrics for part in ("mean", "sd")]
     tables = {}
     for data in comparison.data:
         lines: list[list[Cell]] = []
@@ -124,7 +125,7 @@ def _pairs(comparison: Comparison) -> Section:
             equivalent = {None: None, True: "yes", False: "not shown"}[pair["equivalent"]]
             names = (pair["first"], pair["second"])
             lines.append([*names, *differences, pair["p"], pair["p_holm"], equivalent, pair["flips"]])
-        tables[f"Pairs on {data.where}, points of {NAMES.get(data.metric, data.metric)}"] = Table(heads, lines)
+        tables[f"Pairs on {data.where}, points of {data.score_name}"] = Table(heads, lines)
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in comparison.pairs))
     text = (
         f"Paired tests on the same examples and seeds ({tests}); low and high: the {level(comparison.terms.alpha)} "
@@ -220,7 +221,7 @@ def _variance(comparison: Comparison) -> Section:
             for source in sources
         ]
         heads = ("from", "degrees of freedom", "% of all squares", "sd, points")
-        tables[f"Scatter of {NAMES.get(data.metric, data.metric)} on {data.where}"] = Table(heads, rows)
+        tables[f"Scatter of {data.score_name} on {data.where}"] = Table(heads, rows)
     text = (
         "Sums of squares of a full grid. sd: of a random effect, by the method of moments; 0 where the estimate is "
         "negative. The seed's sd is the effect of another seed on the same recipe. If two single runs differ by less "

@@ -9,13 +9,14 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from featherlight.analysis.runs import Row, collect_rows, group_seeds, seed_of, task_of
-from featherlight.measurement.metrics import NAMES
+from featherlight.measurement.metrics import metric_name
 from featherlight.reports.figures import Point, learning_curves, score_against_size
 from featherlight.reports.sections import Section, Table
 from featherlight.reports.tables import (
     BYTES,
     COUNTS,
     SECONDS,
+    common_name,
     headline_table,
     percent,
     score_text,
@@ -84,7 +85,7 @@ def _size_figure(rows: Sequence[Row]) -> dict[str, Callable[[], "Figure"]]:
         return {}
     metric, where = alike[0].headline, f"{task_of(alike[0].record)}, {alike[0].split}, n = {alike[0].count:,}"
     points = [point_of(group) for group in group_seeds(alike)]
-    caption = f"{NAMES.get(metric, metric)} against size: {where}"
+    caption = f"{common_name(metric, alike)} against size: {where}"
     return {caption: partial(score_against_size, points, metric=metric, where=where)}
 
 
@@ -106,7 +107,8 @@ def _run_section(row: Row) -> Section:
     facts = [task_of(record), row.split, score_text(row.scores[row.headline], interval=True)]
     if seed_of(row) >= 0:
         facts.insert(1, f"seed {seed_of(row)}")
-    tables = dict(item for split, part in record["metrics"].items() for item in _split_tables(split, part))
+    labels, parts = task.get("labels") or (), record["metrics"].items()
+    tables = dict(item for split, part in parts for item in _split_tables(split, part, labels))
     counts = {f"{split} rows": f"{count:,}" for split, count in task.get("rows", {}).items()}
     notes = "; ".join(task.get("notes", []))
     blocks = {
@@ -129,13 +131,13 @@ def _run_section(row: Row) -> Section:
     return Section(row.name, text, tables=tables, figures=figures, brief=False, folded=True)
 
 
-def _split_tables(split: str, part: Mapping[str, Any]) -> Iterator[tuple[str, Table]]:
+def _split_tables(split: str, part: Mapping[str, Any], labels: Sequence[str]) -> Iterator[tuple[str, Table]]:
     """All scores of one split, and what lies behind them, each under its caption."""
     details = part.get("details") or {}
     notes = [f"{name.replace('_', ' ')}: {details[name]:.3g}" for name in
              ("calibration_error", "mean_absolute_error", "root_mean_squared_error") if name in details]  # fmt: skip
     rows = [
-        (NAMES.get(name, name), *(percent(score[key]) for key in ("value", "low", "high")))
+        (metric_name(name, labels), *(percent(score[key]) for key in ("value", "low", "high")))
         for name, score in part.get("scores", {}).items()
     ]
     yield f"{split}, {part['n']:,} examples", Table(("score", "value", "from", "to"), rows, notes)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Sequence
 from statistics import mean, median
 
 from featherlight.analysis.runs import Row, collect_rows, group_seeds, metrics_of, reported, seed_of, task_of
-from featherlight.measurement.metrics import NAMES, Score, summary
+from featherlight.data.task import POSITIVE_OF
+from featherlight.measurement.metrics import Score, metric_name, summary
 from featherlight.reports.sections import NOTHING, Cell, Table
 from featherlight.store.records import Record
 
@@ -28,7 +29,7 @@ def table(records: Sequence[Record]) -> Table:
         ("split", lambda row: row.split),
         ("seed", lambda row: NOTHING if seed_of(row) < 0 else str(seed_of(row))),
         *_SIZE,
-        *(_score_column(name, interval=name in headlines) for name in metrics_of(rows)),
+        *(_score_column(name, rows, interval=name in headlines) for name in metrics_of(rows)),
         *(_ERRORS if any(map(_details, rows)) else ()),
         *_COST,
         ("folder", lambda row: str(row.record["address"])),
@@ -42,7 +43,7 @@ def table(records: Sequence[Record]) -> Table:
 def headline_table(records: Sequence[Record]) -> Table:
     """The table of the quickstart: teacher against students on one task."""
     rows = collect_rows(records)
-    scores = [_score_column("accuracy", interval=True), _score_column("macro_f1", interval=False)]
+    scores = [_score_column("accuracy", rows, interval=True), _score_column("macro_f1", rows, interval=False)]
     return _build([("model", lambda row: row.name), *_SIZE, *scores, *_COST], rows, notes=_explain(rows))
 
 
@@ -55,7 +56,8 @@ def seeds_table(records: Sequence[Record]) -> Table | None:
     if not groups:
         return None
     metrics = metrics_of([row for rows in groups for row in rows])
-    scores = [f"{NAMES.get(metric, metric)} {part}" for metric in metrics for part in ("mean", "sd")]
+    scored = [row for rows in groups for row in rows]
+    scores = [f"{common_name(metric, scored)} {part}" for metric in metrics for part in ("mean", "sd")]
     lines: list[list[Cell]] = []
     for rows in groups:
         cells: list[Cell] = [rows[0].name, task_of(rows[0].record), rows[0].split]
@@ -73,14 +75,21 @@ def _build(columns: Sequence[_Column], rows: Sequence[Row], *, notes: Sequence[s
     return Table([name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows], notes)
 
 
-def _score_column(name: str, *, interval: bool) -> _Column:
+def common_name(metric: str, rows: Sequence[Row]) -> str:
+    """How a column with the scores of these rows is called; a class is named where it is the same for all."""
+    tasks = [row.record.get("task", {}) for row in rows if metric in row.scores]
+    names = {metric_name(metric, task.get("labels") or ()) for task in tasks}
+    return names.pop() if len(names) == 1 else metric_name(metric)
+
+
+def _score_column(name: str, rows: Sequence[Row], *, interval: bool) -> _Column:
     """A score times 100; with an interval where it is the row's headline."""
 
     def cell(row: Row) -> str:
         score = row.scores.get(name)
         return score_text(score, interval=interval and name == row.headline) if score else NOTHING
 
-    return NAMES.get(name, name) + (" (95 % interval)" if interval else ""), cell
+    return common_name(name, rows) + (" (95 % interval)" if interval else ""), cell
 
 
 def score_text(score: Score, *, interval: bool) -> str:
@@ -147,6 +156,7 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         "Scores are times 100; intervals are 95 % bootstraps over the examples of the split. 1 MB is 10^6 bytes.",
         "Times smaller: bytes on disk, times faster: median time per text, both against the model's teacher.",
     ]
+    notes += [note for metric in POSITIVE_OF if (note := _classes_note(metric, rows))]
     if any(map(_details, rows)):
         notes.append("MAE and RMSE: mean absolute and root mean squared error, in the unit of the labels.")
     timed = [row.record for row in rows if _time_of(row.record) is not None]
@@ -156,6 +166,15 @@ def _explain(rows: Sequence[Row]) -> list[str]:
     elif timed:
         notes.append(f"Times come from different machines, devices or threads; {NOTHING} where not comparable.")
     return notes
+
+
+def _classes_note(metric: str, rows: Sequence[Row]) -> str | None:
+    """Which class an F1 is of, task by task, where a column holds several."""
+    scored = [row.record["task"] for row in rows if metric in row.scores]
+    classes = {task["name"]: task["labels"][POSITIVE_OF[metric]] for task in scored if len(task.get("labels", ())) == 2}
+    if len(set(classes.values())) < 2:
+        return None
+    return "F1 is that of " + ", ".join(f"{label} ({task})" for task, label in classes.items()) + "."
 
 
 def percent(value: float) -> str:

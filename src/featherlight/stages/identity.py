@@ -10,7 +10,7 @@ from featherlight.kinds import Kind
 from featherlight.models.device import resolve_device, resolve_precision
 from featherlight.store.stage import Work
 
-TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind"}
+TOLD_BY_SOURCES = {"task", "model", "revision", "text", "text_pair", "label", "kind", "positive"}
 
 
 def files_named(**paths: Path | None) -> dict[str, str]:

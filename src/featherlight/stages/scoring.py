@@ -125,6 +125,7 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         results[split] = {
             "n": len(examples),
             "headline": data.task.metrics[0],
+            **({"positive": data.task.positive} if data.task.positive else {}),
             "scores": score(data.task.metrics, examples.labels, logits, kind=data.task.kind),
             "details": details(examples.labels, logits, data.task.labels, kind=data.task.kind),
         }

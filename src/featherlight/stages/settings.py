@@ -38,6 +38,7 @@ class TaskSettings(Settings):
     label: str | None = setting(None, "Own file: the column that holds the label or score.")
     kind: Literal["auto", "classification", "regression"] = setting("auto", "Own file: what the label column is.")
     dev: Path | None = free(None, "Own file: the file that holds the dev split; without it one is cut off.")
+    positive: str | None = added(None, "Own file of two classes: the one whose F1 is scored; else the rarer in train.")
     select_on: Literal["select", "dev"] = setting("select", "The split on which choices are made.")
     drop_leaks: bool = setting(False, "Remove rows from train whose texts are in another split, too.")
 

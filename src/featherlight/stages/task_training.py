@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase
 from featherlight import distributed
 from featherlight.costs.estimate import CostModel, Estimate, Trained, Update, Where
 from featherlight.costs.meta_models import MetaModel
-from featherlight.data.task import SELECT, Examples, TaskData
+from featherlight.data.task import POSITIVE_OF, SELECT, Examples, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
 from featherlight.errors import pick
@@ -210,6 +210,8 @@ class TaskTraining:
         with self.phases("save"), quiet_transformers():
             self.tokenizer.model_max_length = self.settings.max_length
             self.model.config.pair = self.data.task.is_pair  # so that `predict` knows how many texts to ask for
+            if self.data.task.positive:
+                self.model.config.positive = self.data.task.positive
             self.model.to("cpu")
             if self.write is None:
                 self.model.save_pretrained(self.out)
@@ -251,7 +253,9 @@ def _optimisation(settings: TrainSettings) -> OptimizerOptions:
 def _known_metric(name: str | None, data: TaskData) -> str:
     """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
     fitting = metrics_of(data.task.kind)
-    known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
+    known = {metric: metric for metric in fitting if metric not in POSITIVE_OF or metric in data.task.metrics}
+    for metric in POSITIVE_OF.keys() & known.keys():
+        known["f1"] = metric  # that of the positive class, whichever it is
     return pick("metric for this task", name or data.task.metrics[0], {**known, _LOSS: _LOSS})
 
 

@@ -1,6 +1,7 @@
 """The stage that scores a model on a split."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def _sources(work: Work[EvaluateSettings]) -> Mapping[str, str]:
     settings = work.settings
     if not settings.whole:
         return data_source(work)
-    columns = (settings.text or "", settings.text_pair or "", settings.label or "")
+    columns = (settings.text or "", settings.text_pair or "", settings.label or "", *filter(None, [settings.positive]))
     return {"file": hash_text(hash_file(Path(settings.task)), *columns)}
 
 
@@ -34,9 +35,14 @@ def _run(work: Work[EvaluateSettings], out: Path) -> dict[str, Any]:
     settings, data, phases = work.settings, work.data, Phases()
     with phases("load"):
         if data is None:
-            columns = {"text": settings.text, "text_pair": settings.text_pair, "label": settings.label}
-            data = load_whole(Path(settings.task), names=predictor_of(work.inputs["model"], settings).labels, **columns)
+            model = predictor_of(work.inputs["model"], settings)
+            data = load_whole(
+                Path(settings.task), text=settings.text, text_pair=settings.text_pair, label=settings.label,
+                names=model.labels, positive=settings.positive or model.positive,
+            )  # fmt: skip
         predictor = checked_predictor(work.inputs["model"], data, settings)
+        if predictor.positive and not settings.positive:  # what was fixed when it was trained
+            data = replace(data, task=data.task.with_positive(predictor.positive))
         splits = _splits_named(data, settings.split)
     with phases("evaluate"):
         metrics = score_splits(predictor, data, splits, out=out)
