@@ -81,8 +81,7 @@ class TaskTraining:
 
     def tokens(self, examples: Examples) -> Tokens:
         """A split as this model's tokens."""
-        apart = not is_encoder(self.model)
-        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=apart)
+        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=not is_encoder(self.model))
 
     def run(
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]
@@ -237,8 +236,7 @@ def _optimisation(settings: TrainSettings) -> OptimizerOptions:
 
 def _known_metric(name: str | None, data: TaskData) -> str:
     """The score that selects: the one named, if it can score this task, or the task's first; "loss" is one too."""
-    fitting = metrics_of(data.task.kind)
-    known = {metric: metric for metric in fitting if metric != "f1" or len(data.task.labels) == 2}
+    known = {metric: metric for metric in metrics_of(data.task.kind) if metric != "f1" or len(data.task.labels) == 2}
     return pick("metric for this task", name or data.task.metrics[0], {**known, _LOSS: _LOSS})
 
 
