@@ -19,7 +19,6 @@ from featherlight.analysis.study import Json, finite
 
 SIGNIFICANT = 0.05
 _MOST_TESTED = 5000  # rows of a Shapiro-Wilk test, whose p-value is not known for more (Royston 1995)
-_MOST_COMPARED = 20  # levels, of which each is compared with each
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -113,8 +112,10 @@ def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | Non
     "test": "Tukey" (Tukey-Kramer) where Levene's test lets variances pass as equal, else "Games-Howell" (1976).
     p-values hold for all pairs together. None for fewer than two levels with two rows, or more than 20.
     """
+    from statsmodels.stats.libqsturng import qsturng
+
     several = _samples(times, groups)
-    if not 2 <= len(several) <= _MOST_COMPARED:
+    if not 2 <= len(several) <= 20:
         return None
     equal = (_levene(several) or 0.0) >= SIGNIFICANT
     pairs = list(combinations(several, 2))
@@ -122,7 +123,9 @@ def _post_hoc(times: "pd.Series[float]", groups: "pd.Series[Any]") -> Json | Non
     with degenerate():
         errors, freedom = _pooled(several, pairs) if equal else _unpooled(several, pairs)
         p = np.atleast_1d(stats.studentized_range.sf(np.abs(differences) / errors, len(several), freedom))
-    reach = errors * _ranges(len(several), freedom)
+    known = np.isfinite(freedom) & (freedom >= 2)  # what Gleason's approximation covers; scipy's takes 0.1 s for each
+    quantiles = qsturng(1 - SIGNIFICANT, len(several), np.where(known, freedom, 2.0))
+    reach = errors * np.where(known, quantiles, np.nan)
     rows = zip(pairs, differences, differences - reach, differences + reach, p, strict=True)
     return {
         "test": "Tukey" if equal else "Games-Howell",
@@ -148,15 +151,6 @@ def _unpooled(several: dict[str, Array], pairs: Sequence[tuple[str, str]]) -> tu
     both = np.array([share[first] + share[second] for first, second in pairs])
     weights = {name: share[name] ** 2 / (len(part) - 1) for name, part in several.items()}
     return np.sqrt(both / 2), both**2 / np.array([weights[first] + weights[second] for first, second in pairs])
-
-
-def _ranges(count: int, freedom: Array) -> Array:
-    """The 95 % quantiles of the studentized range of count means; scipy's take a tenth of a second each."""
-    from statsmodels.stats.libqsturng import qsturng
-
-    known = np.isfinite(freedom) & (freedom >= 2)  # what Gleason's approximation covers
-    quantiles = qsturng(1 - SIGNIFICANT, count, np.where(known, freedom, 2.0))
-    return np.where(known, quantiles, np.nan)
 
 
 def doubts(name: str, test: Json) -> list[str]:

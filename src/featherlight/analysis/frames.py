@@ -35,8 +35,7 @@ def frame_of(source: Path) -> "pd.DataFrame":
 
 def typed(cells: Sequence[Any]) -> list[Any]:
     """Cells as floats if all of them are numbers or missing, else as words; missing ones as NaN or None."""
-    words = [str(cell).strip() for cell in cells]
-    plain = [None if word.lower() in _MISSING else word for word in words]
+    plain = [None if word.lower() in _MISSING else word for word in [str(cell).strip() for cell in cells]]
     try:
         return [math.nan if word is None else float(word) for word in plain]  # "True" is none
     except ValueError:

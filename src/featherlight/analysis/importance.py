@@ -52,10 +52,7 @@ def impurity(study: Study, *, seed: int) -> dict[str, float]:
 
 
 def _arrays_of(study: Study, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Factors as numbers [N, F] and ln(time) [N], of all rows or of 5,000 drawn by seed.
-
-    Levels that are words become their place in the order of median times.
-    """
+    """Factors [N, F], words as their places by median time, and ln(time) [N]; of 5,000 rows at most, drawn by seed."""
     frame = study.frame if len(study.frame) <= _MOST_ROWS else study.frame.sample(_MOST_ROWS, random_state=seed)
     columns = []
     for factor in study.factors:

@@ -51,24 +51,17 @@ def _design(study: Study) -> tuple[pd.DataFrame, dict[str, list[str]]]:
             f"{len(study.frame)} rows for {count} coefficients (the levels of {', '.join(blocks)}): too few to fit the "
             "model. Give more rows or fewer factors."
         )
-    _check_independent(blocks)
-    intercept = pd.DataFrame({"Intercept": 1.0}, index=study.frame.index)
-    columns = {name: list(map(str, block)) for name, block in blocks.items()}
-    return pd.concat([intercept, *blocks.values()], axis=1), columns
-
-
-def _check_independent(blocks: dict[str, pd.DataFrame]) -> None:
-    """UserError that names the factors of which one follows from the others."""
-    if _rank(list(blocks.values())) == 1 + sum(block.shape[1] for block in blocks.values()):
-        return
-    for size in range(2, len(blocks) + 1):  # the fewest that are collinear among themselves
-        for names in combinations(blocks, size):
+    for size in range(2, len(blocks) + 1) if _rank(list(blocks.values())) < count else ():
+        for names in combinations(blocks, size):  # the fewest that are collinear among themselves
             subset = [blocks[name] for name in names]
             if _rank(subset) < 1 + sum(block.shape[1] for block in subset):
                 raise UserError(
                     f"factors {', '.join(names)} are collinear: in these rows one follows from the other"
                     f"{'s' if size > 2 else ''}, and their effects cannot be told apart. Leave one out."
                 )
+    intercept = pd.DataFrame({"Intercept": 1.0}, index=study.frame.index)
+    columns = {name: list(map(str, block)) for name, block in blocks.items()}
+    return pd.concat([intercept, *blocks.values()], axis=1), columns
 
 
 def _rank(blocks: Sequence[pd.DataFrame]) -> int:
@@ -135,8 +128,7 @@ def _hc3(x: Array, residuals: Array) -> tuple[Array, Array]:
     statsmodels' own makes an N x N matrix, and NaN of everything where one row alone has a level: that row is fitted
     without residual, so it says nothing of the other coefficients' errors and all of its own.
     """
-    inverse = np.linalg.pinv(x.T @ x)
-    half = inverse @ x.T
+    half = np.linalg.pinv(x.T @ x) @ x.T
     leverage = (x * half.T).sum(axis=1)
     alone = leverage > 1 - 1e-9
     weights = np.where(alone, 0.0, residuals / np.where(alone, 1.0, 1 - leverage))
@@ -169,7 +161,6 @@ def _coefficients(names: Sequence[str], model: Any, errors: Array, robust_errors
 
 
 def _exponential(value: float) -> float | None:
-    """exp(value), or None where it is no finite number."""
     with np.errstate(over="ignore"):
         return finite(np.exp(value))
 
@@ -179,10 +170,8 @@ def _joint_test(model: Any, covariance: Array, places: Sequence[int]) -> Json:
     if not places:
         return {"F": None, "df": 0, "p": None}
     values = np.asarray(model.params)[list(places)]
-    block = covariance[np.ix_(places, places)]
-    ratio = float(values @ np.linalg.pinv(block) @ values) / len(places)
-    p = stats.f.sf(ratio, len(places), model.df_resid)
-    return {"F": finite(ratio), "df": len(places), "p": finite(p)}
+    ratio = float(values @ np.linalg.pinv(covariance[np.ix_(places, places)]) @ values) / len(places)
+    return {"F": finite(ratio), "df": len(places), "p": finite(stats.f.sf(ratio, len(places), model.df_resid))}
 
 
 def _spans(study: Study, coefficients: Json) -> Json:

@@ -69,8 +69,7 @@ def gather(folders: Sequence[Path], *, metric: str | None, factors: Sequence[str
             raise UserError(f"{members[0].folder}: the only result on task {task}. Name another result on this task.")
     rows = _rows_of(results)
     groups = {task: _groups_of(members, rows, factors) for task, members in tasks.items()}
-    data = [_data_set(task, members, groups[task], metric) for task, members in tasks.items()]
-    return Gathered(data, groups)
+    return Gathered([_data_set(task, members, groups[task], metric) for task, members in tasks.items()], groups)
 
 
 def _results_in(folder: Path) -> list[Path]:
@@ -86,7 +85,6 @@ def _results_in(folder: Path) -> list[Path]:
 
 
 def _groups_of(results: Sequence[_Result], rows: dict[str, Row], factors: Sequence[str]) -> dict[str, list[Row]]:
-    """Runs on one task by model."""
     of_task = [rows[result.record["address"]] for result in results]
     if not factors:
         return _grouped(of_task)
@@ -157,8 +155,7 @@ def _rows_of(results: Sequence[_Result]) -> dict[str, Row]:
             if not path.is_file():
                 break
             record = records[source] = read_record(path)
-    rows = collect_rows(list(records.values()))
-    by_address = {str(row.record["address"]): row for row in rows}
+    by_address = {str(row.record["address"]): row for row in collect_rows(list(records.values()))}
     for result in results:
         if result.record["address"] not in by_address:
             raise UserError(f"{result.folder}: no scores in its record. Run `featherlight evaluate {result.folder}`.")
@@ -193,7 +190,6 @@ def _data_set(task: str, results: Sequence[_Result], groups: dict[str, list[Row]
 
 
 def _check_same_rows(first: _Result, other: _Result, task: str, splits: Sequence[str]) -> None:
-    """A UserError that names the folder whose data, labels or classes differ from the first's."""
     for key, kind in (("fingerprint", "data"), ("labels", "label names")):
         values = [result.record["task"].get(key) for result in (first, other)]
         if values[0] != values[1]:
@@ -234,7 +230,6 @@ def _grouped(rows: Sequence[Row]) -> dict[str, list[Row]]:
 
 
 def _predictions_of(result: _Result, split: str) -> np.ndarray:
-    """A run's predictions [N]; UserError with the folder's name if they are not finite."""
     try:
         return predictions(result.arrays[split + _LOGITS], Target.of(result.record["task"]["labels"]))
     except UserError as error:

@@ -50,6 +50,10 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
             continue
         split, parts = scored
         scores = parts[0]["scores"] if len(parts) == 1 else mean_scores([part["scores"] for part in parts])
+        origin = _origin_of(record, by_address)
+        teacher = origin.get("inputs", {}).get("teacher")
+        trained = origin["stage"] in TRAINING  # without a teacher it is compared with itself
+        own = (by_address.get(teacher) if teacher else origin) if trained else None
         rows.append(
             Row(
                 record=record,
@@ -58,9 +62,9 @@ def collect_rows(records: Sequence[Record], *, reference: str | None = None) -> 
                 count=sum(part["n"] for part in parts),
                 headline=parts[0]["headline"],
                 scores=scores,
-                reference=pick("record", reference, by_address) if reference else _teacher_of(record, by_address),
+                reference=pick("record", reference, by_address) if reference else own,
                 settings=_deciding(record, by_address),
-                teacher=_origin_of(record, by_address).get("inputs", {}).get("teacher"),
+                teacher=teacher,
             )
         )
     return sorted(rows, key=lambda row: (task_of(row.record), -(row.record.get("bytes") or 0), row.name, seed_of(row)))
@@ -85,15 +89,6 @@ def _origin_of(record: Record, by_address: Mapping[str, Record]) -> Record:
     """The record of the training behind steps that change a model (prune, quantize, pack), as far as it is at hand."""
     before = by_address.get(record.get("inputs", {}).get("model", ""))
     return record if before is None or record["stage"] == "evaluate" else _origin_of(before, by_address)
-
-
-def _teacher_of(record: Record, by_address: Mapping[str, Record]) -> Record | None:
-    """The record of a record's teacher, if it is at hand; a model without a teacher is compared with itself."""
-    origin = _origin_of(record, by_address)
-    if origin["stage"] not in TRAINING:
-        return None
-    teacher = origin.get("inputs", {}).get("teacher")
-    return by_address.get(teacher) if teacher else origin
 
 
 def _tell_apart(records: Sequence[Record]) -> dict[str, str]:

@@ -115,7 +115,6 @@ def study_of(
 def _check_columns(
     frame: pd.DataFrame, response: str, factors: Sequence[str], named: Sequence[str], accuracy: str | None
 ) -> None:
-    """UserError unless all columns exist, and factors are named, once each, and are not the response."""
     numbers = [response, *([accuracy] if accuracy else [])]
     for name in (*numbers, *factors):
         _check_column(frame, name)
@@ -141,7 +140,6 @@ def _check_column(frame: pd.DataFrame, name: str) -> None:
 
 
 def _check_times(times: "pd.Series[float]", name: str) -> None:
-    """UserError unless all are positive, finite and not all the same."""
     _check_filled(times, name)
     if len(wrong := times[~((times > 1 / _LARGEST) & (times < _LARGEST))]):
         more = f" ({len(wrong):,} such rows)" if len(wrong) > 1 else ""
@@ -152,7 +150,6 @@ def _check_times(times: "pd.Series[float]", name: str) -> None:
 
 
 def _check_filled(column: "pd.Series[Any]", name: str) -> None:
-    """UserError for gaps, and for numbers that are not finite or nearly so."""
     _check_finite(column, name)
     if len(gaps := column[column.isna()]):
         raise UserError(
@@ -184,7 +181,6 @@ def _levels_of(column: "pd.Series[Any]", times: "pd.Series[float]", name: str, *
 
 
 def _reference_of(column: "pd.Series[Any]", levels: Sequence[str], name: str, choice: str | None) -> str:
-    """The level that the user chose, or the most frequent one (of equals the first)."""
     if choice is not None:
         return pick(f"level of {name}", choice, {level: level for level in levels})
     counts = column.map(word).value_counts()

@@ -41,8 +41,7 @@ def sources(scores: Mapping[tuple[str, ...], Sequence[float]], factors: Sequence
             f"variance by {', '.join(factors)}: needs every combination, each with the same number of runs, at "
             f"least two. There are {len(scores)} of {prod(map(len, levels))} combinations with {sorted(runs)} runs."
         )
-    shape = (*map(len, levels), runs.pop())
-    cube = np.zeros(shape)
+    cube = np.zeros((*map(len, levels), runs.pop()))
     for cell, values in scores.items():
         cube[tuple(level.index(name) for level, name in zip(levels, cell, strict=True))] = values
     return components(cube, factors)

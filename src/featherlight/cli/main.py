@@ -43,20 +43,15 @@ def main(arguments: list[str] | None = None) -> int:
         return _complain("interrupted. The same command resumes from here.", _INTERRUPTED, as_json=as_json)
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not a library's own complaint
-            return _refused(error)
+            try:
+                sys.stdout.flush()
+            except OSError:  # a full disk behind `> FILE`: standard output may be it
+                drop_output()
+            message = f"{error.filename or 'the output'}: {error.strerror}. Put that right and run the command again."
+            return _complain(message, 2, as_json=False)
         traceback.print_exc()
         return _complain(f"{type(error).__name__}: {error} (a fault of featherlight, not yours)", 1, as_json=as_json)
     return 0
-
-
-def _refused(error: OSError) -> int:
-    """An error of the system: no permission for a file, a full disk behind `> FILE`. Standard output may be it."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        drop_output()
-    file = error.filename or "the output"
-    return _complain(f"{file}: {error.strerror}. Put that right and run the command again.", 2, as_json=False)
 
 
 def _complain(message: str, code: int, *, as_json: bool) -> int:

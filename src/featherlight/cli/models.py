@@ -192,8 +192,7 @@ def predict(
     from featherlight.commands.predict import predict_source
     from featherlight.config import build
 
-    settings = build(RunSettings, values, where=COMMAND_LINE)
     try:
-        predict_source(folder, source, settings)
+        predict_source(folder, source, build(RunSettings, values, where=COMMAND_LINE))
     except BrokenPipeError:  # `... | head`: nobody reads on, which is no fault; typer would end with exit code 1
         drop_output()

@@ -1,7 +1,7 @@
 """Settings classes as options of a command line: no option is written twice."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -36,7 +36,13 @@ def options(cls: type[Settings], *, lists: Sequence[str] = ()) -> Callable[[Comm
             for name in set(lists) & set(values):  # "8,16" -> [8, 16]
                 values[name] = [number(yaml.safe_load(item)) for item in values[name].split(",") if item.strip()]
             overrides = parse_overrides(given.pop("overrides"))
-            _check_overrides(cls, overrides)
+            for name, value in overrides.items():
+                if name not in cls.model_fields and cls.model_config["extra"] == "forbid":
+                    raise UserError(f"--set {name}: {unknown('setting', name, cls.model_fields)}")
+                if isinstance(value, list):
+                    raise UserError(
+                        f"--set {name}: give one value. For several seeds use --seeds; for other lists, a recipe."
+                    )
             values |= overrides
             if seeds := given.pop("seeds", ""):
                 if "seed" in values:
@@ -73,8 +79,7 @@ def _option(cls: type[Settings], name: str, *, several: bool) -> Any:
     if kind == list[str]:
         details["metavar"] = "<str>"
     flag = f"--{name.replace('_', '-')}"
-    declared = typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)
-    return Annotated[kind | None, declared]
+    return Annotated[kind | None, typer.Option(f"{flag}/--no-{flag[2:]}" if kind is bool else flag, **details)]
 
 
 def _plain_type(annotation: Any) -> type:
@@ -86,15 +91,6 @@ def _plain_type(annotation: Any) -> type:
         return list[str] if Ellipsis in get_args(annotation) else str
     kinds = [kind for kind in get_args(annotation) if kind is not type(None)] or [annotation]
     return kinds[0] if kinds[0] in (bool, int, float, Path) else str
-
-
-def _check_overrides(cls: type[Settings], values: Mapping[str, Any]) -> None:
-    """UserError for what --set cannot set."""
-    for name in values:
-        if name not in cls.model_fields and cls.model_config["extra"] == "forbid":
-            raise UserError(f"--set {name}: {unknown('setting', name, cls.model_fields)}")
-        if isinstance(values[name], list):
-            raise UserError(f"--set {name}: give one value. For several seeds use --seeds; for other lists, a recipe.")
 
 
 def _seed_list(text: str) -> list[int]:

@@ -160,8 +160,7 @@ def compare(
     from featherlight.commands.compare import compare as run_comparison
     from featherlight.config import build
 
-    settings = build(CompareSettings, values, where=COMMAND_LINE)
-    run_comparison(folders, settings, figure=figure, out=out, as_json=as_json)
+    run_comparison(folders, build(CompareSettings, values, where=COMMAND_LINE), figure=figure, out=out, as_json=as_json)
 
 
 @app.command()

@@ -60,7 +60,6 @@ def compare(
 
 
 def _comparison_of(folders: Sequence[Path], settings: CompareSettings, *, ranked: bool) -> tuple[Comparison, list[str]]:
-    """The comparison, and why it has no ranks over data sets if it has none."""
     factors, within = tuple(names_in(settings.factors)), tuple(names_in(settings.within))
     _check_names(factors, within)
     gathered = gather(folders, metric=settings.metric, factors=factors)
@@ -85,7 +84,6 @@ def _comparison_of(folders: Sequence[Path], settings: CompareSettings, *, ranked
 
 
 def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
-    """UserError for factors that cannot tell models apart, and for a `within` that is none of them."""
     if repeated := [name for name, count in Counter(factors).items() if count > 1]:
         raise UserError(f"--factors: {repeated[0]} is given twice. Name it once.")
     if "seed" in factors:
@@ -97,7 +95,6 @@ def _check_names(factors: Sequence[str], within: Sequence[str]) -> None:
 
 
 def _model_rows(data: DataSet) -> list[dict[str, Any]]:
-    """Each model with its folders, seeds, mean score and standard deviation over seeds."""
     rows = []
     for model in data.models:
         scores = summary(data.scores(model))
@@ -117,7 +114,6 @@ def _score_row(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _pair_row(pair: Mapping[str, Any], terms: Terms) -> dict[str, str]:
-    """A pair as a row of the table: differences in points."""
     effect = pair["effect"]
     return {
         "first": pair["first"],
@@ -133,7 +129,6 @@ def _pair_row(pair: Mapping[str, Any], terms: Terms) -> dict[str, str]:
 
 
 def _notes(pairs: Sequence[Mapping[str, Any]], terms: Terms) -> list[str]:
-    """What a reader must know to read the table."""
     tests = " or ".join(dict.fromkeys(pair["test"] for pair in pairs))
     effects = " or ".join(dict.fromkeys(pair["effect"]["name"] for pair in pairs))
     notes = [f"Differences in points. Interval: paired bootstrap. p: {tests}. Effect: {effects}."]

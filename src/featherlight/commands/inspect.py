@@ -93,7 +93,6 @@ def _row(name: str, sizes: Mapping[str, Any]) -> dict[str, object]:
 
 
 def _show_baselines(model: Path, summary: Mapping[str, Any]) -> None:
-    """The published models beside this one; its accuracy if it was scored on SST-2."""
     record: Any = read_json(model / RECORD) if (model / RECORD).exists() else {}
     scores: Any = next((split["scores"] for split in record.get("metrics", {}).values()), {})
     scored = record.get("task", {}).get("name") == "sst2" and "accuracy" in scores

@@ -58,7 +58,6 @@ def show_memory(settings: MemorySettings, *, as_json: bool) -> None:
 
 
 def _config_of(settings: MemorySettings) -> Any:
-    """The config of the model that is named, or of a BERT of these sizes."""
     if settings.model is None:
         assert settings.layers is not None and settings.hidden is not None
         heads = settings.heads or max(settings.hidden // _HEAD_WIDTH, 1)

@@ -23,7 +23,13 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
     predicted = estimates(jobs)
     measured = {job: _measured(job) for job in jobs}
     to_do = [job for job in jobs if job.state != "done" and needed(job, jobs)]
-    total = _summed([predicted[job] for job in to_do])
+    costs = [predicted[job] for job in to_do]
+    total = Estimate(  # of one after the other: seconds and disk add up, memory does not
+        sum(cost.seconds or 0.0 for cost in costs),
+        max((cost.memory or 0 for cost in costs), default=0),
+        sum(cost.disk or 0 for cost in costs),
+        max((cost.scratch for cost in costs), default=0),
+    )
     if as_json:
         rows = [{"stage": job.name, "address": job.folder.name, "state": job.state,
                  **_as_object(predicted[job], factors), "took_seconds": measured[job].seconds,
@@ -47,33 +53,19 @@ def show_plan(jobs: Sequence[Job], factors: Factors, *, as_json: bool) -> None:
 
 
 def _print_errors(quantity: str, pairs: Sequence[tuple[float | None, float | None]]) -> None:
-    """The relative errors of (predicted, measured) pairs, if there are any."""
     if errors := [abs(predicted / measured - 1) for predicted, measured in pairs if predicted and measured]:
         print(f"{quantity}, predicted against measured, {len(errors)} done: off by {np.median(errors):.0%} at the "
               f"median, {max(errors):.0%} at most")  # fmt: skip
 
 
 def _measured(job: Job) -> Estimate:
-    """What a job took, as far as it is done: seconds of all its phases together, and the peak of its process.
-
-    A cell of `time` says what its calls took, and shares its process with others.
-    """
+    """Seconds of all phases of a job that is done, and the peak of its process; cells of `time` share theirs."""
     if job.state != "done" or job.stage.alone:
         return Estimate()
     record = read_records([job.folder])[0]
     seconds = record.get("seconds")
     total = float(sum(seconds.values())) if isinstance(seconds, dict) else None
     return Estimate(total, record.get("peak_memory_bytes"))
-
-
-def _summed(costs: Sequence[Estimate]) -> Estimate:
-    """Jobs one after the other: seconds and disk add up, memory does not."""
-    return Estimate(
-        sum(cost.seconds or 0.0 for cost in costs),
-        max((cost.memory or 0 for cost in costs), default=0),
-        sum(cost.disk or 0 for cost in costs),
-        max((cost.scratch for cost in costs), default=0),
-    )
 
 
 def _as_object(predicted: Estimate, factors: Factors) -> dict[str, Any]:

@@ -31,8 +31,7 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
     )  # fmt: skip
     if source == "-" and sys.stdin.isatty():
         return _ask(predictor)
-    is_table = Path(source).suffix.lower() in READERS
-    rows = iter(table_rows(Path(source), folder) if is_table else _text_rows(source))
+    rows = iter(table_rows(Path(source), folder) if Path(source).suffix.lower() in READERS else _text_rows(source))
     while chunk := list(islice(rows, _CHUNK)):
         for prediction in _predictions(predictor, chunk):
             print(json.dumps(prediction, ensure_ascii=False), flush=False)
@@ -40,7 +39,6 @@ def predict_source(folder: Path, source: str, settings: RunSettings) -> None:
 
 
 def _ask(predictor: Predictor) -> None:
-    """Prompt for texts on a terminal until the person ends the input."""
     print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     while True:
         try:

@@ -76,7 +76,6 @@ def run_apart(jobs: Sequence[Job], *, workers: int, isolate: bool, as_json: bool
 
 
 def _check_alone(workers: int) -> None:
-    """UserError for more than one worker where something is timed."""
     if workers > 1:
         raise UserError(f"--workers {workers}: cells that are timed at once slow each other down. Leave it out.")
 
@@ -99,7 +98,6 @@ def _timed(jobs: Sequence[Job], *, workers: int, store: Path, retry: bool, as_js
 
 
 def _show_outcome(outcome: SweepResult, *, as_json: bool) -> None:
-    """The three lists, and the records of the cells that are done as a table."""
     done = [job for job in dict.fromkeys(outcome.done) if job.stage.listed]
     if as_json:
         missing = {

@@ -68,7 +68,6 @@ def task(name: str, *, as_json: bool, **options: Any) -> None:
 
 
 def _few_rows(data: TaskData) -> list[str]:
-    """A note for each small split that scores or choices come from: how uncertain they are."""
     counts = {split: len(data.splits[split]) for split in (SELECT, *data.task.reported) if split in data.splits}
     few = {split: count for split, count in counts.items() if count < _FEW_ROWS}
     if data.task.kind is Target.NUMBER:
@@ -80,7 +79,6 @@ def _few_rows(data: TaskData) -> list[str]:
 
 
 def _print_audit(result: Audit) -> None:
-    """A line for each finding of the audit."""
     counts = result.counts()
     others = {split: part for split, part in result.splits.items() if split != "train"}
     for split, part in result.splits.items():

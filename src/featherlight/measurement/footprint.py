@@ -25,8 +25,7 @@ TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json
 
 def parameters(model: "nn.Module") -> int:
     """The number of trained numbers in a model; a tensor that is used twice counts once."""
-    distinct = {id(tensor): tensor for tensor in model.parameters()}
-    return sum(tensor.numel() for tensor in distinct.values())
+    return sum(tensor.numel() for tensor in {id(tensor): tensor for tensor in model.parameters()}.values())
 
 
 def folder_bytes(folder: Path, *, patterns: Iterable[str] = _WEIGHTS + CONFIG + TOKENIZER) -> int:

@@ -24,16 +24,12 @@ Score = dict[str, float]  # {"value", "low", "high"}
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
-_CALIBRATION_BINS = 15  # as in Guo et al. 2017, arXiv:1706.04599, section 2
 _NUMBERS_PER_CHUNK = 2**16  # of resampled counts at once, 512 KiB: what fits a processor's cache
 
 
 @dataclass(frozen=True)
 class Tally:
-    """What every classification metric needs of R confusion matrices, each array [R, C].
-
-    hits: the diagonal. truths: row sums. guesses: column sums.
-    """
+    """Of R confusion matrices, all that metrics of classes need [R, C]: the diagonal, row sums, column sums."""
 
     hits: Floats
     truths: Floats
@@ -65,12 +61,6 @@ def _accuracies(tally: Tally) -> Floats:
 def _class_f1s(tally: Tally) -> Floats:
     """F1 of each class in each resample [R, C]; 0.0 for a class that does not occur in it."""
     return 2 * tally.hits / np.maximum(tally.truths + tally.guesses, 1)
-
-
-def _macro_f1s(tally: Tally) -> Floats:
-    """Mean F1 of the classes that occur among labels or predictions."""
-    occurs = tally.truths + tally.guesses > 0
-    return np.asarray(_class_f1s(tally).sum(axis=1) / occurs.sum(axis=1))
 
 
 def _all_matthews(tally: Tally) -> Floats:
@@ -133,7 +123,9 @@ def tally(counts: Floats, labels: NDArray[np.intp], guesses: NDArray[np.intp], c
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(Target.CLASSES, _accuracies),
     "micro_f1": Metric(Target.CLASSES, _accuracies),
-    "macro_f1": Metric(Target.CLASSES, _macro_f1s),
+    "macro_f1": Metric(  # over the classes that occur among labels or predictions
+        Target.CLASSES, lambda tally: _class_f1s(tally).sum(axis=1) / (tally.truths + tally.guesses > 0).sum(axis=1)
+    ),
     **{
         name: Metric(Target.CLASSES, lambda tally, index=index: _class_f1s(tally)[:, index])  # type: ignore[misc]
         for name, index in POSITIVE_OF.items()
@@ -172,10 +164,6 @@ def _whole_tally(labels: np.ndarray, predicted: np.ndarray) -> Tally:
     classes = class_count(labels, predicted)
     return Tally(*(np.bincount(ids, minlength=classes)[None].astype(np.float64)
                    for ids in (labels[labels == predicted], labels, predicted)))  # fmt: skip
-
-
-def _whole_count(labels: np.ndarray, predicted: np.ndarray) -> Counted:
-    return Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted)
 
 
 def class_count(labels: np.ndarray, predicted: np.ndarray) -> int:
@@ -315,9 +303,8 @@ def _calibration_error(labels: np.ndarray, logits: np.ndarray) -> float:
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     confidence = 1 / np.exp(shifted).sum(axis=1)  # of the likeliest class, whose shifted logit is 0
     right = (logits.argmax(axis=1) == labels).astype(float)
-    bins = np.ceil(confidence * _CALIBRATION_BINS).astype(int)
-    gaps = np.bincount(bins, weights=confidence - right)
-    return float(np.abs(gaps).sum() / len(labels))
+    bins = np.ceil(confidence * 15).astype(int)
+    return float(np.abs(np.bincount(bins, weights=confidence - right)).sum() / len(labels))
 
 
 @dataclass(frozen=True)
@@ -344,7 +331,7 @@ SCORING: Mapping[Target, Scoring] = {
     Target.NUMBER: Scoring(
         "numbers",
         lambda logits: logits.reshape(-1).astype(np.float64),
-        _whole_count,
+        lambda labels, predicted: Counted(np.ones((1, len(labels))), labels.astype(np.float64), predicted),
         _counted,
         _number_details,
         number_answers,

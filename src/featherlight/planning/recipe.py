@@ -96,7 +96,6 @@ def _check_stage(
 
 
 def _section(raw: Any, *, where: str) -> dict[str, Any]:
-    """The settings of a part of a recipe, with numbers like 3e-5 read as numbers."""
     if not isinstance(raw, dict):
         raise UserError(f"{where}: write settings as `key: value` lines.")
     values = {str(key).replace("-", "_"): number(value) for key, value in raw.items()}
@@ -163,7 +162,6 @@ def _named_inputs(role: str, values: Mapping[str, Any]) -> list[str]:
 
 
 def _check_input(role: str, values: Mapping[str, Any], earlier: Collection[str], *, where: str) -> None:
-    """UserError for an input that is missing, or no earlier stage and no folder."""
     if role not in values:
         raise UserError(f"{where}: {role} is missing: name an earlier stage or a model folder.")
     for name in _named_inputs(role, values):

@@ -206,7 +206,6 @@ def _learning_figure(
 
 
 def _variance(comparison: Comparison) -> Section:
-    """The components of variance: how much comes from each factor and from the seed."""
     assert comparison.levels is not None
     tables, doubts = {}, []
     for data in comparison.data:

@@ -136,6 +136,7 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
 
     The skyline is the best score at or below each size. where: task and split, for the title.
     """
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure, (axes,) = draw(8.4, 4.6)
@@ -156,10 +157,16 @@ def score_against_size(points: Sequence[Point], *, metric: str, where: str) -> "
     corners = skyline(points)
     stairs = [(corner.bytes, 100 * corner.value) for corner in corners] + [(right, 100 * corners[-1].value)]
     axes.step(*zip(*stairs, strict=True), where="post", color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), zorder=1)
-    _add_legend(axes, points)
-    others = [point for point in points if point not in corners]
+    handles = [
+        Line2D([], [], color=color, marker="o", markeredgecolor="white", markersize=7, linewidth=1.4, label=label)
+        for distilled, color, label in ((False, BLUE, "fine-tuned"), (True, ORANGE, "distilled"))
+        if any(point.distilled is distilled for point in points)
+    ]
+    skyline_label = "skyline: best score at or below a size"
+    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=skyline_label))
+    figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
     with _any_script():
-        _name_points(figure, corners, others, stairs=stairs)
+        _name_points(figure, corners, [point for point in points if point not in corners], stairs=stairs)
     return figure
 
 
@@ -212,20 +219,6 @@ def mark(size: float) -> str:
     """A round number of bytes: "500 kB"."""
     factor, unit = next((unit for unit in BYTES if size >= unit[0]), BYTES[-1])
     return f"{size / factor:g} {unit}"
-
-
-def _add_legend(axes: "Axes", points: Sequence[Point]) -> None:
-    """What colours and lines mean, under the plot where it covers nothing."""
-    from matplotlib.lines import Line2D
-
-    handles = [
-        Line2D([], [], color=color, marker="o", markeredgecolor="white", markersize=7, linewidth=1.4, label=label)
-        for distilled, color, label in ((False, BLUE, "fine-tuned"), (True, ORANGE, "distilled"))
-        if any(point.distilled is distilled for point in points)
-    ]
-    skyline_label = "skyline: best score at or below a size"
-    handles.append(Line2D([], [], color=GREEN, linewidth=1.2, linestyle=(0, (4, 2)), label=skyline_label))
-    axes.figure.legend(handles=handles, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
 
 
 def _name_points(

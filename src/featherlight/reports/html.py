@@ -60,7 +60,6 @@ def to_page(sections: Sequence[Section], *, title: str, command: str = "", drawn
 
 
 def _section_parts(section: Section, figures: Sequence[str]) -> list[str]:
-    """A section under its heading, or folded away under it with its tables side by side."""
     if section.folded:
         tables = [f"<div><h3>{escape(name)}</h3>{_draw_table(table)}</div>" for name, table in section.tables.items()]
         heading = f"<details><summary>{escape(section.heading)} <span>· {escape(section.text)}</span></summary>"
@@ -75,7 +74,6 @@ def _section_parts(section: Section, figures: Sequence[str]) -> list[str]:
 
 
 def _draw_table(table: Table) -> str:
-    """A table and its notes; a count of a tinted one has a background as strong as its share of the row."""
     kinds = [' class="word"' if words else "" for words in table.words]
     head = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, table.columns, strict=True))
     lines = []

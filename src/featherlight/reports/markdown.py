@@ -19,7 +19,6 @@ def to_markdown(sections: Sequence[Section], *, title: str, command: str = "", l
 
 
 def _section_parts(section: Section, links: Mapping[str, str]) -> list[str]:
-    """A section without its figures."""
     parts = [f"## {_quote(section.heading)}", *([_quote(section.text)] if section.text else [])]
     if section.doubts:
         parts += [f"**{BELIEVE}:**", "\n".join(f"- {_quote(doubt)}" for doubt in section.doubts)]

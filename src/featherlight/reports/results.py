@@ -74,11 +74,7 @@ def sections_of(records: Sequence[Record], *, headline: bool = False) -> list[Se
 
 
 def _size_figure(rows: Sequence[Row]) -> dict[str, Callable[[], "Figure"]]:
-    """Score against size, if there are models of known size; rows are of one task.
-
-    An evaluation scores a model that stands in the figure already. One figure has one axis: rows that were scored
-    otherwise, or elsewhere, are not drawn.
-    """
+    """Score against size of the models of one task, where it is known; of rows that were scored like the first."""
     sized = [row for row in rows if row.record["stage"] != "evaluate" and row.record.get("bytes")]
     alike = [row for row in sized if (row.headline, row.split) == (sized[0].headline, sized[0].split)]
     if not alike:
@@ -90,10 +86,7 @@ def _size_figure(rows: Sequence[Row]) -> dict[str, Callable[[], "Figure"]]:
 
 
 def point_of(rows: Sequence[Row]) -> Point:
-    """A configuration as a point: the means over its seeds.
-
-    So is its interval: the seeds share their examples, and more of them do not narrow it.
-    """
+    """A configuration as a point: the means over its seeds, of both ends of the interval too: examples are shared."""
     score = {key: mean(row.scores[row.headline][key] for row in rows) for key in ("value", "low", "high")}
     size = round(mean(row.record["bytes"] for row in rows))
     name = shorten(rows[0].name, _MOST_LETTERS, placeholder=" …")
@@ -102,7 +95,6 @@ def point_of(rows: Sequence[Row]) -> Point:
 
 
 def _run_section(row: Row) -> Section:
-    """One run in full: its scores by class, learning curves, settings and environment."""
     record, task = row.record, row.record["task"]
     facts = [task_of(record), row.split, score_text(row.scores[row.headline], interval=True)]
     if seed_of(row) >= 0:
@@ -132,7 +124,6 @@ def _run_section(row: Row) -> Section:
 
 
 def _split_tables(split: str, part: Mapping[str, Any], labels: Sequence[str]) -> Iterator[tuple[str, Table]]:
-    """All scores of one split, and what lies behind them, each under its caption."""
     details = part.get("details") or {}
     notes = [f"{name.replace('_', ' ')}: {details[name]:.3g}" for name in
              ("calibration_error", "mean_absolute_error", "root_mean_squared_error") if name in details]  # fmt: skip
@@ -172,8 +163,7 @@ def _cost_facts(record: Record) -> dict[str, str]:
     latency = record.get("latency") or {}
     values = sorted(latency.get("values", []))
     if values:
-        quantiles = {"fastest": 0.0, "median": 0.5, "90 of 100 within": 0.9, "slowest": 1.0}
-        for name, place in quantiles.items():
+        for name, place in {"fastest": 0.0, "median": 0.5, "90 of 100 within": 0.9, "slowest": 1.0}.items():
             facts[f"time per text, {name}"] = with_unit(values[round(place * (len(values) - 1))], SECONDS)
         conditions = {key: str(value) for key, value in latency.items() if key not in ("values", "unit")}
         facts |= {f"time per text, {key}": value for key, value in conditions.items()}

@@ -48,10 +48,7 @@ def headline_table(records: Sequence[Record]) -> Table:
 
 
 def seeds_table(records: Sequence[Record]) -> Table | None:
-    """Mean, standard deviation and number of the runs that differ in nothing but their seed.
-
-    None if there are no two such runs.
-    """
+    """Mean, standard deviation and number of the runs that differ in their seed alone; None without two such runs."""
     groups = [rows for rows in group_seeds(collect_rows(records)) if len(rows) > 1]
     if not groups:
         return None
@@ -83,8 +80,6 @@ def common_name(metric: str, rows: Sequence[Row]) -> str:
 
 
 def _score_column(name: str, rows: Sequence[Row], *, interval: bool) -> _Column:
-    """A score times 100; with an interval where it is the row's headline."""
-
     def cell(row: Row) -> str:
         score = row.scores.get(name)
         return score_text(score, interval=interval and name == row.headline) if score else NOTHING
@@ -144,12 +139,10 @@ def _time_of(record: Record) -> float | None:
 def _conditions(record: Record) -> tuple[object, ...]:
     """What must be equal for two times to be comparable. Precision is a model's own choice."""
     latency = record.get("latency", {})
-    machine = record.get("environment", {}).get("machine")
-    return (machine, *(latency.get(key) for key in ("device", "threads", "batch")))
+    return (record.get("environment", {}).get("machine"), *(latency.get(key) for key in ("device", "threads", "batch")))
 
 
 def _explain(rows: Sequence[Row]) -> list[str]:
-    """What a reader must know to read the numbers."""
     if not rows:
         return []
     notes = [

@@ -95,14 +95,13 @@ def sections_of(analysis: Analysis) -> list[Section]:
 
 def _findings_section(analysis: Analysis) -> Section:
     columns = ("factor", "level", "against", "times as long", "low", "high", "p of the factor")
-    rows = loglinear.findings(analysis.study, analysis.fit.numbers)
     return Section(
         "Findings",
         "How many times as long a level takes with all else equal, by the log-linear model, with 95 % intervals. "
         "Categorical factors: the levels that take longest and least, against the reference level, which is marked if "
         "it is one of them. Numeric factors: the largest value against the smallest. A factor whose p is above 0.05 "
         "shows no effect beside the others. The sections below say when not to believe these numbers.",
-        tables={"The widest effect first": Table(columns, rows)},
+        tables={"The widest effect first": Table(columns, loglinear.findings(analysis.study, analysis.fit.numbers))},
     )
 
 

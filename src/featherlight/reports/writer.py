@@ -49,7 +49,6 @@ def write_pages(sections: Sequence[Section], *, html: Path | None, markdown: Pat
 
 
 def _draw(sections: Sequence[Section]) -> dict[str, str]:
-    """Every figure as an SVG file, by its caption."""
     names = file_names(sections)
     figures = {caption: make for section in sections for caption, make in section.figures.items()}
     return {caption: to_svg(make(), name=Path(names[caption]).stem) for caption, make in figures.items()}

@@ -100,7 +100,6 @@ class Search:
 
 
 def _open_study(sweep: Sweep, common: Mapping[str, Any], store: Path, storage: str | None) -> Any:
-    """The study of this sweep, new or resumed; another file or another setting is another study."""
     import optuna
     from sqlalchemy.exc import SQLAlchemyError
 

@@ -27,8 +27,7 @@ class Pruning:
         """What goes along with a training."""
         if self.how is None:
             return None
-        kind = Movement if self.how.method == unstructured.MOVEMENT else Masks
-        return kind(self.parts, self.how)
+        return (Movement if self.how.method == unstructured.MOVEMENT else Masks)(self.parts, self.how)
 
     def at_once(self) -> None:
         """Prune without training."""

@@ -107,12 +107,10 @@ def recovery_target(
 
 
 def _weights(training: TrainSettings, data: TaskData) -> torch.Tensor | None:
-    rows = train_rows(data, training.examples, training.seed)
-    return class_weights(training.class_weights, rows, data.task)
+    return class_weights(training.class_weights, train_rows(data, training.examples, training.seed), data.task)
 
 
 def _labels_rows(folder: Path, training: TrainSettings, data: TaskData) -> bool:
-    """Whether a teacher's logits belong to the rows of this training."""
     record = read_json_object(folder / RECORD)
     alike = all(record["settings"].get(name) == getattr(training, name) for name in ("drop_leaks", "select_on"))
     return alike and record["sources"]["task"] == data.fingerprint

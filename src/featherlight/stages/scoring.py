@@ -77,8 +77,7 @@ def _sizes(model: Path) -> Json:
     """{"bytes": as it lies there, "packed_bytes": as a .light file; None where there is no such file}."""
     if model.is_file():
         return {"bytes": folder_bytes(model), "packed_bytes": folder_bytes(model)}
-    packed = len(pack_folder(model)) if is_packable(model) else None
-    return {"bytes": folder_bytes(model), "packed_bytes": packed}
+    return {"bytes": folder_bytes(model), "packed_bytes": len(pack_folder(model)) if is_packable(model) else None}
 
 
 def scored_and_timed(

@@ -89,8 +89,7 @@ class TaskTraining:
 
     def tokens(self, examples: Examples) -> Tokens:
         """A split as this model's tokens."""
-        apart = not is_encoder(self.model)
-        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=apart)
+        return tokenise(self.tokenizer, examples, max_length=self.settings.max_length, apart=not is_encoder(self.model))
 
     def run(
         self, objective: Objective, rows: Examples, targets: Mapping[str, Mapping[str, np.ndarray]]

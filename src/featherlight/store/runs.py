@@ -91,10 +91,7 @@ def _run_first(
 
 
 def _run_beside(stage: Stage, work: Work[Any], *, done: Path, draft: Path, meet: Callable[[], None]) -> None:
-    """Help a stage that trains, in a further process that a launcher started; its own copy of the draft is thrown away.
-
-    Others are left to the first process.
-    """
+    """Help a stage that trains, in a further process of a launcher; its own copy of the draft is thrown away."""
     meet()
     if done.exists():
         return

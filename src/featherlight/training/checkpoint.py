@@ -58,8 +58,7 @@ def _own_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _moving(model: nn.Module) -> dict[str, Tensor]:
     """A model's tensors without frozen weights, which are where they came from."""
-    named = model.named_parameters(remove_duplicate=False)
-    frozen = {name for name, weight in named if not weight.requires_grad}
+    frozen = {name for name, weight in model.named_parameters(remove_duplicate=False) if not weight.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in frozen}
 
 
@@ -89,7 +88,10 @@ def write_checkpoint(
     optimizer: None where no step follows. more: further tensors, of the optimiser or of masks.
     """
     tensors = {f"model.{name}": tensor for name, tensor in _own_tensors(_moving(model)).items()}
-    kept = _optimizer_state(optimizer) if optimizer else {}
+    weights = [weight for group in optimizer.param_groups for weight in group["params"]] if optimizer else []
+    memory = optimizer.state if optimizer else {}  # state_dict() of bitsandbytes nests it
+    states = enumerate(memory.get(weight, {}) for weight in weights)
+    kept = {f"optimizer.{index}.{name}": value for index, state in states for name, value in state.items()}
     tensors |= _own_tensors({name: value for name, value in kept.items() if isinstance(value, Tensor)})
     numbers = {name: value for name, value in kept.items() if not isinstance(value, Tensor)}
     tensors |= {f"more.{name}": tensor for name, tensor in _own_tensors(more).items()}
@@ -100,13 +102,6 @@ def write_checkpoint(
     for old in folder.glob("best-*.safetensors"):
         if old != _best_file(folder, progress.best_step):
             old.unlink()
-
-
-def _optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """What an optimiser remembers of each weight: tensors, and numbers (the count of steps, with some)."""
-    weights = [weight for group in optimizer.param_groups for weight in group["params"]]
-    states = enumerate(optimizer.state.get(weight, {}) for weight in weights)  # state_dict() of bitsandbytes nests them
-    return {f"optimizer.{index}.{name}": value for index, state in states for name, value in state.items()}
 
 
 def read_checkpoint(

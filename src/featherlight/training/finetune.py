@@ -1,7 +1,4 @@
-"""The labels as objective: what fine-tuning minimises, and what distillation mixes in.
-
-House shapes: B examples, C classes.
-"""
+"""The labels as objective: what fine-tuning minimises, and what distillation mixes in. B examples, C classes."""
 
 from collections.abc import Mapping
 

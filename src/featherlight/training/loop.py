@@ -106,7 +106,18 @@ def train(
     """
     run = TrainingRun(model, objective, data, options, context, hook)
     try:
-        _walk(run, evaluate)
+        left = run.total_steps - run.progress.step
+        with track("train", left, unit="steps") as advance, short_attention_in(run.bare_model):
+            while not run.over():
+                order = numpy_generator(options.seed, "order", run.epoch)
+                batches = epoch_batches(run.lengths, options.batch_size, order)
+                for batch in islice(batches, run.progress.step % run.steps_per_epoch, None):
+                    run.step(batch)
+                    advance(1)
+                    if run.is_score_due():
+                        run.score(evaluate)
+                        if run.over():
+                            break
     finally:  # whatever happens, the caller gets a plain model back
         run.accelerator.unwrap_model(run.model, keep_fp32_wrapper=False)
         release(run.optimizer)
@@ -115,23 +126,6 @@ def train(
     if evaluate is not None:
         read_best(context.folder, model, progress.best_step)
     return progress
-
-
-def _walk(run: "TrainingRun", evaluate: Evaluate | None) -> None:
-    """All steps that are still to be taken, epoch by epoch."""
-    options = run.options
-    left = run.total_steps - run.progress.step
-    with track("train", left, unit="steps") as advance, short_attention_in(run.bare_model):
-        while not run.over():
-            order = numpy_generator(options.seed, "order", run.epoch)
-            batches = epoch_batches(run.lengths, options.batch_size, order)
-            for batch in islice(batches, run.progress.step % run.steps_per_epoch, None):
-                run.step(batch)
-                advance(1)
-                if run.is_score_due():
-                    run.score(evaluate)
-                    if run.over():
-                        break
 
 
 class TrainingRun:
@@ -222,10 +216,7 @@ class TrainingRun:
         return losses if processes == 1 else sum_over_processes(self.weights, losses)
 
     def own_gradients(self, indices: np.ndarray, totals: Mapping[str, float]) -> Tensor:
-        """The gradients of some of a step's rows, and the losses [n]; in smaller parts where memory is out.
-
-        Raises UserError if not even one example fits.
-        """
+        """Gradients of some of a step's rows, and losses [n]; in parts where memory is out, else UserError."""
         while True:
             longest = int(self.lengths[indices].max())
             budget = min(self.options.batch_tokens, longest * len(indices)) >> self.batch_halvings

@@ -30,8 +30,7 @@ class Batch:
     def part_of(self, totals: Mapping[str, float], device: torch.device) -> "Batch":
         """The same on a device, as a part of a step that holds so much."""
         inputs = {name: tensor.to(device) for name, tensor in self.inputs.items()}
-        targets = {name: tensor.to(device) for name, tensor in self.targets.items()}
-        return Batch(inputs, targets, totals)
+        return Batch(inputs, {name: tensor.to(device) for name, tensor in self.targets.items()}, totals)
 
 
 class Rows(Protocol):

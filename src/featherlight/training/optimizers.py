@@ -72,10 +72,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, ob
 def make_optimizer(
     model: nn.Module, options: OptimizerOptions, *, trained: nn.Module, needs_whole: Callable[[Tensor], bool]
 ) -> torch.optim.Optimizer:
-    """The optimiser of all that is trained, the model among it.
-
-    needs_whole: whether the model's table of embeddings must have its whole gradient.
-    """
+    """The optimiser of all that is trained. needs_whole: whether a table of embeddings must have its whole gradient."""
     make = pick("optimizer", options.optimizer, OPTIMIZERS)
     groups = parameter_groups(trained, options.weight_decay)
     if options.optimizer in ("adamw", "adamw_8bit", "adam"):

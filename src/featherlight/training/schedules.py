@@ -26,16 +26,11 @@ def factor(kind: str, step: int, total: int, *, warmup: float) -> float:
     """
     rising = round(warmup * total)
     if kind == "1cycle":
-        return _one_cycle(step, total, rising)
+        top = max(rising - 1.0, 0.0)
+        low, end = 1.0 / _START_DIVISOR, 1.0 / (_START_DIVISOR * _END_DIVISOR)
+        if step <= top:
+            return low + (1.0 - low) * (1.0 - _cosine(step / top if top else 1.0))
+        return end + (1.0 - end) * _cosine((step - top) / max(total - 1.0 - top, 1.0))
     if step < rising:
         return step / rising
     return _DECAYS[kind]((step - rising) / max(total - rising, 1.0))
-
-
-def _one_cycle(step: int, total: int, rising: int) -> float:
-    """Up along half a cosine until step rising - 1, then down along another until the last step."""
-    top = max(rising - 1.0, 0.0)
-    low, end = 1.0 / _START_DIVISOR, 1.0 / (_START_DIVISOR * _END_DIVISOR)
-    if step <= top:
-        return low + (1.0 - low) * (1.0 - _cosine(step / top if top else 1.0))
-    return end + (1.0 - end) * _cosine((step - top) / max(total - 1.0 - top, 1.0))

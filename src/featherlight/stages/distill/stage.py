@@ -43,8 +43,7 @@ def fitted_rows(data: TaskData, *, examples: int | None, seed: int, unlabelled: 
         return rows
     more = load_unlabelled(unlabelled, data.task)
     none, kind = (NO_SCORE, np.float32) if data.task.kind is Target.NUMBER else (NO_CLASS, np.int64)
-    missing = np.full(len(more), none, dtype=kind)
-    return joined(rows, replace(more, labels=missing))
+    return joined(rows, replace(more, labels=np.full(len(more), none, dtype=kind)))
 
 
 def _about_unlabelled(data: TaskData, rows: Examples) -> dict[str, Any]:

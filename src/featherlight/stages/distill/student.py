@@ -38,8 +38,7 @@ def new_student(
     seed_torch(settings.seed, "initial weights")
     model = student_body(settings, data, vocabulary=len(tokenizer))
     if settings.vectors is not None:
-        random = model.embedding.weight.detach().numpy()
-        vectors, known = vectors_from_file(tokenizer, settings.vectors, random)
+        vectors, known = vectors_from_file(tokenizer, settings.vectors, model.embedding.weight.detach().numpy())
         model.embedding.weight.data.copy_(torch.from_numpy(vectors))
         return model, tokenizer, {"start": {"vectors": settings.vectors.name, "known": known, "pieces": len(tokenizer)}}
     if settings.start == "teacher":

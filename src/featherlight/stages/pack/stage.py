@@ -8,7 +8,7 @@ from featherlight.inference.packed_predictor import PackedPredictor
 from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import HEADER, part_of
 from featherlight.packing.folder import pack_folder
-from featherlight.runtime.packed import LIGHT, Packed
+from featherlight.runtime.packed import LIGHT
 from featherlight.stages.identity import resolved
 from featherlight.stages.model_folders import about_model, checked_predictor
 from featherlight.stages.pack.settings import PackSettings
@@ -31,23 +31,19 @@ def _run(work: Work[PackSettings], out: Path) -> dict[str, Any]:
     predictor = PackedPredictor(out / LIGHT)
     with phases("compare"):
         worst = proved_alike(source, predictor, data, _ROUNDING, what=f"{folder}, packed")
+    parts: dict[str, int] = {}
+    for name, stored in predictor.model.packed.stored.items():
+        parts[part_of(name)] = parts.get(part_of(name), 0) + stored
+    header = (out / LIGHT).stat().st_size - sum(parts.values())  # the vocabulary for the most part
     return {
         "name": f"{name_of(folder)}, packed",
         "task": describe_task(data),
         **scored_and_timed(predictor, data, phases, out=out),
         "seconds": phases.seconds,
         "worst_difference": worst,
-        "parts": _parts(predictor.model.packed, (out / LIGHT).stat().st_size),
+        "parts": {HEADER: header, **parts},
         **about_model(predictor, out / LIGHT),
     }
-
-
-def _parts(packed: Packed, size: int) -> dict[str, int]:
-    """Bytes in the file by kind of part; "tokenizer": the header, which is the vocabulary for the most part."""
-    parts: dict[str, int] = {}
-    for name, stored in packed.stored.items():
-        parts[part_of(name)] = parts.get(part_of(name), 0) + stored
-    return {HEADER: size - sum(parts.values()), **parts}
 
 
 PACK = Stage(

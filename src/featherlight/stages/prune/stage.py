@@ -48,8 +48,7 @@ def _run(work: Work[PruneSettings], out: Path) -> dict[str, Any]:
     step: Pruning | Removal
     with phases("prune"):
         if settings.method in UNSTRUCTURED:
-            sparsity = sparsity_of(settings.method, settings, seed=settings.seed)
-            step = Pruning(model, sparsity, parts=settings.parts)
+            step = Pruning(model, sparsity_of(settings.method, settings, seed=settings.seed), parts=settings.parts)
         else:
             step = Removal(model, tokenizer, settings, target)
             tokenizer = step.tokenizer

@@ -37,15 +37,12 @@ from featherlight.store.records import name_of
 from featherlight.store.stage import Stage, Work
 from featherlight.training.target_scale import TargetScale
 
-_COPIED = ("config.json", "tokenizer.json", "tokenizer_config.json")
 _AWARE_EPOCHS, _AWARE_RATE = 2, 0.1  # of a quantization-aware training; the rate as a share of the own training's
 _USUAL_RATE = 1e-3  # of a student whose own training is not known
 _COMPUTED = ("dynamic", "static")  # modes in which onnxruntime computes in int8
-_Tensors = Mapping[str, Encoded]
 
 
 def _mode_of(settings: QuantizeSettings, kind: Kind) -> str:
-    """The mode, where `auto` means another one for each kind of model."""
     return settings.mode if settings.mode != "auto" else "weights" if kind is Kind.STUDENT else "dynamic"
 
 
@@ -66,7 +63,9 @@ def _run(work: Work[QuantizeSettings], out: Path) -> dict[str, Any]:
         file.round(data, per_channel=settings.scales != "tensor", calibration=rows)
         changed = {name: {"width": "8"} for name, _ in file.source.model.named_parameters() if is_quantized(name)}
     else:
-        title = _title(settings)
+        kind = ("" if settings.codebook == "uniform" else f" {settings.codebook}") + " aware" * (mode == "aware")
+        bits = settings.bits if settings.bits in ("ternary", "fp16") else f"{settings.bits} bits"
+        title = f"{bits}{kind}" if settings.budget is None else f"at most {settings.budget}"
         tensors, changed, more = _fewer_bits(work, out, phases)
         weights = [decoded(encoded) for name, encoded in tensors.items() if is_quantized(name)]
         zeros = sum(int((part == 0).sum()) for part in weights) / sum(part.size for part in weights)
@@ -83,7 +82,7 @@ def _run(work: Work[QuantizeSettings], out: Path) -> dict[str, Any]:
 
 def _fewer_bits(
     work: Work[QuantizeSettings], out: Path, phases: Phases
-) -> tuple[_Tensors, dict[str, Any], dict[str, Any]]:
+) -> tuple[Mapping[str, Encoded], dict[str, Any], dict[str, Any]]:
     """(tensors, those that changed, what the record says of a training) of a student; the folder is written."""
     settings, folder = work.settings, work.inputs["model"]
     with phases("load"):
@@ -95,13 +94,15 @@ def _fewer_bits(
     else:
         with phases("quantize"):
             tensors, widths = _at_once(settings, work.task_data, whole)
-    for name in _COPIED:
+    for name in ("config.json", "tokenizer.json", "tokenizer_config.json"):
         if (folder / name).exists():
             shutil.copy(folder / name, out / name)
     write_atomically(out / LIGHT, write_packed(whole.about, tensors))
-    changed = {
-        name: {"width": widths[name], "error": _relative_error(whole.tensors[name], tensors[name])} for name in widths
-    }
+    changed: dict[str, Any] = {}
+    for name, width in widths.items():
+        was, now = decoded(whole.tensors[name]), decoded(tensors[name])
+        error = float(np.linalg.norm(was - now) / max(float(np.linalg.norm(was)), 1e-12))  # relative to the weights
+        changed[name] = {"width": width, "error": error}
     if not any(part["error"] for part in changed.values()):
         raise UserError(f"{folder}: no weight changed: all have such values already. Use fewer bits.")
     return tensors, changed, more
@@ -149,21 +150,6 @@ def _trained(
     state = {name: tensor.numpy().astype("<f4") for name, tensor in model.state_dict().items()}
     floats = {name: Encoded("float32", state[name].shape, {"values": state[name].ravel()}) for name in whole.tensors}
     return {**floats, **aware.encoded()}, record
-
-
-def _title(settings: QuantizeSettings) -> str:
-    """How a table calls what was done."""
-    if settings.budget is not None:
-        return f"at most {settings.budget}"
-    kind = "" if settings.codebook == "uniform" else f" {settings.codebook}"
-    kind += " aware" if settings.mode == "aware" else ""
-    return f"{settings.bits}{kind}" if settings.bits in ("ternary", "fp16") else f"{settings.bits} bits{kind}"
-
-
-def _relative_error(before: Encoded, after: Encoded) -> float:
-    """The root of the squared error over that of the squared weights; 0 where nothing changed."""
-    was, now = decoded(before), decoded(after)
-    return float(np.linalg.norm(was - now) / max(float(np.linalg.norm(was)), 1e-12))
 
 
 def _check(work: Work[QuantizeSettings]) -> None:

@@ -39,6 +39,7 @@ SHAPED = ("onnx", "int8")
 STUDENTS = ("bilstm", "rnn", "bag")
 KEPT = 8  # models that stay loaded while cells take turns
 _MOST_TEXTS = 20_000  # that the pieces of an untrained student are chosen for
+_FOLDERS: dict[tuple[str, str], ScratchFolder] = {}  # of untrained students, by name and data
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,16 @@ def backend_for(folder: Path, name: str, runtime: str, threads: int, device: str
             return [tokens.arrays(rows) for rows in groups]
         return [{name: tensor.to(device) for name, tensor in tokens.batch(rows).items()} for rows in groups]
 
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
     if runtime in SHAPED:
-        session, size = _exported(source, folder, runtime, threads)
-        return Backend(batches, session.run, source.parameters, size)
+        with tempfile.TemporaryDirectory() as scratch:
+            out = Path(scratch)
+            write_float(source, folder, out)
+            if runtime == "int8":
+                write_int8(source, folder, out, per_channel=True)
+            session = OnnxPredictor(out, threads=threads)
+            return Backend(batches, session.run, source.parameters, (out / "model.onnx").stat().st_size)
     source.model.eval()
+    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
     def run(batch: Mapping[str, torch.Tensor]) -> object:
         with torch.inference_mode(), autocast(device, source.precision):
@@ -107,16 +113,6 @@ def _packed_backend(folder: Path, name: str) -> Backend:
     return Backend(batches, model.logits, model.parameters, size)
 
 
-def _exported(source: TorchPredictor, folder: Path, runtime: str, threads: int) -> tuple[OnnxPredictor, int]:
-    """The model in onnxruntime, and the bytes of its graph."""
-    with tempfile.TemporaryDirectory() as name:
-        out = Path(name)
-        write_float(source, folder, out)
-        if runtime == "int8":
-            write_int8(source, folder, out, per_channel=True)
-        return OnnxPredictor(out, threads=threads), (out / "model.onnx").stat().st_size
-
-
 def is_result(path: Path) -> bool:
     """Whether a model was made here: a packed file, or a folder with a record."""
     return path.is_file() or (path / RECORD).exists()
@@ -127,7 +123,14 @@ def model_folder(settings: TimeSettings, data: TaskData) -> Path:
     if is_result(Path(settings.model)):
         return Path(settings.model)
     if settings.model in STUDENTS:
-        return _student_folder(settings.model, settings.task, data).path
+        key = (settings.model, data.fingerprint)
+        if key not in _FOLDERS:
+            texts = train_rows(data, None, 1).first[:_MOST_TEXTS]
+            values = {"student": settings.model, "task": settings.task, "start": "random"}
+            student, minilm = DistillSettings.model_validate(values), _encoder_folder("minilm").path
+            model, tokenizer, _ = new_student(student, data, minilm, texts)
+            _FOLDERS[key] = _saved(model, tokenizer)
+        return _FOLDERS[key].path
     folder = _encoder_folder(settings.model).path
     check_length(AutoConfig.from_pretrained(folder, local_files_only=True), settings.length, option="length")
     return folder
@@ -138,20 +141,6 @@ def _encoder_folder(model: str) -> ScratchFolder:
     """A pre-trained encoder with a head for two classes; more of them would change no time."""
     seed_torch(1, "initial weights")
     return _saved(*load_encoder(model, labels=("0", "1"), max_length=4))
-
-
-_FOLDERS: dict[tuple[str, str], ScratchFolder] = {}
-
-
-def _student_folder(student: str, task: str, data: TaskData) -> ScratchFolder:
-    """An untrained student for a task, with pieces of MiniLM's vocabulary."""
-    key = (student, data.fingerprint)
-    if key not in _FOLDERS:
-        texts = train_rows(data, None, 1).first[:_MOST_TEXTS]
-        settings = DistillSettings.model_validate({"student": student, "task": task, "start": "random"})
-        model, tokenizer, _ = new_student(settings, data, _encoder_folder("minilm").path, texts)
-        _FOLDERS[key] = _saved(model, tokenizer)
-    return _FOLDERS[key]
 
 
 def _saved(model: Any, tokenizer: Any) -> ScratchFolder:
