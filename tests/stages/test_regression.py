@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 import featherlight
 from helpers.toys import FILLERS
 
+pytestmark = pytest.mark.slow
 UNIT, ZERO = 900.0, 35_000.0  # of the second file: its labels are ZERO + UNIT times those of the first
 SMALL = {"max_length": 16, "precision": "fp32", "kind": "regression", "batch_size": 8}
 WORDS = [word for word in FILLERS if len(word) > 1]
