@@ -8,6 +8,7 @@ from featherlight.data.tokens.ragged import Ragged
 from featherlight.export.graph import Rounded, floats, rounded_weights, student_graph
 from featherlight.models.students.recurrent import POOLINGS
 from featherlight.packing.folder import architecture
+from helpers.onnx_logits import EMULATOR, logits, on_haswell
 from helpers.tiny_students import new_student
 
 BODIES = [*(("bilstm", pooling) for pooling in POOLINGS), *(("rnn", pooling) for pooling in POOLINGS), ("bag", None)]
@@ -97,8 +98,8 @@ def test_rounding_is_off_by_half_a_step_at_most_and_has_a_step_for_each_row_or_o
     weight = np.random.default_rng(0).normal(size=(7, 5)).astype(np.float32) * np.arange(1, 8)[:, None]
     per_row = rounded_weights({"classifier.hidden.weight": weight}, per_channel=True)["classifier.hidden.weight"]
     whole = rounded_weights({"classifier.hidden.weight": weight}, per_channel=False)["classifier.hidden.weight"]
-    assert per_row.scales.ravel() == pytest.approx(np.abs(weight).max(axis=1) / 127)
-    assert whole.scales == pytest.approx(np.abs(weight).max() / 127)
+    assert per_row.scales.ravel() == pytest.approx(np.abs(weight).max(axis=1) / 63)
+    assert whole.scales == pytest.approx(np.abs(weight).max() / 63)
     for rounded in (per_row, whole):
         assert (np.abs(rounded.floats - weight) <= rounded.scales / 2 + 1e-6).all()
 
@@ -106,3 +107,31 @@ def test_rounding_is_off_by_half_a_step_at_most_and_has_a_step_for_each_row_or_o
 def test_what_is_rounded_already_is_not_rounded_again():
     codes = Rounded(np.array([[3, -7]], dtype=np.int8), np.array(0.5, dtype=np.float32))
     assert rounded_weights({"classifier.out.weight": codes}, per_channel=True)["classifier.out.weight"] is codes
+
+
+def test_two_products_of_a_byte_and_a_weight_fit_into_sixteen_bits_but_for_what_is_looked_up():
+    generator = np.random.default_rng(1)
+    names = ("embedding.table", "classifier.out.weight")
+    weights = {name: generator.normal(size=(6, 5)).astype(np.float32) for name in names}
+    weights["classifier.hidden.weight"] = Rounded(np.array([[127, -127], [3, 64]], dtype=np.int8), np.float32(0.01))
+    rounded = rounded_weights(weights, per_channel=True)
+    for name in ("classifier.out.weight", "classifier.hidden.weight"):
+        values = rounded[name].values.astype(int)
+        assert 255 * np.abs(values[:, :-1] + values[:, 1:]).max() < 2**15
+        assert np.abs(rounded[name].floats - floats(weights[name])).max() <= np.max(rounded[name].scales) / 2 + 1e-6
+    assert np.abs(rounded["embedding.table"].values.astype(int)).max() == 127
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(EMULATOR is None, reason="needs qemu-x86_64 (Debian: qemu-user)")
+@BODY
+def test_a_student_in_int8_answers_alike_on_a_processor_without_vnni(tmp_path, student, pooling):
+    _, tokenizer, about, weights = made(student, pooling, "wordpiece")
+    for name, weight in weights.items():
+        if weight.ndim > 1:  # all as large as can be
+            weights[name] = np.sign(weight) * np.abs(weight).max()
+    file = tmp_path / "model.onnx"
+    onnx.save(student_graph(about, rounded_weights(weights, per_channel=True), int8=True), file)
+    inputs = next(batches(tokenizer, pair=False))
+    here, there = logits(file, inputs), on_haswell(file, inputs)
+    assert np.abs(here - there).max() <= 1e-5 * max(np.abs(here).max(), 1)

@@ -15,6 +15,7 @@ _OPSET, _IR_VERSION = 17, 8  # of 2022: engines of the last years read it
 _MICROSOFT = "com.microsoft"  # the domain of onnxruntime's own operators
 _IDS, _MASK, _PAIR, _LOGITS = "input_ids", "attention_mask", "pair_", "logits"
 _INPUT, _STATE = "recurrent.input", "recurrent.state"  # the weights of both directions
+MOST_WEIGHT = 63  # of a weight that is multiplied in int8, see `rounded_weights`
 _HASHES = 3  # buckets per word of a hash embedding
 _GATES = {"lstm": (0, 3, 1, 2), "rnn": (0,)}  # torch's input, forget, cell, output in the order of ONNX: i, o, f, c
 
@@ -243,13 +244,18 @@ def _pooled(graph: Graph, pooling: str, states: str, lengths: str) -> str:
 def rounded_weights(weights: Weights, *, per_channel: bool) -> Weights:
     """Every matrix as int8, symmetric around zero; biases stay. What is rounded already stays as it is.
 
-    per_channel: a scale for each output of a matrix and each column of an embedding, else one per tensor.
+    Weights that are multiplied in int8 are at most 63 (rounded again if they are larger): x86 processors without VNNI
+    add two products of an unsigned and a signed byte in 16 bits, and what is larger is cut off there. An embedding is
+    only looked up. per_channel: a scale for each output of a matrix and each column of an embedding, else one for all.
     """
     rounded = dict(weights)
     for name, weight in weights.items():
-        if not isinstance(weight, Rounded) and weight.ndim > 1:
-            axis = 0 if name.startswith("embedding") else 1  # over which the largest is sought
-            most = np.abs(weight).max(axis=axis, keepdims=True) if per_channel else np.abs(weight).max()
-            scales = np.where(most > 0, most / 127, 1).astype(np.float32)
-            rounded[name] = Rounded(np.rint(weight / scales).astype(np.int8), scales)
+        looked_up = name.startswith("embedding")
+        if isinstance(weight, Rounded) and (looked_up or np.abs(weight.values.astype(np.int16)).max() <= MOST_WEIGHT):
+            continue
+        whole = weight.floats if isinstance(weight, Rounded) else weight
+        if whole.ndim > 1:
+            most = np.abs(whole).max(axis=0 if looked_up else 1, keepdims=True) if per_channel else np.abs(whole).max()
+            scales = np.where(most > 0, most / (127 if looked_up else MOST_WEIGHT), 1).astype(np.float32)
+            rounded[name] = Rounded(np.rint(whole / scales).astype(np.int8), scales)
     return rounded

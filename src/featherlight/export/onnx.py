@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from featherlight.data.task import Examples
 from featherlight.errors import UserError, missing_extra
 from featherlight.files import read_json, write_atomically
-from featherlight.inference.onnx_predictor import ABOUT, OnnxPredictor
+from featherlight.inference.onnx_predictor import ABOUT, WEIGHT_BITS, OnnxPredictor
 from featherlight.inference.onnx_reader import TOKENIZER
 from featherlight.inference.torch_predictor import TorchPredictor
 from featherlight.kinds import MODEL
@@ -124,6 +124,7 @@ def _save(graph: "ModelProto", path: Path, source: TorchPredictor, *, precision:
         "student": source.model.config.model_type in BODIES,
         "parameters": source.parameters,
         "precision": precision,
+        **({"weight_bits": WEIGHT_BITS} if precision == "int8" else {}),
     }
     entry = graph.metadata_props.add()
     entry.key, entry.value = ABOUT, json.dumps(facts)

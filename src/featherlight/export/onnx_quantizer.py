@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from featherlight.inference.onnx_predictor import ABOUT, open_session
+from featherlight.inference.onnx_predictor import ABOUT, WEIGHT_BITS, open_session
 
 
 def main(target: str, source: str = "", granularity: str = "", calibration: str = "") -> None:
@@ -26,7 +26,10 @@ def main(target: str, source: str = "", granularity: str = "", calibration: str 
 
 
 def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path | None = None) -> None:
-    """Weights of matrix products and embeddings as int8; what they are multiplied with too, by fixed ranges or not."""
+    """Weights of matrix products and embeddings as int8; what they are multiplied with too, by fixed ranges or not.
+
+    Weights have seven bits (`reduce_range`), for the reason that `graph.rounded_weights` gives.
+    """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, quantize_dynamic, quantize_static
 
@@ -35,17 +38,17 @@ def quantize(source: Path, target: Path, *, per_channel: bool, calibration: Path
         quantize_static(
             source, target, _Batches(calibration), quant_format=QuantFormat.QDQ, per_channel=per_channel,
             op_types_to_quantize=["MatMul", "Gemm", "Gather"], calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
+            reduce_range=True, extra_options={"CalibMovingAverage": True, "MatMulConstBOnly": True},
         )  # fmt: skip
     else:
-        quantize_dynamic(source, target, per_channel=per_channel)
+        quantize_dynamic(source, target, per_channel=per_channel, reduce_range=True)
     model = onnx.load(target)
     kinds = (onnx.TensorProto.UINT8, onnx.TensorProto.INT8)
     if not any(array.data_type in kinds and len(array.dims) > 1 for array in model.graph.initializer):
         raise SystemExit("no weight could be converted to int8")
     for entry in model.metadata_props:
         if entry.key == ABOUT:
-            entry.value = json.dumps({**json.loads(entry.value), "precision": "int8"})
+            entry.value = json.dumps({**json.loads(entry.value), "precision": "int8", "weight_bits": WEIGHT_BITS})
     onnx.save(model, target)
 
 

@@ -5,6 +5,7 @@ House shapes: N texts, B texts of a batch, T tokens, C classes.
 
 import json
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,25 +19,31 @@ from featherlight.errors import UserError, missing_extra
 from featherlight.inference.onnx_reader import IDS, Columns, reader_of
 from featherlight.kinds import MODEL
 from featherlight.measurement.metrics import SCORING
-from featherlight.progress import track
+from featherlight.progress import say, track
 from featherlight.runtime.text import check_pair, checked_sides
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 ABOUT = "featherlight"  # the key of what the file says of itself
+WEIGHT_BITS = 7  # of what `export` and `quantize` write, see `export.graph.rounded_weights`
 CACHED_TOKENS = 256  # of an encoder's batch, for each thread: what is between two layers stays in a core's cache
 _SLOW_FUSIONS = ["SkipLayerNormFusion"]  # slower than the sum and the norm that it replaces; docs/onnx.md
 
 
-def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
-    """An onnxruntime session on the processor. threads: within one call; 0 takes every core."""
+def open_session(file: Path, *, threads: int = 0, exact: bool = False) -> "InferenceSession":
+    """An onnxruntime session on the processor. threads: within one call; 0 takes every core.
+
+    exact: products of bytes are added up without loss on every processor, more slowly; all but those of an LSTM.
+    """
     try:
         import onnxruntime
     except ImportError:
         raise missing_extra("onnxruntime", "onnx") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    if exact:
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3  # errors; they are raised besides
     try:
         return onnxruntime.InferenceSession(
@@ -44,6 +51,19 @@ def open_session(file: Path, *, threads: int = 0) -> "InferenceSession":
         )
     except Exception as error:  # onnxruntime has a class of its own for each way to fail, and no common one
         raise UserError(f"{file}: onnxruntime cannot load it: {str(error).splitlines()[0]} Export it again.") from None
+
+
+def cuts_off_bytes(processor: str | None = None) -> bool:
+    """Whether this may be an x86 processor without VNNI: two products of bytes are added in 16 bits, and cut off.
+
+    processor: what the system says of it; None asks. Where that cannot be known, it may be.
+    """
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return False
+    try:
+        return "vnni" not in (Path("/proc/cpuinfo").read_text() if processor is None else processor)
+    except OSError:
+        return True
 
 
 class OnnxPredictor:
@@ -78,6 +98,10 @@ class OnnxPredictor:
         )
         self.pair, self.known_pair = bool(metadata["pair"]), metadata["pair"]
         self.positive: str | None = metadata.get("positive")
+        if self.precision == "int8" and metadata.get("weight_bits", 8) > WEIGHT_BITS and cuts_off_bytes():
+            self.session = open_session(folder / MODEL, threads=threads, exact=True)
+            say(f"{folder}: was exported with weights of 8 bits, whose products this processor (no VNNI) cuts off: "
+                "they are computed more slowly, and those of an LSTM stay wrong. Export the model again.")  # fmt: skip
         if device not in ("auto", "cpu") or compiled:
             raise UserError(f"{folder}: model.onnx runs on the CPU as it is. Leave --device and --compile out.")
         if precision not in ("auto", self.precision):

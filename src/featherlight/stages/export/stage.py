@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from featherlight.data.task import TaskData
 from featherlight.errors import UserError, pick
 from featherlight.export.onnx import check_installed
-from featherlight.inference.onnx_predictor import OnnxPredictor
+from featherlight.inference.onnx_predictor import WEIGHT_BITS, OnnxPredictor
 from featherlight.kinds import Kind
 from featherlight.measurement.metrics import mean_scores, score
 from featherlight.stages.export.onnx_file import OnnxFile, torch_folder
@@ -86,7 +86,8 @@ def _check(work: Work[ExportSettings]) -> None:
 
 
 def _identity(work: Work[ExportSettings]) -> _Json:
-    return {name: value for name, value in work.settings.identity().items() if name not in TOLD_BY_SOURCES}
+    identity = {name: value for name, value in work.settings.identity().items() if name not in TOLD_BY_SOURCES}
+    return {**identity, "weight_bits": WEIGHT_BITS} if work.settings.int8 else identity
 
 
 EXPORT = Stage(

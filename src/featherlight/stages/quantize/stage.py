@@ -15,6 +15,7 @@ from featherlight.data.task import Examples, TaskData
 from featherlight.errors import UserError
 from featherlight.export.onnx import check_installed
 from featherlight.files import write_atomically
+from featherlight.inference.onnx_predictor import WEIGHT_BITS
 from featherlight.kinds import Kind
 from featherlight.measurement.anatomy import part_of
 from featherlight.measurement.footprint import bytes_of
@@ -185,6 +186,7 @@ def _identity(work: Work[QuantizeSettings]) -> dict[str, Any]:
         unused.add("calibration")
     identity = {**resolved(settings, encoder=kind is not Kind.STUDENT), "mode": mode}
     identity |= of_target(work) if mode == "aware" else {}
+    identity |= {"weight_bits": WEIGHT_BITS} if mode in _COMPUTED else {}
     return {name: value for name, value in identity.items() if name not in unused}
 
 
