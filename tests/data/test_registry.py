@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from featherlight.data.own import load_own
 from featherlight.data.registry import load_task, task_names
 from featherlight.data.task import Examples, Task, TaskData
 from featherlight.errors import UserError
@@ -55,7 +56,8 @@ def acl_arc(folder, splits=("train", "dev", "test"), count=40):
 def test_a_task_that_reports_test_chooses_on_its_dev_split_without_a_warning(tmp_path):
     loaded = load_task("acl_arc", data=acl_arc(tmp_path), select_on="dev")
     assert {name: len(split) for name, split in loaded.splits.items()} == {"train": 40, "dev": 40, "test": 40}
-    assert loaded.task.reported == ("test",) and loaded.notes == ()
+    assert loaded.task.reported == ("test",) and not [note for note in loaded.notes if "optimistic" in note]
+    assert loaded.notes[0].startswith("train has no row of 'Background'"), "what this toy lacks is said"
     assert select_split(loaded) == "dev"
 
 
@@ -144,3 +146,25 @@ def test_select_on_takes_two_values():
 def test_the_names_are_docs_glues_nine_and_three_more():
     nine = ("cola", "sst2", "mrpc", "stsb", "qqp", "mnli", "qnli", "rte", "wnli")
     assert task_names() == ("docs", *nine, "ag_news", "acl_arc", "restaurants")
+
+
+def test_a_class_that_a_split_lacks_is_named_and_so_is_a_split_of_one_class(tmp_path, caplog):
+    caplog.set_level("INFO", "featherlight")
+    path = tmp_path / "a.csv"
+    path.write_text(
+        "text,label\n" + "".join(f"text {number},{'fraud' if number == 7 else 'ok'}\n" for number in range(90))
+    )
+    loaded = load_task(str(path))
+    said = "dev has rows of 'ok' alone (9): of the other classes no score there says anything of it"
+    assert said in loaded.notes and said in caplog.text
+    assert loaded.splits["train"].labels.tolist().count(0) == 1, "the one row of fraud is fitted"
+
+
+def test_moved_rows_are_another_task_and_others_are_the_same(tmp_path):
+    prints = []
+    for name, rare in (("even", 45), ("rare", 2)):
+        path = tmp_path / f"{name}.csv"
+        path.write_text("text,label\n" + "".join(f"text {n},{'a' if n < rare else 'b'}\n" for n in range(90)))
+        whole = load_own(path, text=None, text_pair=None, label=None, kind="auto", dev=None)
+        prints.append(load_task(str(path)).fingerprint == whole.fingerprint)
+    assert prints == [True, False]

@@ -1,5 +1,6 @@
 import os
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,8 @@ def partition(groups):
 
 def test_select_is_a_tenth_and_the_two_parts_are_all_rows_in_their_order():
     train = rows([f"text {number}" for number in range(205)])
-    rest, select = cut_select(train)
+    cut = cut_select(train)
+    rest, select = cut.rest, cut.part
     assert len(select) == 20
     assert sorted([*rest.rows, *select.rows]) == list(range(205))
     assert list(rest.rows) == sorted(rest.rows)
@@ -35,24 +37,25 @@ def test_select_is_a_tenth_and_the_two_parts_are_all_rows_in_their_order():
 
 def test_select_holds_at_most_3000_rows_and_dev_at_most_5000():
     train = rows([f"text {number}" for number in range(60_000)])
-    assert len(cut_select(train)[1]) == 3000
-    assert len(cut_dev(train)[1]) == 5000
+    assert len(cut_select(train).part) == 3000
+    assert len(cut_dev(train).part) == 5000
 
 
 def test_the_cut_depends_on_the_texts_and_not_on_their_order():
     texts = [f"text {number}" for number in range(300)]
-    forward, backward = cut_select(rows(texts))[1], cut_select(rows(texts[::-1]))[1]
+    forward, backward = cut_select(rows(texts)).part, cut_select(rows(texts[::-1])).part
     assert set(forward.first) == set(backward.first)
 
 
 def test_dev_and_select_are_not_the_same_cut():
     train = rows([f"text {number}" for number in range(300)])
-    assert set(cut_dev(train)[1].first) != set(cut_select(train)[1].first)
+    assert set(cut_dev(train).part.first) != set(cut_select(train).part.first)
 
 
 def test_equal_texts_never_stand_on_both_sides_whatever_their_case_and_spaces():
     texts = [f"{word} {number}" for number in range(100) for word in ("same  TEXT", "Same text ", "same text")]
-    rest, select = cut_select(rows(texts))
+    cut = cut_select(rows(texts))
+    rest, select = cut.rest, cut.part
     sides = [{" ".join(text.lower().split()) for text in part.first} for part in (rest, select)]
     assert not sides[0] & sides[1]
     assert len(select) == 30
@@ -89,7 +92,7 @@ def test_phrase_groups_agree_with_a_search_through_all_pairs():
 
 def test_a_group_larger_than_the_room_is_skipped_and_smaller_ones_still_fit():
     texts = ["the same"] * 60 + [f"text {number}" for number in range(40)]
-    _, select = cut_select(rows(texts))
+    select = cut_select(rows(texts)).part
     assert len(select) == 10
     assert "the same" not in select.first
 
@@ -140,7 +143,8 @@ def test_stratified_says_how_many_rows_there_are(count):
 def test_sst2_has_about_6900_groups_and_select_shares_no_phrase_with_train():
     train = load_published(TASKS["sst2"], REAL).splits["train"]
     assert len(set(phrase_groups(train.first).tolist())) == pytest.approx(6900, rel=0.01)
-    rest, select = cut_select(train, nested_phrases=True)
+    cut = cut_select(train, nested_phrases=True)
+    rest, select = cut.rest, cut.part
     assert len(select) == 3000
     haystack = "\n".join(f" {' '.join(text.lower().split())} " for text in rest.first)
     long = [text for text in select.first if len(text.split()) >= 8][:200]
@@ -161,7 +165,8 @@ def test_an_ngram_model_scores_on_sst2s_select_as_on_dev():
     from sklearn.pipeline import make_pipeline
 
     splits = load_published(TASKS["sst2"], REAL).splits
-    rest, select = cut_select(splits["train"], nested_phrases=True)
+    cut = cut_select(splits["train"], nested_phrases=True)
+    rest, select = cut.rest, cut.part
     ngrams = TfidfVectorizer(ngram_range=(1, 3), min_df=2, token_pattern=r"\S+", sublinear_tf=True)
     model = make_pipeline(ngrams, LogisticRegression(C=10, max_iter=1000)).fit(rest.first, rest.labels)
     on_select, on_dev = (model.score(part.first, part.labels) for part in (select, splits["dev"]))
@@ -171,6 +176,45 @@ def test_an_ngram_model_scores_on_sst2s_select_as_on_dev():
 def test_rows_of_one_origin_stay_on_one_side():
     origins = np.arange(400) // 8
     rows = Examples([f"text number {i}" for i in range(400)], None, np.arange(400) % 2, np.arange(400), origins)
-    train, select = cut_select(rows)
+    cut = cut_select(rows)
+    train, select = cut.rest, cut.part
     assert len(select) == 40 and len(train) == 360
     assert not set(train.origins) & set(select.origins)
+
+
+def labelled_rows(counts, *, seed=0):
+    """Texts of classes 0, 1, ... with so many rows, in a drawn order."""
+    labels = np.repeat(np.arange(len(counts)), counts)
+    labels = labels[np.random.default_rng(seed).permutation(len(labels))]
+    return replace(rows([f"text {number}" for number in range(len(labels))]), labels=labels)
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("counts", [(995, 5), (60, 2), (97, 2, 1), (22, 2), (300, 40, 8, 3)])
+def test_a_class_with_two_rows_is_on_both_sides_and_one_with_a_single_row_stays(counts, seed):
+    cut = cut_dev(labelled_rows(counts, seed=seed))
+    stay, part = (np.bincount(side.labels, minlength=len(counts)) for side in (cut.rest, cut.part))
+    assert (stay > 0).all(), "each class is fitted"
+    room = int(0.1 * sum(counts))
+    for label, count in enumerate(counts):
+        assert part[label] >= (max(1, int(room / sum(counts) / 2 * count)) if count > 1 else 0)
+    assert len(cut.part) <= room
+
+
+def test_more_classes_than_room_leave_none_without_a_row_that_stays():
+    cut = cut_dev(labelled_rows([2] * 100 + [1] * 50))
+    assert len(set(cut.rest.labels.tolist())) == 150 and len(cut.part) <= 25
+
+
+def test_a_cut_in_which_every_class_has_its_share_is_the_one_without_labels():
+    train = labelled_rows((500, 500))
+    cut, plain = cut_dev(train), cut_dev(replace(train, labels=None))
+    assert not cut.moved and cut.part.first == plain.part.first
+
+
+def test_related_rows_stay_together_when_classes_move():
+    texts = [f"common {number}" for number in range(97)] + ["rare one", "Rare  ONE", "rare two"]
+    train = replace(rows(texts), labels=np.array([0] * 97 + [1] * 3))
+    cut = cut_dev(train)
+    sides = [{" ".join(text.casefold().split()) for text in side.first} for side in (cut.rest, cut.part)]
+    assert not sides[0] & sides[1] and {1} < set(cut.part.labels.tolist()) | {1} and 1 in cut.rest.labels

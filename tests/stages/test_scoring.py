@@ -3,7 +3,7 @@ import pytest
 
 from featherlight.data.task import SELECT, Examples, Target, Task, TaskData
 from featherlight.errors import UserError
-from featherlight.stages.scoring import doubtful_numbers, proved_alike, scored_and_timed
+from featherlight.stages.scoring import doubts_of, proved_alike, scored_and_timed
 from featherlight.store.phases import Phases
 
 
@@ -63,5 +63,18 @@ def test_scores_are_of_the_reported_split_and_times_of_the_predictor_that_is_nam
     ([40.0, 60.0, 80.0], None),
 ])  # fmt: skip
 def test_numbers_in_another_unit_or_all_alike_are_told(predicted, said):
-    doubt = doubtful_numbers(np.array([30.0, 62.0, 94.0]), np.array(predicted))
-    assert doubt is None if said is None else said in doubt
+    doubts = doubts_of(np.array([30.0, 62.0, 94.0]), np.array(predicted), ())
+    assert doubts == [] if said is None else said in doubts[0]
+
+
+@pytest.mark.parametrize(("labels", "predicted", "said"), [
+    ([0, 0, 0, 0], [0, 0, 0, 1], ["no row is 'fraud'"]),
+    ([0, 1, 0, 0], [0, 0, 0, 0], ["the answer is 'ok' for every text"]),
+    ([0, 1, 0, 1], [0, 1, 0, 1], ["all 4 answers are right"]),
+    ([0, 1, 0, 1], [1, 0, 1, 0], ["all 4 answers are wrong"]),
+    ([0] * 100, [0] * 100, ["no row is 'fraud'", "the answer is 'ok'", "up to 3.0% of other texts are not"]),
+    ([0, 1, 0, 1], [0, 1, 1, 1], []),
+])  # fmt: skip
+def test_a_split_without_a_class_a_single_answer_and_a_score_without_spread_are_told(labels, predicted, said):
+    doubts = doubts_of(np.array(labels), np.array(predicted), ("ok", "fraud"))
+    assert len(doubts) == len(said) and all(words in doubt for words, doubt in zip(said, doubts, strict=True))

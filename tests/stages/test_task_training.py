@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+import featherlight
 from featherlight.cli.main import main
+from featherlight.errors import UserError
 from featherlight.inference import torch_predictor
 from featherlight.inference.torch_predictor import logits_of
 from featherlight.planning.jobs import jobs_of
@@ -101,3 +103,11 @@ def test_betas_in_a_recipe_are_one_value_and_several_are_several_runs(tmp_path, 
     jobs = [job for job in plan_recipe(recipe, store=tmp_path, common={}) if job.stage is FINETUNE]
     assert [job.settings.betas for job in jobs] == [(0.9, 0.98), (0.8, 0.9)]
     assert {job.settings.evaluate_every for job in jobs} == {7}
+
+
+def test_rows_of_one_class_are_not_fitted(tmp_path, tiny_encoder):
+    rows = [f"text {n},{'fraud' if n == 7 else 'ok'}\n" for n in range(90)]
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(rows))
+    (tmp_path / "dev.csv").write_text("text,label\n" + "".join([rows[7], "other,ok\n"]))
+    with pytest.raises(UserError, match=r"all 81 rows to fit on are 'ok'\. Add rows of other classes"):
+        featherlight.finetune(task=tmp_path, model=str(tiny_encoder), drop_leaks=True, store=tmp_path / "runs")

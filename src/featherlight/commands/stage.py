@@ -95,6 +95,7 @@ def evaluated(folder: Path, *, as_json: bool) -> None:
         parts = {name: part["scores"] for name, part in record["metrics"].items() if name != split}
         positive = {"positive": results["positive"]} if "positive" in results else {}
         return print_json({"task": task, "split": split, "n": results["n"], "metrics": results["scores"], **positive,
+                           **({"doubts": results["doubts"]} if "doubts" in results else {}),
                            **({"parts": parts} if parts else {}), "folder": str(folder)})  # fmt: skip
     print(f"{record['name']} on {task}, {split}, {results['n']:,} rows; 95 % bootstrap intervals")
     print_rows([
@@ -102,6 +103,8 @@ def evaluated(folder: Path, *, as_json: bool) -> None:
          **{end: f"{score[end]:.4f}" for end in ("value", "low", "high")}}
         for name, score in results["scores"].items()
     ])  # fmt: skip
+    for doubt in results.get("doubts", ()):
+        print(f"note: {doubt}")
     for name in ("mean_absolute_error", "root_mean_squared_error"):
         if name in results.get("details", {}):
             print(f"{name.replace('_', ' ')}: {plain(results['details'][name])}, in the unit of the labels")

@@ -83,8 +83,7 @@ def _print_audit(result: Audit) -> None:
     others = {split: part for split, part in result.splits.items() if split != "train"}
     for split, part in result.splits.items():
         if part.classes:
-            total = max(sum(part.classes.values()), 1)
-            shares = (f"{name} {count / total:.0%}" for name, count in list(part.classes.items())[:_CLASSES_SHOWN])
+            shares = (f"{name} {count:,}" for name, count in list(part.classes.items())[:_CLASSES_SHOWN])
             print(f"{split}: {', '.join(shares)}{', ...' if len(part.classes) > _CLASSES_SHOWN else ''}")
     findings = {
         "rows of train repeat an earlier one": counts["duplicates"],

@@ -14,9 +14,11 @@ from featherlight.data.aspects import CONFLICT_NOTE
 from featherlight.data.classification import TASKS, load_published
 from featherlight.data.own import load_own
 from featherlight.data.readers import READERS
-from featherlight.data.splits import cut_dev, cut_select, row_keys
+from featherlight.data.splits import Cut, cut_dev, cut_select, row_keys
 from featherlight.data.task import SELECT, TaskData
-from featherlight.errors import UserError, nearest
+from featherlight.errors import UserError, listed, nearest
+from featherlight.files import hash_text
+from featherlight.progress import say
 
 DOCS = "docs"
 _MOST_HELD = 8  # tasks
@@ -99,21 +101,44 @@ def load_task(
     nested = name in TASKS and TASKS[name].nested_phrases
     try:
         loaded = _with_dev(loaded, nested)
-        return _with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
+        loaded = _with_select(without_leaks(loaded) if drop_leaks else loaded, nested, select_on)
     except UserError as error:  # a cut that is not possible
         raise UserError(f"{name}: {error}") from None
+    doubts = class_doubts(loaded)
+    for doubt in doubts:
+        say(f"{name}: {doubt}")
+    return replace(loaded, notes=(*loaded.notes, *doubts))
+
+
+def class_doubts(loaded: TaskData) -> list[str]:
+    """A sentence for each split that lacks classes, or holds a single one; none for numbers."""
+    doubts = []
+    for split, examples in loaded.splits.items():
+        if examples.labels is None or examples.labels.dtype.kind != "i":
+            continue
+        counts = np.bincount(examples.labels, minlength=len(loaded.task.labels))
+        missing = [label for label, count in zip(loaded.task.labels, counts, strict=True) if not count]
+        consequence = "it cannot be learned" if split == "train" else "no score there says anything of it"
+        if len(missing) == len(counts) - 1:
+            only = loaded.task.labels[int(counts.argmax())]
+            doubts.append(f"{split} has rows of {only!r} alone ({len(examples):,}): of the other classes {consequence}")
+        elif missing:
+            doubts.append(f"{split} has no row of {listed([repr(label) for label in missing])}: {consequence}")
+    return doubts
 
 
 def _with_dev(loaded: TaskData, nested: bool) -> TaskData:
     """The same, with dev cut off train if there is train and none of the splits that are reported."""
     if "train" not in loaded.splits or any(split in loaded.splits for split in loaded.task.reported):
         return loaded
-    train, dev = cut_dev(loaded.splits["train"], nested_phrases=nested)
-    note = f"dev is cut from train ({len(dev):,} of {len(train) + len(dev):,} rows): the data has no dev split"
+    cut = cut_dev(loaded.splits["train"], nested_phrases=nested)
+    rows = len(cut.rest) + len(cut.part)
+    note = f"dev is cut from train ({len(cut.part):,} of {rows:,} rows): the data has no dev split"
     return replace(
         loaded,
         task=replace(loaded.task, reported=("dev",)),
-        splits={**loaded.splits, "train": train, "dev": dev},
+        splits={**loaded.splits, "train": cut.rest, "dev": cut.part},
+        fingerprint=_cut_fingerprint(loaded, cut),
         notes=(*loaded.notes, note),
     )
 
@@ -143,5 +168,11 @@ def _with_select(loaded: TaskData, nested: bool, select_on: str) -> TaskData:
         if "dev" in loaded.splits:
             return loaded
         raise UserError("no dev split to choose on. Leave out --select-on: select is then cut from train.")
-    train, select = cut_select(loaded.splits["train"], nested_phrases=nested)
-    return replace(loaded, splits={**loaded.splits, "train": train, SELECT: select})
+    cut = cut_select(loaded.splits["train"], nested_phrases=nested)
+    splits = {**loaded.splits, "train": cut.rest, SELECT: cut.part}
+    return replace(loaded, splits=splits, fingerprint=_cut_fingerprint(loaded, cut))
+
+
+def _cut_fingerprint(loaded: TaskData, cut: Cut) -> str:
+    """Another one where classes moved rows, which they did not always do: results of the earlier cut are other ones."""
+    return hash_text(loaded.fingerprint, "every class on both sides") if cut.moved else loaded.fingerprint

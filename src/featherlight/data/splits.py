@@ -5,6 +5,7 @@ Knows no file and no task.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,45 +17,139 @@ _MOST_WORDS = 200  # of a text that is looked for others; the longest of SST-2 h
 _SHORT_SECOND = 5  # words; shorter second texts ("He left.") recur by chance and say nothing about kinship
 
 
-def cut_select(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
-    """(train, select): the split on which choices are made, 10 % of train and at most 3,000 rows.
+@dataclass(frozen=True)
+class Cut:
+    """rest, part: the rows that stay, and those that were cut off. moved: whether classes moved rows between them."""
 
-    nested_phrases: a text that stands word for word inside a longer one belongs to it (SST-2).
-    Raises UserError where all rows are related, so that nothing can be cut.
+    rest: Examples
+    part: Examples
+    moved: bool
+
+
+def cut_select(train: Examples, *, nested_phrases: bool = False) -> Cut:
+    """Cut off select, the split on which choices are made: 10 % of train and at most 3,000 rows.
+
+    More rows would cost evaluation time and decide nothing else. nested_phrases: a text that stands word for word
+    inside a longer one belongs to it (SST-2). Raises UserError where all rows are related, so that nothing can be cut.
     """
-    return _cut(
-        train, nested_phrases, most=3000, name=SELECT
-    )  # more would cost evaluation time and decide nothing else
+    return _cut(train, nested_phrases, most=3000, name=SELECT)
 
 
-def cut_dev(train: Examples, *, nested_phrases: bool = False) -> tuple[Examples, Examples]:
-    """(train, dev) for data without a dev split: 10 % of train and at most 5,000 rows; else as cut_select."""
+def cut_dev(train: Examples, *, nested_phrases: bool = False) -> Cut:
+    """Cut off dev for data that has none: 10 % of train and at most 5,000 rows; else as cut_select."""
     return _cut(train, nested_phrases, most=5000, name="dev")
 
 
-def _cut(train: Examples, nested_phrases: bool, *, most: int, name: str) -> tuple[Examples, Examples]:
-    """(rest, cut): whole groups of related rows, in the order of a SHA-256 of their texts, each taken if it still fits.
+def _cut(train: Examples, nested_phrases: bool, *, most: int, name: str) -> Cut:
+    """Whole groups of related rows, in the order of a SHA-256 of their texts, each cut off if it still fits.
 
-    name: salts the hashes, so that two cuts of the same rows differ. The rows keep their order.
+    Then classes move groups: each has rows on both sides if it has two groups and there is room, at least half of its
+    share, and always rows that stay. name: salts the hashes, so that two cuts of the same rows differ. The rows keep
+    their order.
     """
     groups = phrase_groups(train.first) if nested_phrases else row_groups(train)
     texts: dict[int, set[str]] = {}
     for group, key in zip(groups.tolist(), row_keys(train), strict=True):
         texts.setdefault(group, set()).add(key)
     room = max(1, min(most, int(len(train) * 0.1)))
-    sizes = np.bincount(groups)
+    order = sorted(texts, key=lambda group: hash_text(name, *sorted(texts[group])))
+    sizes, free = np.bincount(groups), room
     taken = np.zeros(len(sizes), dtype=bool)
-    for group in sorted(texts, key=lambda group: hash_text(name, *sorted(texts[group]))):
-        if sizes[group] <= room:
+    for group in order:
+        if sizes[group] <= free:
             taken[group] = True
-            room -= sizes[group]
+            free -= sizes[group]
+    moved = False
+    if train.labels is not None and train.labels.dtype.kind == "i":
+        moved = _must_move(groups, train.labels, taken, room)
+        if moved:
+            moved = _Classes(groups, train.labels, order, taken, room).move()
     mask = taken[groups]
     if not mask.any() or mask.all():
         raise UserError(
             f"cannot cut a {name} split from train: its {len(train)} rows form {len(sizes)} group(s) of related texts. "
             "Add rows with other texts, or give a dev file and choose on it (--dev FILE --select-on dev)."
         )
-    return train.take(np.flatnonzero(~mask)), train.take(np.flatnonzero(mask))
+    return Cut(train.take(np.flatnonzero(~mask)), train.take(np.flatnonzero(mask)), moved)
+
+
+def _class_groups(groups: np.ndarray, labels: np.ndarray, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(pairs [P, 2] of group and class that occur, their rows [P], how many rows of each class [C] must be cut off).
+
+    That is half of the class's share, and one at least; none where the class has one group.
+    """
+    classes = int(labels.max()) + 1
+    found, counts = np.unique(groups * classes + labels, return_counts=True)
+    pairs = np.stack([found // classes, found % classes], axis=1)
+    share = (np.bincount(labels, minlength=classes) * (room / len(labels) / 2)).astype(np.int64)
+    several = np.bincount(pairs[:, 1], minlength=classes) > 1
+    return pairs, counts, np.where(several, np.maximum(share, 1), 0)
+
+
+def _must_move(groups: np.ndarray, labels: np.ndarray, taken: np.ndarray, room: int) -> bool:
+    """Whether a class has too few rows in a cut, or none that stay."""
+    least = _class_groups(groups, labels, room)[2]
+    total, cut = (np.bincount(part, minlength=len(least)) for part in (labels, labels[taken[groups]]))
+    return bool((cut < least).any() or ((cut == total) & (total > 0)).any())
+
+
+class _Classes:
+    """The classes of a cut: which groups hold rows of which, and how many are cut off. Changes `taken` in place."""
+
+    def __init__(self, groups: np.ndarray, labels: np.ndarray, order: Sequence[int], taken: np.ndarray, room: int):
+        pairs, counts, least = _class_groups(groups, labels, room)
+        self.rows: dict[int, dict[int, int]] = {}  # group -> class -> rows
+        self.groups: dict[int, list[int]] = {}  # class -> its groups, in the order of their hashes
+        for (group, label), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+            self.rows.setdefault(group, {})[label] = count
+        for group in order:
+            for label in self.rows[group]:
+                self.groups.setdefault(label, []).append(group)
+        self.order, self.taken, self.room = order, taken, room
+        self.total = {label: sum(self.rows[group][label] for group in own) for label, own in self.groups.items()}
+        self.cut = dict.fromkeys(self.total, 0)
+        for group in np.flatnonzero(taken).tolist():
+            self._count(group, 1)
+        self.used = sum(self.cut.values())
+        self.least = {label: int(least[label]) for label in self.total}
+
+    def _count(self, group: int, sign: int) -> None:
+        for label, count in self.rows[group].items():
+            self.cut[label] += sign * count
+
+    def _set(self, group: int, taken: bool) -> None:
+        """Cut a group off, or give it back."""
+        self.taken[group] = taken
+        self._count(group, 1 if taken else -1)
+        self.used += sum(self.rows[group].values()) * (1 if taken else -1)
+
+    def _stays(self, group: int) -> bool:
+        """Whether each of a group's classes has rows that stay without it."""
+        return all(self.cut[label] + count < self.total[label] for label, count in self.rows[group].items())
+
+    def _spare(self, group: int) -> bool:
+        """Whether each of a group's classes has enough rows cut off without it."""
+        return all(self.cut[label] - count >= self.least[label] for label, count in self.rows[group].items())
+
+    def move(self) -> bool:
+        """Whether anything had to move."""
+        before = self.taken.copy()
+        for label, own in self.groups.items():
+            if self.cut[label] == self.total[label]:  # none would be fitted
+                self._set(next(group for group in reversed(own) if self.taken[group]), False)
+        spare = iter([group for group in reversed(self.order) if self.taken[group]])
+        for label in sorted(self.total, key=lambda label: (self.total[label], label)):
+            for group in self.groups[label]:
+                if self.cut[label] >= self.least[label]:
+                    break
+                if not self.taken[group] and self._stays(group):
+                    self._set(group, True)
+                    while self.used > self.room and (other := next(spare, None)) is not None:
+                        if other != group and self.taken[other] and self._spare(other):
+                            self._set(other, False)
+                    if self.used > self.room:  # nothing can make room for it
+                        self._set(group, False)
+        return bool((before != self.taken).any())
 
 
 def row_keys(examples: Examples) -> list[str]:

@@ -16,6 +16,7 @@ from featherlight.store.records import Record
 COUNTS = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""))
 BYTES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1, "B"))
 SECONDS = ((1, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns"))
+_MOST_DOUBTS = 10  # under one table
 _Column = tuple[str, Callable[[Row], str]]
 
 
@@ -149,6 +150,14 @@ def _explain(rows: Sequence[Row]) -> list[str]:
         "Scores are times 100; intervals are 95 % bootstraps over the examples of the split. 1 MB is 10^6 bytes.",
         "Times smaller: bytes on disk, times faster: median time per text, both against the model's teacher.",
     ]
+    doubts = [
+        f"{row.name}, {task_of(row.record)}: {doubt}."
+        for row in rows
+        for doubt in row.record.get("metrics", {}).get(row.split, {}).get("doubts", ())
+    ]
+    notes += list(dict.fromkeys(doubts))[:_MOST_DOUBTS]
+    if len(doubts) > _MOST_DOUBTS:
+        notes.append(f"{len(doubts) - _MOST_DOUBTS:,} more such remarks are in the records (`doubts`).")
     notes += [note for metric in POSITIVE_OF if (note := _classes_note(metric, rows))]
     if any(map(_details, rows)):
         notes.append("MAE and RMSE: mean absolute and root mean squared error, in the unit of the labels.")

@@ -1,6 +1,7 @@
 """Models in; what they are worth, and what a step did to one: scores, latency, bytes, paired tests, flips, out."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors.torch import save_file
 
 from featherlight.analysis.statistics import mcnemar, paired_bootstrap
 from featherlight.data.task import Examples, Target, TaskData
-from featherlight.errors import UserError
+from featherlight.errors import UserError, listed
 from featherlight.inference.agreement import agreement
 from featherlight.inference.predictor import Predictor
 from featherlight.kinds import MODEL
@@ -118,14 +119,17 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
         if examples.labels is None:
             raise UserError(f"split {split!r} of {data.task.name} has no labels to score against.")
         logits = predictor.logits(predictor.tokens(examples), label=split)
-        if data.task.kind is Target.NUMBER and (doubt := doubtful_numbers(examples.labels, logits)):
-            say(f"{split}: {doubt}")
         stored |= {f"{split}.logits": torch.from_numpy(logits), f"{split}.labels": torch.from_numpy(examples.labels)}
+        scores = score(data.task.metrics, examples.labels, logits, kind=data.task.kind)
+        doubts = doubts_of(examples.labels, predictions(logits, data.task.kind), data.task.labels)
+        for doubt in doubts:
+            say(f"{split}: {doubt}")
         results[split] = {
             "n": len(examples),
             "headline": data.task.metrics[0],
             **({"positive": data.task.positive} if data.task.positive else {}),
-            "scores": score(data.task.metrics, examples.labels, logits, kind=data.task.kind),
+            "scores": scores,
+            **({"doubts": doubts} if doubts else {}),
             "details": details(examples.labels, logits, data.task.labels, kind=data.task.kind),
         }
     if len(splits) > 1:
@@ -136,15 +140,33 @@ def score_splits(predictor: Predictor, data: TaskData, splits: tuple[str, ...], 
     return results
 
 
-def doubtful_numbers(labels: np.ndarray, predicted: np.ndarray) -> str | None:
-    """What a correlation hides: predictions [N] that all miss by more than the labels [N] differ, or are all alike."""
+def doubts_of(labels: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> list[str]:
+    """What scores of labels and predictions [N] hide: a sentence each. names: of the classes; none: numbers."""
+    if not names:
+        return _doubts_of_numbers(labels, predicted)
+    rows, doubts = len(labels), list[str]()
+    missing = [repr(name) for index, name in enumerate(names) if index not in labels]
+    if missing:
+        doubts.append(f"no row is {listed(missing)}: no score here says anything of it")
+    if len(set(predicted.tolist())) == 1 and rows > 1:
+        doubts.append(f"the answer is {names[int(predicted[0])]!r} for every text")
+    wrong = int((labels != predicted).sum())
+    if rows > 1 and wrong in (0, rows):  # every resample is the same; the rule of three (Hanley and Lippman-Hand 1983)
+        what = "right" if wrong == 0 else "wrong"
+        doubts.append(f"all {rows:,} answers are {what}, so that intervals have no width: with 95 % confidence up to "
+                      f"{min(3 / rows, 1):.1%} of other texts are not")  # fmt: skip
+    return doubts
+
+
+def _doubts_of_numbers(labels: np.ndarray, predicted: np.ndarray) -> list[str]:
+    """Predictions that all miss by more than the labels differ, or are all alike: a correlation hides both."""
     mean, spread = float(labels.mean()), float(labels.std())
     if abs(float(predicted.mean()) - mean) > spread:
-        return (f"predictions are {predicted.mean():.4g} on average and labels {mean:.4g}, further apart than the "
-                f"labels' own deviation of {spread:.3g}. Was it trained in another unit, or too briefly?")  # fmt: skip
+        return [f"predictions are {predicted.mean():.4g} on average and labels {mean:.4g}, further apart than the "
+                f"labels' own deviation of {spread:.3g}. Was it trained in another unit, or too briefly?"]  # fmt: skip
     if float(predicted.std()) < 0.01 * spread:
-        return f"nearly the same is predicted for every text ({predicted.mean():.4g}); labels deviate by {spread:.3g}"
-    return None
+        return [f"nearly the same is predicted for every text ({predicted.mean():.4g}); labels deviate by {spread:.3g}"]
+    return []
 
 
 def time_predictor(predictor: Predictor, examples: Examples) -> dict[str, Any]:

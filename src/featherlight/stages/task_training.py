@@ -15,10 +15,10 @@ from transformers import PreTrainedTokenizerBase
 from featherlight import distributed
 from featherlight.costs.estimate import CostModel, Estimate, Trained, Update, Where
 from featherlight.costs.meta_models import MetaModel
-from featherlight.data.task import POSITIVE_OF, SELECT, Examples, TaskData
+from featherlight.data.task import POSITIVE_OF, SELECT, Examples, Target, TaskData
 from featherlight.data.tokens.batches import Tokens
 from featherlight.data.tokens.tokenise import tokenise
-from featherlight.errors import pick
+from featherlight.errors import UserError, listed, pick
 from featherlight.inference.torch_predictor import TorchPredictor, logits_of
 from featherlight.measurement.footprint import needed_bytes
 from featherlight.measurement.metrics import metrics_of, predictions
@@ -27,7 +27,15 @@ from featherlight.models.compiled import compile_in_place
 from featherlight.models.device import is_encoder, model_precision, resolve_device
 from featherlight.models.source import quiet_transformers
 from featherlight.progress import say
-from featherlight.stages.rows import class_weights, describe_task, joined, select_rows, select_split, train_rows
+from featherlight.stages.rows import (
+    class_weights,
+    describe_task,
+    joined,
+    labelled,
+    select_rows,
+    select_split,
+    train_rows,
+)
 from featherlight.stages.scoring import TIMED_TEXTS, scored_and_timed
 from featherlight.stages.settings import TrainSettings
 from featherlight.store.layout import DRAFT
@@ -294,5 +302,13 @@ def check_training(work: Work[Any]) -> None:
     """UserError for what can be known to be wrong before anything is computed."""
     settings: TrainSettings = work.settings
     rows = train_rows(work.task_data, settings.examples, settings.seed)
-    class_weights(settings.class_weights, rows, work.task_data.task)
+    task = work.task_data.task
+    if task.kind is Target.CLASSES:
+        fitted = np.unique(labelled(rows.labels))
+        if len(fitted) < 2:
+            cut = " Take more --examples." if settings.examples else " Add rows of other classes."
+            raise UserError(f"{settings.task}: all {len(rows):,} rows to fit on are {task.labels[fitted[0]]!r}.{cut}")
+        if settings.examples and (lost := [name for index, name in enumerate(task.labels) if index not in fitted]):
+            say(f"--examples {settings.examples}: no row of {listed([repr(name) for name in lost])} is fitted on")
+    class_weights(settings.class_weights, rows, task)
     _known_metric(settings.select_metric, work.task_data)
